@@ -1,0 +1,239 @@
+"""The command line: ``vitrine fetch | run | freeze | render | doctor``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from types import ModuleType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from vitrine.errors import VitrineError
+from vitrine.project import Project
+from vitrine.study import load_study
+
+app = typer.Typer(
+    name="vitrine",
+    help="A living report on what image classifiers look at: fetch, run, freeze, render.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+complaints = Console(stderr=True)
+
+
+class Device(StrEnum):
+    """Where a study is computed."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Renderer(StrEnum):
+    """What builds the site and the PDF."""
+
+    auto = "auto"
+    quarto = "quarto"
+    bundled = "bundled"
+
+
+class Target(StrEnum):
+    """What is built."""
+
+    all = "all"
+    html = "html"
+    pdf = "pdf"
+
+
+StudyName = Annotated[str, typer.Option("--study", "-s", help="A file of data/studies.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours ends in one message and status 1."""
+    for name in ("VITRINE_MIRROR", "VITRINE_CACHE", "VITRINE_PROJECT"):
+        if os.environ.get(name):
+            # Chapters are executed in their own folder, where a relative path means another place.
+            os.environ[name] = os.path.abspath(os.environ[name])
+    try:
+        app()
+    except VitrineError as error:
+        complaints.print("[bold red]error:[/] ", end="")
+        complaints.print(error.problem, markup=False, highlight=False)
+        if error.remedy:
+            complaints.print("[bold]→[/] ", end="")
+            complaints.print(error.remedy, markup=False, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complaints.print("stopped; what was computed is kept, and the same command goes on there")
+        sys.exit(130)
+
+
+@app.command()
+def fetch(study: StudyName = "embedded") -> None:
+    """Bring pictures and weights into the cache, each verified by its SHA-256."""
+    project = Project.find()
+    wanted = load_study(project, study)
+    pipeline = _pipeline()
+    total = len(wanted.pictures.files) * (wanted.pictures.source is not None) + sum(
+        classifier.weights == "pretrained" for classifier in wanted.classifiers
+    )
+    with _bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task("fetch", total=total)
+
+        def report(file: str) -> None:
+            bar.update(task, advance=1, description=file)
+
+        pipeline.fetch(project, wanted, report)
+        bar.update(task, description="fetched and verified")
+
+
+@app.command()
+def run(
+    study: StudyName = "embedded",
+    device: Annotated[
+        Device, typer.Option(help="auto takes the GPU where there is one.")
+    ] = Device.auto,
+) -> None:
+    """Compute what a study asks for and is not there yet."""
+    project = Project.find()
+    wanted = load_study(project, study)
+    pipeline = _pipeline()
+    with _bar(TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
+        task = bar.add_task("loading", total=None)
+        summary = pipeline.run(
+            project,
+            wanted,
+            device.value,
+            pipeline.Progress(
+                plan=lambda passes, todo, done: bar.update(task, total=passes),
+                step=lambda name: _announce(bar, task, name),
+                advance=lambda passes: bar.update(task, advance=passes),
+            ),
+        )
+        bar.update(task, description="done", total=1, completed=1)
+    folder = project.relative(project.results / study)
+    if summary.computed:
+        console.print(
+            f"computed {summary.computed} steps, kept {summary.kept}; results in {folder}"
+        )
+    else:
+        console.print(f"nothing to do: all {summary.kept} steps of {study} are in {folder}")
+
+
+@app.command()
+def freeze(
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the freeze is current.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Execute every chapter again.")] = False,
+) -> None:
+    """Execute the chapters over the stored results, without torch, and keep what they print."""
+    from vitrine.site import freeze as freezer
+
+    project = Project.find()
+    if check:
+        stale = freezer.check(project)
+        for item in stale:
+            console.print(f"{item.chapter}: {item.reason}", markup=False, highlight=False)
+        if stale:
+            raise VitrineError(
+                "The freeze is not current", "Run `vitrine freeze` and commit _freeze"
+            )
+        console.print("the freeze is current")
+        return
+    with _bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task("chapters", total=None)
+        frozen = freezer.freeze(
+            project,
+            force=force,
+            progress=lambda done, total, what: bar.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+        bar.update(task, description="done")
+    console.print(f"executed {len(frozen.executed)} chapters, {len(frozen.current)} were current")
+
+
+@app.command()
+def render(
+    renderer: Annotated[
+        Renderer, typer.Option(help="auto takes Quarto where it is installed.")
+    ] = Renderer.auto,
+    to: Annotated[Target, typer.Option(help="What to build.")] = Target.all,
+) -> None:
+    """Build the site and the PDF from the freeze; nothing is executed."""
+    from vitrine.site import render as renderers
+
+    project = Project.find()
+    formats = ("html", "pdf") if to is Target.all else (to.value,)
+    rendered = renderers.render(project, renderer=renderer.value, formats=formats)
+    console.print(f"rendered by {rendered.renderer}")
+    if rendered.site:
+        console.print(f"site  {project.relative(rendered.site / 'index.html')}")
+    if rendered.pdf:
+        console.print(f"PDF   {project.relative(rendered.pdf)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed and present, and what to do about what is not."""
+    from vitrine.doctor import examine
+
+    findings = examine(Project.find())
+    for finding in findings:
+        mark = {"good": "[green]✓[/]", "note": "[yellow]·[/]", "bad": "[red]✗[/]"}[finding.state]
+        console.print(f"{mark} ", end="")
+        console.print(f"{finding.subject}: {finding.text}", markup=False, highlight=False)
+        if finding.remedy:
+            console.print(f"    → {finding.remedy}", markup=False, highlight=False)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _announce(bar: Progress, task: TaskID, name: str) -> None:
+    """Name the step that begins; in a log, where no bar is drawn, as a line of its own."""
+    bar.update(task, description=name)
+    if not complaints.is_terminal:
+        complaints.print(name, markup=False, highlight=False)
+
+
+def _pipeline() -> ModuleType:
+    """The pipeline, with torch behind it; a clear word if that is not installed."""
+    try:
+        from vitrine import pipeline
+    except ModuleNotFoundError as error:
+        raise VitrineError(
+            f"The package {error.name} is not installed, which computing a study needs",
+            "Run `make study`, or install the project with its extra `study`",
+        ) from error
+    return pipeline
+
+
+@contextmanager
+def _bar(*columns: object) -> Iterator[Progress]:
+    """A progress bar that says what is going on, how far it is and how long it took."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,  # type: ignore[arg-type]
+        TimeElapsedColumn(),
+        console=complaints,
+    ) as bar:
+        yield bar

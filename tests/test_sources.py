@@ -1,0 +1,196 @@
+"""Outside files come in verified, whole, and only once."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from vitrine.errors import SourceError
+from vitrine.inputs import sources
+from vitrine.project import Project
+
+CONTENT = b"a picture, say"
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    asked: list[str]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[_Server]:
+    """A real web server on this machine that remembers what it was asked for."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "file.bin").write_bytes(CONTENT)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.server.asked.append(self.path)  # type: ignore[attr-defined]
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    found = _Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    found.asked = []
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+@pytest.fixture
+def served(project: Project, server: _Server) -> Project:
+    """A project whose only source is that server."""
+    _write_source(project, f"http://127.0.0.1:{server.server_port}/", sha256(CONTENT).hexdigest())
+    return project
+
+
+def _write_source(project: Project, url: str, digest: str) -> None:
+    (project.data / "sources.toml").write_text(
+        f'[here]\ntitle = "T"\nowner = "O"\nurl = "{url}"\nlicence = "L"\nused_for = "U"\n'
+        f'[here.files]\n"file.bin" = "{digest}"\n'
+    )
+
+
+def _leftovers(project: Project) -> list[str]:
+    return sorted(path.name for path in project.cache.rglob("*") if path.is_file())
+
+
+def test_a_file_is_downloaded_once_and_then_read_from_the_cache(
+    served: Project, server: _Server
+) -> None:
+    for _ in range(2):
+        assert sources.fetch_one(served, "here", "file.bin").read_bytes() == CONTENT
+    assert server.asked == ["/file.bin"]
+    assert _leftovers(served) == ["file.bin"]
+
+
+def test_a_damaged_cached_file_is_fetched_again(served: Project, server: _Server) -> None:
+    path = sources.fetch_one(served, "here", "file.bin")
+    path.write_bytes(b"damaged")
+    source = sources.pick_source(served, "here")
+    assert sources.is_intact(served, source, "file.bin") is False
+    assert sources.fetch_one(served, "here", "file.bin").read_bytes() == CONTENT
+    assert sources.is_intact(served, source, "file.bin") is True
+    assert len(server.asked) == 2
+
+
+def test_a_file_with_another_digest_is_refused_and_nothing_is_kept(
+    project: Project, server: _Server
+) -> None:
+    _write_source(project, f"http://127.0.0.1:{server.server_port}/", "0" * 64)
+    with pytest.raises(SourceError, match="does not have the SHA-256"):
+        sources.fetch_one(project, "here", "file.bin")
+    assert _leftovers(project) == []
+
+
+def test_a_file_without_published_digest_is_pinned_at_its_first_download(
+    project: Project, server: _Server, tmp_path: Path
+) -> None:
+    _write_source(project, f"http://127.0.0.1:{server.server_port}/", sources.PIN)
+    path = sources.fetch_one(project, "here", "file.bin")
+    assert sha256(CONTENT).hexdigest() in (project.data / "pins.json").read_text()
+    path.unlink()
+    (tmp_path / "served" / "file.bin").write_bytes(b"something else now")
+    with pytest.raises(SourceError, match="does not have the SHA-256"):
+        sources.fetch_one(project, "here", "file.bin")
+
+
+def test_without_network_the_error_says_what_to_do(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RETRIES", 0)
+    _write_source(project, "http://127.0.0.1:9/", "0" * 64)
+    with pytest.raises(SourceError, match=r"cannot be downloaded.*set VITRINE_MIRROR"):
+        sources.fetch_one(project, "here", "file.bin")
+
+
+def test_a_mirror_stands_in_for_the_network_and_digests_are_checked_just_the_same(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "mirror"
+    base = "https://raw.githubusercontent.com/OWNER/REPO/COMMIT/"
+    (mirror / "OWNER/REPO/COMMIT").mkdir(parents=True)
+    (mirror / "OWNER/REPO/COMMIT/file.bin").write_bytes(CONTENT)
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    _write_source(project, base, sha256(CONTENT).hexdigest())
+    assert sources.fetch_one(project, "here", "file.bin").read_bytes() == CONTENT
+    _write_source(project, base, "0" * 64)
+    with pytest.raises(SourceError, match="does not have the SHA-256"):
+        sources.fetch_one(project, "here", "file.bin")
+
+
+def test_other_hosts_lie_in_the_mirror_under_their_name() -> None:
+    found = sources.mirror_path("https://example.org/a/b%20c.pth", Path("m"))
+    assert found == Path("m/example.org/a/b c.pth")
+
+
+def test_a_mirror_without_the_file_says_where_it_should_be(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path))
+    _write_source(project, "https://example.org/", "0" * 64)
+    with pytest.raises(SourceError, match=r"Put the file at .*example.org/file.bin"):
+        sources.fetch_one(project, "here", "file.bin")
+
+
+def test_a_mirror_that_is_no_folder_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", "/nowhere/at/all")
+    _write_source(project, "https://example.org/", "0" * 64)
+    with pytest.raises(SourceError, match="VITRINE_MIRROR names /nowhere/at/all"):
+        sources.fetch_one(project, "here", "file.bin")
+
+
+def test_an_unwritable_cache_is_named(served: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = served.root / "blocked"
+    blocked.write_text("a file where the folder should be")
+    monkeypatch.setenv("VITRINE_CACHE", str(blocked))
+    with pytest.raises(SourceError, match="cache folder .* cannot be written"):
+        sources.fetch_one(served, "here", "file.bin")
+
+
+def test_unknown_sources_and_files_are_answered_with_those_there_are(served: Project) -> None:
+    with pytest.raises(SourceError, match=r"no source 'hear'.*Did you mean 'here'"):
+        sources.fetch_one(served, "hear", "file.bin")
+    with pytest.raises(SourceError, match=r"has no file 'fil.bin'. Did you mean 'file.bin'"):
+        sources.fetch_one(served, "here", "fil.bin")
+
+
+def test_a_missing_file_stops_the_fetch_but_what_came_before_stays(
+    served: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RETRIES", 0)
+    with (served.data / "sources.toml").open("a") as stream:
+        stream.write(f'"gone.bin" = "{"0" * 64}"\n')
+    with pytest.raises(SourceError, match=r"gone\.bin cannot be downloaded"):
+        sources.fetch(served, "here", ["file.bin", "gone.bin"])
+    assert _leftovers(served) == ["file.bin"]
+
+
+def test_every_digest_of_the_repository_is_a_sha256_or_a_pin(root: Path) -> None:
+    for source in sources.load_sources(Project(root)).values():
+        for file, digest in source.digests.items():
+            assert digest == sources.PIN or len(bytes.fromhex(digest)) == 32, file
+
+
+def test_the_mirror_holds_what_the_registry_says(root: Path, mirror: Path) -> None:
+    source = sources.pick_source(Project(root), "imagenet-sample-images")
+    assert len(source.digests) == 1000
+    for file in list(source.digests)[::50]:
+        content = sources.mirror_path(source.url + file, mirror).read_bytes()
+        assert sha256(content).hexdigest() == source.digests[file]
+
+
+def test_the_environment_is_not_needed_for_the_cache(project: Project) -> None:
+    assert "VITRINE_CACHE" not in os.environ
+    assert project.cache == project.data / "cache"

@@ -1,0 +1,86 @@
+"""A study file is read into frozen data, and what is wrong with it is said in the user's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conftest import STUDY
+from vitrine.errors import StudyError
+from vitrine.project import Project
+from vitrine.study import load_study, read_study
+
+
+@pytest.mark.parametrize("name", ["embedded", "assignment"])
+def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
+    root: Path, name: str
+) -> None:
+    study = load_study(Project(root), name)
+    assert study.name == name
+    assert len(study.pictures.files) == 10
+    assert study.cam and study.lime and study.comparison
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("samples = 24", "sample = 24", "unknown key `lime.sample`; Did you mean 'samples'?"),
+        (
+            "samples = 24",
+            "samples = 1",
+            "`lime.samples`: Input should be greater than or equal to 2",
+        ),
+        ("samples = 24", 'samples = "many"', "`lime.samples`: Input should be a valid integer"),
+        ("share = 0.2", "share = 0.3", "`share` must be one of `shares`"),
+        ("share = 0.2", "share = 2", "`comparison.share`: Input should be less than 1"),
+        ('folder = "pictures"', "", "name either a `source` or a `folder`"),
+        ('title = "tiny"', "", "the key `title` is missing"),
+        ('title = "tiny"', 'name = "x"', "the key `name` is not allowed"),
+        ('title = "tiny"', "title = ", "is not valid TOML"),
+        ('weights = "random"', 'weights = "none"', "`classifiers.0.weights`: Input should be"),
+        ("[lime]", "[limes]", "unknown key `limes`; Did you mean 'lime'?"),
+    ],
+)
+def test_a_mistake_is_named_with_file_key_and_what_is_allowed(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(STUDY.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(StudyError) as caught:
+        read_study(path)
+    assert said in str(caught.value)
+    assert "wrong.toml" in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(STUDY.replace("samples = 24", "samples = 0").replace("0.1, 0.2", "0.2, 7"))
+    with pytest.raises(StudyError) as caught:
+        read_study(path)
+    assert "lime.samples" in str(caught.value)
+    assert "comparison.shares.1" in str(caught.value)
+
+
+def test_a_picture_cannot_be_listed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(STUDY.replace("n00000002_noise.png", "n00000001_red_square.png"))
+    with pytest.raises(StudyError, match="listed twice: n00000001_red_square.png"):
+        read_study(path)
+
+
+def test_an_unknown_study_is_answered_with_those_there_are(tiny: Project) -> None:
+    with pytest.raises(StudyError, match=r"no study 'tinny'. Did you mean 'tiny'\?"):
+        load_study(tiny, "tinny")
+
+
+def test_a_study_outside_the_folder_of_studies_is_not_a_study(tiny: Project) -> None:
+    (tiny.data / "outside.toml").write_text(STUDY)
+    with pytest.raises(StudyError, match="There is no study"):
+        load_study(tiny, "../outside")
+
+
+def test_a_study_cannot_be_changed(tiny: Project) -> None:
+    study = load_study(tiny, "tiny")
+    with pytest.raises(Exception, match="frozen"):
+        study.lime.samples = 5  # type: ignore[union-attr, misc]
