@@ -1,0 +1,638 @@
+/* vitrine: the script of the report's pages, for both renderers. No dependencies.
+ *
+ * Everything is readable without it. It adds: live charts, enlarged pictures, sortable tables, and
+ * on pages of the bundled renderer also the theme button, the menu, search, tabs, copy buttons and
+ * the mark on the current section. It asks for nothing but two files of the same site, when they
+ * are needed: assets/vega.js (charts) and search.js.
+ */
+(() => {
+  "use strict";
+
+  const root = document.documentElement;
+  const assets = new URL(".", document.currentScript.src);
+  const darkSystem = matchMedia("(prefers-color-scheme: dark)");
+
+  /* ---------- Small helpers ---------- */
+
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+  /** A new element with attributes and children (elements or text). */
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+
+  const loading = new Map();
+
+  /** Load a classic script of this site once; a script, because fetch() does not read file://. */
+  function load(url) {
+    if (!loading.has(url.href)) {
+      loading.set(url.href, new Promise((resolve, reject) => {
+        const script = element("script", { src: url.href });
+        script.onload = resolve;
+        script.onerror = () => {
+          loading.delete(url.href);
+          reject(new Error(`${url.href} cannot be loaded`));
+        };
+        document.head.append(script);
+      }));
+    }
+    return loading.get(url.href);
+  }
+
+  /** `run` at most once a frame. */
+  function perFrame(run) {
+    let waiting = false;
+    return () => {
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(() => { waiting = false; run(); });
+    };
+  }
+
+  /* ---------- Theme ---------- */
+
+  function isDark() {
+    if (root.dataset.theme) return root.dataset.theme === "dark";
+    if (document.body.matches(".quarto-dark, .quarto-light")) return document.body.matches(".quarto-dark");
+    return darkSystem.matches;
+  }
+
+  /** Call `run` whenever the theme may have changed: by button, by system, by Quarto's toggle. */
+  function onTheme(run) {
+    const watch = new MutationObserver(run);
+    watch.observe(root, { attributeFilter: ["data-theme"] });
+    watch.observe(document.body, { attributeFilter: ["class"] });
+    darkSystem.addEventListener("change", run);
+  }
+
+  function setUpTheme() {
+    const button = document.querySelector("[data-theme-toggle]");
+    if (!button) return;
+    const label = () => {
+      const text = isDark() ? "Switch to the light theme" : "Switch to the dark theme";
+      button.setAttribute("aria-label", text);
+      button.title = text;
+    };
+    button.addEventListener("click", () => {
+      const theme = isDark() ? "light" : "dark";
+      root.dataset.theme = theme;
+      try { localStorage.setItem("vitrine-theme", theme); } catch { /* it lasts for this page */ }
+    });
+    onTheme(label);
+    label();
+  }
+
+  /* ---------- Charts ---------- */
+
+  const FONT = "'Source Sans 3', sans-serif";
+
+  /** The colour tokens as [light, dark], by name, read from vitrine.css. */
+  function tokens() {
+    const style = getComputedStyle(root);
+    const names = ["bg", "text", "muted", "rule", "edge", "accent",
+      ...[1, 2, 3, 4, 5, 6].map((index) => `series-${index}`)];
+    return Object.fromEntries(names.map((name) => {
+      const [light, dark = light] = style.getPropertyValue(`--v-${name}`).match(/#[0-9a-f]{6}\b/gi) ?? ["#767676"];
+      return [name, [light, dark]];
+    }));
+  }
+
+  /** A Vega-Lite configuration in the page's colours; what the chart itself says wins. */
+  function chartConfig(palette, dark) {
+    const colour = (name) => palette[name][dark ? 1 : 0];
+    const words = { labelColor: colour("muted"), titleColor: colour("text"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600 };
+    return {
+      background: "transparent",
+      font: FONT,
+      title: { color: colour("text"), subtitleColor: colour("muted"), fontSize: 14, fontWeight: 600, anchor: "start" },
+      axisX: { labelFlush: false, labelOverlap: true },
+      axis: { ...words, gridColor: colour("rule"), domainColor: colour("edge"), tickColor: colour("edge") },
+      legend: words,
+      header: words,
+      view: { stroke: null },
+      mark: { color: colour("series-1") },
+      text: { color: colour("text") },
+      rule: { color: colour("edge") },
+      range: { category: [1, 2, 3, 4, 5, 6].map((index) => colour(`series-${index}`)) },
+    };
+  }
+
+  /** A specification for this theme: colours that are light tokens become their dark partners. */
+  function specification(text, palette, dark) {
+    // A font name that ends in a number is no CSS name unless it is quoted.
+    const quoted = text.replaceAll('"Source Sans 3"', JSON.stringify(FONT));
+    if (!dark) return JSON.parse(quoted);
+    const partner = new Map(Object.values(palette).map(([light, other]) => [light.toLowerCase(), other]));
+    return JSON.parse(quoted.replace(/#[0-9a-f]{6}(?=")/gi, (hex) => partner.get(hex.toLowerCase()) ?? hex));
+  }
+
+  async function mountChart(chart) {
+    const text = chart.querySelector(".vitrine-spec").textContent;
+    const description = chart.querySelector("img")?.alt ?? "";
+    const dark = isDark();
+    const palette = tokens();
+    const mount = chart.querySelector(".vitrine-mount") ?? element("div", { class: "vitrine-mount" });
+    try {
+      await Promise.all([load(new URL("vega.js", assets)), document.fonts.load('12px "Source Sans 3"')]);
+      if (!mount.isConnected) chart.append(mount);
+      const spec = specification(text, palette, dark);
+      if (description) {
+        spec.description ??= description;
+        mount.setAttribute("role", "group");
+        mount.setAttribute("aria-label", description);
+      }
+      chart.view?.finalize();
+      const result = await window.vegaEmbed(mount, spec, {
+        actions: false, renderer: "svg", defaultStyle: false,
+        config: chartConfig(palette, dark), tooltip: { theme: dark ? "dark" : "light" },
+      });
+      chart.view = result.view;
+      chart.classList.add("is-mounted");
+      scrollable(mount, description);
+      if (dark !== isDark()) mountChart(chart); // the theme changed meanwhile
+    } catch (error) {
+      mount.remove(); // the static picture stays
+      chart.classList.remove("is-mounted");
+      console.warn("The chart stays a picture:", error.message);
+    }
+  }
+
+  function setUpCharts() {
+    const charts = all(".vitrine-chart").filter((chart) => chart.querySelector(".vitrine-spec"));
+    if (!charts.length) return;
+    // Only what comes into view is mounted: a chart in a hidden tab has no width yet.
+    const seen = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        seen.unobserve(target);
+        mountChart(target);
+      }
+    }, { rootMargin: "600px 0px" });
+    for (const chart of charts) seen.observe(chart);
+
+    let drawn = isDark();
+    let timer = 0;
+    onTheme(() => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        if (drawn === isDark()) return;
+        drawn = isDark();
+        for (const chart of charts) if (chart.view) mountChart(chart);
+      }, 80);
+    });
+  }
+
+  /* ---------- Scrolling boxes ---------- */
+
+  /** Let the keyboard reach a box that scrolls, and only while it does. */
+  function scrollable(box, label) {
+    if (box.watched) return;
+    box.watched = true;
+    const update = () => {
+      const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+      if (!scrolls) return box.removeAttribute("tabindex");
+      box.tabIndex = 0;
+      if (!label) return;
+      if (!box.hasAttribute("role")) box.setAttribute("role", "region");
+      if (!box.hasAttribute("aria-label")) box.setAttribute("aria-label", label);
+    };
+    new ResizeObserver(update).observe(box);
+  }
+
+  /* ---------- Tables ---------- */
+
+  const LONG = 16; // rows, from which on a table scrolls below its header
+
+  /** The number a cell shows ("83.1 %", "1,204", "−0.3", "0.41 ± 0.02"), or NaN. */
+  function numberIn(text) {
+    const plain = text.replace(/[\s\u00a0\u2009\u202f,]/g, "").replace(/[\u2212\u2013]/g, "-");
+    return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(%|s|ms|pp|×|±.*)?$/i.test(plain) ? parseFloat(plain) : NaN;
+  }
+
+  const isEmpty = (text) => /^[\s\u2013\u2014-]*$/.test(text);
+
+  function sortTable(body, original, column, direction, numeric) {
+    const key = (row) => row.cells[column]?.textContent.trim() ?? "";
+    const compare = (a, b) => {
+      const [one, other] = [key(a), key(b)];
+      if (isEmpty(one) || isEmpty(other)) return isEmpty(one) - isEmpty(other); // always last
+      const order = numeric ? numberIn(one) - numberIn(other)
+        : one.localeCompare(other, root.lang, { numeric: true, sensitivity: "base" });
+      return direction === "descending" ? -order : order;
+    };
+    body.append(...(direction === "none" ? original : [...original].sort(compare)));
+  }
+
+  function makeSortable(table) {
+    const heads = [...(table.tHead?.rows[table.tHead.rows.length - 1]?.cells ?? [])];
+    const body = table.tBodies[0];
+    if (!body || body.rows.length < 2) return;
+    const original = [...body.rows];
+    if ([...heads, ...original.flatMap((row) => [...row.cells])].some((cell) => cell.colSpan > 1 || cell.rowSpan > 1)) return;
+    heads.forEach((head, column) => {
+      if (!head.textContent.trim()) return;
+      const texts = original.map((row) => row.cells[column]?.textContent.trim() ?? "").filter((text) => !isEmpty(text));
+      const numeric = texts.length > 0 && !texts.some((text) => Number.isNaN(numberIn(text)));
+      if (numeric) for (const cell of [head, ...original.map((row) => row.cells[column])]) cell?.classList.add("is-numeric");
+      const button = element("button", { type: "button", class: "vitrine-sort" }, ...head.childNodes);
+      head.append(button);
+      head.setAttribute("aria-sort", "none");
+      button.addEventListener("click", () => {
+        const turns = numeric ? ["descending", "ascending", "none"] : ["ascending", "descending", "none"];
+        const now = turns[(turns.indexOf(head.getAttribute("aria-sort")) + 1) % 3];
+        for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
+        head.setAttribute("aria-sort", now);
+        sortTable(body, original, column, now, numeric);
+      });
+    });
+  }
+
+  function setUpTables() {
+    for (const table of all(".vitrine-table table, .vitrine-page .page-text table")) {
+      const caption = table.closest("figure")?.querySelector("figcaption") ?? table.caption;
+      const box = element("div", { class: "vitrine-scroll" });
+      table.replaceWith(box);
+      box.append(table);
+      if (table.tBodies[0]?.rows.length >= LONG) box.classList.add("is-long");
+      scrollable(box, caption?.textContent.trim() ?? "Table");
+      const shell = box.closest(".vitrine-table");
+      if (shell) {
+        shell.classList.add("is-ready");
+        makeSortable(table);
+      }
+    }
+  }
+
+  /* ---------- Enlarged pictures ---------- */
+
+  function setUpZoom() {
+    if (!document.querySelector(".vitrine-zoom")) return;
+    let dialog, image, caption, count, links, index, opener;
+
+    function build() {
+      image = element("img", { alt: "" });
+      caption = element("figcaption");
+      count = element("output", { "aria-live": "polite" });
+      const button = (label, text, key, value) => element("button", { type: "button", "aria-label": label, title: label, [key]: value }, text);
+      dialog = element("dialog", { class: "vitrine-lightbox", "aria-label": "Enlarged picture" },
+        count, button("Close", "\u00d7", "data-close", ""),
+        element("figure", {}, image, caption),
+        button("Previous picture", "\u2190", "data-step", "-1"),
+        button("Next picture", "\u2192", "data-step", "1"));
+      dialog.addEventListener("click", ({ target }) => {
+        const pressed = target.closest("button");
+        if (pressed?.dataset.step) show(index + Number(pressed.dataset.step));
+        else if (target !== image && !target.closest("figcaption")) dialog.close();
+      });
+      dialog.addEventListener("keydown", (event) => {
+        const to = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: links.length - 1 }[event.key];
+        if (to === undefined) return;
+        event.preventDefault();
+        show(to);
+      });
+      dialog.addEventListener("close", () => {
+        image.removeAttribute("src");
+        opener?.focus();
+      });
+      document.body.append(dialog);
+    }
+
+    function show(to) {
+      index = (to + links.length) % links.length;
+      const thumbnail = links[index].querySelector("img");
+      opener = links[index]; // focus returns to the picture that was seen last
+      image.src = links[index].href;
+      image.alt = thumbnail?.alt ?? "";
+      caption.textContent = image.alt;
+      count.textContent = links.length > 1 ? `${index + 1} of ${links.length}` : "";
+      for (const step of all("[data-step]", dialog)) step.hidden = links.length < 2;
+      // The neighbours are fetched ahead, so that arrow keys answer at once.
+      for (const near of [1, -1]) new Image().src = links[(index + near + links.length) % links.length].href;
+    }
+
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest?.(".vitrine-zoom");
+      if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      if (!dialog) build();
+      const group = link.closest("figure:not(.vitrine-card)") ?? link.closest(".vitrine-grid, .vitrine-card") ?? link.parentElement;
+      links = all(".vitrine-zoom", group);
+      show(links.indexOf(link));
+      dialog.showModal();
+    });
+  }
+
+  /* ---------- Pages of the bundled renderer ---------- */
+
+  function setUpMenu() {
+    const button = document.querySelector("[data-menu]");
+    const nav = button && document.getElementById(button.getAttribute("aria-controls"));
+    if (!nav) return;
+    const set = (open) => {
+      nav.classList.toggle("is-open", open);
+      button.setAttribute("aria-expanded", String(open));
+    };
+    const isOpen = () => nav.classList.contains("is-open");
+    button.addEventListener("click", () => set(!isOpen()));
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !isOpen()) return;
+      set(false);
+      button.focus();
+    });
+    for (const kind of ["click", "focusin"]) {
+      document.addEventListener(kind, ({ target }) => {
+        if (isOpen() && target instanceof Element && !nav.contains(target) && !button.contains(target)) set(false);
+      });
+    }
+  }
+
+  /** The list of sections: beside the text with a mark on the current one, or folded below the title. */
+  function setUpContents() {
+    const toc = document.querySelector(".page-toc");
+    if (!toc) return;
+    const side = toc.parentElement;
+    const title = toc.querySelector("h2");
+    const list = toc.querySelector("ul");
+    const fold = element("details", {}, element("summary", {}, title.textContent));
+    const head = document.getElementById("title-block-header");
+    const targets = all("a", toc).map((link) => [link, document.getElementById(decodeURIComponent(link.hash.slice(1)))])
+      .filter(([, target]) => target);
+    const wide = all(".page-text :is(.column-page, .column-screen, .column-screen-inset, .column-margin, .aside)");
+
+    const place = () => {
+      const beside = getComputedStyle(side).display !== "none";
+      if (beside === !toc.classList.contains("is-inline")) return;
+      toc.classList.toggle("is-inline", !beside);
+      if (beside) {
+        toc.append(title, list);
+        fold.remove();
+        side.append(toc);
+      } else if (head) {
+        fold.append(list);
+        title.remove();
+        toc.removeAttribute("aria-labelledby");
+        toc.setAttribute("aria-label", title.textContent);
+        toc.append(fold);
+        head.after(toc);
+      }
+    };
+    const mark = () => {
+      const line = innerHeight * 0.25;
+      const atEnd = innerHeight + scrollY >= root.scrollHeight - 2;
+      const passed = targets.filter(([, target]) => target.getBoundingClientRect().top <= line);
+      const current = (atEnd ? targets : passed).at(-1)?.[0];
+      for (const [link] of targets) {
+        if (link === current) link.setAttribute("aria-current", "location");
+        else link.removeAttribute("aria-current");
+      }
+      const own = toc.getBoundingClientRect();
+      const covered = !toc.classList.contains("is-inline") && wide.some((block) => {
+        const box = block.getBoundingClientRect();
+        return box.right > own.left && box.top < own.bottom && box.bottom > own.top;
+      });
+      toc.classList.toggle("is-covered", covered);
+    };
+    const update = perFrame(() => { place(); mark(); });
+    addEventListener("scroll", update, { passive: true });
+    addEventListener("resize", update);
+    new ResizeObserver(update).observe(document.querySelector(".page-text"));
+  }
+
+  function setUpTabs() {
+    for (const tabset of all(".panel-tabset")) {
+      const list = tabset.querySelector(":scope > [role=tablist]");
+      const tabs = list ? all("[role=tab]", list) : [];
+      const panels = tabs.map((tab) => document.getElementById(tab.getAttribute("aria-controls")));
+      if (!tabs.length || panels.includes(null)) continue;
+      const choose = (index, focus) => {
+        tabs.forEach((tab, i) => {
+          tab.setAttribute("aria-selected", String(i === index));
+          tab.tabIndex = i === index ? 0 : -1;
+          tab.classList.toggle("active", i === index);
+          panels[i].classList.toggle("active", i === index);
+        });
+        if (focus) tabs[index].focus();
+      };
+      const holding = (hash) => {
+        const target = hash.length > 1 && document.getElementById(decodeURIComponent(hash.slice(1)));
+        return target ? panels.findIndex((panel) => panel.contains(target)) : -1;
+      };
+      tabs.forEach((tab, index) => {
+        panels[index].dataset.title = tab.textContent;
+        tab.addEventListener("click", (event) => { event.preventDefault(); choose(index); });
+        tab.addEventListener("keydown", (event) => {
+          const last = tabs.length - 1;
+          const to = { ArrowLeft: index ? index - 1 : last, ArrowRight: index < last ? index + 1 : 0, Home: 0, End: last, " ": index }[event.key];
+          if (to === undefined) return;
+          event.preventDefault();
+          choose(to, true);
+        });
+      });
+      tabset.classList.add("is-ready");
+      choose(Math.max(0, holding(location.hash)));
+      // A link into a hidden panel shows that panel.
+      addEventListener("hashchange", () => {
+        const index = holding(location.hash);
+        if (index < 0) return;
+        choose(index);
+        document.getElementById(decodeURIComponent(location.hash.slice(1))).scrollIntoView();
+      });
+    }
+  }
+
+  function setUpCode() {
+    for (const block of all("div.sourceCode")) {
+      const code = block.querySelector("code");
+      const button = element("button", { type: "button", class: "copy-code", "aria-label": "Copy the code" }, "Copy");
+      button.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(code.innerText.trimEnd());
+          button.textContent = "Copied";
+        } catch {
+          getSelection().selectAllChildren(code); // no clipboard here: leave it selected
+          button.textContent = "Selected";
+        }
+        button.classList.add("is-done");
+        setTimeout(() => { button.textContent = "Copy"; button.classList.remove("is-done"); }, 1600);
+      });
+      block.append(button);
+    }
+    for (const pre of all("pre")) scrollable(pre, "Code");
+    for (const formula of all("math[display=block]")) scrollable(formula);
+  }
+
+  function setUpHeadings() {
+    for (const heading of all(".page-text :is(h2, h3, h4)")) {
+      const id = heading.id || heading.closest("section")?.id;
+      if (id) heading.append(element("a", { class: "heading-link", href: `#${id}`, "aria-label": "Link to this section" }, "#"));
+    }
+  }
+
+  /* ---------- Search ---------- */
+
+  /** Lower case without accents, letter for letter, so that positions stay those of the text. */
+  const folded = (text) => [...text].map((letter) => {
+    const plain = letter.normalize("NFD")[0].toLowerCase();
+    return plain.length === letter.length ? plain : letter;
+  }).join("");
+
+  function prepared(entries) {
+    return entries.map((entry) => ({
+      ...entry,
+      foldedText: folded(entry.text), foldedSection: folded(entry.section), foldedTitle: folded(entry.title),
+    }));
+  }
+
+  /** Sections that hold every word, best first: in a heading counts more than in the text. */
+  function find(entries, query) {
+    const words = folded(query).split(/\s+/).filter(Boolean);
+    if (!words.length) return [];
+    const found = [];
+    for (const entry of entries) {
+      let score = 0;
+      const hasAll = words.every((word) => {
+        const times = entry.foldedText.split(word).length - 1;
+        const points = (entry.foldedSection.includes(word) ? 12 : 0) + (entry.foldedTitle.includes(word) ? (entry.section ? 3 : 14) : 0) + Math.min(times, 6);
+        score += points;
+        return points > 0;
+      });
+      if (hasAll) found.push({ entry, score, words });
+    }
+    return found.sort((a, b) => b.score - a.score).slice(0, 24);
+  }
+
+  /** Text with the words marked. */
+  function marked(text, words) {
+    const plain = folded(text);
+    const out = document.createDocumentFragment();
+    let at = 0;
+    while (at < text.length) {
+      const next = words.map((word) => [plain.indexOf(word, at), word.length]).filter(([start]) => start >= 0).sort((a, b) => a[0] - b[0] || b[1] - a[1])[0];
+      if (!next) break;
+      out.append(text.slice(at, next[0]), element("mark", {}, text.slice(next[0], next[0] + next[1])));
+      at = next[0] + next[1];
+    }
+    out.append(text.slice(at));
+    return out;
+  }
+
+  function excerpt({ entry, words }) {
+    const first = Math.max(0, Math.min(...words.map((word) => entry.foldedText.indexOf(word)).filter((start) => start >= 0), Infinity));
+    if (!Number.isFinite(first)) return entry.text.slice(0, 150);
+    const start = first < 60 ? 0 : entry.text.indexOf(" ", first - 60) + 1;
+    return (start ? "… " : "") + entry.text.slice(start, start + 170) + (start + 170 < entry.text.length ? " …" : "");
+  }
+
+  function setUpSearch() {
+    const button = document.querySelector("[data-search]");
+    if (!button) return;
+    let dialog, input, list, status, entries, chosen = -1;
+
+    function build() {
+      input = element("input", { type: "search", placeholder: "Search the report", "aria-label": "Search the report", autocomplete: "off", spellcheck: "false",
+        role: "combobox", "aria-expanded": "false", "aria-controls": "search-results", "aria-autocomplete": "list" });
+      list = element("ul", { class: "search-results", id: "search-results", role: "listbox", "aria-label": "Sections" });
+      status = element("p", { class: "search-status", role: "status" });
+      const close = element("button", { type: "button", "aria-label": "Esc: close the search" }, "Esc");
+      dialog = element("dialog", { class: "search-dialog", "aria-label": "Search" },
+        element("div", { class: "search-head" }, element("span", { class: "icon icon-search" }), input, close), list, status);
+      close.addEventListener("click", () => dialog.close());
+      dialog.addEventListener("click", ({ target }) => { if (target === dialog) dialog.close(); });
+      dialog.addEventListener("close", () => button.focus());
+      input.addEventListener("input", update);
+      input.addEventListener("keydown", (event) => {
+        const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        const count = options().length;
+        if (step && count) {
+          event.preventDefault();
+          choose((chosen + step + count) % count);
+        } else if (event.key === "Enter" && count) {
+          event.preventDefault();
+          options()[Math.max(chosen, 0)].click();
+        } else if (event.key === "Escape") {
+          event.preventDefault(); // a search field would only empty itself
+          dialog.close();
+        }
+      });
+      list.addEventListener("click", ({ target }) => { if (target.closest("a")) dialog.close(); });
+      document.body.append(dialog);
+    }
+
+    const options = () => all("[role=option]", list);
+
+    function choose(index) {
+      chosen = index;
+      options().forEach((option, i) => {
+        option.setAttribute("aria-selected", String(i === index));
+        if (i === index) option.scrollIntoView({ block: "nearest" });
+      });
+      if (index < 0) input.removeAttribute("aria-activedescendant");
+      else input.setAttribute("aria-activedescendant", `search-result-${index}`);
+    }
+
+    function update() {
+      if (!entries) return;
+      const results = find(entries, input.value);
+      list.replaceChildren(...results.map((result, index) => {
+        const { entry, words } = result;
+        const where = element("span", { class: "search-where" }, marked(entry.section || entry.title, words));
+        if (entry.section) where.prepend(element("span", { class: "search-page" }, `${entry.title} › `));
+        return element("li", { role: "presentation" }, element("a", {
+          href: new URL(`../${entry.href}`, assets).href, role: "option", id: `search-result-${index}`, "aria-selected": "false", tabindex: "-1",
+        }, where, element("span", { class: "search-excerpt" }, marked(excerpt(result), words))));
+      }));
+      list.hidden = !results.length;
+      input.setAttribute("aria-expanded", String(results.length > 0));
+      choose(results.length ? 0 : -1);
+      const count = results.length === 1 ? "1 section" : `${results.length} sections`;
+      status.textContent = !input.value.trim() ? "Words in any order; ↑ ↓ to choose, Enter to go there."
+        : results.length ? count : "Nothing found. Fewer or shorter words may help.";
+    }
+
+    async function open() {
+      if (!dialog) build();
+      dialog.showModal();
+      input.select();
+      try {
+        await load(new URL("../search.js", assets));
+        entries ??= prepared(window.VITRINE_SEARCH);
+        update();
+      } catch {
+        status.textContent = "The search index could not be loaded.";
+      }
+    }
+
+    button.addEventListener("click", open);
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+      event.preventDefault();
+      open();
+    });
+  }
+
+  /* ---------- Start ---------- */
+
+  function start() {
+    setUpCharts();
+    setUpZoom();
+    setUpTables();
+    if (document.body.classList.contains("vitrine-page")) {
+      setUpTheme();
+      setUpMenu();
+      setUpContents();
+      setUpTabs();
+      setUpCode();
+      setUpHeadings();
+      setUpSearch();
+      // Paper has no folds to open.
+      addEventListener("beforeprint", () => all("details.callout").forEach((callout) => { callout.open = true; }));
+    }
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

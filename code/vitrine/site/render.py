@@ -1,0 +1,176 @@
+"""``vitrine render``: the site and the PDF, made by Quarto or by the bundled renderer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vitrine.errors import ChapterError, VitrineError
+from vitrine.project import Project
+from vitrine.site.book import Book, output_name, read_book
+from vitrine.site.document import read_document
+from vitrine.site.html import write_pages
+from vitrine.site.pdf import write_pdf
+
+Renderer = Literal["auto", "quarto", "bundled"]
+FORMATS = ("html", "pdf")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was made, and by which renderer, ``"quarto"`` or ``"bundled"``.
+
+    ``site`` is the folder with ``index.html`` (``None`` when only the PDF was asked for), ``pdf``
+    the whole report (``None`` when only the site was).
+    """
+
+    site: Path | None
+    pdf: Path | None
+    renderer: str
+
+
+def render(
+    project: Project, *, renderer: Renderer = "auto", formats: Sequence[str] = FORMATS
+) -> Rendered:
+    """Render the book from its frozen chapters; no chapter is executed.
+
+    Parameters
+    ----------
+    renderer : ``"auto"`` takes Quarto when it is on the ``PATH`` and the bundled one elsewhere.
+    formats : of ``"html"`` and ``"pdf"``.
+
+    Raises ``ChapterError`` when a chapter cannot be rendered, and ``VitrineError`` when the
+    output folder cannot be written; with the bundled renderer, what was there before stays.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise VitrineError(
+            f"unknown output format {', '.join(unknown) or '(none)'}",
+            "Choose from " + ", ".join(FORMATS),
+        )
+    if renderer not in ("auto", "quarto", "bundled"):
+        raise VitrineError(f"unknown renderer {renderer}", "Choose auto, quarto or bundled")
+    quarto = shutil.which("quarto")
+    if renderer == "quarto" and quarto is None:
+        raise VitrineError(
+            "Quarto is not on the PATH", "Install it, or render with --renderer bundled"
+        )
+    if quarto is not None and renderer != "bundled":
+        return _render_with_quarto(project, quarto, formats)
+    return _render_bundled(project, formats)
+
+
+def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:
+    book = read_book(project)
+    pdf_name = f"{book.output_file}.pdf"
+    with _workplace(project) as work:
+        site, pdf = work / "site", work / pdf_name
+        with ThreadPoolExecutor(2) as pool:
+            jobs = []
+            if "html" in formats:
+                linked = "pdf" in formats or (project.site / pdf_name).is_file()
+                link = pdf_name if linked else ""
+                jobs.append(pool.submit(_make_site, project, book, site, link))
+            if "pdf" in formats:
+                jobs.append(pool.submit(_make_pdf, project, book, pdf))
+            for job in jobs:
+                job.result()
+        _publish(project, site if "html" in formats else None, pdf if "pdf" in formats else None)
+    return Rendered(
+        site=project.site if "html" in formats else None,
+        pdf=project.site / pdf_name if "pdf" in formats else None,
+        renderer="bundled",
+    )
+
+
+def _make_site(project: Project, book: Book, folder: Path, pdf: str) -> None:
+    folder.mkdir()
+    write_pages(read_document(project, book, "html"), folder, pdf)
+
+
+def _make_pdf(project: Project, book: Book, path: Path) -> None:
+    write_pdf(read_document(project, book, "typst"), path)
+
+
+@contextmanager
+def _workplace(project: Project) -> Iterator[Path]:
+    """A new folder beside ``_site``, on the same disk; it is removed at the end.
+
+    Raises ``VitrineError`` when the project's folder cannot be written, or ``_site`` is not a
+    folder that may be replaced.
+    """
+    if project.site.is_symlink() or (project.site.exists() and not project.site.is_dir()):
+        raise VitrineError(
+            f"{project.site.name} is not a folder of its own", "Move it out of the way"
+        )
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".vitrine-render-", dir=project.root))
+        if project.site.exists() and not os.access(project.site, os.W_OK | os.X_OK):
+            work.rmdir()
+            raise PermissionError(13, "Permission denied", str(project.site))
+    except OSError as error:
+        raise VitrineError(
+            f"the site cannot be written into {project.root} ({error.strerror})",
+            "Make the folder writable, or work in a copy of the project",
+        ) from None
+    try:
+        yield work
+    except OSError as error:
+        raise VitrineError(
+            f"the site cannot be written ({error})", "Check the disk's space and permissions"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _publish(project: Project, site: Path | None, pdf: Path | None) -> None:
+    """Put a finished site and PDF in place of the old ones; what was not made anew stays."""
+    if site is None and pdf is not None:
+        project.site.mkdir(exist_ok=True)
+        os.replace(pdf, project.site / pdf.name)
+        return
+    if site is None:
+        return
+    if pdf is not None:
+        os.replace(pdf, site / pdf.name)
+    else:
+        for old in project.site.glob("*.pdf") if project.site.is_dir() else ():
+            shutil.copyfile(old, site / old.name)
+    old_site = site.parent / "replaced"
+    if project.site.exists():
+        os.rename(project.site, old_site)
+    try:
+        os.rename(site, project.site)
+    except OSError:
+        if old_site.exists():
+            os.rename(old_site, project.site)
+        raise
+
+
+def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -> Rendered:
+    """Let Quarto render the book from the freeze."""
+    command = [quarto, "render", str(project.root)]
+    if set(formats) != set(FORMATS):
+        # Without --no-clean the format that is not rendered would be deleted.
+        command += ["--no-clean", "--to", "html" if "html" in formats else "typst"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise ChapterError(
+            "Quarto could not render the book: " + " | ".join(lines[-6:]),
+            "Correct what it names, or render with --renderer bundled",
+        )
+    pdf = project.site / f"{output_name(project)}.pdf"
+    return Rendered(
+        site=project.site if "html" in formats else None,
+        pdf=pdf if "pdf" in formats else None,
+        renderer="quarto",
+    )

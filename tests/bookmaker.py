@@ -1,0 +1,275 @@
+"""Small books for the tests of the renderer: real files, real Pandoc, real Typst."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from hashlib import md5
+from pathlib import Path
+
+from PIL import Image
+
+from vitrine.project import Project
+from vitrine.site.render import Rendered, render
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+CONFIG = """\
+project:
+  type: book
+  output-dir: _site
+book:
+  title: "A small book"
+  subtitle: "On {testing} & $dollars"
+  author: ["Ada Lovelace", "Łukasz <Ó>"]
+  output-file: small
+  chapters:
+    - index.qmd
+{chapters}
+bibliography: references.bib
+link-citations: true
+number-sections: true
+lang: en
+format:
+  html:
+    toc: true
+    code-fold: true
+    code-summary: "Code"
+  typst:
+    toc: true
+    papersize: a4
+"""
+
+BIBLIOGRAPHY = """\
+@article{ribeiro2016,
+  title = {Why Should {I} Trust You?}, author = {Ribeiro, Marco}, year = 2016, journal = {KDD}
+}
+"""
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="$lang">
+<head><meta charset="utf-8"><title>$title</title>
+<meta name="description" content="$description">$head</head>
+<body><a href="#content">Skip</a><a href="${root}index.html">$site_title</a>
+<nav aria-label="Chapters">$nav</nav>$toc
+<main id="content">$body</main><nav aria-label="Pages">$prev $next</nav>
+<footer>$footer</footer></body>
+</html>
+"""
+
+# Every construct that chapters may use.
+WHOLE = """\
+---
+subtitle: "How *far* it goes"
+description: "A page with everything"
+keywords: [one, two]
+abstract: |
+  In short, **much**.
+---
+
+# Everything {#sec-all}
+
+See @fig-blue, [-@fig-blue], [Figures @fig-blue] and [-@fig-pair], @fig-pair-2, @tbl-small,
+@sec-part, @sec-all, [the home page](../index.qmd) and [below](#sec-part).
+As @ribeiro2016 said [@ribeiro2016]. A note.[^n] Math $a^2$ and {{< meta subtitle >}}.
+[small]{.smallcaps} `x = 1`{.python} H~2~O
+
+[^n]: The *note*.
+
+![The caption of **blue**](../assets/blue.png){#fig-blue fig-alt="A blue plane" width=50%}
+
+::: {#fig-pair layout-ncol=2}
+![Left](../assets/blue.png){#fig-pair-1}
+
+![Right](../assets/blue.png){#fig-pair-2}
+
+Two planes
+:::
+
+| name | value |
+|:-----|------:|
+| a    |   1.5 |
+
+: The caption of the table {#tbl-small}
+
+## Part {#sec-part}
+
+::: {.callout-note title="A *title*"}
+Noted.
+:::
+
+::: {.callout-tip collapse="true"}
+### From a heading
+Folded.
+:::
+
+::: {.callout-warning appearance="simple"}
+Simply.
+:::
+
+::: {.callout-important icon="false"}
+Importantly.
+:::
+
+::: {.callout-caution appearance="minimal"}
+Carefully.
+:::
+
+::: {.panel-tabset}
+### First tab
+In the first.
+
+### Second tab
+In the second.
+:::
+
+::: {layout="[[2, 1], [1]]"}
+Upper left
+
+Upper right
+
+Below
+:::
+
+::: {.column-page}
+Wide.
+:::
+
+::: {.column-margin}
+Marginal.
+:::
+
+::: {.aside}
+Aside.
+:::
+
+::: {.content-visible when-format="html"}
+Only for the screen.
+:::
+
+::: {.content-visible when-format="typst"}
+Only for paper.
+:::
+
+::: {.content-hidden when-format="html"}
+Hidden on screens.
+:::
+
+[seen]{.content-visible unless-format="typst"}
+
+```{=html}
+<p class="vitrine-study">Raw for the screen</p>
+```
+
+```{=typst}
+Raw for paper
+```
+
+Term
+: Its definition
+
+> Quoted
+
+1. one
+2. two
+
+- [x] done
+
+```python
+def f(x):
+    return x
+```
+
+{{< pagebreak >}}
+
+### Deeper
+
+The end of `{{{< meta title >}}}`.
+"""
+
+HOME = "# Home {.unnumbered}\n\nWelcome.\n"
+
+
+def as_markdown(text: str) -> str:
+    """Markdown that shows ``text`` as it is."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)
+
+
+@dataclass
+class Book:
+    """A book in a folder; chapters are added with ``chapter``, in order."""
+
+    root: Path
+    chapters: list[str]
+
+    @classmethod
+    def at(cls, root: Path) -> Book:
+        book = cls(root, [])
+        for name, text in (
+            ("references.bib", BIBLIOGRAPHY),
+            ("assets/page.html", PAGE),
+            ("index.qmd", HOME),
+        ):
+            book.write(name, text)
+        book.picture("assets/blue.png", (60, 40))
+        shutil.copy(REPOSITORY / "assets" / "report.typ", root / "assets" / "report.typ")
+        book.configure()
+        return book
+
+    @property
+    def project(self) -> Project:
+        return Project(self.root)
+
+    @property
+    def site(self) -> Path:
+        return self.root / "_site"
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def picture(self, name: str, size: tuple[int, int]) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (20, 90, 160)).save(path)
+        return path
+
+    def configure(self, config: str = CONFIG) -> None:
+        listed = "\n".join(f"    - {name}" for name in self.chapters)
+        self.write("_quarto.yml", config.replace("{chapters}", listed))
+
+    def chapter(self, name: str, text: str) -> None:
+        """Add the chapter ``chapters/<name>.qmd``, or replace it."""
+        path = f"chapters/{name}.qmd"
+        self.write(path, text)
+        if path not in self.chapters:
+            self.chapters.append(path)
+        self.configure()
+
+    def freeze(self, name: str, html: str, typst: str | None = None) -> None:
+        """Store executed Markdown of a chapter, as ``vitrine freeze`` or Quarto would."""
+        source = (self.root / f"chapters/{name}.qmd").read_bytes().replace(b"\r\n", b"\n")
+        for file, markdown in (("html.json", html), ("typ.json", html if typst is None else typst)):
+            result = {
+                "engine": "jupyter",
+                "markdown": markdown,
+                "supporting": [f"{name}_files"],
+                "filters": [],
+                "includes": {},
+            }
+            frozen = {"hash": md5(source).hexdigest(), "result": result}
+            text = json.dumps(frozen, indent=2, ensure_ascii=False)
+            self.write(f"_freeze/chapters/{name}/execute-results/{file}", text)
+
+    def render(self, *formats: str) -> Rendered:
+        return render(self.project, renderer="bundled", formats=formats or ("html", "pdf"))
+
+    def page(self, name: str) -> str:
+        """The HTML of ``index`` or of a chapter, rendered before."""
+        folder = self.site if name == "index" else self.site / "chapters"
+        return (folder / f"{name}.html").read_text(encoding="utf-8")

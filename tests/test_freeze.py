@@ -1,0 +1,950 @@
+"""Chapters executed in a real kernel, frozen as Quarto freezes them, and checked for currency."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vitrine.errors import ChapterError
+from vitrine.project import Project
+from vitrine.site.chapter import DEFAULTS, read_chapter
+from vitrine.site.freeze import FORMATS, Stale, check, freeze
+from vitrine.site.kernel import CellFailed, Kernel, KernelDied
+
+CONFIG = """\
+project:
+  type: book
+book:
+  title: "Tiny"
+  chapters: [{chapters}]
+execute:
+  freeze: auto
+  warning: false
+"""
+
+MakeBook = Callable[..., Project]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> MakeBook:
+    """Makes a project of chapters given as name → text; their folders are made as well."""
+
+    def make(**chapters: str) -> Project:
+        names = [f"chapters/{name}.qmd" for name in chapters]
+        (tmp_path / "_quarto.yml").write_text(CONFIG.format(chapters=", ".join(names)))
+        (tmp_path / "chapters").mkdir(exist_ok=True)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        for name, text in chapters.items():
+            (tmp_path / "chapters" / f"{name}.qmd").write_text(text)
+        return Project(tmp_path)
+
+    return make
+
+
+def frozen(project: Project, name: str, target: str = "html") -> dict[str, object]:
+    """The JSON frozen for a chapter."""
+    file = {"html": "html.json", "typst": "typ.json"}[target]
+    path = project.freeze / "chapters" / name / "execute-results" / file
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(noted, dict)
+    return noted
+
+
+def markdown(project: Project, name: str, target: str = "html") -> str:
+    result = frozen(project, name, target)["result"]
+    assert isinstance(result, dict)
+    return str(result["markdown"])
+
+
+def execute_one(book: MakeBook, text: str, target: str = "html") -> str:
+    """The frozen Markdown of a chapter with this text."""
+    project = book(page=text)
+    freeze(project, formats=[target])
+    return markdown(project, "page", target)
+
+
+def problem(book: MakeBook, text: str) -> str:
+    """The message with which freezing a chapter with this text ends."""
+    project = book(page=text)
+    with pytest.raises(ChapterError) as caught:
+        freeze(project, formats=["html"])
+    assert not (project.freeze / "chapters").exists()
+    assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
+    return str(caught.value)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# The Markdown, against what Quarto 1.9 writes for the same chapter.
+
+CELLS = '''\
+---
+title: "Cells"
+---
+
+# First {#sec-first}
+
+Text.
+
+```{python}
+from IPython.display import Markdown, display
+x = 41 + 1
+```
+
+```{python}
+#| label: fig-one
+#| fig-cap: "A caption with *stars*"
+#| fig-alt: "It's an alternative"
+#| echo: false
+import matplotlib.pyplot as plt
+plt.plot([1, 2])
+```
+
+```{python}
+#| label: fig-md
+#| fig-cap: A caption
+Markdown("not an image")
+```
+
+```{python}
+#| label: tbl-one
+#| tbl-cap: "Table it's caption"
+Markdown("| a | b |\\n|---|---|\\n| 1 | 2 |")
+```
+
+```{python}
+#| label: fig-many
+#| fig-cap: Whole
+#| fig-subcap:
+#|   - one
+#|   - two
+#| layout-ncol: 2
+#| column: page
+display(Markdown("*one*"))
+display(Markdown("*two*"))
+```
+
+```{python}
+#| output: asis
+#| echo: false
+print("**bold**")
+```
+
+```{python}
+#| output: asis
+Markdown("as it is")
+```
+
+```{python}
+#| output: false
+print("not shown")
+```
+
+```{python}
+#| include: false
+hidden = 1
+```
+
+```{python}
+#| eval: false
+raise SystemExit
+```
+
+```{python}
+#| warning: true
+#| classes: big
+#| code-fold: show
+#| code-summary: "Show me"
+import sys
+print("err", file=sys.stderr)
+```
+
+```{python}
+print("unseen", file=sys.stderr)
+print("out 1")
+print("out 2", end="")
+```
+
+````{python}
+print("""
+```
+fence
+```
+""")
+````
+
+- a list
+
+  ```{python}
+  #| label: in-list
+  x
+  ```
+
+  more
+
+::: {.callout-note}
+```{python}
+#| echo: false
+None
+```
+:::
+
+Last `{python} x`.
+'''
+
+EXPECTED = """\
+---
+title: "Cells"
+---
+
+# First {#sec-first}
+
+Text.
+
+::: {#cell-1 .cell execution_count=1}
+``` {.python .cell-code}
+from IPython.display import Markdown, display
+x = 41 + 1
+```
+:::
+
+
+::: {#cell-fig-one .cell execution_count=2}
+
+::: {.cell-output .cell-output-display}
+![A caption with *stars*](page_files/figure-html/fig-one-output-1.png){#fig-one width=571 \
+height=411 fig-alt='It\\'s an alternative'}
+:::
+:::
+
+
+::: {#cell-fig-md .cell execution_count=3}
+``` {.python .cell-code}
+Markdown("not an image")
+```
+
+::: {#fig-md .cell-output .cell-output-display .cell-output-markdown execution_count=3}
+not an image
+
+A caption
+:::
+:::
+
+
+::: {#tbl-one .cell tbl-cap='Table it\\'s caption' execution_count=4}
+``` {.python .cell-code}
+Markdown("| a | b |\\n|---|---|\\n| 1 | 2 |")
+```
+
+::: {.cell-output .cell-output-display .cell-output-markdown execution_count=4}
+| a | b |
+|---|---|
+| 1 | 2 |
+:::
+:::
+
+
+::: {#fig-many .cell .column-page layout-ncol='2' execution_count=5}
+``` {.python .cell-code}
+display(Markdown("*one*"))
+display(Markdown("*two*"))
+```
+
+::: {#fig-many-1 .cell-output .cell-output-display .cell-output-markdown}
+*one*
+
+one
+:::
+
+::: {#fig-many-2 .cell-output .cell-output-display .cell-output-markdown}
+*two*
+
+two
+:::
+
+Whole
+:::
+
+
+**bold**
+
+
+``` {.python .cell-code}
+Markdown("as it is")
+```
+as it is
+
+
+::: {#cell-8 .cell execution_count=8}
+``` {.python .cell-code}
+print("not shown")
+```
+:::
+
+
+
+::: {#cell-10 .cell execution_count=10}
+``` {.python .cell-code}
+raise SystemExit
+```
+:::
+
+
+::: {#cell-11 .cell .big execution_count=11}
+``` {.python .cell-code code-fold="show" code-summary="Show me"}
+import sys
+print("err", file=sys.stderr)
+```
+
+::: {.cell-output .cell-output-stderr}
+```
+err
+```
+:::
+:::
+
+
+::: {#cell-12 .cell execution_count=12}
+``` {.python .cell-code}
+print("unseen", file=sys.stderr)
+print("out 1")
+print("out 2", end="")
+```
+
+::: {.cell-output .cell-output-stdout}
+```
+out 1
+out 2
+```
+:::
+:::
+
+
+::: {#cell-13 .cell execution_count=13}
+```` {.python .cell-code}
+print(\"\"\"
+```
+fence
+```
+\"\"\")
+````
+
+::: {.cell-output .cell-output-stdout}
+````
+
+```
+fence
+```
+
+````
+:::
+:::
+
+
+- a list
+
+
+  ::: {#cell-in-list .cell execution_count=14}
+  ``` {.python .cell-code}
+  x
+  ```
+  \n  ::: {#in-list .cell-output .cell-output-display execution_count=13}
+  ```
+  42
+  ```
+  :::
+  :::
+  \n  \n  more
+
+::: {.callout-note}
+
+
+
+:::
+
+Last 42.
+
+"""
+
+
+def test_each_kind_of_cell_becomes_the_markdown_that_quarto_writes(book: MakeBook) -> None:
+    project = book(page=CELLS)
+    freeze(project)
+    assert markdown(project, "page") == EXPECTED
+    typst = re.sub(r"::: \{#cell-[\w-]+ ", "::: {", EXPECTED)
+    image = r"figure-html/fig-one-output-1.png){#fig-one width=571 height=411 "
+    typst = typst.replace(image, "figure-typst/fig-one-output-1.svg){#fig-one ")
+    assert markdown(project, "page", "typst") == typst
+    home = project.freeze / "chapters" / "page"
+    assert (home / "figure-html" / "fig-one-output-1.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (home / "figure-typst" / "fig-one-output-1.svg").read_text()
+
+
+def test_the_frozen_file_has_the_form_and_the_order_of_quartos_own(book: MakeBook) -> None:
+    project = book(page="A.\n\n```{python}\n1\n```\n")
+    freeze(project)
+    digest = hashlib.md5(b"A.\n\n```{python}\n1\n```\n", usedforsecurity=False).hexdigest()
+    html = frozen(project, "page")
+    path = project.freeze / "chapters/page/execute-results/html.json"
+    assert path.read_text() == json.dumps(html, indent=2, ensure_ascii=False)
+    assert list(html) == ["hash", "result"]
+    assert html["hash"] == digest
+    result = dict(html["result"])  # type: ignore[call-overload]
+    text = result.pop("markdown")
+    assert text.startswith("A.\n\n::: {#cell-1 .cell")
+    assert result == {
+        "engine": "jupyter",
+        "supporting": ["page_files"],
+        "filters": [],
+        "includes": {},
+    }
+    typst = dict(frozen(project, "page", "typst")["result"])  # type: ignore[call-overload]
+    # The whole folder here would make Quarto delete the figures of the pages.
+    assert typst["supporting"] == ["page_files/figure-typst"]
+    assert "includes" not in typst
+
+
+def test_the_hash_does_not_depend_on_line_ends(book: MakeBook) -> None:
+    project = book(page="A.\n\n```{python}\n1\n```\n")
+    path = project.root / "chapters" / "page.qmd"
+    plain = read_chapter(project, path).hash
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_chapter(project, path).hash == plain
+
+
+@pytest.mark.skipif(shutil.which("quarto") is None, reason="Quarto is not installed")
+def test_quarto_itself_freezes_the_same_markdown(book: MakeBook) -> None:
+    project = book(page=CELLS)
+    (project.root / "index.qmd").write_text("Home.\n")
+    config = project.root / "_quarto.yml"
+    config.write_text(config.read_text().replace("chapters: [", "chapters: [index.qmd, "))
+    environment = {**os.environ, "QUARTO_PYTHON": sys.executable}
+    for target in FORMATS:
+        command = ["quarto", "render", "--to", target]
+        subprocess.run(command, check=False, cwd=project.root, env=environment, capture_output=True)
+    own = {target: markdown(project, "page", target) for target in FORMATS}
+    freeze(project, force=True)
+    for target in FORMATS:
+        # Quarto gives cells without a label a random name.
+        quartos = re.sub(r"(?m)^::: \{#[0-9a-f]{8} ", "::: {#ID ", own[target])
+        ours = re.sub(r"(?m)^::: \{#cell-\d+ ", "::: {#ID ", markdown(project, "page", target))
+        assert ours.replace("#cell-in-list", "#in-list") == quartos.replace(
+            "#cell-in-list", "#in-list"
+        )
+
+
+# Inline expressions.
+
+INLINE = """\
+```{python}
+#| include: false
+class Rich:
+    def _repr_markdown_(self):
+        return "**rich** [link](page.qmd)"
+count = 1
+rich = Rich()
+```
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("expression", "shown"),
+    [
+        ("40 + 2", "42"),
+        ("2.5", "2.5"),
+        ("-1", "-1"),
+        ("None", "None"),
+        ('"plain"', "plain"),
+        ('f"{31.4:.1f}%"', r"31\.4%"),
+        ('"a*b_c [d] #1, 2!"', r"a\*b\_c \[d\] \#1\, 2\!"),
+        ("rich", "**rich** [link](page.qmd)"),
+        ("[1, 'b']", "[1, 'b']"),
+    ],
+)
+def test_an_inline_expression_shows_its_value(
+    kernel: Kernel, expression: str, shown: str, book: MakeBook
+) -> None:
+    from vitrine.site.cells import Page, prose_markdown
+    from vitrine.site.execute import _inline_values
+
+    project = book(page=f"{INLINE}Value: `{{python}} {expression}`.\n")
+    prose = read_chapter(project, project.root / "chapters" / "page.qmd").blocks[1]
+    values = _inline_values(kernel, prose)  # type: ignore[arg-type]
+    page = Page("html", DEFAULTS["html"], "page_files/figure-html")
+    assert prose_markdown(prose, values, page) == f"Value: {shown}.\n\n"  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A kernel in which the cell of INLINE was executed."""
+    with Kernel(tmp_path_factory.mktemp("kernel"), {}, DEFAULTS["html"]) as running:
+        running.run(INLINE.split("\n", 2)[2].rsplit("```", 1)[0])
+        yield running
+
+
+def test_inline_expressions_see_the_state_at_their_place(book: MakeBook) -> None:
+    text = execute_one(
+        book,
+        "```{python}\nn = 1\n```\n\nNow `{python} n` and `{python} n + 4`, `{python} (n := 5)`.\n\n"
+        "```{python}\nn += 1\n```\n\nThen `{python} n`; ``{python} n`` and `{python}n` are code.\n",
+    )
+    assert "Now 1 and 5, 5." in text
+    assert "Then 6; ``{python} n`` and `{python}n` are code." in text
+
+
+def test_front_matter_and_yaml_blocks_are_left_as_they_are(book: MakeBook) -> None:
+    head = '---\ntitle: "A `{python} 1`"\n---\nStarts at once.\n\n'
+    assert execute_one(book, head + "```{python}\n1\n```\n").startswith(
+        '---\ntitle: "A `{python} 1`"\n---\n\nStarts at once.\n\n'
+    )
+
+
+def test_included_files_are_executed_with_the_chapter(book: MakeBook) -> None:
+    project = book(page="```{python}\nn = 1\n```\n\n{{< include _part.md >}}\nAfter.\n")
+    part = project.root / "chapters" / "_part.md"
+    part.write_text("Included `{python} n`.\n")
+    freeze(project, formats=["html"])
+    assert markdown(project, "page").endswith("Included 1.\n\nAfter.\n\n")
+    part.write_text("Included `{python} n + 1`.\n")
+    assert check(project, ["html"]) == [Stale("chapters/page.qmd", "chapters/_part.md changed")]
+
+
+# What executing tells the code, and what it keeps away from it.
+
+TOLD = """\
+```{python}
+#| output: asis
+#| echo: false
+import json, os, pathlib
+info = json.loads(pathlib.Path(os.environ["QUARTO_EXECUTE_INFO"]).read_text())
+document = pathlib.Path(info["document-path"])
+print(document.name, info["format"]["identifier"]["target-format"], info["format"]["pandoc"]["to"])
+print(pathlib.Path.cwd().name, os.environ["QUARTO_DOCUMENT_FILE"], os.environ["PYTHONHASHSEED"])
+print(os.path.samefile(os.environ["QUARTO_DOCUMENT_PATH"], "."))
+print(os.path.samefile(os.environ["QUARTO_PROJECT_ROOT"], ".."))
+files = document.parent / f"{document.stem}_files" / f"figure-{info['format']['pandoc']['to']}"
+files.mkdir(parents=True)
+_ = (files / "own.txt").write_text("written by the chapter")
+```
+"""
+
+
+def test_a_chapter_learns_its_format_and_writes_its_own_figure_files(book: MakeBook) -> None:
+    project = book(page=TOLD)
+    freeze(project)
+    for target in FORMATS:
+        lines = ["page.qmd html html", "chapters page.qmd 0", "True", "True", "", "", ""]
+        expected = "\n".join(lines).replace("html", target)
+        assert markdown(project, "page", target) == expected
+        own = project.freeze / "chapters" / "page" / f"figure-{target}" / "own.txt"
+        assert own.read_text() == "written by the chapter"
+    assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
+
+
+def test_options_of_the_book_the_format_and_the_chapter_overrule_each_other(book: MakeBook) -> None:
+    project = book(page="---\nexecute:\n  output: true\n---\n\n```{python}\n1\n```\n")
+    config = project.root / "_quarto.yml"
+    config.write_text(
+        config.read_text().replace("warning: false", "output: false\n  echo: false")
+        + "format:\n  typst:\n    echo: true\n  html: default\n"
+    )
+    freeze(project)
+    assert "cell-code" not in markdown(project, "page")
+    assert "cell-code" in markdown(project, "page", "typst")
+    assert "cell-output-display" in markdown(project, "page")
+
+
+def test_a_chapter_without_cells_is_not_frozen_as_under_quarto(book: MakeBook) -> None:
+    project = book(page="Only words.\n", other="```{python}\n1\n```\n")
+    report = freeze(project, formats=["html"])
+    assert report.executed == ("chapters/other.qmd",)
+    assert not (project.freeze / "chapters" / "page").exists()
+    assert check(project, ["html"]) == []
+
+
+# Determinism.
+
+DRAWN = """\
+```{python}
+#| label: fig-drawn
+#| fig-cap: Drawn
+import matplotlib.pyplot as plt
+print({f"{n}" for n in range(20)})
+plt.plot([3, 1])
+```
+
+```{python}
+#| warning: true
+#| error: true
+import warnings
+warnings.warn("careful")
+1 / 0
+```
+"""
+
+
+def test_two_freezes_give_the_same_bytes(book: MakeBook) -> None:
+    project = book(page=DRAWN)
+    freeze(project, formats=["html"])
+    first = contents(project.freeze)
+    shutil.rmtree(project.freeze)
+    freeze(project, formats=["html"])
+    assert contents(project.freeze) == first
+    assert "<cell>:2: UserWarning: careful" in markdown(project, "page")
+    assert "ZeroDivisionError: division by zero" in markdown(project, "page")
+    assert "\x1b" not in markdown(project, "page")
+
+
+def test_a_second_freeze_executes_nothing(book: MakeBook) -> None:
+    project = book(page="```{python}\n1\n```\n")
+    assert freeze(project, formats=["html"]).executed == ("chapters/page.qmd",)
+    before = {path: path.stat().st_mtime_ns for path in project.freeze.rglob("*.json")}
+    calls: list[str] = []
+    again = freeze(project, formats=["html"], progress=lambda d, t, what: calls.append(what))
+    assert (again.executed, again.current, calls) == ((), ("chapters/page.qmd",), [])
+    results = [path for path in before if path.name == "html.json"]
+    assert all(path.stat().st_mtime_ns == before[path] for path in results)
+    assert freeze(project, formats=["html"], force=True).executed == ("chapters/page.qmd",)
+
+
+# Errors: where, what, and nothing lost.
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Text.\n\n```{python}\n#| echo: false\n\na = 1\nb = a / 0\nc = 2\n```\n",
+            "chapters/page.qmd:7: ZeroDivisionError: division by zero",
+        ),
+        ("```{python}\na = (\n```\n", "chapters/page.qmd:2: "),
+        (
+            "```{python}\ndef f():\n    raise KeyError('k')\n```\n\n```{python}\n1\nf()\n```\n",
+            "chapters/page.qmd:8: KeyError: 'k'",
+        ),
+        (
+            "```{python}\n1\n```\n\nOne `{python} 1`,\ntwo `{python} nothing`.\n",
+            "chapters/page.qmd:6: `nothing`: NameError: name 'nothing' is not defined",
+        ),
+        (
+            '```{python}\n1\n```\n\nNo `{python} ""`.\n',
+            'chapters/page.qmd:5: the inline expression `""` gives an empty text',
+        ),
+        (
+            '```{python}\n1\n```\n\nBreak `{python} "a\\nb"`.\n',
+            "which has characters that Quarto would show as escape codes",
+        ),
+        (
+            "Inline `{python} 1` alone.\n",
+            "chapters/page.qmd:1: an inline expression in a chapter without any Python cell",
+        ),
+        (
+            "```{python}\nimport os\nos._exit(3)\n```\n",
+            "chapters/page.qmd: the kernel ended while the chapter was executed for html",
+        ),
+        (
+            "```{python}\nclass P:\n    def _repr_markdown_(self):\n        1 / 0\nP()\n```\n",
+            "ZeroDivisionError: division by zero",
+        ),
+        (
+            "```{python}\nfrom IPython.display import Javascript\nJavascript('1')\n```\n",
+            "chapters/page.qmd:2: the cell's output has no form that a page can show on its own",
+        ),
+    ],
+)
+def test_an_error_names_the_file_and_the_line(book: MakeBook, text: str, message: str) -> None:
+    assert message in problem(book, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A\n\n```{python}\n#| label: a\n#| fig-capt: b\n1\n```\n", "page.qmd:5: the cell option"),
+        ("```{python}\n#| echo: maybe\n1\n```\n", "page.qmd:2: the cell option echo is 'maybe'"),
+        ("```{python}\n#| echo: fenced\n1\n```\n", "It must be true or false"),
+        ("```{python}\n#| output: hidden\n1\n```\n", "It must be true or false or asis"),
+        ("```{python}\n#| fig-cap: a: b\n1\n```\n", "page.qmd:2: the cell option cannot be read"),
+        ("```{python}\n#| echo=FALSE\n1\n```\n", "page.qmd:2: the cell options are not"),
+        ("```{python}\n#| label: a b\n1\n```\n", "It must be a name of letters"),
+        ("```{python}\n#| layout-ncol: 0\n1\n```\n", "It must be a whole number above 0"),
+        (
+            "```{python}\n#| label: a\n1\n```\n\n```{python}\n#| label: a\n2\n```\n",
+            "page.qmd:6: the label 'a' is taken by the cell at chapters/page.qmd:1",
+        ),
+        ("Text.\n\n```{python}\n1\n", "page.qmd:3: the Python cell that opens here never ends"),
+        ("```{r}\n1\n```\n", "page.qmd:1: a cell in r cannot be executed"),
+        ("---\ntitle: a: b\n---\n\n```{python}\n1\n```\n", "page.qmd:2: the front matter cannot"),
+        ("---\njupyter: other\n---\n\n```{python}\n1\n```\n", "the front matter sets 'jupyter'"),
+        ("---\nexecute:\n  ecko: true\n---\n\n```{python}\n1\n```\n", "unknown key 'ecko'"),
+        ("---\nexecute:\n  echo: 3\n---\n\n```{python}\n1\n```\n", "option echo is 3"),
+        ("{{< include gone.md >}}\n", "page.qmd:1: the included file gone.md does not exist"),
+    ],
+)
+def test_a_chapter_with_an_unknown_construct_is_refused_with_its_line(
+    book: MakeBook, text: str, message: str
+) -> None:
+    assert message in problem(book, text)
+
+
+def test_a_table_that_only_a_web_page_can_show_is_refused_for_typst(book: MakeBook) -> None:
+    project = book(page="```{python}\nimport pandas as pd\npd.DataFrame({'a': [1]})\n```\n")
+    with pytest.raises(ChapterError, match=r"page\.qmd:2: the cell shows a table that only a web"):
+        freeze(project, formats=["typst"])
+
+
+def test_one_broken_chapter_keeps_its_old_freeze_and_the_others_are_frozen(book: MakeBook) -> None:
+    project = book(good="```{python}\n1\n```\n", bad="```{python}\n1\n```\n")
+    freeze(project, formats=["html"])
+    before = contents(project.freeze / "chapters" / "bad")
+    book(
+        good="```{python}\n2\n```\n",
+        bad="```{python}\nimport pathlib\npathlib.Path('bad_files/figure-html').mkdir("
+        "parents=True)\npathlib.Path('bad_files/figure-html/a.txt').write_text('a')\n"
+        "raise ValueError('no')\n```\n",
+    )
+    with pytest.raises(ChapterError, match=r"chapters/bad\.qmd:5: ValueError: no"):
+        freeze(project, formats=["html"])
+    assert contents(project.freeze / "chapters" / "bad") == before
+    assert "2\n" in markdown(project, "good")
+    assert sorted(os.listdir(project.root / "chapters")) == ["bad.qmd", "good.qmd"]
+    assert check(project, ["html"]) == [Stale("chapters/bad.qmd", "chapters/bad.qmd changed")]
+
+
+def test_several_broken_chapters_are_all_named(book: MakeBook) -> None:
+    project = book(a="```{python}\n1 / 0\n```\n", b="```{python}\n#| ecko: true\n1\n```\n")
+    with pytest.raises(ChapterError) as caught:
+        freeze(project, formats=["html"])
+    assert "2 errors" in str(caught.value)
+    assert "chapters/a.qmd:2: ZeroDivisionError" in str(caught.value)
+    assert "chapters/b.qmd:2: the cell option 'ecko'" in str(caught.value)
+
+
+def test_a_chapter_that_does_not_exist_is_a_clear_error(book: MakeBook) -> None:
+    project = book(page="```{python}\n1\n```\n")
+    (project.root / "chapters" / "page.qmd").unlink()
+    with pytest.raises(ChapterError, match=r"chapters/page\.qmd does not exist"):
+        freeze(project)
+    with pytest.raises(ChapterError, match="other.qmd is not a chapter of the book"):
+        freeze(project, chapters=["other.qmd"])
+
+
+def test_a_freeze_that_cannot_be_written_is_a_clear_error(book: MakeBook) -> None:
+    project = book(page="```{python}\n1\n```\n")
+    project.freeze.write_text("a file in the folder's place")
+    with pytest.raises(ChapterError, match=r"_freeze.* cannot be written|cannot be frozen into"):
+        freeze(project, formats=["html"])
+    assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
+
+
+def test_torch_stays_out_of_chapters(book: MakeBook) -> None:
+    project = book(
+        page="```{python}\nimport sys\nsys.path.insert(0, '../code')\nimport torch\n```\n"
+    )
+    (project.root / "code").mkdir()
+    (project.root / "code" / "torch.py").write_text("")
+    with pytest.raises(ChapterError, match=r"page\.qmd: executing the chapter imported torch"):
+        freeze(project, formats=["html"])
+
+
+def test_an_interruption_ends_the_kernels_and_leaves_nothing_behind(book: MakeBook) -> None:
+    slow = "```{python}\nimport time\ntime.sleep(600)\n```\n"
+    project = book(quick="```{python}\n1\n```\n", slow=slow)
+
+    def interrupt(done: int, total: int, what: str) -> None:
+        raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        freeze(project, formats=["html"], progress=interrupt)
+    assert time.monotonic() - begun < 300, "it waited for the sleeping cell"
+    assert sorted(os.listdir(project.root / "chapters")) == ["quick.qmd", "slow.qmd"]
+
+
+def test_a_kernel_that_is_killed_says_so(tmp_path: Path) -> None:
+    with Kernel(tmp_path, {}, DEFAULTS["html"]) as running:
+        with pytest.raises(CellFailed, match="NameError"):
+            running.run("nothing")
+        threading.Timer(1.0, running.kill).start()
+        with pytest.raises(KernelDied):
+            running.run("import time; time.sleep(600)")
+
+
+# Currency.
+
+READS = """\
+```{python}
+import pathlib, sys
+sys.path.insert(0, "../code")
+import helper
+text = pathlib.Path("../data/results.csv").read_text()
+names = sorted(path.name for path in pathlib.Path("../data").iterdir())
+```
+
+Read `{python} text.strip()` through `{python} helper.NAME`.
+"""
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frozen project whose chapter reads data and imports a module; tests work on copies."""
+    root = tmp_path_factory.mktemp("reading")
+    (root / "_quarto.yml").write_text(CONFIG.format(chapters="chapters/page.qmd"))
+    for folder in ("chapters", "code", "data"):
+        (root / folder).mkdir()
+    (root / "chapters" / "page.qmd").write_text(READS)
+    (root / "code" / "helper.py").write_text("NAME = 'helper'\n")
+    (root / "data" / "results.csv").write_text("1\n")
+    (root / "data" / "unread.csv").write_text("1\n")
+    freeze(Project(root))
+    return root
+
+
+@pytest.fixture
+def copy(reading: Path, tmp_path: Path) -> Project:
+    shutil.copytree(reading, tmp_path / "copy")
+    return Project(tmp_path / "copy")
+
+
+def write(path: str, text: str) -> Callable[[Path], object]:
+    return lambda root: (root / path).write_text(text)
+
+
+def delete(path: str) -> Callable[[Path], object]:
+    return lambda root: (root / path).unlink()
+
+
+FROZEN = "_freeze/chapters/page/execute-results/html.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (write("chapters/page.qmd", READS + "\nMore.\n"), "chapters/page.qmd changed"),
+        (write("data/results.csv", "2\n"), "data/results.csv changed"),
+        (delete("data/results.csv"), "files in data/ came or went"),
+        (write("data/new.csv", "1\n"), "files in data/ came or went"),
+        (write("code/helper.py", "NAME = 'other'\n"), "code/helper.py changed"),
+        (delete("code/helper.py"), "code/helper.py is gone"),
+        (write(FROZEN, "{"), f"{FROZEN} is damaged"),
+        (write(FROZEN, "[]"), f"{FROZEN} is damaged"),
+        (delete(FROZEN), f"{FROZEN} is gone"),
+    ],
+)
+def test_check_says_what_changed_and_freezing_again_mends_it(
+    copy: Project, change: Callable[[Path], object], reason: str
+) -> None:
+    assert check(copy) == []
+    change(copy.root)
+    assert Stale("chapters/page.qmd", reason) in check(copy)
+
+
+def test_a_change_of_what_no_chapter_reads_is_no_change(copy: Project) -> None:
+    (copy.root / "data" / "unread.csv").write_text("2\n")
+    (copy.root / "code" / "unused.py").write_text("")
+    (copy.root / "data" / "results.csv").write_bytes(b"1\r\n")
+    assert check(copy) == []
+
+
+def test_freezing_again_follows_the_data(copy: Project) -> None:
+    (copy.root / "data" / "results.csv").write_text("7\n")
+    assert freeze(copy).executed == ("chapters/page.qmd",)
+    assert "Read 7 through helper." in markdown(copy, "page")
+    assert check(copy) == []
+
+
+def test_a_changed_execution_option_is_a_change_but_the_rest_of_the_book_is_not(
+    copy: Project,
+) -> None:
+    config = copy.root / "_quarto.yml"
+    config.write_text(config.read_text().replace('"Tiny"', '"Renamed"'))
+    assert check(copy) == []
+    config.write_text(config.read_text().replace("warning: false", "warning: true"))
+    assert check(copy) == [
+        Stale("chapters/page.qmd", "the options it is executed with changed"),
+    ]
+
+
+def test_a_freeze_that_quarto_wrote_since_is_noticed(copy: Project) -> None:
+    path = copy.root / FROZEN
+    noted = json.loads(path.read_text())
+    noted["result"]["markdown"] += "\n"
+    path.write_text(json.dumps(noted))
+    assert check(copy) == [Stale("chapters/page.qmd", "frozen by Quarto since")]
+
+
+def test_a_lost_or_damaged_manifest_is_said_and_mended(copy: Project) -> None:
+    manifest = copy.freeze / "vitrine.json"
+    before = contents(copy.freeze)
+    manifest.write_text("{ not json")
+    assert [stale.chapter for stale in check(copy)] == ["_freeze/vitrine.json"]
+    manifest.unlink()
+    assert "does not exist" in check(copy)[0].reason
+    freeze(copy)
+    assert contents(copy.freeze) == before
+
+
+def test_stale_figures_vanish(copy: Project) -> None:
+    folder = copy.freeze / "chapters" / "page" / "figure-html"
+    folder.mkdir()
+    (folder / "old.svg").write_text("<svg/>")
+    expected = "_freeze/chapters/page/figure-html/old.svg changed"
+    assert check(copy) == [Stale("chapters/page.qmd", expected)]
+    freeze(copy)
+    assert not folder.exists()
+    assert check(copy) == []
+
+
+def test_a_chapter_that_left_the_book_leaves_the_freeze(copy: Project) -> None:
+    config = copy.root / "_quarto.yml"
+    (copy.root / "other.qmd").write_text("Words.\n")
+    config.write_text(config.read_text().replace("chapters/page.qmd", "other.qmd"))
+    assert check(copy) == [Stale("chapters/page.qmd", "no longer in the book")]
+    freeze(copy)
+    assert not (copy.freeze / "chapters" / "page").exists()
+    assert check(copy) == []
+
+
+def test_a_freeze_cut_off_between_its_two_renames_is_recovered(copy: Project) -> None:
+    home = copy.freeze / "chapters" / "page"
+    before = contents(home)
+    home.rename(home.with_name(".page.old"))
+    assert freeze(copy).executed == ()
+    assert contents(home) == before
+
+
+# The chart library.
+
+
+def test_the_vega_bundle_is_one_classic_script_that_is_written_once(copy: Project) -> None:
+    path = copy.root / "assets" / "vega.js"
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("/*! Vega ")
+    assert "Redistribution and use" in text
+    assert "window.vegaEmbed=" in text[-200:]
+    assert len(text.encode()) < 2_000_000
+    assert not re.search(r"^\s*(import|export)\b", text, re.MULTILINE)
+    before = path.stat().st_mtime_ns
+    freeze(copy)
+    assert path.stat().st_mtime_ns == before
+    path.write_text("damaged")
+    assert check(copy) == [Stale("assets/vega.js", "changed")]
+    freeze(copy)
+    assert path.read_text(encoding="utf-8") == text

@@ -1,0 +1,132 @@
+"""The look: colours that can be read, nothing asked of another host, a template that fits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Template
+
+import pytest
+
+ASSETS = Path(__file__).parent.parent / "assets"
+THEMES = ("light", "dark")
+STYLES = ("vitrine.css", "page.css", "quarto-light.scss", "quarto-dark.scss")
+PLACEHOLDERS = {
+    "lang", "title", "site_title", "description", "root", "head", "nav", "toc", "body",
+    "prev", "next", "footer",
+}  # fmt: skip
+NAMESPACE = "http://www.w3.org/2000/svg"  # a name, not an address that is fetched
+
+TEXT = [
+    "text", "muted", "accent", "note", "tip", "important", "warning", "caution",
+    "code-keyword", "code-string", "code-number", "code-function", "code-comment",
+]  # fmt: skip
+DRAWN = ["edge", *(f"series-{index}" for index in range(1, 7))]
+
+
+def read(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def tokens(theme: str) -> dict[str, str]:
+    """The colour tokens of a theme, by name without ``--v-``."""
+    pairs = re.findall(
+        r"--v-([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", read("vitrine.css")
+    )
+    return {name: (light, dark)[THEMES.index(theme)] for name, light, dark in pairs}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", TEXT)
+def test_text_is_readable_on_page_and_surface(theme: str, name: str) -> None:
+    colours = tokens(theme)
+    for ground in ("bg", "surface"):
+        assert contrast(colours[name], colours[ground]) >= 4.5
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_text_is_readable_on_coloured_grounds(theme: str) -> None:
+    colours = tokens(theme)
+    for words, ground in [
+        ("accent", "accent-soft"),
+        ("muted", "accent-soft"),
+        ("on-accent", "accent"),
+        ("text", "mark"),
+        ("text", "raised"),
+        ("muted", "raised"),
+    ]:
+        assert contrast(colours[words], colours[ground]) >= 4.5, (words, ground)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_is_drawn_stands_out_from_the_page(theme: str, name: str) -> None:
+    colours = tokens(theme)
+    assert contrast(colours[name], colours["bg"]) >= 3
+
+
+def test_browsers_without_light_dark_get_the_light_theme() -> None:
+    fallback = read("vitrine.css").split("@supports not", 1)[1].split("/* -----", 1)[0]
+    given = dict(re.findall(r"--v-([\w-]+): (#[0-9a-f]{6});", fallback))
+    assert given == tokens("light")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_quarto_has_the_same_colours(theme: str) -> None:
+    given = set(re.findall(r"#[0-9a-f]{6}\b", read(f"quarto-{theme}.scss")))
+    assert given and given <= set(tokens(theme).values())
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_styles_ask_nothing_of_another_host(name: str) -> None:
+    style = read(name)
+    assert "@import" not in style
+    for address in re.findall(r"url\(\s*[\"']?([^\"')]+)", style):
+        assert address.startswith(("data:image/svg+xml,", "fonts/")), address
+    assert not re.search(r"(https?:)?//[\w-]+\.\w", style.replace(NAMESPACE, ""))
+
+
+@pytest.mark.parametrize("name", ["quarto-light.scss", "quarto-dark.scss"])
+def test_quarto_fetches_no_web_font(name: str) -> None:
+    assert "$web-font-path: false;" in read(name)
+
+
+@pytest.mark.parametrize("name", ["vitrine.js", "page.html"])
+def test_scripts_and_template_name_no_other_host(name: str) -> None:
+    assert not re.search(r"(https?:|[\"'=])//[\w-]", read(name).replace(NAMESPACE, ""))
+
+
+def test_every_font_is_there_and_used() -> None:
+    named = set(re.findall(r"url\(\"fonts/([^\"]+)\"\)", read("vitrine.css")))
+    assert named == {path.name for path in (ASSETS / "fonts").glob("*.woff2")}
+
+
+def test_the_template_has_exactly_the_known_placeholders() -> None:
+    template = Template(read("page.html"))
+    assert template.is_valid()
+    assert set(template.get_identifiers()) == PLACEHOLDERS
+
+
+@pytest.mark.parametrize("root", ["", "../"])
+def test_the_template_finds_its_files_from_any_folder(root: str) -> None:
+    page = Template(read("page.html")).substitute(dict.fromkeys(PLACEHOLDERS, "") | {"root": root})
+    linked = re.findall(r"(?:href|src)=\"([^\"#]+)\"", page)
+    local = [address for address in linked if not address.startswith("data:")]
+    assert local and all(
+        address.startswith((f"{root}assets/", f"{root}index.html")) for address in local
+    )
+    for address in local:
+        name = address.removeprefix(root)
+        assert name == "index.html" or (ASSETS.parent / name).is_file()

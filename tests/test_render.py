@@ -1,0 +1,666 @@
+"""The bundled renderer: pages, numbers, links, search, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bookmaker import CONFIG, REPOSITORY, WHOLE, Book, as_markdown
+from vitrine.errors import ChapterError, VitrineError
+from vitrine.site.render import render
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book.at(tmp_path)
+
+
+def page_of(book: Book, text: str, name: str = "one") -> str:
+    """The page of a book's only chapter."""
+    book.chapter(name, text)
+    book.render("html")
+    return book.page(name)
+
+
+def body(page: str) -> str:
+    found = re.search(r"<main[^>]*>(.*)</main>", page, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+class Addresses(HTMLParser):
+    """What a page defines and what it leads to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.headings: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.addresses += [values[key] or "" for key in ("href", "src") if key in values]
+        self.headings += [tag] if re.fullmatch("h[1-6]", tag) else []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    book = Book.at(tmp_path_factory.mktemp("whole"))
+    book.chapter("all", WHOLE)
+    book.chapter(
+        "other", "# Other\n\n## Its part\n\nBack to @fig-blue and [all](all.qmd#deeper).\n"
+    )
+    book.render("html")
+    return book
+
+
+class TestWholePage:
+    def test_every_construct_is_on_the_page(self, whole: Book) -> None:
+        page = body(whole.page("all"))
+        for text in (
+            "Everything", "In short, <strong>much</strong>", "How <em>far</em> it goes",
+            "The <em>note</em>", "The caption of <strong>blue</strong>", "Two planes", "Left",
+            "Right", "The caption of the table", "A <em>title</em>", "Noted", "From a heading",
+            "Folded", "Simply", "Importantly", "Carefully", "In the first", "In the second",
+            "Upper left", "Upper right", "Below", "Wide", "Marginal", "Aside",
+            "Only for the screen", ">seen<", "Raw for the screen", "Its definition", "Quoted",
+            "{{&lt; meta title &gt;}}", "<math",
+        ):  # fmt: skip
+            assert text in page.replace("<p>seen</p>", ">seen<"), text
+
+    def test_content_for_paper_is_not(self, whole: Book) -> None:
+        page = whole.page("all")
+        for text in ("Only for paper", "Hidden on screens", "Raw for paper"):
+            assert text not in page
+
+    def test_figures_and_tables_have_numbers_and_captions(self, whole: Book) -> None:
+        page = body(whole.page("all"))
+        assert re.search(
+            r'<figure class="quarto-float quarto-float-fig" id="fig-blue">\s*<img [^>]*'
+            r'alt="A blue plane"[^>]*>\s*<figcaption[^>]*>'
+            r'<span class="caption-number">Figure\u00a01\.1:</span> The caption',
+            page,
+        )
+        assert re.search(r'id="fig-pair-2">.*?\(b\)</span> Right', page, re.DOTALL)
+        table = page[page.index('id="tbl-small"') :]
+        assert table.index("Table\u00a01.1:") < table.index("<table")
+        assert 'scope="col"' in table
+
+    def test_references_read_like_their_targets(self, whole: Book) -> None:
+        page = whole.page("all")
+        for label, text in (
+            ("fig-blue", "Figure\u00a01.1"),
+            ("fig-blue", "1.1"),
+            ("fig-blue", "Figures\u00a01.1"),
+            ("fig-pair", "1.2"),
+            ("fig-pair-2", "Figure\u00a01.2 (b)"),
+            ("tbl-small", "Table\u00a01.1"),
+            ("sec-part", "Section\u00a01.1"),
+            ("sec-all", "Chapter\u00a01"),
+        ):
+            assert f'<a href="#{label}" class="quarto-xref">{text}</a>' in page
+        other = whole.page("other")
+        assert '<a href="all.html#fig-blue" class="quarto-xref">Figure\u00a01.1</a>' in other
+
+    def test_citations_have_an_entry_on_their_page(self, whole: Book) -> None:
+        page = whole.page("all")
+        assert "Ribeiro" in page[page.index('id="refs"') :]
+        assert 'href="#ref-ribeiro2016"' in page
+        assert 'id="refs"' not in whole.page("other")
+
+    def test_one_h1_and_headings_with_numbers(self, whole: Book) -> None:
+        page = whole.page("all")
+        assert Addresses(page).headings.count("h1") == 1
+        assert '<span class="header-section-number">1.1.1</span> Deeper' in page
+
+    def test_callouts(self, whole: Book) -> None:
+        page = whole.page("all")
+        assert 'class="callout callout-note callout-style-default callout-titled"' in page
+        assert '<details class="callout callout-tip' in page
+        assert 'class="callout callout-warning callout-style-simple"' in page
+        assert "callout-important callout-style-default no-icon" in page
+        assert "callout-caution callout-style-simple no-icon" in page
+
+    def test_tabs_say_what_they_are(self, whole: Book) -> None:
+        page = whole.page("all")
+        assert 'role="tablist"' in page
+        assert 'role="tab" aria-controls="tabset-1-2" aria-selected="false"' in page
+        assert re.search(r'id="tabset-1-2"[^>]*role="tabpanel"', page)
+        assert 'data-title="Second tab"' in page
+
+    def test_the_reader_knows_where_he_is(self, whole: Book) -> None:
+        page = whole.page("all")
+        assert page.count('aria-current="page"') == 1
+        assert 'href="all.html" aria-current="page"' in page
+        assert 'rel="prev" href="../index.html"' in page
+        assert 'rel="next" href="other.html"' in page
+        contents = re.search(r'<nav class="page-toc".*?</nav>', page, re.DOTALL)
+        assert contents
+        assert '<a href="#sec-part">' in contents.group()
+        assert contents.group().count("<ul>") == 2
+
+    def test_every_address_resolves_and_none_is_loaded_from_elsewhere(self, whole: Book) -> None:
+        pages = {path: Addresses(path.read_text()) for path in whole.site.rglob("*.html")}
+        for path, page in pages.items():
+            assert len(page.ids) == len(set(page.ids))
+            for address in page.addresses:
+                assert not address.startswith(("http", "//"))
+                target, _, anchor = address.partition("#")
+                file = (path.parent / target).resolve() if target else path
+                assert file.is_file() or file.name == "small.pdf", address
+                assert not anchor or anchor in pages[file].ids, address
+
+    def test_search_knows_every_section(self, whole: Book) -> None:
+        script = (whole.site / "search.js").read_text()
+        assert script.startswith("window.VITRINE_SEARCH = [")
+        entries = json.loads(script.removeprefix("window.VITRINE_SEARCH = ").rstrip(";\n"))
+        part = next(entry for entry in entries if entry["section"] == "Part")
+        assert part["page"] == "chapters/all.html"
+        assert part["href"] == "chapters/all.html#sec-part"
+        assert part["title"] == "Everything"
+        assert "In the second" in part["text"]
+
+    def test_nothing_of_the_workshop_is_published(self, whole: Book) -> None:
+        names = {path.name for path in whole.site.rglob("*")}
+        assert "report.typ" not in names
+        assert "page.html" not in names
+        assert "blue.png" in names
+
+
+class TestCells:
+    QMD = """\
+# Cells
+
+```{python}
+#| label: fig-plot
+#| fig-cap: "A plot"
+plot()
+```
+
+```{python}
+#| label: tbl-numbers
+#| tbl-cap: "Numbers of *it*"
+numbers()
+```
+"""
+    FROZEN = """\
+# Cells
+
+::: {#cell-fig-plot .cell execution_count=1}
+``` {.python .cell-code}
+plot()
+```
+
+::: {#fig-plot .cell-output .cell-output-display .cell-output-markdown execution_count=1}
+::: {.vitrine-chart}
+![](cells_files/figure-html/plot.svg){fig-alt="A line that rises"}
+
+``` {=html}
+<script type="application/json" class="vitrine-spec">{"title":"\\u003c/script>"}</script>
+```
+:::
+
+A plot
+:::
+:::
+
+::: {#tbl-numbers .cell tbl-cap='Numbers of *it*' execution_count=2}
+``` {.python .cell-code code-fold="show" code-summary="How"}
+numbers()
+```
+
+::: {.cell-output .cell-output-display .cell-output-markdown execution_count=2}
+::: {.vitrine-table}
+| a | b |
+|---|--:|
+| 1 | 2 |
+
+[Download as CSV](cells_files/figure-html/numbers.csv){.vitrine-download download="numbers.csv"}
+:::
+:::
+:::
+
+See @fig-plot and @tbl-numbers.
+"""
+
+    @pytest.fixture
+    def cells(self, book: Book) -> Book:
+        book.chapter("cells", self.QMD)
+        book.freeze("cells", self.FROZEN, "# Cells\n\n::: {#fig-plot}\nx\n:::\n")
+        figures = "_freeze/chapters/cells/figure-html"
+        book.write(
+            f"{figures}/plot.svg",
+            '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>',
+        )
+        book.write(f"{figures}/numbers.csv", "a,b\n1,2\n")
+        book.write("assets/vega.js", "window.vegaEmbed = null;\n")
+        return book
+
+    def test_outputs_are_floats_with_their_code_before_them(self, cells: Book) -> None:
+        cells.render("html")
+        page = cells.page("cells")
+        assert '<details class="code-fold"><summary>Code</summary>' in page
+        assert '<details class="code-fold" open><summary>How</summary>' in page
+        table = re.search(r'<figure [^>]*id="tbl-numbers">.*?</figure>', page, re.DOTALL)
+        assert table
+        assert "Numbers of <em>it</em>" in table.group()
+        assert "numbers()" not in table.group()
+        assert "vitrine-download" in table.group()
+        assert page.count('id="tbl-numbers"') == 1
+
+    def test_figures_lie_where_the_page_looks(self, cells: Book) -> None:
+        cells.render("html")
+        assert (cells.site / "chapters/cells_files/figure-html/plot.svg").is_file()
+        assert 'src="cells_files/figure-html/plot.svg" alt="A line that rises"' in cells.page(
+            "cells"
+        )
+
+    def test_charts_bring_the_vega_bundle(self, cells: Book) -> None:
+        cells.render("html")
+        assert (cells.site / "assets/vega.js").is_file()
+        cells.chapter("cells", "# Cells\n\nNo chart.\n")
+        cells.render("html")
+        assert not (cells.site / "assets/vega.js").exists()
+
+    def test_charts_without_the_bundle_are_an_error(self, cells: Book) -> None:
+        (cells.root / "assets/vega.js").unlink()
+        with pytest.raises(ChapterError, match=r"assets/vega\.js is missing.*vitrine freeze"):
+            cells.render("html")
+
+    def test_a_missing_freeze_says_what_to_do(self, cells: Book) -> None:
+        (cells.root / "_freeze/chapters/cells/execute-results/html.json").unlink()
+        with pytest.raises(ChapterError, match=r"chapters/cells\.qmd .* `vitrine freeze`"):
+            cells.render("html")
+
+    def test_a_stale_freeze_is_not_shown(self, cells: Book) -> None:
+        cells.chapter("cells", self.QMD + "\nOne more sentence.\n")
+        with pytest.raises(ChapterError, match=r"was changed since .* `vitrine freeze`"):
+            cells.render("html")
+
+    def test_line_ends_do_not_make_a_freeze_stale(self, cells: Book) -> None:
+        path = cells.root / "chapters/cells.qmd"
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        cells.render("html")
+
+    @pytest.mark.parametrize("text", ["", "{", '{"hash": 1}', '{"hash": "x", "result": []}'])
+    def test_a_damaged_freeze_is_an_error(self, cells: Book, text: str) -> None:
+        cells.write("_freeze/chapters/cells/execute-results/html.json", text)
+        with pytest.raises(ChapterError, match=r"html\.json is damaged"):
+            cells.render("html")
+
+    def test_errors_in_output_name_the_cell(self, cells: Book) -> None:
+        cells.freeze("cells", self.FROZEN.replace(".vitrine-table", ".unheard-of"))
+        with pytest.raises(ChapterError, match=r"qmd:10 \(output of the cell tbl-numbers\)"):
+            cells.render("html")
+
+    def test_a_figure_that_a_cell_did_not_write_is_an_error(self, cells: Book) -> None:
+        (cells.root / "_freeze/chapters/cells/figure-html/plot.svg").unlink()
+        with pytest.raises(ChapterError, match=r"plot\.svg does not exist.*") as error:
+            cells.render("html")
+        assert "fig-plot" in str(error.value)
+
+    def test_parts_of_a_figure_from_a_cell(self, cells: Book) -> None:
+        cells.freeze(
+            "cells",
+            """\
+# Cells
+
+::: {#fig-two .cell layout-ncol=2 execution_count=1}
+``` {.python .cell-code}
+plot()
+```
+
+::: {.cell-output .cell-output-display}
+![One](cells_files/figure-html/plot.svg){#fig-two-1 fig-alt='1'}
+:::
+
+::: {.cell-output .cell-output-display}
+![Two](cells_files/figure-html/plot.svg){#fig-two-2 fig-alt='2'}
+:::
+
+Both
+:::
+
+See @fig-two-2.
+""",
+        )
+        cells.render("html")
+        page = cells.page("cells")
+        assert "Figure\u00a01.1 (b)</a>" in page
+        assert page.count("quarto-layout-cell") == 2
+        assert page.index("plot") < page.index('id="fig-two"')
+
+
+REFUSED = {
+    "div class": ("::: {.strange}\nx\n:::", "unknown class strange"),
+    "div attribute": ("::: {.column-page data-x=1}\nx\n:::", "unknown attribute data-x"),
+    "callout type": ("::: {.callout-danger}\nx\n:::", "unknown callout type danger"),
+    "callout attribute": ("::: {.callout-note colour=red}\nx\n:::", "unknown attribute colour"),
+    "callout appearance": ('::: {.callout-note appearance="big"}\nx\n:::', "appearance cannot be"),
+    "shortcode": ("{{< video x.mp4 >}}", "unknown shortcode video"),
+    "meta key": ("A {{< meta nothing >}}.", "names a key that is not set"),
+    "include in a sentence": ("See {{< include x.md >}}.", "on a line of its own"),
+    "missing include": ("{{< include nowhere.qmd >}}", "nowhere.qmd does not exist"),
+    "cell option": ("```{python}\n#| strange: 1\n1\n```", "'strange' is not known"),
+    "cell language": ("```{r}\n1\n```", "cell in r cannot be executed"),
+    "figure reference": ("See @fig-nowhere.", "@fig-nowhere leads nowhere"),
+    "table reference": ("See @tbl-nowhere.", "@tbl-nowhere leads nowhere"),
+    "section reference": ("See @sec-nowhere.", "@sec-nowhere leads nowhere"),
+    "unnumbered section": ("## A {.unnumbered #sec-a}\n\n@sec-a", "section without a number"),
+    "text after a reference": ("[see @sec-x for more]\n\n## X {#sec-x}", "would be lost"),
+    "references among citations": ("[@sec-x; @ribeiro2016]\n\n## X {#sec-x}", "mixes references"),
+    "equation reference": ("See @eq-one.", "references like @eq-one are not supported"),
+    "equation-like label": ("## A {#lem-one}", "labels like lem-one are not supported"),
+    "citation": ("As [@nobody1999] said.", "nobody1999 is not in the bibliography"),
+    "label twice": ("## A {#sec-a}\n\n## B {#sec-a}", "label sec-a is used twice"),
+    "identifier twice": ("## A {#a}\n\n## B {#a}", "identifier a is used twice"),
+    "picture": ("![](missing.png){fig-alt='x'}", "missing.png does not exist"),
+    "picture without text": ("![](../assets/blue.png)", "no alternative text"),
+    "picture from elsewhere": ("![x](https://example.org/x.png){#fig-x}", "from another host"),
+    "picture attribute": ("![](../assets/blue.png){fig-alt='x' zoom=1}", "unknown attribute zoom"),
+    "caption without label": ("![Caption](../assets/blue.png)", "has a caption but no label"),
+    "table without label": ("| a |\n|---|\n| 1 |\n\n: Caption", "has a caption but no label"),
+    "chapter link": ("[x](nowhere.qmd)", "nowhere.qmd does not exist"),
+    "anchor": ("[x](#nowhere)", "has no nowhere"),
+    "anchor elsewhere": ("[x](../index.qmd#nowhere)", "has no nowhere"),
+    "file link": ("[x](data.csv)", "data.csv does not exist"),
+    "link out of the project": ("[x](../../etc/passwd)", "does not exist"),
+    "unsafe link": ("[x](javascript:alert%281%29)", "links to javascript: are not allowed"),
+    "HTML tag": ("A <b>bold</b> word.", "stands outside a raw block"),
+    "HTML block": ("<table><tr><td>x</td></tr></table>", "stands outside a raw block"),
+    "HTML div": ('<div class="strange">\nx\n</div>', "unknown class strange"),
+    "LaTeX": ("A \\emph{word}.", "raw tex is not supported"),
+    "raw format": ("```{=latex}\nx\n```", "raw latex is not supported"),
+    "raw picture without text": (
+        '```{=html}\n<img src="../assets/blue.png">\n```',
+        "no alternative",
+    ),
+    "raw picture missing": ('```{=html}\n<img src="x.png" alt="">\n```', "x.png does not exist"),
+    "raw script from elsewhere": (
+        '```{=html}\n<script src="//cdn.example.org/x.js"></script>\n```',
+        "from another host",
+    ),
+    "raw style from elsewhere": (
+        '```{=html}\n<p style="background: url(https://example.org/x)">x</p>\n```',
+        "from another host",
+    ),
+    "condition": (
+        '::: {.content-visible when-format="pdf"}\nx\n:::',
+        "when-format cannot be 'pdf'",
+    ),
+    "no condition": ("::: {.content-hidden}\nx\n:::", "says no format"),
+    "profile": (
+        '::: {.content-visible when-profile="x"}\nx\n:::',
+        "unknown attribute when-profile",
+    ),
+    "layout": ('::: {layout="[[1,-1]]"}\nx\n\ny\n:::', "layout cannot be"),
+    "layout places": ('::: {layout="[[1,1]]"}\nx\n:::', "2 places for 1 parts"),
+    "layout columns": ("::: {layout-ncol=none}\nx\n:::", "layout-ncol cannot be"),
+    "tabs without headings": ("::: {.panel-tabset}\nx\n:::", "starts with a heading"),
+    "heading class": ("## A {.strange}", "unknown heading class strange"),
+    "span class": ("[x]{.strange}", "unknown class strange"),
+    "code attribute": ('``` {.python filename="x.py"}\nx\n```', "unknown attribute filename"),
+    "second title": ("# Another title", "second title"),
+    "callout in a footnote": (
+        "A.[^a]\n\n[^a]: Note.\n\n    ::: {.callout-tip}\n    Tip\n    :::",
+        "a footnote holds more than text",
+    ),
+    "block in a table": (
+        "+-----------+\n| a         |\n+===========+\n| ::: {#x}  |\n| x         |\n| :::       |\n"
+        "+-----------+",
+        "a table holds more than text",
+    ),
+    "picture size": ("![](../assets/blue.png){fig-alt='x' width=wide}", "the width 'wide'"),
+}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("case", REFUSED)
+    def test_an_unknown_construct_stops_with_file_and_line(self, book: Book, case: str) -> None:
+        text, problem = REFUSED[case]
+        book.chapter("one", f"# One\n\nFirst.\n\n{text}\n")
+        formats = ("pdf",) if case == "picture size" else ("html",)
+        with pytest.raises(ChapterError) as error:
+            book.render(*formats)
+        assert problem in error.value.problem
+        assert re.match(r"chapters/one\.qmd:([5-9]|1\d)\b", error.value.problem), str(error.value)
+        assert error.value.remedy
+        assert not book.site.exists()
+
+    def test_front_matter(self, book: Book) -> None:
+        book.chapter("one", "---\ntitle: One\nbanner: x\n---\n\nText.\n")
+        with pytest.raises(ChapterError, match=r"chapters/one\.qmd:3: unknown front matter key"):
+            book.render("html")
+
+    def test_attributes_in_a_front_matter_title(self, book: Book) -> None:
+        book.chapter("one", '---\ntitle: "One {.unnumbered}"\n---\n\nText.\n')
+        with pytest.raises(ChapterError, match=r"chapters/one\.qmd:2: .*attributes"):
+            book.render("html")
+
+    def test_a_chapter_without_a_title(self, book: Book) -> None:
+        book.chapter("one", "Text.\n")
+        with pytest.raises(ChapterError, match=r"chapters/one\.qmd:1: .*no title"):
+            book.render("html")
+
+    def test_a_home_page_that_quarto_would_number(self, book: Book) -> None:
+        book.write("index.qmd", "---\ntitle: Home\n---\n\nText.\n")
+        with pytest.raises(ChapterError, match=r"index\.qmd:2: .*chapter 1 under Quarto"):
+            book.render("html")
+
+    def test_a_label_in_two_chapters(self, book: Book) -> None:
+        book.chapter("one", "# One\n\n## A {#sec-a}\n")
+        book.chapter("two", "# Two\n\n## A {#sec-a}\n")
+        with pytest.raises(ChapterError, match=r"two\.qmd:3: .*twice.*one\.qmd:3"):
+            book.render("html")
+
+    @pytest.mark.parametrize(
+        ("old", "new", "problem"),
+        [
+            ("lang: en", "lang: en\nfilters: [x]", r"_quarto\.yml:\d+: .*key filters"),
+            ("    toc: true\n    code", "    tocc: 1\n    code", r":\d+: .*format\.html\.tocc"),
+            ("type: book", "type: website", r":2: project\.type must be book"),
+            ("_site", "public", r":3: project\.output-dir must be _site"),
+            ("- index.qmd", "- part: x", r":9: book\.chapters must be a list"),
+            (
+                "- index.qmd",
+                "- index.qmd\n    - nowhere.qmd",
+                r"nowhere\.qmd, which does not exist",
+            ),
+            ("references.bib", "nowhere.bib", r"bibliography names nowhere\.bib"),
+            ("lang: en", "lang: en\nlang: de", r"lang is set twice"),
+            ("lang: en", "lang: [", r"_quarto\.yml:\d+: not valid YAML"),
+            ("code-fold: true", "code-fold: maybe", r"code-fold must be true, false or show"),
+        ],
+    )
+    def test_configuration(self, book: Book, old: str, new: str, problem: str) -> None:
+        book.configure(CONFIG.replace(old, new, 1))
+        with pytest.raises(ChapterError, match=problem):
+            book.render("html")
+
+    def test_renderer_and_format_names(self, book: Book) -> None:
+        with pytest.raises(VitrineError, match="unknown output format docx"):
+            book.render("docx")
+        with pytest.raises(VitrineError, match="unknown renderer latex"):
+            render(book.project, renderer="latex")  # type: ignore[arg-type]
+
+    def test_quarto_where_it_is_missing(self, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(book.root))
+        with pytest.raises(VitrineError, match="Quarto is not on the PATH"):
+            render(book.project, renderer="quarto")
+        assert render(book.project, formats=("html",)).renderer == "bundled"
+
+    def test_the_template_of_the_pages(self, book: Book) -> None:
+        book.write("assets/page.html", "<p>$body $strange</p>")
+        with pytest.raises(ChapterError, match=r"page\.html has unknown placeholders: strange"):
+            book.render("html")
+        book.write("assets/page.html", "<p>$body costs 5$</p>")
+        with pytest.raises(ChapterError, match=r"page\.html has a stray \$"):
+            book.render("html")
+
+
+class TestWhatComesThrough:
+    def test_includes(self, book: Book) -> None:
+        book.write("chapters/_part.md", "Included *text*.\n\nSee @fig-nowhere.\n")
+        book.chapter("one", "# One\n\n{{< include _part.md >}}\n")
+        with pytest.raises(ChapterError, match=r"chapters/_part\.md:3: .*leads nowhere"):
+            book.render("html")
+        book.write("chapters/_part.md", "Included *text*.\n")
+        book.render("html")
+        assert "Included <em>text</em>" in book.page("one")
+
+    def test_unnumbered_chapters_do_not_count(self, book: Book) -> None:
+        book.chapter("a", "# A {.unnumbered}\n\n## Part\n\n![x](../assets/blue.png){#fig-a}\n")
+        book.chapter("b", "# B\n\n## Part {#sec-b}\n\n@sec-b, @fig-a\n")
+        book.render("html")
+        assert "Figure\u00a01:" in book.page("a")
+        assert "header-section-number" not in body(book.page("a"))
+        assert "Section\u00a01.1</a>" in book.page("b")
+        assert "Figure\u00a01</a>" in book.page("b")
+
+    def test_unnumbered_sections_do_not_count(self, book: Book) -> None:
+        page = page_of(book, "# One\n\n## A\n\n## B {.unnumbered}\n\n### C\n\n## D\n")
+        numbers = re.findall(r'<h\d[^>]*><span class="header-section-number">([\d.]+)<', page)
+        assert numbers == ["1.1", "1.1.1", "1.2"]
+
+    def test_titles_from_the_front_matter(self, book: Book) -> None:
+        page = page_of(book, '---\ntitle: "A *fine* title"\n---\n\nText.\n')
+        assert '<span class="chapter-title">A <em>fine</em> title</span></h1>' in page
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "</script><script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            '"><b>',
+            "&amp;",
+            "$x",
+        ],
+    )
+    def test_what_comes_from_outside_is_escaped(self, book: Book, text: str) -> None:
+        markdown = as_markdown(text)
+        config = CONFIG.replace('"A small book"', json.dumps(text))
+        config = config.replace('"Ada Lovelace"', json.dumps(text))
+        book.chapter(
+            "one",
+            f"---\ndescription: {json.dumps(markdown)}\nkeywords: [{json.dumps(text)}]\n---\n\n"
+            f"# T {markdown}\n\n## S {markdown}\n\n"
+            f"![C {markdown}](../assets/blue.png){{#fig-x fig-alt={json.dumps(text)}}}\n",
+        )
+        book.configure(config)
+        book.render("html")
+        everything = book.page("one") + book.page("index") + (book.site / "search.js").read_text()
+        for piece in ("<script>alert", "<img src=x", '"><b>'):
+            assert piece not in everything
+        assert unescape(book.page("one")).count(text) > 6
+
+    def test_odd_file_names(self, book: Book) -> None:
+        name = "a b#c%d&'é.png"
+        book.picture(f"assets/{name}", (3, 3))
+        page = page_of(book, "# One\n\n![](<../assets/a b%23c%25d&'é.png>){fig-alt='x'}\n")
+        assert (book.site / "assets" / name).is_file()
+        assert "../assets/a%20b%23c%25d%26%27%C3%A9.png" in page
+
+    def test_a_bibliography_can_be_placed(self, book: Book) -> None:
+        text = "# One\n\n@ribeiro2016\n\n## Sources\n\n::: {#refs}\n:::\n\n## After\n"
+        page = page_of(book, text)
+        assert page.count('id="refs"') == 1
+        assert page.index("Sources</h2>") < page.index('id="refs"') < page.index("After</h2>")
+
+    def test_math_needs_no_script(self, book: Book) -> None:
+        page = page_of(book, "# One\n\n$$\\sum_i x_i = \\frac{1}{2}$$\n")
+        assert "<math" in page
+        assert "<script" not in page
+
+    def test_comments_are_left_out(self, book: Book) -> None:
+        page = page_of(book, "# One\n\nText <!-- inline --> goes on.\n\n<!-- a block -->\n")
+        assert "inline" not in page
+        assert "a block" not in page
+
+    def test_a_code_block_shows_what_was_written(self, book: Book) -> None:
+        text = "# One\n\n````\n```{=html}\n{{{< meta x >}}} @fig-nowhere <b>\n```\n````\n"
+        page = page_of(book, text)
+        assert "```{=html}\n{{&lt; meta x &gt;}} @fig-nowhere &lt;b&gt;" in page
+
+    def test_the_names_of_raw_blocks_can_be_written_about(self, book: Book) -> None:
+        page = page_of(book, "# One\n\nWrite {=html} or `{=html}`.\n")
+        assert "Write {=html} or <code>{=html}</code>" in page
+
+    def test_a_picture_around_text_takes_the_caption_for_its_alternative(self, book: Book) -> None:
+        page = page_of(book, "# One\n\n::: {#fig-x}\n![](../assets/blue.png)\n\nThe sea\n:::\n")
+        assert 'alt="The sea"' in page
+
+    def test_the_repository_has_a_template_that_fits(self, book: Book) -> None:
+        book.write("assets/page.html", (REPOSITORY / "assets/page.html").read_text())
+        page = page_of(book, "# One\n\nText.\n")
+        assert Addresses(page).headings.count("h1") == 1
+        assert '<html lang="en"' in page
+
+
+class TestAtomicity:
+    def test_an_error_leaves_the_old_site(self, book: Book) -> None:
+        page_of(book, "# One\n\nThe first version.\n")
+        book.chapter("one", "# One\n\n@fig-nowhere\n")
+        with pytest.raises(ChapterError):
+            book.render()
+        assert "The first version." in book.page("one")
+        assert not list(book.root.glob(".vitrine-render-*"))
+
+    def test_pages_that_are_gone_do_not_stay(self, book: Book) -> None:
+        page_of(book, "# One\n\nText.\n")
+        book.chapters.clear()
+        book.configure()
+        book.render("html")
+        assert not (book.site / "chapters").exists()
+
+    def test_nothing_beside_the_site_is_touched(self, book: Book) -> None:
+        mine = book.write("notes/_site.txt", "mine")
+        before = sorted(book.root.iterdir())
+        page_of(book, "# One\n\nText.\n")
+        assert mine.read_text() == "mine"
+        after = sorted(book.root.iterdir())
+        assert set(after) - set(before) == {book.site, book.root / "chapters"}
+
+    def test_the_pdf_stays_when_only_the_pages_are_made(self, book: Book) -> None:
+        book.site.mkdir()
+        (book.site / "small.pdf").write_bytes(b"%PDF")
+        book.render("html")
+        assert (book.site / "small.pdf").read_bytes() == b"%PDF"
+        assert 'href="small.pdf"' in book.page("index")
+
+    def test_a_site_that_is_a_file_or_link_is_not_replaced(self, book: Book) -> None:
+        book.write("_site", "mine")
+        with pytest.raises(VitrineError, match="_site is not a folder of its own"):
+            book.render("html")
+        assert book.site.read_text() == "mine"
+        book.site.unlink()
+        elsewhere = book.root / "elsewhere"
+        elsewhere.mkdir()
+        book.site.symlink_to(elsewhere)
+        with pytest.raises(VitrineError, match="_site is not a folder of its own"):
+            book.render("html")
+        assert not list(elsewhere.iterdir())
+
+    def test_an_unwritable_folder_is_a_clear_error(self, book: Book, unwritable: None) -> None:
+        with pytest.raises(VitrineError, match="the site cannot be written"):
+            book.render("html")
+
+
+@pytest.fixture
+def unwritable(book: Book) -> Iterator[None]:
+    mode = book.root.stat().st_mode
+    book.root.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    if os.access(book.root, os.W_OK):
+        book.root.chmod(mode)
+        pytest.skip("this user can write anywhere")
+    yield
+    book.root.chmod(mode)

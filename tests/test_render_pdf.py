@@ -1,0 +1,185 @@
+"""The PDF of the bundled renderer, read back with pypdf."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from bookmaker import WHOLE, Book, as_markdown
+from vitrine.errors import ChapterError
+
+NASTY = "# $ @ * _ [ ] \\ ` < > ~ // /* = - + #let x"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book.at(tmp_path)
+
+
+def text_of(path: Path) -> str:
+    """The words of a PDF, with single spaces."""
+    pages = "\n".join(page.extract_text() for page in PdfReader(path).pages)
+    return re.sub(r"\s+", " ", pages.replace("\u00a0", " "))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    book = Book.at(tmp_path_factory.mktemp("whole"))
+    book.chapter("all", WHOLE)
+    book.chapter(
+        "other", "# Other\n\n## Its part\n\nBack to @fig-blue and [all](all.qmd#deeper).\n"
+    )
+    pdf = book.render("pdf").pdf
+    assert pdf is not None
+    return pdf
+
+
+class TestWholeReport:
+    def test_it_holds_every_chapter_and_caption(self, whole: Path) -> None:
+        text = text_of(whole)
+        for words in (
+            "A small book", "On {testing} & $dollars", "Ada Lovelace", "Łukasz <Ó>", "Home",
+            "Chapter 1", "Everything", "Other", "Figure 1.1: The caption of blue",
+            "Figure 1.2: Two planes", "(b) Right", "Table 1.1: The caption of the table",
+            "1.1 Part", "1.1.1 Deeper", "A title", "Noted", "From a heading", "Folded", "Simply",
+            "In the first", "In the second", "Upper left", "Upper right", "Below", "Wide",
+            "Marginal", "Aside", "Only for paper", "Hidden on screens", "Raw for paper",
+            "Its definition", "Quoted", "The note", "In short, much", "References",
+            "Ribeiro, Marco. 2016", "{{< meta title >}}",
+        ):  # fmt: skip
+            assert words in text, words
+
+    def test_content_for_the_screen_is_not_in_it(self, whole: Path) -> None:
+        text = text_of(whole)
+        for words in ("Only for the screen", "Raw for the screen"):
+            assert words not in text
+
+    def test_references_read_as_on_the_pages(self, whole: Path) -> None:
+        text = text_of(whole)
+        assert "See Figure 1.1, 1.1, Figures 1.1 and 1.2, Figure 1.2 (b), Table 1.1" in text
+        assert "Section 1.1, Chapter 1" in text
+        assert "Back to Figure 1.1" in text
+
+    def test_links_lead_inside_the_document(self, whole: Path) -> None:
+        reader = PdfReader(whole)
+        annotations = [
+            note.get_object() for page in reader.pages for note in page.annotations or []
+        ]
+        links = [note for note in annotations if note["/Subtype"] == "/Link"]
+        assert len(links) > 12
+        assert not [note for note in links if "/URI" in note.get("/A", {})]
+
+    def test_it_has_bookmarks_and_metadata(self, whole: Path) -> None:
+        reader = PdfReader(whole)
+        titles = [entry.title for entry in reader.outline if not isinstance(entry, list)]
+        assert any("Everything" in (title or "") for title in titles)
+        assert reader.metadata is not None
+        assert reader.metadata.title == "A small book"
+        assert "Ada Lovelace" in (reader.metadata.author or "")
+        assert reader.trailer["/Root"]["/Lang"] == "en"
+
+    def test_pictures_have_alternative_text(self, whole: Path) -> None:
+        assert b"A blue plane" in b"".join(str(obj).encode() for obj in _objects(PdfReader(whole)))
+
+
+def _objects(reader: PdfReader) -> list[object]:
+    return [
+        reader.get_object(number)
+        for number in range(1, len(reader.xref_objStm) + 200)
+        if _exists(reader, number)
+    ]
+
+
+def _exists(reader: PdfReader, number: int) -> bool:
+    return number in reader.xref_objStm or number in reader.xref.get(0, {})
+
+
+def test_the_same_input_gives_the_same_bytes(book: Book) -> None:
+    book.chapter("one", "# One\n\n![x](../assets/blue.png){#fig-x}\n\n@ribeiro2016\n")
+    first = book.render("pdf").pdf
+    assert first is not None
+    before = first.read_bytes()
+    book.render("pdf")
+    assert first.read_bytes() == before
+
+
+def test_special_characters_are_text(book: Book) -> None:
+    nasty = as_markdown(NASTY)
+    book.chapter(
+        "one",
+        f"# Title {nasty}\n\n## Section {nasty}\n\n![Caption {nasty}](../assets/blue.png)"
+        f"{{#fig-x fig-alt={json.dumps(NASTY)}}}\n\n"
+        f"| {nasty} |\n|---|\n| {nasty} |\n\n: Table {nasty} {{#tbl-x}}\n\n"
+        "@fig-x(a) @tbl-x [x](#sec-ü.ß_1)\\(b\\)\n\n### Odd {#sec-ü.ß_1}\n",
+    )
+    pdf = book.render("pdf").pdf
+    assert pdf is not None
+    text = text_of(pdf)
+    for place in ("Title", "Section", "Caption", "Table"):
+        assert f"{place} {NASTY}" in text, place
+
+
+def test_pictures_never_run_off_the_page(book: Book) -> None:
+    book.picture("assets/tall.png", (200, 4000))
+    book.picture("assets/wide.png", (4000, 200))
+    book.chapter(
+        "one",
+        "# One\n\n![Tall](../assets/tall.png){#fig-t}\n\n![Wide](../assets/wide.png){#fig-w}\n\n"
+        "![Big](../assets/tall.png){#fig-b width=100%}\n",
+    )
+    pdf = book.render("pdf").pdf
+    assert pdf is not None
+    placed = _placed_pictures(PdfReader(pdf))
+    assert len(placed) == 3
+    for page_width, page_height, left, bottom, width, height in placed:
+        assert left >= 0
+        assert bottom >= 0
+        assert left + width <= page_width
+        assert bottom + height <= page_height
+
+
+def _placed_pictures(reader: PdfReader) -> list[tuple[float, ...]]:
+    """Page size, and place and size of every picture, in points."""
+    found: list[tuple[float, ...]] = []
+
+    def note(operator: bytes, _operands: object, cm: list[float], _tm: object) -> None:
+        if operator == b"Do":
+            bottom = min(cm[5], cm[5] + cm[3])
+            found.append((*size, cm[4], bottom, abs(cm[0]), abs(cm[3])))
+
+    for page in reader.pages:
+        size = float(page.mediabox.width), float(page.mediabox.height)
+        page.extract_text(visitor_operand_before=note)
+    return found
+
+
+def test_an_error_of_typst_names_the_chapter(book: Book) -> None:
+    book.chapter("one", "# One\n\nText.\n")
+    book.chapter("two", "# Two\n\n```{=typst}\n#nonsense()\n```\n")
+    with pytest.raises(ChapterError, match=r"chapters/two\.qmd: .*unknown variable: nonsense"):
+        book.render("pdf")
+
+
+def test_a_picture_that_is_none_names_the_chapter(book: Book) -> None:
+    book.write("assets/broken.png", "not a picture")
+    book.chapter("one", "# One\n\n![x](../assets/broken.png){#fig-x}\n")
+    with pytest.raises(ChapterError, match=r"chapters/one\.qmd: the PDF cannot be set"):
+        book.render("pdf")
+
+
+def test_a_missing_template_is_a_clear_error(book: Book) -> None:
+    (book.root / "assets/report.typ").unlink()
+    with pytest.raises(ChapterError, match=r"assets/report\.typ is missing"):
+        book.render("pdf")
+
+
+def test_the_pages_stay_when_only_the_pdf_is_made(book: Book) -> None:
+    book.render("html")
+    before = book.page("index")
+    book.render("pdf")
+    assert book.page("index") == before
+    assert (book.site / "small.pdf").is_file()
