@@ -1,0 +1,55 @@
+# make report   the site and the PDF, from what is committed
+# make test     the tests, with all they need
+# make study    fetch, run and freeze a study: make study STUDY=embedded
+
+PYTHON ?= python3
+STUDY ?= embedded
+BIN := .venv/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt
+
+.PHONY: report test study freeze requirements clean
+
+report: .venv/.site
+	@$(BIN)/vitrine render
+
+test: .venv/.dev
+	@$(BIN)/python tests/browser.py
+	$(BIN)/ruff format --check code tests
+	$(BIN)/ruff check code tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+study: .venv/.study
+	@$(BIN)/vitrine fetch --study $(STUDY)
+	@$(BIN)/vitrine run --study $(STUDY)
+	@$(BIN)/vitrine freeze
+
+freeze: .venv/.site
+	@$(BIN)/vitrine freeze
+
+# Pins the whole environment anew from the ranges of pyproject.toml.
+requirements: .venv/.uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	  --no-header --no-annotate pyproject.toml --output-file requirements.txt
+
+clean:
+	rm -rf .venv _site .quarto
+
+.venv/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vitrine needs Python 3.11 or newer; name one with PYTHON=...")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@touch $@
+
+.venv/.site: .venv/.uv pyproject.toml requirements.txt
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.study: .venv/.uv pyproject.toml requirements.txt
+	@$(INSTALL) --editable '.[study]'
+	@touch $@ .venv/.site
+
+.venv/.dev: .venv/.uv pyproject.toml requirements.txt
+	@$(INSTALL) --editable '.[study,dev]'
+	@touch $@ .venv/.site .venv/.study

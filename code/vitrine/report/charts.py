@@ -1,0 +1,101 @@
+"""Charts of a chapter: Altair in, a static picture and on the site a live chart out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+from IPython.display import Markdown
+
+from vitrine.project import Project
+from vitrine.report.page import block, fenced, raw_html, this_page
+from vitrine.report.text import safe_attribute
+
+# After Okabe and Ito, told apart by readers with any kind of colour vision; purple and ochre are
+# darker than theirs, so that each has a contrast of 3 to 1 on the page. The site's script swaps
+# them for their partners in the dark theme (`--v-series-*` in assets/vitrine.css).
+COLOURS = {
+    "blue": "#0072b2",
+    "orange": "#d55e00",
+    "green": "#009e73",
+    "purple": "#b04a86",
+    "ochre": "#8a6a00",
+    "grey": "#767676",
+}
+
+METHOD_COLOURS = {"LIME": COLOURS["orange"], "Grad-CAM": COLOURS["blue"], "chance": COLOURS["grey"]}
+"""One colour a method, the same in every chart."""
+
+FONT = "'Source Sans 3', sans-serif"
+"""Quoted: a family that ends in a digit is no CSS name otherwise, and viewers fall back."""
+
+STATIC_WIDTH = 620
+"""Width in pixels of a chart whose width is its container's, where there is none."""
+
+
+def method_scale(*names: str) -> alt.Scale:
+    """The colour scale of the given methods."""
+    return alt.Scale(domain=list(names), range=[METHOD_COLOURS[name] for name in names])
+
+
+def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
+    """A chart as a static picture, which a live one replaces on the site.
+
+    name : of the picture's file, without ending.
+    alt_text : what the chart shows, for readers who do not see it.
+    """
+    spec = drawing.to_dict()
+    spec["config"] = _config() | spec.get("config", {})
+    page = this_page()
+    picture = page.write(f"{name}.svg", _svg(spec).encode())
+    # As an attribute: in brackets it would become a visible caption.
+    image = f'![]({picture}){{fig-alt="{safe_attribute(alt_text)}"}}'
+    if not page.is_html:
+        return block(image)
+    live = spec | ({"width": "container"} if _is_single(spec) else {})
+    live["autosize"] = {"type": "fit-x" if _is_single(spec) else "pad", "contains": "padding"}
+    script = json.dumps(live, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return block(
+        fenced(
+            ".vitrine-chart",
+            image,
+            raw_html(f'<script type="application/json" class="vitrine-spec">{script}</script>'),
+        )
+    )
+
+
+def _is_single(spec: dict[str, Any]) -> bool:
+    """Whether the chart is one view, whose width can be its container's."""
+    return not {"hconcat", "vconcat", "concat", "facet", "repeat", "spec"} & set(spec)
+
+
+def _svg(spec: dict[str, Any]) -> str:
+    vl_convert.register_font_directory(str(_fonts()))
+    still = dict(spec)
+    if _is_single(still):
+        still.setdefault("width", STATIC_WIDTH)
+        if still["width"] == "container":
+            still["width"] = STATIC_WIDTH
+    return vl_convert.vegalite_to_svg(still)
+
+
+def _fonts() -> Path:
+    return Project.find().assets / "fonts"
+
+
+def _config() -> dict[str, Any]:
+    """What all charts share: one typeface, quiet axes, no frame."""
+    quiet = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    return {
+        "font": FONT,
+        "background": "transparent",
+        "view": {"stroke": None},
+        "axis": quiet | {"domainColor": "#8a8a8a", "tickColor": "#8a8a8a", "gridOpacity": 0.5},
+        "legend": quiet | {"orient": "top", "title": None, "symbolStrokeWidth": 2},
+        "header": quiet,
+        "title": {"fontSize": 14, "fontWeight": 600, "anchor": "start"},
+        "range": {"category": list(COLOURS.values())},
+    }

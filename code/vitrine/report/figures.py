@@ -1,0 +1,244 @@
+"""Pictures of a chapter: heatmaps over what the network saw, in grids that can be enlarged."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from IPython.display import Markdown
+from PIL import Image
+
+from vitrine.inputs.pictures import Frame, Picture, Pixels
+from vitrine.methods.heatmap import Heatmap
+from vitrine.report.page import Page, block, raw_html, this_page
+from vitrine.report.text import safe, safe_html, slug
+
+SIDE = 400
+"""Side in pixels of a panel: sharp on a dense screen and in print at a thumbnail's size."""
+
+SEQUENTIAL = "inferno"
+FOR = (213, 94, 0)
+AGAINST = (0, 114, 178)
+
+Rgb = npt.NDArray[np.float64]
+
+
+# --- what a panel shows --------------------------------------------------------------------------
+
+
+def crop_of(picture: Picture, frame: Frame, side: int = SIDE) -> Pixels:
+    """The frame of a picture as ``uint8 [side, side, 3]``, straight from the picture's pixels."""
+    top, left, height, width = frame.box
+    image = Image.fromarray(picture.pixels).resize(
+        (side, side), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height)
+    )
+    return np.asarray(image)
+
+
+def overlay(crop: Pixels, heatmap: Heatmap) -> Pixels:
+    """A map over a pale picture: unsigned on a sequential scale, signed on a diverging one.
+
+    Unsigned values run from 0 to the map's own maximum. Signed ones run to the map's greatest
+    absolute value in both directions; what says nothing stays the picture. A map that is zero
+    everywhere shows the pale picture only.
+    """
+    values = _resized(heatmap.values, crop.shape[0], smooth=not heatmap.signed)
+    extent = float(np.abs(values).max())
+    if extent == 0:
+        return _pixels(_pale(crop))
+    return _pixels(_coloured(_pale(crop), values / extent, signed=heatmap.signed))
+
+
+def _coloured(base: Rgb, values: Rgb, *, signed: bool) -> Rgb:
+    """The colours of a map laid on ``base [h, w, 3]``; values ``[h, w]`` up to 1 in size."""
+    if signed:
+        colour = np.where(values[..., None] > 0, np.array(FOR), np.array(AGAINST)) / 255
+        strength = 0.85 * np.abs(values)[..., None]
+        return base * (1 - strength) + colour * strength
+    colour = matplotlib.colormaps[SEQUENTIAL](np.clip(values, 0, 1))[..., :3]
+    return 0.4 * base + 0.6 * colour
+
+
+def outlined(
+    crop: Pixels,
+    segments: npt.NDArray[np.integer],
+    marked: Sequence[int],
+    weights: npt.NDArray[np.floating],
+) -> Pixels:
+    """A picture with some superpixels in colour and outlined, the rest pale.
+
+    Superpixels of positive weight are outlined in orange, those of negative weight in blue.
+    """
+    side = crop.shape[0]
+    large = np.asarray(
+        Image.fromarray(segments.astype(np.int32)).resize((side, side), Image.Resampling.NEAREST)
+    )
+    kept = np.isin(large, marked)
+    image = np.where(kept[..., None], crop / 255, _pale(crop))
+    for sign, colour in ((1, FOR), (-1, AGAINST)):
+        chosen = [index for index in marked if np.sign(weights[index]) == sign]
+        region = np.where(np.isin(large, chosen), large + 1, 0)
+        image[_borders(region)] = np.array(colour) / 255
+    return _pixels(image)
+
+
+def regions(
+    crop: Pixels, first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
+) -> Pixels:
+    """Two regions over a pale picture: the first in orange, the second in blue.
+
+    Where they overlap the picture is seen in its own colours.
+    """
+    side = crop.shape[0]
+    one, two = (_resized(region, side, smooth=False)[..., None] for region in (first, second))
+    orange, blue = np.array(FOR) / 255, np.array(AGAINST) / 255
+    image = _pale(crop)
+    image = image * (1 - 0.65 * one * (1 - two)) + orange * 0.65 * one * (1 - two)
+    image = image * (1 - 0.65 * two * (1 - one)) + blue * 0.65 * two * (1 - one)
+    both = one * two
+    return _pixels(image * (1 - both) + crop / 255 * both)
+
+
+def _borders(region: npt.NDArray[np.integer], thickness: int = 3) -> npt.NDArray[np.bool_]:
+    """The pixels of a labelled region that lie within ``thickness`` of another label."""
+    border = np.zeros(region.shape, dtype=bool)
+    for axis in (0, 1):
+        for step in range(1, thickness + 1):
+            for shift in (step, -step):
+                moved = np.roll(region, shift, axis=axis)
+                edge = [slice(None), slice(None)]
+                edge[axis] = slice(0, step) if shift > 0 else slice(-step, None)
+                moved[tuple(edge)] = region[tuple(edge)]
+                border |= (region != moved) & (region > 0)
+    return border
+
+
+def _resized(values: npt.NDArray[np.floating], side: int, *, smooth: bool) -> Rgb:
+    how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    image = Image.fromarray(np.asarray(values, dtype=np.float32))
+    return np.asarray(image.resize((side, side), how), dtype=np.float64)
+
+
+def _pale(crop: Pixels) -> Rgb:
+    """A grey, light version of a picture to lay colours on: ``float64 [h, w, 3]``, 0 to 1."""
+    grey = crop.astype(np.float64) @ np.array([0.2126, 0.7152, 0.0722]) / 255
+    return np.repeat((0.25 + 0.75 * grey)[..., None], 3, axis=2)
+
+
+def _pixels(image: Rgb) -> Pixels:
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+# --- grids of panels -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a card: a short label, its pixels, and what it shows in words."""
+
+    label: str
+    pixels: Pixels
+    alt_text: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The panels of one picture side by side, with a title, and a note below."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    note: str = ""
+
+
+def grid(
+    cards: Sequence[Card], name: str, columns: int = 2, paper_columns: int | None = None
+) -> Markdown:
+    """Cards in a grid of ``columns``; on the site they can be enlarged.
+
+    name : what the picture files' names begin with.
+    paper_columns : cards beside each other on paper, where that is another number.
+
+    Titles, notes and labels are text from outside and are escaped.
+    """
+    page = this_page()
+    if page.is_html:
+        return block(_html_grid(page, cards, name, columns))
+    return block(_paper_grid(page, cards, name, paper_columns or columns))
+
+
+def _html_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
+    figures = "\n".join(_html_card(page, card, name) for card in cards)
+    return raw_html(f'<div class="vitrine-grid" style="--columns:{columns}">\n{figures}\n</div>')
+
+
+def _html_card(page: Page, card: Card, name: str) -> str:
+    labelled = len(card.panels) > 1
+    strip = "\n".join(_html_panel(page, card, panel, name, labelled) for panel in card.panels)
+    if labelled:
+        strip = f'<div class="vitrine-strip">\n{strip}\n</div>'
+    note = f'<span class="vitrine-note">{safe_html(card.note)}</span>' if card.note else ""
+    return (
+        f'<figure class="vitrine-card">\n{strip}\n'
+        f"<figcaption><b>{safe_html(card.title)}</b> {note}</figcaption>\n</figure>"
+    )
+
+
+def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool) -> str:
+    file = f"{name}-{slug(card.title)}-{slug(panel.label)}.webp"
+    address = page.write(file, _encoded(panel.pixels, "WEBP", quality=76, method=6))
+    height, width = panel.pixels.shape[:2]
+    label = f'<span class="vitrine-label">{safe_html(panel.label)}</span>' if labelled else ""
+    return (
+        f'<a class="vitrine-zoom" href="{address}"><img src="{address}" width="{width}" '
+        f'height="{height}" loading="lazy" alt="{safe_html(panel.alt_text)}">{label}</a>'
+    )
+
+
+def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
+    """A table of pictures: two lines a row of cards, the pictures and what they are."""
+    lines = []
+    for start in range(0, len(cards), columns):
+        row = cards[start : start + columns]
+        pictures, labels = [], []
+        for card in row:
+            for index, panel in enumerate(card.panels):
+                file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
+                address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
+                pictures.append(f"![{safe(panel.alt_text)}]({address}){{width=100%}}")
+                text = f"**{safe(card.title)}**" if index == 0 else safe(panel.label)
+                labels.append(f"{text} {safe(card.note)}" if index == 0 and card.note else text)
+        lines += [pictures, labels]
+    width = max(len(line) for line in lines)
+    rule = ["-" * 40] * width
+    # A pipe table needs a header line; an empty one is not printed.
+    body = [line + [""] * (width - len(line)) for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ([""] * width, rule, *body))
+
+
+def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def scale_bar(low: str, high: str, *, signed: bool) -> Markdown:
+    """The colour scale of the overlays, with what its two ends mean."""
+    page = this_page()
+    steps = np.linspace(-1 if signed else 0, 1, 256)
+    middle_grey = np.full((16, 256, 3), 0.75)
+    bar = _pixels(_coloured(middle_grey, np.repeat(steps[None, :], 16, axis=0), signed=signed))
+    name = f"scale-{'signed' if signed else 'unsigned'}.png"
+    address = page.write(name, _encoded(bar, "PNG", optimize=1))
+    if not page.is_html:
+        return block(f"{safe(low)} ![Colour scale]({address}){{width=30%}} {safe(high)}")
+    return block(
+        raw_html(
+            f'<div class="vitrine-scale"><span>{safe_html(low)}</span>'
+            f'<img src="{address}" width="256" height="16" alt="Colour scale from '
+            f'{safe_html(low)} to {safe_html(high)}"><span>{safe_html(high)}</span></div>'
+        )
+    )

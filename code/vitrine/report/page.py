@@ -1,0 +1,84 @@
+"""The page that is being executed: its format, and where its figures go."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from IPython.display import Markdown
+
+from vitrine.report.text import safe, safe_html
+
+PageFormat = Literal["html", "typst"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A chapter while its cells run.
+
+    document : the chapter's file.
+    format : what it is executed for; charts and pictures differ between screen and paper.
+    """
+
+    document: Path
+    format: PageFormat
+
+    @property
+    def is_html(self) -> bool:
+        return self.format == "html"
+
+    @property
+    def figures(self) -> Path:
+        """The folder for this page's figure files, made when it is first asked for."""
+        folder = self.document.parent / f"{self.document.stem}_files" / f"figure-{self.format}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write(self, name: str, content: bytes) -> str:
+        """Write a figure file and return its address relative to the page."""
+        (self.figures / name).write_bytes(content)
+        return f"{self.document.stem}_files/figure-{self.format}/{name}"
+
+
+def this_page() -> Page:
+    """The page that is being executed, from what Quarto tells its kernels.
+
+    Quarto (1.8 and newer) and ``vitrine freeze`` name a JSON file in ``QUARTO_EXECUTE_INFO``.
+    Without it, in a notebook say, the page is HTML in the working folder.
+    """
+    named = os.environ.get("QUARTO_EXECUTE_INFO")
+    if not named:
+        return Page(Path.cwd() / "notebook.qmd", "html")
+    told = json.loads(Path(named).read_text(encoding="utf-8"))
+    target = str(told["format"]["identifier"]["target-format"])
+    return Page(Path(told["document-path"]), "typst" if target.startswith("typst") else "html")
+
+
+def block(*parts: str) -> Markdown:
+    """Markdown of several blocks, as the output of a cell."""
+    return Markdown("\n\n".join(part.strip("\n") for part in parts))  # type: ignore[no-untyped-call]
+
+
+def raw_html(html: str) -> str:
+    """HTML as a raw block. It may hold no line of three backticks."""
+    return f"```{{=html}}\n{html}\n```"
+
+
+def fenced(classes: str, *parts: str) -> str:
+    """Blocks inside a fenced div, e.g. ``fenced(".vitrine-table", ...)``."""
+    return "\n\n".join([f"::: {{{classes}}}", *(part.strip("\n") for part in parts), ":::"])
+
+
+def facts(*pairs: tuple[str, str]) -> Markdown:
+    """Key figures with what they are, side by side on the site and as a list on paper."""
+    if this_page().is_html:
+        cells = "\n".join(
+            f'<div class="vitrine-fact"><b>{safe_html(value)}</b>'
+            f"<span>{safe_html(what)}</span></div>"
+            for value, what in pairs
+        )
+        return block(raw_html(f'<div class="vitrine-facts">\n{cells}\n</div>'))
+    return block("\n".join(f"- **{safe(value)}** {safe(what)}" for value, what in pairs))

@@ -1,0 +1,40 @@
+"""Tables about the report itself: its sources, its studies, its software."""
+
+from __future__ import annotations
+
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.inputs.sources import load_sources
+from vitrine.project import Project
+from vitrine.report.study_report import StudyReport
+from vitrine.report.tables import table
+from vitrine.results import Store
+from vitrine.study import load_study, study_names
+
+
+def sources_table() -> Markdown:
+    """Where files from outside come from, and under which licence."""
+    rows = [
+        (source.title, source.owner, source.used_for, source.licence)
+        for source in load_sources(Project.find()).values()
+    ]
+    return table(pd.DataFrame(rows, columns=["Source", "Owner", "Used for", "Licence"]), "sources")
+
+
+def studies_table() -> Markdown:
+    """The studies of the project, and when each was computed here."""
+    project = Project.find()
+    rows = []
+    for name in study_names(project):
+        study = load_study(project, name)
+        store = Store(project, name)
+        computed = store.provenance()["computed"] if store.is_finished() else "not run here"
+        rows.append((study.title, study.description, computed))
+    return table(pd.DataFrame(rows, columns=["Study", "What it is", "Computed"]), "studies")
+
+
+def software_table(study: StudyReport) -> Markdown:
+    """The packages that computed a study, with their versions."""
+    packages = {"vitrine": study.provenance["vitrine"]} | study.provenance["packages"]
+    return table(pd.DataFrame(packages.items(), columns=["Package", "Version"]), "software")

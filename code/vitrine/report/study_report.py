@@ -1,0 +1,121 @@
+"""What chapters read: one study's tables, pictures and maps. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.errors import ResultsError
+from vitrine.inputs import sources
+from vitrine.inputs.pictures import Pixels, read_picture
+from vitrine.methods.heatmap import Heatmap
+from vitrine.project import Project
+from vitrine.report.figures import crop_of
+from vitrine.report.page import block, raw_html, this_page
+from vitrine.report.text import percent, safe, safe_html
+from vitrine.results import Store
+from vitrine.study import suggestion
+
+
+class StudyReport:
+    """The results of one study and one of its classifiers, as the chapters show them."""
+
+    def __init__(self, store: Store, classifier: str) -> None:
+        self.store = store
+        self.classifier = classifier
+        self.provenance = store.provenance()
+        self._crops: dict[str, Pixels] = {}
+
+    @property
+    def pictures(self) -> list[str]:
+        """The pictures' names, in the order of the study file."""
+        return [row["name"] for row in self.provenance["pictures"]]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the provenance says about the classifier."""
+        return next(r for r in self.provenance["classifiers"] if r["name"] == self.classifier)
+
+    @property
+    def title(self) -> str:
+        """The classifier's title, e.g. "EfficientNet-Lite0"."""
+        return str(self.facts["title"])
+
+    def method_title(self, method: str) -> str:
+        """A method's title, e.g. "Grad-CAM"."""
+        return next(str(r["title"]) for r in self.provenance["methods"] if r["name"] == method)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The classifier's rows of a table of the store, without its key."""
+        table = self.store.table(name)
+        own = table[table["classifier"] == self.classifier].drop(columns="classifier")
+        return own.reset_index(drop=True)
+
+    def prediction(self, picture: str) -> pd.Series:
+        """The most probable class of a picture: its row of the table ``predictions``."""
+        table = self.table("predictions")
+        return table[(table["picture"] == picture) & (table["rank"] == 1)].iloc[0]
+
+    def answer(self, picture: str) -> str:
+        """The network's answer as a note: its probability, and its class where that is another."""
+        best = self.prediction(picture)
+        probability = percent(best["probability"])
+        right = best["category"] == picture
+        return probability if right else f"answer: {best['category']}, {probability}"
+
+    def crop(self, picture: str) -> Pixels:
+        """What the classifier saw of a picture, large enough to be shown."""
+        if picture not in self._crops:
+            frame = self.store.frame(self.classifier, picture)
+            file = self.store.files()[picture]
+            origin = self.provenance["study"]["pictures"]
+            project = self.store.project
+            if origin["source"]:
+                path = sources.fetch_one(project, origin["source"], file)
+            else:
+                path = project.root / origin["folder"] / file
+            self._crops[picture] = crop_of(read_picture(path), frame)
+        return self._crops[picture]
+
+    def heatmap(self, method: str, picture: str) -> Heatmap:
+        """A method's map of a picture."""
+        return self.store.heatmap(self.classifier, method, picture)
+
+    def segments(self, picture: str) -> np.ndarray:
+        """A picture's superpixels: ``int16 [h, w]``."""
+        return self.store.segments(self.classifier, picture)
+
+    def badge(self) -> Markdown:
+        """One line that says which study a page shows."""
+        words = (
+            self.title,
+            f"trained on {self.facts['training_set']}",
+            f"{len(self.pictures)} pictures",
+            # With hyphens that do not break.
+            f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
+        )
+        if this_page().is_html:
+            text = " · ".join(safe_html(word) for word in words)
+            name = safe_html(self.store.study)
+            return block(raw_html(f'<p class="vitrine-study">Study <b>{name}</b> · {text}</p>'))
+        text = " · ".join(safe(word) for word in words)
+        return block(f"*Study* **{safe(self.store.study)}** · {text}")
+
+
+def open_study(name: str, classifier: str | None = None) -> StudyReport:
+    """Open a finished study, for one of its classifiers (the first by default).
+
+    Raises ``ResultsError`` when the study was not run to its end here, or has no such classifier.
+    """
+    store = Store(Project.find(), name)
+    known = [row["name"] for row in store.provenance()["classifiers"]]
+    chosen = classifier or known[0]
+    if chosen not in known:
+        raise ResultsError(
+            f"The study {name!r} has no classifier {chosen!r}",
+            suggestion(chosen, known, "It has"),
+        )
+    return StudyReport(store, chosen)

@@ -1,0 +1,63 @@
+"""Tables of a chapter: Markdown to read, and on the site a CSV file to take away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.report.page import block, fenced, this_page
+from vitrine.report.text import number, safe
+
+Format = Callable[..., str] | int
+"""How a cell is written: a function of its value, or the digits of a number."""
+
+
+def table(
+    frame: pd.DataFrame,
+    name: str,
+    headings: Mapping[str, str] | None = None,
+    formats: Mapping[str, Format] | None = None,
+) -> Markdown:
+    """A pandas frame as a Markdown table.
+
+    frame : one row a row, its index left out; all values are text from outside and are escaped.
+    name : of the CSV file that the site offers, without ending. It holds the unrounded values.
+    headings : what the header says instead of the column's name; the CSV keeps the names.
+    formats : how the cells of a column are written. Numeric columns are set flush right.
+    """
+    headings, formats = headings or {}, formats or {}
+    header = [safe(headings.get(column, column)) for column in frame.columns]
+    # Pandoc takes column widths from the dashes once a line is longer than a page's column.
+    columns = [
+        [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
+    ]
+    widths = [
+        max(3, *(len(cell) for cell in (head, *column)))
+        for head, column in zip(header, columns, strict=True)
+    ]
+    rules = [
+        f"{'-' * (width - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * width
+        for column, width in zip(frame.columns, widths, strict=True)
+    ]
+    lines = [_line(header), _line(rules), *(_line(list(row)) for row in zip(*columns, strict=True))]
+    page = this_page()
+    if not page.is_html:
+        return block("\n".join(lines))
+    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    download = f'[Download as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
+    return block(fenced(".vitrine-table", "\n".join(lines), download))
+
+
+def _cell(value: object, how: Format | None) -> str:
+    if isinstance(value, float) and math.isnan(value):
+        return "–"
+    if isinstance(how, int):
+        return number(float(str(value)), how)
+    return safe(value if how is None else how(value))
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

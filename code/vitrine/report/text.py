@@ -1,0 +1,61 @@
+"""Numbers and names in sentences, and text from outside made safe.
+
+What inline expressions of a chapter return is escaped by Quarto; what goes into the Markdown and
+HTML that helpers write has to be escaped there, by ``safe`` and ``safe_html``.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable
+
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~^$@&:'\"/=])")
+
+_COUNTING = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def safe(text: object) -> str:
+    """Text from outside (labels, file names) in Markdown: every special character escaped.
+
+    Line breaks become spaces, so that a label stays in its table cell.
+    """
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)))
+
+
+def safe_attribute(text: object) -> str:
+    """Text from outside in a quoted attribute of Markdown, as in ``{fig-alt="..."}``."""
+    return re.sub(r"\s+", " ", str(text)).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def safe_html(text: object) -> str:
+    """Text from outside in HTML, in an element or in a quoted attribute."""
+    return html.escape(re.sub(r"\s+", " ", str(text)), quote=True)
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A share as per cent: ``percent(0.314)`` is ``"31%"``."""
+    return f"{100 * value:.{digits}f}%"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a true minus sign."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def count(value: int) -> str:
+    """A count in a sentence: words up to ten, digits above."""
+    return _COUNTING[value] if 0 <= value < len(_COUNTING) else f"{value:,}"
+
+
+def listing(names: Iterable[object]) -> str:
+    """Names in a sentence: "a, b and c"."""
+    parts = [str(name) for name in names]
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def slug(text: object) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-") or "unnamed"

@@ -1,0 +1,57 @@
+"""A browser for the page tests: one that is installed, or one that this script installs.
+
+``python tests/browser.py`` makes sure that there is one. It looks for Chromium or Chrome on the
+PATH and for Playwright's own; where there is none it takes Debian's package, if it may, and else
+asks Playwright to download one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def find_browser() -> str | None:
+    """The path of a Chromium that can be started, or ``None``."""
+    for name in NAMES:
+        found = shutil.which(name)
+        if found:
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if own and Path(own).exists() else None
+
+
+def install_browser() -> None:
+    """Install a browser where there is none; what each way says is shown if none works."""
+    ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if shutil.which("apt-get"):
+        as_root = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
+        apt = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        update = [*apt, "update", "-qq"]
+        install = [*apt, "install", "-y", "-qq", "--no-install-recommends", "chromium"]
+        # Debian first: its package brings the libraries that Playwright's download expects.
+        ways = [[*update, "&&", *install], *ways]
+    said = []
+    for way in ways:
+        script = " ".join(part if part == "&&" else shlex.quote(part) for part in way)
+        answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        if find_browser():
+            return
+        said.append(f"$ {script}\n{answer.stdout[-500:]}{answer.stderr[-500:]}")
+    print("\n".join(said), file=sys.stderr)
+    sys.exit("No browser for the page tests: install Chromium and put it on the PATH")
+
+
+if __name__ == "__main__":
+    if not find_browser():
+        print("installing a browser for the page tests")
+        install_browser()

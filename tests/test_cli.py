@@ -1,0 +1,118 @@
+"""The command line does what it says, and bad input ends in one clear message."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitrine.project import Project
+
+
+def _vitrine(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-c", "from vitrine.cli import main; main()", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "1000", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _fails(result: subprocess.CompletedProcess[str], said: str) -> None:
+    assert result.returncode == 1, result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_study_is_fetched_run_and_then_there_is_nothing_to_do(tiny: Project) -> None:
+    fetched = _vitrine(tiny.root, "fetch", "--study", "tiny")
+    assert fetched.returncode == 0, fetched.stderr
+    first = _vitrine(tiny.root, "run", "--study", "tiny")
+    assert first.returncode == 0, first.stderr
+    assert "computed 6 steps" in first.stdout
+    assert "lime · red square" in first.stderr
+    second = _vitrine(tiny.root, "run", "--study", "tiny")
+    assert "nothing to do: all 6 steps" in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--study", "tinny"], "There is no study 'tinny'"),
+        (["fetch", "--study", "embeded"], "There is no study 'embeded'"),
+    ],
+)
+def test_an_unknown_study_is_one_message(tiny: Project, arguments: list[str], said: str) -> None:
+    _fails(_vitrine(tiny.root, *arguments), said)
+
+
+def test_a_mistake_in_a_study_file_is_one_message(tiny: Project) -> None:
+    path = tiny.studies / "tiny.toml"
+    path.write_text(path.read_text().replace("samples", "sampels"))
+    _fails(_vitrine(tiny.root, "run", "-s", "tiny"), "unknown key `lime.sampels`; Did you mean")
+
+
+def test_a_missing_picture_is_one_message(tiny: Project) -> None:
+    (tiny.root / "pictures" / "n00000002_noise.png").unlink()
+    _fails(_vitrine(tiny.root, "run", "-s", "tiny"), "n00000002_noise.png does not exist")
+
+
+def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
+    path = tiny.data / "sources.toml"
+    path.write_text(
+        path.read_text().replace("https://raw.githubusercontent.com", "http://127.0.0.1:9")
+    )
+    study = tiny.studies / "tiny.toml"
+    text = study.read_text().replace('folder = "pictures"', 'source = "imagenet-sample-images"')
+    study.write_text(
+        text.replace("n00000001_red_square.png", "n02007558_flamingo.JPEG").replace(
+            ', "n00000002_noise.png"', ""
+        )
+    )
+    failed = _vitrine(tiny.root, "fetch", "-s", "tiny")
+    _fails(failed, "cannot be downloaded")
+    assert "set VITRINE_MIRROR" in failed.stderr
+
+
+def test_a_relative_mirror_is_meant_from_where_it_was_typed(tiny: Project) -> None:
+    found = _vitrine(tiny.root / "pictures", "doctor", VITRINE_MIRROR="../pictures")
+    assert f"Mirror: {tiny.root / 'pictures'}" in found.stdout
+
+
+def test_outside_a_project_it_says_where_to_go(tmp_path: Path) -> None:
+    _fails(_vitrine(tmp_path, "run"), "is not inside a vitrine project")
+
+
+def test_an_option_that_does_not_exist_is_refused(tiny: Project) -> None:
+    for arguments in (["run", "--device", "tpu"], ["render", "--renderer", "word"], ["dance"]):
+        result = _vitrine(tiny.root, *arguments)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+
+
+def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
+    (tiny.root / "_quarto.yml").write_text("project:\n  type: book\nbook:\n  chapters: []\n")
+    found = _vitrine(tiny.root, "doctor")
+    assert "Study tiny: not run here" in found.stdout
+    assert "→ Run `make study STUDY=tiny`" in found.stdout
+    assert "Site packages" in found.stdout and "Device" in found.stdout
+    assert "Traceback" not in found.stderr
+    (tiny.studies / "tiny.toml").write_text("title = 1")
+    broken = _vitrine(tiny.root, "doctor")
+    assert broken.returncode == 1
+    assert "✗ Study tiny" in broken.stdout
+
+
+def test_building_the_site_imports_no_torch(root: Path) -> None:
+    code = (
+        "import sys, vitrine.cli, vitrine.site.render, vitrine.site.freeze, vitrine.report.charts,"
+        " vitrine.report.figures, vitrine.report.provenance\n"
+        "assert not {'torch', 'torchvision', 'timm', 'lime', 'pytorch_grad_cam'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

@@ -1,0 +1,244 @@
+"""A study is computed once, goes on where it was stopped, and computes again only what changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitrine import pipeline
+from vitrine.errors import PictureError, ResultsError, StudyError
+from vitrine.pipeline import Progress, Summary, run
+from vitrine.project import Project
+from vitrine.results import SCHEMAS, Store
+from vitrine.study import Study, load_study
+
+FIRST = "efficientnet_lite0/lime/n00000001_red_square.png"
+
+
+def _study(project: Project) -> Study:
+    return load_study(project, "tiny")
+
+
+def _change(project: Project, old: str, new: str) -> None:
+    path = project.studies / "tiny.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def _content(project: Project) -> dict[str, bytes]:
+    folder = project.results / "tiny"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -> None:
+    assert run(tiny, _study(tiny)) == Summary(computed=6, kept=0)
+    store = Store(tiny, "tiny")
+    for name, columns in SCHEMAS.items():
+        table = store.table(name)
+        assert list(table.columns) == list(columns)
+        assert len(table) > 0
+        assert set(table["picture"]) == {"red square", "noise"}
+    before = _content(tiny)
+    assert run(tiny, _study(tiny)) == Summary(computed=0, kept=6)
+    assert _content(tiny) == before
+
+
+def test_two_runs_elsewhere_give_the_same_numbers(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    first = {name: Store(tiny, "tiny").table(name) for name in SCHEMAS}
+    for path in sorted((tiny.results / "tiny").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    run(tiny, _study(tiny))
+    for name, table in first.items():
+        if name != "seconds":
+            assert table.equals(Store(tiny, "tiny").table(name)), name
+
+
+def test_the_tables_say_what_the_maps_hold(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    store = Store(tiny, "tiny")
+    predictions = store.table("predictions")
+    assert (predictions.groupby("picture")["rank"].max() == 5).all()
+    assert predictions["probability"].between(0, 1).all()
+    weights = store.table("superpixels")
+    assert np.allclose(weights.groupby("picture")["share"].sum(), 1)
+    for _, row in store.table("maps").iterrows():
+        heatmap = store.heatmap(row["classifier"], row["method"], row["picture"])
+        assert heatmap.values.max() == pytest.approx(row["maximum"], rel=1e-6)
+        assert heatmap.frame == store.frame(row["classifier"], row["picture"])
+        best = predictions[(predictions["picture"] == row["picture"]) & (predictions["rank"] == 1)]
+        assert row["target"] == best["target"].item()
+    agreement = store.table("agreement")
+    assert len(agreement) == 2 * 2
+    assert agreement["iou"].between(0, 1).all()
+
+
+def test_a_stopped_run_goes_on_where_it_was(tiny: Project) -> None:
+    seen: list[str] = []
+
+    def stop(name: str) -> None:
+        seen.append(name)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, _study(tiny), progress=Progress(step=stop))
+    store = Store(tiny, "tiny")
+    assert not store.is_finished()
+    with pytest.raises(ResultsError, match="is not finished. Run `vitrine run --study tiny`"):
+        store.table("lime")
+    assert run(tiny, _study(tiny)) == Summary(computed=3, kept=3)
+
+
+def test_only_what_changed_is_computed_again(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    _change(tiny, "samples = 24", "samples = 32")
+    assert run(tiny, _study(tiny)) == Summary(computed=2, kept=4)
+    _change(tiny, 'weights = "random"', 'weights = "random", seed = 1')
+    assert run(tiny, _study(tiny)) == Summary(computed=6, kept=0)
+    _change(tiny, "bootstrap = 100", "bootstrap = 200")
+    assert run(tiny, _study(tiny)) == Summary(computed=0, kept=6)
+    assert Store(tiny, "tiny").provenance()["study"]["comparison"]["bootstrap"] == 200
+
+
+def test_a_changed_picture_is_computed_again(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    red, noise = sorted((tiny.root / "pictures").iterdir())
+    red.write_bytes(noise.read_bytes())
+    assert run(tiny, _study(tiny)) == Summary(computed=3, kept=3)
+
+
+def test_a_damaged_result_is_computed_again(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    path = tiny.results / "tiny" / "tasks" / f"{FIRST}.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ResultsError, match="is damaged"):
+        Store(tiny, "tiny").segments("efficientnet_lite0", "red square")
+    assert run(tiny, _study(tiny)) == Summary(computed=1, kept=5)
+
+
+def test_pictures_that_left_the_study_leave_the_store(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    _change(tiny, ', "n00000002_noise.png"', "")
+    run(tiny, _study(tiny))
+    assert not list((tiny.results / "tiny").rglob("*noise*"))
+    assert set(Store(tiny, "tiny").table("lime")["picture"]) == {"red square"}
+
+
+def test_progress_is_told_in_forward_passes(tiny: Project) -> None:
+    planned: list[tuple[int, int, int]] = []
+    passes: list[int] = []
+    run(
+        tiny,
+        _study(tiny),
+        progress=Progress(plan=lambda *found: planned.append(found), advance=passes.append),
+    )
+    assert planned == [(2 * (1 + 1 + 24), 6, 0)]
+    assert sum(passes) == planned[0][0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"efficientnet_lite0"', '"efficientnet_light0"', "Did you mean 'efficientnet_lite0'"),
+        ('methods = ["gradcam"]', 'methods = ["gradcam", "scorecam"]', "no CAM method 'scorecam'"),
+        ('methods = ["gradcam"]', 'methods = ["gradcam"]\nlayer = "x"', "has no layer 'x'"),
+    ],
+)
+def test_a_name_that_does_not_exist_stops_the_run_before_it_starts(
+    tiny: Project, old: str, new: str, said: str
+) -> None:
+    _change(tiny, old, new)
+    with pytest.raises(StudyError, match=said):
+        run(tiny, _study(tiny))
+    assert not (tiny.results / "tiny").exists()
+
+
+def test_a_damaged_picture_stops_the_run_and_keeps_what_was_computed(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    before = _content(tiny)
+    (tiny.root / "pictures" / "n00000002_noise.png").write_bytes(b"no picture")
+    with pytest.raises(PictureError, match="is not a picture"):
+        run(tiny, _study(tiny))
+    assert _content(tiny) == before
+
+
+def test_two_pictures_of_one_name_are_refused(tiny: Project) -> None:
+    noise = tiny.root / "pictures" / "n00000002_noise.png"
+    noise.rename(noise.with_name("n00000003_red_square.png"))
+    _change(tiny, "n00000002_noise.png", "n00000003_red_square.png")
+    with pytest.raises(StudyError, match="Two picture files have the same name: red square"):
+        run(tiny, _study(tiny))
+
+
+def test_an_unwritable_store_is_named_and_leaves_no_temporary_files(tiny: Project) -> None:
+    tiny.results.mkdir()
+    (tiny.results / "tiny").write_text("a file where the folder should be")
+    with pytest.raises(ResultsError, match="data/results/tiny/.* cannot be written"):
+        run(tiny, _study(tiny))
+    assert not list(tiny.results.rglob("*.tmp"))
+
+
+def test_provenance_says_from_what_and_with_what(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    provenance = Store(tiny, "tiny").provenance()
+    assert provenance["study"] == json.loads(json.dumps(_study(tiny).model_dump(mode="json")))
+    assert set(pipeline.REPORTED_PACKAGES) == set(provenance["packages"])
+    assert all(len(row["sha256"]) == 64 for row in provenance["pictures"])
+    assert provenance["classifiers"][0]["training_set"] == "none (random weights)"
+    assert str(Path.home()) not in json.dumps(provenance)
+
+
+def test_a_study_of_resnets_runs_the_same_code(tiny: Project) -> None:
+    _change(tiny, "efficientnet_lite0", "resnet18")
+    assert run(tiny, _study(tiny)).computed == 6
+    maps = Store(tiny, "tiny").table("maps").query("method == 'gradcam'")
+    assert set(maps["layer"]) == {"layer4"}
+
+
+def test_the_assignment_study_runs_on_randomly_initialised_networks(
+    root: Path, project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    text = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
+    text = text.replace('{ name = "resnet50" }', '{ name = "resnet50", weights = "random" }')
+    text = text.replace("samples = 1000", "samples = 4")
+    assert 'weights = "random"' in text and "samples = 4" in text
+    (project.studies / "assignment.toml").write_text(text)
+    summary = run(project, load_study(project, "assignment"))
+    assert summary.computed == 30
+    assert len(Store(project, "assignment").table("agreement")) == 100
+
+
+def test_the_committed_results_are_those_of_the_committed_study(root: Path) -> None:
+    project = Project(root)
+    store = Store(project, "embedded")
+    asked = load_study(project, "embedded").model_dump(mode="json")
+    assert store.provenance()["study"] == asked
+    for name in SCHEMAS:
+        assert len(store.table(name)) > 0
+
+
+def test_the_committed_predictions_are_those_of_the_network(
+    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
+    project = Project(root)
+    study = load_study(project, "embedded")
+    store = Store(project, "embedded")
+    network = pipeline.load_classifier(project, "efficientnet_lite0")
+    assert network.digest == store.provenance()["classifiers"][0]["sha256"]
+    best = store.table("predictions").query("rank == 1").set_index("picture")["probability"]
+    for path in pipeline.picture_paths(project, study).values():
+        picture = pipeline.read_picture(path)
+        found = network.probabilities(network.crop(picture)[None])[0].max()
+        assert found == pytest.approx(best[picture.name], rel=1e-3)

@@ -1,0 +1,260 @@
+"""What chapters print: safe text, readable tables, charts that work still and alive."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import panflute as pf
+import pytest
+from PIL import Image
+
+from vitrine.errors import ResultsError
+from vitrine.inputs.pictures import Frame, Picture
+from vitrine.methods.heatmap import Heatmap
+from vitrine.pipeline import run
+from vitrine.project import Project
+from vitrine.report import charts, figures, open_study, tables
+from vitrine.report.page import facts, this_page
+from vitrine.report.text import count, listing, number, percent, safe, safe_html, slug
+from vitrine.study import load_study
+
+EVIL = '</script><b onclick="x()">|`*_#$@[a](b)\\'
+
+
+@pytest.fixture(params=["html", "typst"])
+def page(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, Path]:
+    """A page being executed for one of the two formats, as Quarto tells its kernels."""
+    info = tmp_path / "info.json"
+    document = tmp_path / "chapters" / "one.qmd"
+    told = {
+        "document-path": str(document),
+        "format": {"identifier": {"target-format": request.param}},
+    }
+    info.write_text(json.dumps(told))
+    monkeypatch.setenv("QUARTO_EXECUTE_INFO", str(info))
+    return request.param, document.parent / "one_files" / f"figure-{request.param}"
+
+
+def _spec(markdown: str) -> dict:  # type: ignore[type-arg]
+    return json.loads(re.findall(r'class="vitrine-spec">(.*)</script>', markdown)[0])
+
+
+def test_numbers_in_sentences() -> None:
+    assert percent(0.314) == "31%"
+    assert percent(0.0314, 1) == "3.1%"
+    assert number(-0.126) == "−0.13"
+    assert [count(n) for n in (0, 7, 10, 11, 20000)] == ["no", "seven", "ten", "11", "20,000"]
+    assert listing(["a"]) == "a"
+    assert listing(["a", "b", "c"]) == "a, b and c"
+    assert listing([]) == ""
+    assert slug("West Highland: white/terrier!") == "west-highland-white-terrier"
+    assert slug("…") == "unnamed"
+
+
+def test_text_from_outside_is_text_and_nothing_else(root: Path) -> None:
+    """Through pandoc, what was escaped comes out as it went in, whatever it holds."""
+    from vitrine.site.pandoc import parse
+
+    texts = [
+        EVIL,
+        "a_b*c*",
+        "1. x",
+        "- y",
+        "@fig-x",
+        "$x$",
+        "#h",
+        "x^2^ ~y~",
+        "'q' \"q\" -- ...",
+        ":a:",
+    ]
+    for text in texts:
+        (paragraph,) = parse(safe(text), "a label").content
+        assert isinstance(paragraph, pf.Para)
+        assert {type(part) for part in paragraph.content} <= {pf.Str, pf.Space}, text
+        assert pf.stringify(paragraph).strip("\n") == text
+    assert safe_html(EVIL).count("<") == 0
+    assert '"' not in safe_html(EVIL)
+    assert safe("two\nlines") == "two lines"
+
+
+def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
+    frame = pd.DataFrame({"name": ["a|b", EVIL], "value": [0.12345, float("nan")], "n": [1, 2]})
+    text = tables.table(frame, "t", {"value": "Value"}, {"value": 2}).data
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert lines[0].split("|")[2].strip() == "Value"
+    assert re.fullmatch(r"\| -+ \| -+: \| -+: \|", lines[1])
+    assert "0.12" in lines[2] and "–" in lines[3]
+    assert r"a\|b" in lines[2] and "</script>" not in text
+    target, folder = page
+    if target == "html":
+        assert "[Download as CSV](one_files/figure-html/t.csv)" in text
+        assert pd.read_csv(folder / "t.csv")["value"][0] == 0.12345
+    else:
+        assert "Download" not in text and not folder.exists()
+
+
+def test_a_chart_is_a_picture_and_on_the_site_a_live_one(
+    page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    data = pd.DataFrame({"x": [1, 2], "label": ["plain", EVIL]})
+    drawing = alt.Chart(data).mark_bar().encode(x="x:Q", y="label:N")
+    text = charts.chart(drawing, "c", "Two bars").data
+    target, folder = page
+    svg = (folder / "c.svg").read_text()
+    assert svg.startswith("<svg") and "Source Sans 3" in svg
+    assert '{fig-alt="Two bars"}' in text
+    if target == "typst":
+        assert "<script" not in text
+        return
+    assert text.count("</script>") == 1
+    spec = _spec(text)
+    assert spec["width"] == "container"
+    labels = {row["label"] for rows in spec["datasets"].values() for row in rows}
+    assert labels == {"plain", EVIL}
+
+
+def test_a_chart_of_several_views_keeps_its_width(
+    page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    one = alt.Chart(pd.DataFrame({"x": [1]})).mark_point().encode(x="x:Q")
+    text = charts.chart(one | one, "c", "Two charts").data
+    if page[0] == "html":
+        assert "width" not in _spec(text)
+
+
+def test_charts_are_the_same_bytes_every_time(
+    page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    drawing = alt.Chart(pd.DataFrame({"x": [1, 2]})).mark_bar().encode(x="x:Q")
+    first = charts.chart(drawing, "c", "Bars").data, (page[1] / "c.svg").read_bytes()
+    assert first == (charts.chart(drawing, "c", "Bars").data, (page[1] / "c.svg").read_bytes())
+
+
+def test_a_grid_shows_every_panel_with_alternative_text(page: tuple[str, Path]) -> None:
+    pixels = np.zeros((20, 30, 3), dtype=np.uint8)
+    cards = [
+        figures.Card(f"n {index}", (figures.Panel("A", pixels, f"alt {index} {EVIL}"),), EVIL)
+        for index in range(3)
+    ]
+    text = figures.grid(cards, "g", columns=2).data
+    target, folder = page
+    files = sorted(path.name for path in folder.iterdir())
+    ending = "webp" if target == "html" else "jpg"
+    assert files == [f"g-n-{index}-a.{ending}" for index in range(3)]
+    with Image.open(folder / files[0]) as image:
+        assert image.size == (30, 20)
+    assert "</script>" not in text
+    if target == "html":
+        assert text.count("<img ") == text.count(" alt=") == 3
+        assert text.count('width="30" height="20"') == 3
+    else:
+        assert text.count("![alt ") == 3
+
+
+def test_key_figures_are_escaped(page: tuple[str, Path]) -> None:
+    assert "</script>" not in facts((EVIL, EVIL)).data
+
+
+def test_without_quarto_a_page_is_html_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert this_page().is_html
+    assert this_page().figures == tmp_path / "notebook_files" / "figure-html"
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+FRAME = Frame("p", (0, 0, 4, 4), (4, 4))
+
+
+def _map(values: np.ndarray, signed: bool) -> Heatmap:
+    return Heatmap(values.astype(np.float32), FRAME, signed, "m", 0, 0.0)
+
+
+def test_a_crop_is_the_frame_of_the_picture() -> None:
+    pixels = np.zeros((40, 60, 3), dtype=np.uint8)
+    pixels[10:30, 20:50] = (255, 0, 0)
+    frame = Frame("p", (10, 20, 20, 30), (8, 8))
+    found = figures.crop_of(Picture("p", "", pixels), frame, 16)
+    assert np.abs(found[2:-2, 2:-2].astype(int) - (255, 0, 0)).max() <= 3
+
+
+def test_a_signed_map_is_orange_for_and_blue_against_the_class() -> None:
+    crop = np.full((4, 4, 3), 128, dtype=np.uint8)
+    values = np.zeros((4, 4))
+    values[0, 0], values[3, 3] = 1, -1
+    shown = figures.overlay(crop, _map(values, signed=True)).astype(int)
+    assert shown[0, 0, 0] > shown[0, 0, 2] + 100
+    assert shown[3, 3, 2] > shown[3, 3, 0] + 60
+    assert np.ptp(shown[1, 1]) == 0  # what says nothing stays grey
+
+
+def test_a_blank_map_shows_the_picture_and_no_colour() -> None:
+    crop = np.random.default_rng(0).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    for signed in (True, False):
+        shown = figures.overlay(crop, _map(np.zeros((4, 4)), signed))
+        assert (np.ptp(shown, axis=2) == 0).all()
+
+
+def test_only_the_marked_superpixels_keep_their_colours() -> None:
+    crop = np.tile(np.array([200, 40, 40], dtype=np.uint8), (40, 40, 1))
+    segments = np.zeros((4, 4), dtype=np.int16)
+    segments[:, 2:] = 1
+    shown = figures.outlined(crop, segments, [1], np.array([-1.0, 2.0]))
+    assert (shown[20, 35] == (200, 40, 40)).all()
+    assert np.ptp(shown[20, 5]) == 0
+    assert (shown[20, 20] == figures.FOR).all()
+
+
+def test_regions_show_the_overlap_in_its_own_colours() -> None:
+    crop = np.tile(np.array([10, 200, 10], dtype=np.uint8), (8, 8, 1))
+    first, second = np.zeros((8, 8)), np.zeros((8, 8))
+    first[:, :5], second[:, 4:] = 1, 1
+    shown = figures.regions(crop, first, second).astype(int)
+    assert (shown[4, 4] == (10, 200, 10)).all()
+    assert shown[4, 1, 0] > shown[4, 1, 2]
+    assert shown[4, 7, 2] > shown[4, 7, 0]
+
+
+# --- a study -------------------------------------------------------------------------------------
+
+
+def test_a_study_is_read_without_computing_anything(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tiny, load_study(tiny, "tiny"))
+    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
+    study = open_study("tiny")
+    assert study.pictures == ["red square", "noise"]
+    assert study.title == "EfficientNet-Lite0"
+    assert study.method_title("gradcam") == "Grad-CAM"
+    assert "classifier" not in study.table("maps")
+    crop = study.crop("red square")
+    assert crop.shape == (figures.SIDE, figures.SIDE, 3)
+    assert (crop[200, 200] == (200, 20, 20)).all()
+    assert study.heatmap("lime", "noise").values.shape == study.segments("noise").shape
+    assert study.prediction("noise")["rank"] == 1
+    assert "random weights" in study.badge().data
+
+
+def test_a_study_that_was_not_run_says_how_to_run_it(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
+    with pytest.raises(ResultsError, match="has not been run here. Run `vitrine run --study tiny`"):
+        open_study("tiny")
+    run(tiny, load_study(tiny, "tiny"))
+    with pytest.raises(ResultsError, match="has no classifier 'resnet50'"):
+        open_study("tiny", "resnet50")

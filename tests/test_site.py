@@ -1,0 +1,382 @@
+"""The report that is committed: its pages in a real browser, its links, its PDF, and Quarto."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pypdf
+import pytest
+import yaml
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from browser import find_browser
+from vitrine.project import Project
+from vitrine.site import freeze
+from vitrine.site.render import render
+
+PARTS = (
+    "_quarto.yml",
+    "index.qmd",
+    "references.bib",
+    "chapters",
+    "assets",
+    "_freeze",
+    "data",
+    "code",
+)
+"""What the site is built from."""
+
+
+@pytest.fixture(scope="session")
+def book(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the committed report, without caches and without what was built before."""
+    folder = tmp_path_factory.mktemp("book")
+    ignored = shutil.ignore_patterns("cache", "__pycache__", "*_files")
+    for part in PARTS:
+        if (root / part).is_dir():
+            shutil.copytree(root / part, folder / part, ignore=ignored)
+        else:
+            shutil.copy(root / part, folder / part)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def site(book: Project) -> Path:
+    """The site as the bundled renderer builds it."""
+    return render(book, renderer="bundled").site
+
+
+@pytest.fixture(scope="session")
+def pages(book: Project) -> list[str]:
+    """The pages that the book must have, relative to the site."""
+    config = yaml.safe_load((book.root / "_quarto.yml").read_text(encoding="utf-8"))
+    return [chapter.removesuffix(".qmd") + ".html" for chapter in config["book"]["chapters"]]
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    """The site on a web server of this machine, under a folder as GitHub Pages serves it."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def translate_path(self, path: str) -> str:
+            return super().translate_path(path.removeprefix("/vitrine"))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(site))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/vitrine/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = find_browser()
+    if path is None:
+        pytest.skip("no browser for the page tests (python tests/browser.py installs one)")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield found
+        found.close()
+
+
+class Visit:
+    """A page in a browser tab, with everything that went wrong on it."""
+
+    def __init__(self, browser: Browser, **options: object) -> None:
+        self.context = browser.new_context(**options)  # type: ignore[arg-type]
+        self.page: Page = self.context.new_page()
+        self.troubles: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on(
+            "requestfailed", lambda request: self.troubles.append(f"failed: {request.url}")
+        )
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        self.page.on(
+            "response",
+            lambda answer: (
+                answer.status >= 400 and self.troubles.append(f"{answer.status} {answer.url}")
+            ),
+        )
+
+    def _heard(self, message: object) -> None:
+        if message.type in ("error", "warning"):  # type: ignore[attr-defined]
+            self.troubles.append(message.text)  # type: ignore[attr-defined]
+
+    def open(self, url: str) -> Page:
+        self.page.goto(url, wait_until="networkidle")
+        return self.page
+
+
+GROUND = "getComputedStyle(document.documentElement).backgroundColor"
+
+
+def mount_charts(page: Page) -> None:
+    """Scroll to every chart, as a reader does, and wait until it is alive."""
+    for chart in page.locator(".vitrine-chart").all():
+        chart.scroll_into_view_if_needed()
+        chart.locator("svg").first.wait_for()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    found = Visit(browser, viewport={"width": 1280, "height": 900})
+    yield found
+    found.context.close()
+
+
+def test_the_committed_freeze_is_current(root: Path) -> None:
+    assert [str(stale) for stale in freeze.check(Project(root))] == []
+
+
+def test_what_is_committed_stays_small(root: Path) -> None:
+    sizes = {
+        path: path.stat().st_size
+        for folder in ("_freeze", "data/results", "assets")
+        for path in (root / folder).rglob("*")
+        if path.is_file()
+    }
+    assert max(sizes.values()) < 2_000_000, max(sizes, key=lambda path: sizes[path])
+    assert sum(sizes.values()) < 25_000_000
+
+
+def test_every_page_is_quiet_complete_and_asks_no_other_host(
+    visit: Visit, address: str, pages: list[str]
+) -> None:
+    for name in pages:
+        page = visit.open(address + name)
+        page.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
+        page.wait_for_function("[...document.images].every(i => i.complete)")
+        mount_charts(page)
+        broken = page.evaluate(
+            "[...document.images].filter(i => !i.naturalWidth && i.offsetParent).map(i => i.src)"
+        )
+        assert broken == [], name
+        assert page.locator("h1").count() == 1, name
+        assert (
+            page.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)") == []
+        )
+        assert page.evaluate(
+            "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size"
+        ) == (page.locator("[id]").count()), f"{name} has doubled ids"
+    assert visit.troubles == []
+    assert visit.hosts == {urlsplit(address).netloc}
+
+
+def test_the_site_works_from_a_folder(visit: Visit, site: Path, pages: list[str]) -> None:
+    for name in pages:
+        page = visit.open((site / name).as_uri())
+        mount_charts(page)
+    assert visit.troubles == []
+
+
+def test_the_vega_bundle_is_loaded_only_where_a_chart_is(visit: Visit, address: str) -> None:
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    visit.open(address + "chapters/methods.html")
+    assert not [url for url in asked if "vega" in url]
+    visit.open(address + "chapters/comparison.html")
+    assert len([url for url in asked if "vega" in url]) == 1
+
+
+def test_every_link_and_asset_resolves(site: Path) -> None:
+    """Without a browser: every href and src of every page, with its anchor."""
+    ids: dict[Path, set[str]] = {}
+    links: list[tuple[Path, str]] = []
+    for path in sorted(site.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        ids[path] = set(re.findall(r'\bid="([^"]+)"', text))
+        links += [(path, link) for link in re.findall(r'\b(?:href|src)="([^"]*)"', text)]
+    assert len(links) > 100
+    for path, link in links:
+        if link.startswith(("data:", "mailto:", "http://", "https://")):
+            # Links for the reader to follow; nothing is loaded from there.
+            assert not re.search(r"\.(js|css|woff2?)$", link), link
+            continue
+        target, anchor = urldefrag(urljoin(path.as_uri(), link.replace("&amp;", "&")))
+        file = Path(unquote(urlsplit(target).path))
+        assert file.is_file(), f"{path.name} links to {link}"
+        if anchor and file.suffix == ".html":
+            assert unquote(anchor) in ids[file], f"{path.name} links to {link}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_no_page_scrolls_sideways(
+    browser: Browser, address: str, pages: list[str], width: int, scheme: str
+) -> None:
+    visit = Visit(browser, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    for name in pages:
+        page = visit.open(address + name)
+        mount_charts(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        ground = page.evaluate(GROUND)
+        brightness = sum(map(int, re.findall(r"\d+", ground)[:3])) / 3
+        assert (brightness > 128) == (scheme == "light"), ground
+    visit.context.close()
+
+
+def test_without_javascript_everything_is_readable(
+    browser: Browser, address: str, pages: list[str]
+) -> None:
+    visit = Visit(browser, java_script_enabled=False, viewport={"width": 1280, "height": 900})
+    for name in pages:
+        page = visit.open(address + name)
+        assert page.locator("h1").is_visible()
+        for chart in page.locator(".vitrine-chart img").all():
+            assert chart.is_visible()
+    page.goto(address + "chapters/lime.html")
+    link = page.locator("a.vitrine-zoom").first
+    assert link.get_attribute("href")
+    visit.context.close()
+
+
+def test_the_reader_can_search_with_the_keyboard(visit: Visit, address: str) -> None:
+    page = visit.open(address + "index.html")
+    page.keyboard.press("/")
+    page.keyboard.type("quickshift")
+    result = page.locator("dialog[open] a", has_text=re.compile("how it was computed", re.I)).first
+    result.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"chapters/lime\.html"))
+    assert visit.troubles == []
+
+
+def test_the_reader_can_enlarge_pictures_with_the_keyboard(visit: Visit, address: str) -> None:
+    page = visit.open(address + "chapters/lime.html")
+    page.locator("a.vitrine-zoom").first.focus()
+    page.keyboard.press("Enter")
+    shown = page.locator("dialog[open] img")
+    shown.wait_for()
+    first = shown.get_attribute("src")
+    page.keyboard.press("ArrowRight")
+    assert shown.get_attribute("src") != first
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert page.evaluate("document.activeElement.classList.contains('vitrine-zoom')")
+
+
+def test_the_reader_can_choose_light_or_dark(visit: Visit, address: str) -> None:
+    page = visit.open(address + "index.html")
+
+    before = page.evaluate(GROUND)
+    page.locator("[data-theme-toggle]").click()
+    page.wait_for_function(f"before => {GROUND} !== before", arg=before)
+    chosen = page.evaluate(GROUND)
+    page.reload()
+    assert page.evaluate(GROUND) == chosen
+
+
+def test_a_table_can_be_sorted_and_taken_away(visit: Visit, address: str, site: Path) -> None:
+    page = visit.open(address + "chapters/comparison.html")
+    table = page.locator(".vitrine-table").first
+    table.get_by_role("button", name="IoU").click()
+    values = [float(text) for text in table.locator("tbody tr td:nth-child(2)").all_inner_texts()]
+    assert values in (sorted(values), sorted(values, reverse=True))
+    with page.expect_download() as download:
+        table.locator("a.vitrine-download").click()
+    assert download.value.suggested_filename == "iou.csv"
+
+
+def test_the_share_of_the_frame_can_be_chosen(visit: Visit, address: str) -> None:
+    page = visit.open(address + "chapters/comparison.html")
+    mount_charts(page)
+    before = page.locator(".vitrine-chart svg").first.inner_html()
+    page.locator(".vitrine-chart select").first.select_option(label="50%")
+    page.wait_for_function(
+        "b => document.querySelector('.vitrine-chart svg').innerHTML !== b", arg=before
+    )
+    assert visit.troubles == []
+
+
+def test_the_pdf_holds_every_chapter_with_its_figures(book: Project, site: Path) -> None:
+    (path,) = site.glob("*.pdf")
+    reader = pypdf.PdfReader(path)
+    text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in reader.pages))
+    outline = json.dumps([str(item.get("/Title")) for item in _flat(reader.outline)])
+    for chapter in sorted((book.freeze).rglob("typ.json")):
+        markdown = json.loads(chapter.read_text(encoding="utf-8"))["result"]["markdown"]
+        heading = re.search(r'^title: "?(.+?)"?$|^# (.+?) \{', markdown, re.M)
+        assert heading
+        title = heading[1] or heading[2]
+        assert title.split(":")[0] in text
+        assert title.split(":")[0] in outline
+    figures = sum(
+        len(re.findall(r"#fig-", json.loads(path.read_text())["result"]["markdown"]))
+        for path in book.freeze.rglob("typ.json")
+    )
+    assert len(set(re.findall(r"Figure \d+(?:\.\d+)?:", text))) >= 1
+    assert len(re.findall(r"Figure \d+(?:\.\d+)?: ", text)) >= figures
+    assert sum(len(page.images) for page in reader.pages) >= 60
+
+
+def _flat(outline: list) -> Iterator[dict]:  # type: ignore[type-arg]
+    for item in outline:
+        if isinstance(item, list):
+            yield from _flat(item)
+        else:
+            yield item
+
+
+def test_two_renders_give_the_same_bytes(book: Project, site: Path) -> None:
+    def digest() -> dict[str, bytes]:
+        return {
+            path.relative_to(site).as_posix(): path.read_bytes()
+            for path in sorted(site.rglob("*"))
+            if path.is_file()
+        }
+
+    before = digest()
+    render(book, renderer="bundled")
+    after = digest()
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_quarto_builds_the_book_from_the_freeze_without_starting_a_kernel(
+    root: Path, book: Project, tmp_path: Path, pages: list[str]
+) -> None:
+    if not shutil.which("quarto"):
+        pytest.skip("Quarto is not installed: the bundled renderer alone was tested")
+    copy = tmp_path / "book"
+    shutil.copytree(book.root, copy, ignore=shutil.ignore_patterns("_site"))
+    frozen = {path: path.read_bytes() for path in sorted((copy / "_freeze").rglob("*.json"))}
+    answer = subprocess.run(
+        ["quarto", "render"],
+        cwd=copy,
+        # Where there is no Python, no kernel can start.
+        env={**os.environ, "QUARTO_PYTHON": "/nonexistent/python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = answer.stdout + answer.stderr
+    assert answer.returncode == 0, said
+    assert "Executing" not in said
+    ours = [line for line in said.splitlines() if "WARN" in line and "python" not in line.lower()]
+    assert ours == []
+    for name in pages:
+        assert (copy / "_site" / name).is_file()
+    assert list((copy / "_site").glob("*.pdf"))
+    assert frozen == {
+        path: path.read_bytes() for path in sorted((copy / "_freeze").rglob("*.json"))
+    }
