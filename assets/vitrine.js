@@ -2,8 +2,8 @@
  *
  * Everything is readable without it. It adds: live charts, enlarged pictures, sortable tables, and
  * on pages of the bundled renderer also the theme button, the menu, search, tabs, copy buttons and
- * the mark on the current section. It asks for nothing but two files of the same site, when they
- * are needed: assets/vega.js (charts) and search.js.
+ * the mark on the current section. It asks for nothing but files of the same site, when they are
+ * needed: assets/vega.js (charts), assets/explorer.js with its rows, and search.js.
  */
 (() => {
   "use strict";
@@ -262,6 +262,20 @@
       if (shell) {
         shell.classList.add("is-ready");
         makeSortable(table);
+      }
+    }
+  }
+
+  /* ---------- Explorers: tables too long for a page ---------- */
+
+  async function setUpExplorers() {
+    for (const explorer of all(".vitrine-explorer")) {
+      try {
+        const { name, source, label } = explorer.querySelector("[data-source]").dataset;
+        await Promise.all([load(new URL("explorer.js", assets)), load(new URL(source, document.baseURI))]);
+        window.vitrineExplorer(explorer, name, label, window.VITRINE_DATA[name]);
+      } catch (error) {
+        console.warn("The explorer stays a short table:", error.message);
       }
     }
   }
@@ -620,6 +634,7 @@
     setUpCharts();
     setUpZoom();
     setUpTables();
+    setUpExplorers();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,11 +12,15 @@ import pytest
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
 
 from vitrine.errors import StudyError
 from vitrine.inputs.classifiers import Classifier, load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
-from vitrine.methods.cam import class_activation_map
+from vitrine.inputs.speed import Settings
+from vitrine.methods import cam
+from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map
+from vitrine.methods.evidence import Question, feature_maps
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 
@@ -121,3 +127,270 @@ def test_what_does_not_exist_is_named(classifier: Classifier, seen: tuple[Pixels
     flat = "fc" if "resnet" in classifier.name else "classifier"
     with pytest.raises(StudyError, match="has no feature maps to weight"):
         class_activation_map(classifier, *seen, "gradcam", 0, flat)
+
+
+# --- all methods, on small inputs ----------------------------------------------------------------
+
+
+class TinyNetwork(nn.Module):
+    """Twelve feature maps, one of them always zero, and one activation that is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.relu = nn.ReLU(inplace=True)
+        self.last = nn.Conv2d(8, 12, 3, stride=2)
+        self.act = nn.ReLU6()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classify = nn.Linear(12, 10)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        maps = self.act(self.last(self.relu(self.norm(self.first(batch)))))
+        return self.classify(self.pool(self.relu(maps)).flatten(1))
+
+
+class Around(TinyNetwork):
+    """Its logits depend on the picture by a way around the last feature maps too."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        return super().forward(batch) + batch.mean(dim=(1, 2, 3))[:, None]
+
+
+def _custom(root: Path, network: nn.Module, side: int, last: str) -> Classifier:
+    base = load_classifier(Project(root), "resnet18", weights="random")
+    return replace(
+        base,
+        network=network.eval().requires_grad_(False),
+        title=type(network).__name__,
+        preprocessing=replace(base.preprocessing, resize=side, crop=side),
+        categories=tuple("abcdefghij"),
+        last_convolution=last,
+    )
+
+
+def _small(root: Path, name: str) -> Classifier:
+    """A classifier whose input is small, so that the library's many passes take seconds."""
+    if name in ("tiny", "around"):
+        torch.manual_seed(1)
+        network = TinyNetwork() if name == "tiny" else Around()
+        network.last.weight[5], network.last.bias[5] = 0, -1  # a map of zeros
+        return _custom(root, network, 40, "act")
+    weights = "random" if name == "resnet18" else "pretrained"
+    found = load_classifier(Project(root), name, weights=weights)
+    return replace(found, preprocessing=replace(found.preprocessing, resize=72, crop=64))
+
+
+@pytest.fixture(scope="module")
+def small(root: Path) -> Callable[[str], tuple[Classifier, Pixels, Frame]]:
+    known: dict[str, tuple[Classifier, Pixels, Frame]] = {}
+
+    def make(name: str) -> tuple[Classifier, Pixels, Frame]:
+        if name not in known:
+            with torch.no_grad(), torch.random.fork_rng():
+                classifier = _small(root, name)
+            coarse = np.random.default_rng(5).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            picture = Picture("patches", "", np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8)))
+            known[name] = classifier, classifier.crop(picture), classifier.frame(picture)
+        return known[name]
+
+    return make
+
+
+Small = Callable[[str], tuple[Classifier, Pixels, Frame]]
+
+
+def _target(classifier: Classifier, crop: Pixels) -> int:
+    return int(classifier.probabilities(crop[None])[0].argmax())
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("method", sorted(CAM_METHODS))
+def test_every_method_gives_the_librarys_map(small: Small, name: str, method: str) -> None:
+    seen = small(name)
+    target = _target(*seen[:2])
+    ours = class_activation(*seen, method, target)
+    library = class_activation(*seen, method, target, backend="reference")
+    tolerance = 1e-4 if method == "ablationcam" else 1e-5
+    assert library.heatmap.values.max() > 0
+    np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=tolerance)
+    np.testing.assert_allclose(
+        ours.evidence.values, library.evidence.values, atol=tolerance * library.strength
+    )
+    assert ours.strength == pytest.approx(library.strength, rel=1e-4)
+    if method == "scorecam":
+        pair = ours.heatmap.values.ravel(), library.heatmap.values.ravel()
+        assert np.corrcoef(*pair)[0, 1] >= 0.999999
+
+
+def test_a_hundred_ways_to_run_a_pass_give_one_scorecam(small: Small) -> None:
+    seen = small("efficientnet_lite0")
+    settings = Settings(batch=8, channels_last=True, folded=True, keep_memory=True)
+    plain, changed = (
+        class_activation(*seen, "scorecam", 3, "blocks.4", settings=each)
+        for each in (Settings(), settings)
+    )
+    pair = plain.heatmap.values.ravel(), changed.heatmap.values.ravel()
+    assert np.corrcoef(*pair)[0, 1] >= 0.999999
+    assert changed.evidence.settings == settings
+
+
+def test_bfloat16_is_checked_for_the_network_at_hand(small: Small) -> None:
+    tiny, lite = (
+        class_activation(*small(name), "scorecam", 3, settings=Settings(precision="bfloat16"))
+        for name in ("tiny", "efficientnet_lite0")
+    )
+    for found in (tiny, lite):
+        assert "float32 is" in found.evidence.note
+        assert ("was not taken" in found.evidence.note) == (
+            found.evidence.settings.precision == "float32"
+        )
+    assert tiny.evidence.settings.precision == "bfloat16"
+
+
+def test_scorecam_asks_once_for_all_channels_that_carry_no_map(small: Small) -> None:
+    seen = small("tiny")
+    told: list[int] = []
+    found = class_activation(*seen, "scorecam", 1, progress=told.append)
+    question = Question(seen[0], seen[0].normalise(seen[1][None]), 1, "act")
+    maps, _ = feature_maps(question)
+    dead = int((maps[0].amax(dim=(1, 2)) == 0).sum())
+    assert dead >= 1
+    assert found.evidence.passes == 1 + 1 + 12 - dead
+    assert sum(told) == CAM_METHODS["scorecam"].expected_passes(12) == 13
+
+
+def test_ablationcam_needs_the_head_only(small: Small) -> None:
+    seen = small("efficientnet_lite0")
+    found = class_activation(*seen, "ablationcam", 2)
+    assert (found.evidence.passes, found.evidence.head_passes) == (1, 1280)
+    assert found.evidence.note == ""
+
+
+def test_ablationcam_at_an_earlier_layer_is_the_librarys(small: Small) -> None:
+    seen = small("efficientnet_lite0")  # maps before an activation: below zero, not set to zero
+    ours, library = (
+        class_activation(*seen, "ablationcam", 2, "blocks.2", backend=backend)  # type: ignore[arg-type]
+        for backend in ("fast", "reference")
+    )
+    assert ours.evidence.passes == 1
+    np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
+
+
+def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_says_so(
+    small: Small,
+) -> None:
+    seen = small("around")
+    assert seen[0].after("act") is None
+    told: list[int] = []
+    ours = class_activation(*seen, "ablationcam", 4, progress=told.append)
+    library = class_activation(*seen, "ablationcam", 4, backend="reference")
+    assert ours.evidence.passes == 13 and sum(told) == 12
+    assert "cannot be separated" in ours.evidence.note
+    np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
+
+
+def test_maps_that_are_overwritten_in_place_afterwards_are_read_before_that(small: Small) -> None:
+    classifier, crop, frame = small("tiny")
+    found = class_activation(classifier, crop, frame, "hirescam", 1, "norm")
+    maps, _ = feature_maps(Question(classifier, classifier.normalise(crop[None]), 1, "norm"))
+    assert maps.min() < 0
+    rest = classifier.after("norm")
+    assert rest is not None
+    leaf = maps.clone().requires_grad_(True)
+    with torch.enable_grad():
+        rest(leaf.clone())[0, 1].backward()
+    expected = (leaf.grad * maps).sum(dim=1)[0].detach().numpy()  # type: ignore[operator]
+    np.testing.assert_allclose(found.evidence.values, expected, atol=1e-6)
+
+
+def test_the_strength_tells_a_weak_map_from_a_strong_one(small: Small) -> None:
+    classifier, crop, frame = small("tiny")
+    strong = class_activation(classifier, crop, frame, "gradcam", 1)
+    network = classifier.network
+    kept = network.classify.weight.clone()  # type: ignore[operator, union-attr]
+    with torch.no_grad():
+        network.classify.weight[1] /= 100  # type: ignore[operator, union-attr, index]
+    weak = class_activation(classifier, crop, frame, "gradcam", 1)
+    with torch.no_grad():
+        network.classify.weight.copy_(kept)  # type: ignore[operator, union-attr]
+    np.testing.assert_allclose(weak.heatmap.values, strong.heatmap.values, atol=1e-3)
+    assert weak.strength == pytest.approx(strong.strength / 100, rel=1e-3)
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+def test_a_logit_of_zero_cannot_be_lost(small: Small, backend: str) -> None:
+    classifier, crop, frame = small("tiny")
+    network = classifier.network
+    kept = {key: value.clone() for key, value in network.state_dict().items()}
+    with torch.no_grad():
+        network.classify.weight[7], network.classify.bias[7] = 0, 0  # type: ignore
+    found = class_activation(classifier, crop, frame, "ablationcam", 7, backend=backend)  # type: ignore[arg-type]
+    network.load_state_dict(kept)
+    assert (found.heatmap.values == 0).all() and found.strength == 0
+
+
+def _state(network: nn.Module) -> list[object]:
+    hooks = [
+        (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), m.training)
+        for m in network.modules()
+    ]
+    asks = [(p.requires_grad, p.grad is None) for p in network.parameters()]
+    return [hooks, asks, [id(module) for module in network.modules()]]
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize("method", sorted(CAM_METHODS))
+def test_no_method_leaves_a_trace_even_when_it_fails(
+    root: Path, small: Small, method: str, backend: str
+) -> None:
+    classifier = _custom(root, TinyNetwork(), 40, "act")
+    seen = (classifier, *small("tiny")[1:])
+    network = classifier.network
+    network.train()
+    network.act.eval()  # type: ignore[union-attr]
+    network.classify.bias.requires_grad_(True)  # type: ignore[union-attr]
+    before = _state(network)
+    class_activation(*seen, method, 1, backend=backend)  # type: ignore[arg-type]
+    assert _state(network) == before
+
+    # The library fails in the middle of its many passes, when it has changed the network.
+    late = {"ablationcam": 2, "scorecam": 1}.get(method, 0) if backend == "reference" else 0
+    calls = 0
+
+    def fail(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > late:
+            raise IndexError("in the middle")
+
+    network.classify.register_forward_hook(fail)  # type: ignore[union-attr]
+    before = _state(network)
+    with pytest.raises((IndexError, StudyError)):
+        class_activation(*seen, method, 1, backend=backend)  # type: ignore[arg-type]
+    assert _state(network) == before
+
+
+def test_the_librarys_bars_stay_away_and_come_back(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bars = cam.ablation_cam.tqdm, cam.score_cam.tqdm
+    for method in ("ablationcam", "scorecam"):
+        class_activation(*small("tiny"), method, 0, backend="reference")
+    assert capsys.readouterr().err == ""
+    assert (cam.ablation_cam.tqdm, cam.score_cam.tqdm) == bars
+
+
+def test_a_small_picture_is_enlarged_and_a_crop_of_another_size_is_refused(small: Small) -> None:
+    classifier, crop, frame = small("tiny")
+    picture = Picture("small", "", np.full((20, 20, 3), 9, dtype=np.uint8))
+    assert classifier.crop(picture).shape == (40, 40, 3)
+    with pytest.raises(StudyError, match=r"A crop of the shape \(20, 20, 3\) is not what"):
+        class_activation_map(classifier, crop[:20, :20], frame, "gradcam", 0)
+
+
+@pytest.mark.parametrize("method", sorted(CAM_METHODS))
+def test_a_layer_without_feature_maps_is_named(small: Small, method: str) -> None:
+    for layer in ("classify", "pool"):
+        with pytest.raises(StudyError, match=f"The layer '{layer}' .* has no feature maps"):
+            class_activation_map(*small("tiny"), method, 0, layer)

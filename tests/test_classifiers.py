@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 from torchvision import transforms
 
 from vitrine.errors import SourceError, StudyError
-from vitrine.inputs import classifiers
+from vitrine.inputs import classifiers, speed
 from vitrine.inputs.classifiers import (
     CLASSIFIERS,
     Classifier,
@@ -24,6 +25,13 @@ from vitrine.inputs.classifiers import (
     untouched,
 )
 from vitrine.inputs.pictures import Picture, read_picture
+from vitrine.inputs.speed import (
+    Settings,
+    correlation,
+    fastest_settings,
+    keep_memory,
+    prepared,
+)
 from vitrine.project import Project
 
 
@@ -237,3 +245,79 @@ def test_a_network_is_given_back_as_it_was(lite0: Classifier, fails: bool) -> No
     assert torch.equal(network[0].weight.grad, torch.ones(2, 2))
     assert not network[0]._forward_hooks and not network[0]._backward_hooks
     assert list(network[2]._forward_hooks) == [kept.id]
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18", "resnet50"])
+def test_the_head_turns_the_last_feature_maps_into_the_networks_logits(
+    root: Path, name: str
+) -> None:
+    classifier = load_classifier(Project(root), name, weights="random")
+    kept: list[torch.Tensor] = []
+    hook = classifier.layer(classifier.last_convolution).register_forward_hook(
+        lambda _module, _inputs, output: kept.append(output)
+    )
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = classifier.network(batch)
+        hook.remove()
+        assert kept[0].shape[1] == CLASSIFIERS[name].channels
+        assert torch.allclose(classifier.head(kept[0]), logits, rtol=1e-6)
+
+
+def test_what_cannot_be_separated_is_said(root: Path) -> None:
+    classifier = load_classifier(Project(root), "resnet18", weights="random")
+    assert classifier.after("layer3") is not None
+    assert classifier.after("layer4.1.conv2") is None  # a shortcut leads around it
+    assert classifier.after("layer4.1.relu") is None  # used twice
+    with pytest.raises(StudyError, match="has no layer 'nowhere'"):
+        classifier.after("nowhere")
+    odd = replace(classifier, last_convolution="layer4.1.conv2")
+    with pytest.raises(StudyError, match="The head of ResNet-18 cannot be separated"):
+        odd.head(torch.zeros(1, 512, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
+def test_other_settings_change_logits_by_rounding_only(root: Path, name: str) -> None:
+    classifier = load_classifier(Project(root), name, weights="random")
+    batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    before = {key: value.clone() for key, value in classifier.network.state_dict().items()}
+    with prepared(classifier, Settings()) as answer:
+        plain = answer(batch)
+    with torch.inference_mode():
+        assert torch.equal(plain, classifier.network(batch))
+    threads = torch.get_num_threads()
+    for last in (False, True):
+        settings = Settings(batch=2, channels_last=last, folded=True, threads=1)
+        with prepared(classifier, settings) as answer:
+            assert torch.get_num_threads() == 1
+            found = answer(batch)
+        assert torch.allclose(found, plain, atol=1e-5 * float(plain.abs().max()))
+    with prepared(classifier, Settings(precision="bfloat16")) as answer:
+        assert answer(batch).dtype == torch.float32
+    assert torch.get_num_threads() == threads
+    for key, value in classifier.network.state_dict().items():
+        assert torch.equal(value, before[key]) and value.stride() == before[key].stride()
+
+
+def test_folding_leaves_no_batch_normalisation_behind(root: Path) -> None:
+    for name in ("efficientnet_lite0", "resnet18"):
+        classifier = load_classifier(Project(root), name, weights="random")
+        folded = speed._fold(classifier)
+        assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert [m for m in classifier.network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def test_the_fastest_settings_are_measured_and_can_be_written_down(root: Path) -> None:
+    found = load_classifier(Project(root), "resnet18", weights="random")
+    small = replace(found, preprocessing=replace(found.preprocessing, resize=40, crop=32))
+    settings = fastest_settings(small, memory=False)
+    assert settings.precision == "float32" and not settings.keep_memory
+    assert Settings(**settings.facts()) == settings
+    assert isinstance(keep_memory(), bool)
+
+
+def test_correlation_of_what_is_constant_is_no_number_out_of_nothing() -> None:
+    constant, rising = torch.ones(3), torch.arange(3.0)
+    assert correlation(constant, constant) == 1
+    assert correlation(constant, rising) == 0
+    assert correlation(rising, 2 * rising + 1) == pytest.approx(1)

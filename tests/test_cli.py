@@ -102,6 +102,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     assert "Study tiny: not run here" in found.stdout
     assert "→ Run `make study STUDY=tiny`" in found.stdout
     assert "Site packages" in found.stdout and "Device" in found.stdout
+    assert "Source torchvision: 0 of 2 files in the cache" in found.stdout
     assert "Traceback" not in found.stderr
     (tiny.studies / "tiny.toml").write_text("title = 1")
     broken = _vitrine(tiny.root, "doctor")

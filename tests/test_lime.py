@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lime import lime_image
 from sklearn.linear_model import Ridge
 
@@ -13,7 +15,34 @@ from vitrine import study
 from vitrine.errors import StudyError
 from vitrine.inputs.classifiers import Classifier, load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
-from vitrine.methods.lime import explain, superpixels
+from vitrine.inputs.speed import Settings
+from vitrine.measures.stability import (
+    chance_overlap,
+    enough,
+    jaccard,
+    mean_overlap,
+    relative_spread,
+    strongest,
+    weight_spread,
+)
+from vitrine.methods import lime
+from vitrine.methods.lime import (
+    LimeExplanation,
+    explain,
+    explain_many,
+    fidelity,
+    fit,
+    neighbourhoods,
+)
+from vitrine.methods.perturbation import draw, mean_colours, veil
+from vitrine.methods.segmentation import (
+    SEGMENTATIONS,
+    Felzenszwalb,
+    Grid,
+    Parameters,
+    Slic,
+    superpixels,
+)
 from vitrine.project import Project
 
 PARAMETERS = study.Lime(samples=40, batch=16)
@@ -144,3 +173,200 @@ def test_the_librarys_own_bar_stays_away_and_comes_back(
     explain(classifier, *seen, 3, PARAMETERS, segments)
     assert capsys.readouterr().err == ""
     assert lime_image.tqdm is bar
+
+
+# --- the fast way --------------------------------------------------------------------------------
+
+
+def _library(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray, **changed: object
+) -> LimeExplanation:
+    parameters = PARAMETERS.model_copy(update=changed)
+    return explain(classifier, *seen, 3, parameters, segments, backend="reference")
+
+
+def test_the_fast_way_is_the_library_to_the_last_digit(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    ours = explain(classifier, *seen, 3, PARAMETERS, segments)
+    library = _library(classifier, seen, segments)
+    assert (ours.weights == library.weights).all()
+    assert ours.intercept == library.intercept
+    assert ours.r_squared == library.r_squared
+    assert ours.local_prediction == library.local_prediction
+
+
+def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segments) -> None:  # type: ignore[no-untyped-def]
+    classifier = load_classifier(Project(root), "efficientnet_lite0")
+    settings = Settings(batch=8, channels_last=True, folded=True, keep_memory=True)
+    target = int(classifier.probabilities(seen[0][None])[0].argmax())
+    plain, fast = (
+        explain(classifier, *seen, target, PARAMETERS, segments, settings=each)
+        for each in (None, settings)
+    )
+    np.testing.assert_allclose(fast.weights, plain.weights, atol=1e-5)
+    lower = explain(
+        classifier,
+        *seen,
+        target,
+        PARAMETERS,
+        segments,
+        settings=replace(settings, precision="bfloat16"),
+    )
+    assert (lower.weights == fast.weights).all()  # LIME keeps to float32
+
+
+def test_pictures_with_hidden_superpixels_are_those_of_the_library(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    crop, kept = seen[0], []
+
+    def keep(crops: np.ndarray) -> np.ndarray:
+        kept.extend(crops)
+        return np.zeros((len(crops), 2))
+
+    count = int(segments.max()) + 1
+    lime_image.LimeImageExplainer(random_state=np.random.RandomState(4)).explain_instance(
+        crop, keep, labels=(0,), top_labels=None, num_samples=9, segmentation_fn=lambda _: segments
+    )
+    found = veil(classifier, crop, segments).pictures(draw(9, count, seed=4))
+    assert torch.equal(found, classifier.normalise(np.stack(kept)))
+
+
+def test_pictures_share_batches_and_keep_their_weights(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    crop, frame = seen
+    grid = superpixels(crop, Grid(4, 4), seed=0)
+    pictures = [lime.Picture(crop, frame, 3, segments), lime.Picture(crop[::-1], frame, 5, grid)]
+    told: list[int] = []
+    found = explain_many(classifier, pictures, PARAMETERS, told.append)
+    assert told == [16, 16, 16, 16, 16]
+    for picture, explanation in zip(pictures, found, strict=True):
+        alone = explain(
+            classifier, picture.crop, frame, picture.target, PARAMETERS, picture.segments
+        )
+        np.testing.assert_allclose(explanation.weights, alone.weights, atol=1e-6)
+
+
+def test_fewer_samples_are_the_first_of_more(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    picture = lime.Picture(*seen, 3, segments)
+    (around,) = neighbourhoods(classifier, [picture], PARAMETERS)
+    few = explain(classifier, *seen, 3, PARAMETERS.model_copy(update={"samples": 32}), segments)
+    np.testing.assert_allclose(
+        fit(around, PARAMETERS.kernel_width, samples=32).weights, few.weights, atol=1e-9
+    )
+
+
+def test_fidelity_shows_and_hides(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    crop, count = seen[0], int(segments.max()) + 1
+    found = fidelity(classifier, crop, segments, [0, 2], 3)
+    means = mean_colours(crop, segments)
+    chosen = np.isin(segments, [0, 2])[..., None]
+    expected = classifier.probabilities(
+        np.stack([crop, np.where(chosen, crop, means), np.where(chosen, means, crop)])
+    )[:, 3]
+    np.testing.assert_allclose([found.whole, found.kept, found.removed], expected, atol=1e-7)
+    assert fidelity(classifier, crop, segments, range(count), 3).kept == pytest.approx(found.whole)
+    with pytest.raises(StudyError, match=f"There is no superpixel {count}"):
+        fidelity(classifier, crop, segments, [count], 3)
+
+
+@pytest.mark.parametrize(
+    "parameters", [study.Segmentation(), Slic(), Felzenszwalb(), Grid()], ids=lambda p: p.method
+)
+def test_every_segmentation_numbers_its_superpixels_from_zero(
+    seen: tuple[Pixels, Frame], parameters: Parameters
+) -> None:
+    found = superpixels(seen[0], parameters, seed=0)
+    assert isinstance(parameters, SEGMENTATIONS[parameters.method].parameters)
+    assert found.dtype == np.int16 and found.shape == seen[0].shape[:2]
+    assert set(np.unique(found)) == set(range(found.max() + 1))
+    assert (superpixels(seen[0], parameters, seed=0) == found).all()
+
+
+def test_a_grid_has_pieces_of_equal_size(seen: tuple[Pixels, Frame]) -> None:
+    found = superpixels(seen[0], Grid(7, 4), seed=0)
+    assert (np.bincount(found.ravel()) == found.size // 28).all()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [Slic(pieces=1), Felzenszwalb(scale=1e6, least=10**6), Grid(1, 1)],
+    ids=lambda p: p.method,
+)
+def test_one_superpixel_is_refused_whatever_found_it(parameters: Parameters) -> None:
+    grey = np.full((64, 64, 3), 128, dtype=np.uint8)
+    with pytest.raises(StudyError, match=r"found one superpixel.*\. .+\."):
+        superpixels(grey, parameters, seed=0)
+
+
+def test_bad_input_stops_before_a_pass_is_run(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    with pytest.raises(StudyError, match="Did you mean 'slic'"):
+        superpixels(seen[0], Slic(method="slick"), seed=0)
+    for backend in ("fast", "reference"):
+        with pytest.raises(StudyError, match="There is no class 1000"):
+            explain(classifier, *seen, 1000, PARAMETERS, segments, backend=backend)  # type: ignore[arg-type]
+        with pytest.raises(StudyError, match="There is one superpixel"):
+            explain(classifier, *seen, 3, PARAMETERS, segments * 0, backend=backend)  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match="is not what EfficientNet-Lite0 sees"):
+        explain(classifier, seen[0][:50], seen[1], 3, PARAMETERS, segments)
+
+
+def test_the_network_is_as_it_was_even_when_a_pass_fails(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("in the middle")
+
+    classifier.network.train()
+    weight = classifier.network.classifier.weight  # type: ignore[union-attr]
+    weight.requires_grad_(True)  # type: ignore[operator, union-attr]
+    with pytest.raises(RuntimeError):
+        explain(classifier, *seen, 3, PARAMETERS, segments, fail)
+    assert all(module.training for module in classifier.network.modules())
+    assert weight.requires_grad and weight.grad is None  # type: ignore[union-attr]
+    classifier.network.eval().requires_grad_(False)
+
+
+# --- stability -----------------------------------------------------------------------------------
+
+
+def test_the_overlap_of_runs_is_their_mean_jaccard_index() -> None:
+    assert jaccard([], []) == 1 and jaccard([1], [2]) == 0
+    assert mean_overlap([[1, 2], [1, 2], [2, 3]]) == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
+    assert np.isnan(mean_overlap([[1, 2]]))
+    generator = np.random.default_rng(0)
+    drawn = [generator.choice(50, 10, replace=False) for _ in range(200)]
+    assert chance_overlap(10, 50) == pytest.approx(mean_overlap(drawn), abs=0.01)
+
+
+def test_the_spread_of_weights_is_told_apart_from_their_differences() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=40)
+    runs = truth + 0.1 * generator.normal(size=(300, 40))
+    np.testing.assert_allclose(weight_spread(runs), 0.1, atol=0.03)
+    assert relative_spread(runs) == pytest.approx(0.1 / truth.std(), rel=0.05)
+    assert relative_spread(np.tile(truth, (3, 1))) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(relative_spread(np.ones((3, 4))))
+
+
+def test_the_strongest_of_a_run_are_those_of_the_explanation(
+    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+) -> None:
+    found = explain(classifier, *seen, 3, PARAMETERS, segments)
+    assert strongest(found.weights, 10) == found.strongest(10)
+
+
+def test_samples_are_enough_where_the_curve_stays() -> None:
+    assert enough([100, 300, 1000], [0.1, 0.8, 0.82], 0.05) == 300
+    assert enough([100, 300, 1000], [0.82, 0.3, 0.82], 0.05) == 1000
+    assert enough([100], [float("nan")], 0.05) == 100
+    with pytest.raises(ValueError, match="needs its value"):
+        enough([100, 300], [0.1], 0.05)

@@ -499,6 +499,18 @@ class TestRefusals:
             render(book.project, renderer="quarto")
         assert render(book.project, formats=("html",)).renderer == "bundled"
 
+    def test_a_quarto_that_is_too_old(
+        self, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = tmp_path / "bin" / "quarto"
+        command.parent.mkdir()
+        command.write_text("#!/bin/sh\necho 1.8.25\n", encoding="utf-8")
+        command.chmod(0o755)
+        monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+        with pytest.raises(VitrineError, match=r"Quarto 1\.8\.25 makes no PDF of a book"):
+            render(book.project, renderer="quarto")
+        assert render(book.project, renderer="auto", formats=("html",)).renderer == "bundled"
+
     def test_the_template_of_the_pages(self, book: Book) -> None:
         book.write("assets/page.html", "<p>$body $strange</p>")
         with pytest.raises(ChapterError, match=r"page\.html has unknown placeholders: strange"):

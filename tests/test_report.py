@@ -19,6 +19,7 @@ from vitrine.methods.heatmap import Heatmap
 from vitrine.pipeline import run
 from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
+from vitrine.report.explorer import explorer
 from vitrine.report.page import facts, this_page
 from vitrine.report.text import count, listing, number, percent, safe, safe_html, slug
 from vitrine.study import load_study
@@ -49,6 +50,7 @@ def _spec(markdown: str) -> dict:  # type: ignore[type-arg]
 def test_numbers_in_sentences() -> None:
     assert percent(0.314) == "31%"
     assert percent(0.0314, 1) == "3.1%"
+    assert [percent(share) for share in (0, 0.002, 0.006)] == ["0%", "<1%", "1%"]
     assert number(-0.126) == "−0.13"
     assert [count(n) for n in (0, 7, 10, 11, 20000)] == ["no", "seven", "ten", "11", "20,000"]
     assert listing(["a"]) == "a"
@@ -101,6 +103,28 @@ def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
         assert "Download" not in text and not folder.exists()
 
 
+def test_an_explorer_shows_some_rows_and_holds_all(page: tuple[str, Path]) -> None:
+    frame = pd.DataFrame({"label": [EVIL, *"abcdefghijklmnopq"], "value": np.arange(18) / 7})
+    text = explorer(frame, "all", "Everything", ("label",), {"value": "Value"}, {"value": 2}).data
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 12
+    assert "</script>" not in text
+    target, folder = page
+    if target == "typst":
+        assert not folder.exists()
+        return
+    assert "[Download all rows as CSV](one_files/figure-html/all.csv)" in text
+    assert 'data-source="one_files/figure-html/all.js"' in text
+    script = (folder / "all.js").read_text(encoding="utf-8")
+    data = json.loads(
+        re.fullmatch(r'\(window\.VITRINE_DATA\?\?=\{\}\)\["all"\]=(.*);\n', script)[1]
+    )  # type: ignore[index]
+    assert [column["title"] for column in data["columns"]] == ["label", "Value"]
+    assert [column["filter"] for column in data["columns"]] == [True, False]
+    assert len(data["rows"]) == 18
+    assert data["rows"][0] == [EVIL, 0.0]
+
+
 def test_a_chart_is_a_picture_and_on_the_site_a_live_one(
     page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +175,7 @@ def test_a_grid_shows_every_panel_with_alternative_text(page: tuple[str, Path]) 
     target, folder = page
     files = sorted(path.name for path in folder.iterdir())
     ending = "webp" if target == "html" else "jpg"
-    assert files == [f"g-n-{index}-a.{ending}" for index in range(3)]
+    assert files == [f"g-{index + 1}-n-{index}-a.{ending}" for index in range(3)]
     with Image.open(folder / files[0]) as image:
         assert image.size == (30, 20)
     assert "</script>" not in text

@@ -297,6 +297,30 @@ def test_a_table_can_be_sorted_and_taken_away(visit: Visit, address: str, site: 
     assert download.value.suggested_filename == "iou.csv"
 
 
+def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
+    visit: Visit, address: str
+) -> None:
+    page = visit.open(address + "chapters/dissection.html")
+    explorer = page.locator(".vitrine-explorer")
+    found = explorer.locator("output")
+    every = int(re.sub(r"\D", "", found.inner_text().split(" of ")[1]))
+    assert every > 5000
+    explorer.get_by_role("searchbox").fill("dog")
+    page.wait_for_url(re.compile(r"#units\?q=dog"))
+    explorer.get_by_label("Network").select_option("EfficientNet-Lite1")
+    explorer.get_by_role("button", name="Similarity").click()
+    shown = found.inner_text()
+    assert 0 < int(shown.split(" of ")[0]) < every
+    cells = explorer.locator("tbody tr td:nth-child(6)").all_inner_texts()
+    assert [float(cell) for cell in cells] == sorted(map(float, cells), reverse=True)
+    again = Visit(visit.page.context.browser, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
+    other = again.open(page.url)
+    other.locator(".vitrine-explorer.is-ready").wait_for()
+    assert other.locator(".vitrine-explorer output").inner_text() == shown
+    assert visit.troubles == again.troubles == []
+    again.context.close()
+
+
 def test_the_share_of_the_frame_can_be_chosen(visit: Visit, address: str) -> None:
     page = visit.open(address + "chapters/comparison.html")
     mount_charts(page)

@@ -65,6 +65,10 @@ class Target(StrEnum):
 StudyName = Annotated[str, typer.Option("--study", "-s", help="A file of data/studies.")]
 
 
+INTERRUPTED = 130
+"""The status with which typer ends a command that the user stopped."""
+
+
 def main() -> None:
     """Run the command line; an error of ours ends in one message and status 1."""
     for name in ("VITRINE_MIRROR", "VITRINE_CACHE", "VITRINE_PROJECT"):
@@ -80,9 +84,10 @@ def main() -> None:
             complaints.print("[bold]→[/] ", end="")
             complaints.print(error.remedy, markup=False, highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        complaints.print("stopped; what was computed is kept, and the same command goes on there")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            complaints.print("stopped; what was computed is kept, the same command goes on there")
+        raise
 
 
 @app.command()
@@ -91,9 +96,7 @@ def fetch(study: StudyName = "embedded") -> None:
     project = Project.find()
     wanted = load_study(project, study)
     pipeline = _pipeline()
-    total = len(wanted.pictures.files) * (wanted.pictures.source is not None) + sum(
-        classifier.weights == "pretrained" for classifier in wanted.classifiers
-    )
+    total = pipeline.fetched_files(project, wanted)
     with _bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("fetch", total=total)
 

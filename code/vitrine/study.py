@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +23,12 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _is_plain(name: str) -> bool:
+    """Whether a file's name is a path below its folder, written in the one usual way."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and str(path) == name != "."
+
+
 class Pictures(_Part):
     """Where the pictures come from: a source of ``data/sources.toml``, or a local folder."""
 
@@ -34,6 +40,11 @@ class Pictures(_Part):
     def _one_origin(self) -> Pictures:
         if (self.source is None) == (self.folder is None):
             raise ValueError("name either a `source` or a `folder`, not both and not neither")
+        outside = [name for name in self.files if not _is_plain(name)]
+        if outside:
+            raise ValueError(
+                f"write the files as paths below the folder, without '..': {', '.join(outside)}"
+            )
         doubled = sorted({name for name in self.files if self.files.count(name) > 1})
         if doubled:
             raise ValueError(f"these files are listed twice: {', '.join(doubled)}")
@@ -94,6 +105,82 @@ class Comparison(_Part):
         return self
 
 
+class ProbingSet(_Part):
+    """The pictures whose activations are looked at: all of a source, or those that are named."""
+
+    source: str | None = None
+    folder: str | None = None
+    files: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ProbingSet:
+        if (self.source is None) == (self.folder is None):
+            raise ValueError("name either a `source` or a `folder`, not both and not neither")
+        if self.files and len(set(self.files)) < len(self.files):
+            raise ValueError("a file is listed twice under `files`")
+        return self
+
+
+class Encoder(_Part):
+    """A row of ``vitrine.inputs.encoders.ENCODERS`` and its settings.
+
+    probabilities, top, weights, seed : for ``conse``, ``"true"`` or the classifier whose ``top``
+        best predictions place a picture, and that classifier's weights.
+    model, pretrained, seed : for ``clip``, in the terms of ``open_clip``.
+    """
+
+    name: str = "clip"
+    probabilities: str = "true"
+    top: int = Field(default=10, ge=1)
+    weights: Literal["pretrained", "random"] = "pretrained"
+    model: str = "ViT-B-16"
+    pretrained: str = "openai"
+    seed: int = 0
+
+
+class ProbingSizes(_Part):
+    """How labels depend on the probing set: parts of these sizes, each drawn several times.
+
+    units : how many units of each layer are looked at, a seeded sample of them.
+    """
+
+    sizes: tuple[int, ...] = Field(default=(20, 50, 100, 200, 500, 1000), min_length=1)
+    draws: int = Field(default=5, ge=1)
+    units: int = Field(default=200, ge=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes_are_counts(self) -> ProbingSizes:
+        if min(self.sizes) < 1 or list(self.sizes) != sorted(set(self.sizes)):
+            raise ValueError("`sizes` must be positive and ascending")
+        return self
+
+
+class Dissection(_Part):
+    """Network dissection as CLIP-Dissect does it (Oikarinen and Weng, 2023).
+
+    layers : those of every network; each network's own stages by default.
+    parameters : of the similarity, where they are not the paper's.
+    permutations : how often the pictures are permuted for the null distribution of each layer.
+    examples : how many units of each layer are shown with their strongest pictures, and how many.
+    """
+
+    classifiers: tuple[Classifier, ...] = Field(min_length=1)
+    pictures: ProbingSet
+    concepts: str = "20k"
+    encoder: Encoder = Encoder()
+    layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    pooling: str = "mean"
+    similarity: str = "soft_wpmi"
+    parameters: dict[str, float] = {}
+    permutations: int = Field(default=5, ge=1)
+    seed: int = 0
+    batch: int = Field(default=16, ge=1)
+    examples: int = Field(default=4, ge=1)
+    example_pictures: int = Field(default=10, ge=1)
+    probing: ProbingSizes | None = None
+
+
 class Study(_Part):
     """One study, as its file says. ``name`` is the file's stem and the results' folder."""
 
@@ -106,15 +193,35 @@ class Study(_Part):
     cam: Cam | None = None
     lime: Lime | None = None
     comparison: Comparison | None = None
+    dissection: Dissection | None = None
 
     @model_validator(mode="after")
     def _comparison_has_both_methods(self) -> Study:
         if self.comparison and not (self.cam and self.lime):
             raise ValueError("`comparison` needs both a [cam] and a [lime] section")
-        names = [classifier.name for classifier in self.classifiers]
-        if len(set(names)) < len(names):
-            raise ValueError("a classifier is listed twice under `classifiers`")
+        _check_listed_once("classifiers", self.classifiers)
+        if self.dissection:
+            _check_listed_once("dissection.classifiers", self.dissection.classifiers)
+            rows = {row.name: row for row in self.classifiers}
+            for row in self.dissection.classifiers:
+                if rows.get(row.name, row) != row:
+                    raise ValueError(
+                        f"the classifier {row.name!r} has other weights under `classifiers` than "
+                        "under `dissection.classifiers`"
+                    )
         return self
+
+    @property
+    def networks(self) -> tuple[Classifier, ...]:
+        """All classifiers of the study: those that explain pictures, then those dissected."""
+        dissected = self.dissection.classifiers if self.dissection else ()
+        return tuple(dict.fromkeys((*self.classifiers, *dissected)))
+
+
+def _check_listed_once(key: str, classifiers: tuple[Classifier, ...]) -> None:
+    names = [classifier.name for classifier in classifiers]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a classifier is listed twice under `{key}`")
 
 
 def study_names(project: Project) -> list[str]:

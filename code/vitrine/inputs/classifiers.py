@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vitrine.errors import SourceError, StudyError
 from vitrine.inputs import sources
 from vitrine.inputs.pictures import Frame, Picture, Pixels
+from vitrine.inputs.separation import rest_after
 from vitrine.project import Project
 from vitrine.study import suggestion
 
@@ -52,6 +53,7 @@ class Architecture:
     weights_file : brings the file of the trained parameters and verifies it.
     convert : turns that file's tensors into the network's own state.
     last_convolution : the layer whose output is the last stack of feature maps, after activation.
+    channels : how many feature maps that layer has.
     stages : the layers that network dissection looks at, from early to late.
     """
 
@@ -64,6 +66,7 @@ class Architecture:
     categories: Callable[[Project], tuple[str, ...]]
     preprocessing: Preprocessing
     last_convolution: str
+    channels: int
     stages: tuple[str, ...]
 
 
@@ -122,10 +125,31 @@ class Classifier:
             )
         return layers[name]
 
+    def after(self, layer: str) -> nn.Module | None:
+        """What the network does after ``layer``; ``None`` where that cannot be separated."""
+        self.layer(layer)
+        return rest_after(self.network, layer)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Logits ``[n, categories]`` of the last feature maps ``[n, channels, h, w]``.
+
+        Pooling and classifier without the layers before them. Raises ``StudyError`` for a network
+        whose head cannot be separated.
+        """
+        head = self.after(self.last_convolution)
+        if head is None:
+            raise StudyError(
+                f"The head of {self.title} cannot be separated from its layer "
+                f"{self.last_convolution!r}",
+                "Run the whole network instead",
+            )
+        logits: Tensor = head(features)
+        return logits
+
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
-    """Give the network back as it was: mode, gradients, ``requires_grad`` and hooks, in every case.
+    """Give the network back as it was, in every case: modules, modes, gradients and hooks.
 
     Inside, no parameter asks for a gradient: a method differentiates with respect to the input.
     """
@@ -133,11 +157,14 @@ def untouched(network: nn.Module) -> Iterator[None]:
     asks = {parameter: parameter.requires_grad for parameter in network.parameters()}
     gradients = {parameter: parameter.grad for parameter in network.parameters()}
     hooks = {module: _hooks(module) for module in network.modules()}
+    children = {module: dict(module._modules) for module in network.modules()}
     try:
         network.eval()
         network.requires_grad_(False)
         yield
     finally:
+        for module, named in children.items():
+            module._modules.update(named)
         for module, mode in modes.items():
             module.training = mode
         for parameter, asked in asks.items():
@@ -308,6 +335,7 @@ def _lite(version: int, crop: int) -> Architecture:
             crop + 32, crop, Image.Resampling.BICUBIC, (127.0,) * 3, (128.0,) * 3
         ),
         last_convolution="bn2",
+        channels=1280,
         stages=("blocks.4", "blocks.5", "blocks.6", "bn2", "classifier"),
     )
 
@@ -358,6 +386,7 @@ def _resnet(
         categories=_imagenet_categories if classes == 1000 else _places_categories,
         preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, deviation),
         last_convolution="layer4",
+        channels=2048 if name == "resnet50" else 512,
         stages=("layer2", "layer3", "layer4", "fc"),
     )
 

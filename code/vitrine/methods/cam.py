@@ -3,35 +3,128 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
+import pytorch_grad_cam
 import torch
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import ablation_cam, score_cam
+from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from vitrine.errors import StudyError
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.methods.heatmap import Heatmap
+from vitrine.inputs.speed import PLAIN, Settings
+from vitrine.methods.ablation_cam import ablationcam
+from vitrine.methods.evidence import Evidence, Progress, Question, no_maps
+from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
+from vitrine.methods.heatmap import Heatmap, Values
+from vitrine.methods.score_cam import scorecam
 from vitrine.study import suggestion
+
+Backend = Literal["fast", "reference"]
 
 
 @dataclass(frozen=True)
 class CamMethod:
-    """A row of ``CAM_METHODS``: the library's class, the paper, and the cost in forward passes."""
+    """A row of ``CAM_METHODS``.
+
+    library : the class of ``grad-cam`` that ``backend="reference"`` calls.
+    fast : our own function, with the library's result.
+    paper : its key in the bibliography.
+    passes, passes_a_channel : the cost in forward passes: so many, and so many for each channel of
+        the layer.
+    knows_class : whether the map depends on the class that is explained.
+    """
 
     title: str
     library: type[BaseCAM]
+    fast: Callable[[Question], Evidence]
     paper: str
     passes: int
     revision: int
+    passes_a_channel: int = 0
+    knows_class: bool = True
+
+    def expected_passes(self, channels: int) -> int:
+        """Forward passes of the fast way for a layer of so many channels; what progress counts."""
+        return self.passes + channels * self.passes_a_channel
 
 
 CAM_METHODS: dict[str, CamMethod] = {
-    "gradcam": CamMethod("Grad-CAM", GradCAM, "selvaraju2017", passes=1, revision=1),
+    "gradcam": CamMethod(
+        "Grad-CAM", pytorch_grad_cam.GradCAM, gradcam, "selvaraju2017", passes=1, revision=1
+    ),
+    "gradcam++": CamMethod(
+        "Grad-CAM++",
+        pytorch_grad_cam.GradCAMPlusPlus,
+        gradcam_plus_plus,
+        "chattopadhay2018",
+        passes=1,
+        revision=1,
+    ),
+    "hirescam": CamMethod(
+        "HiResCAM", pytorch_grad_cam.HiResCAM, hirescam, "draelos2020", passes=1, revision=1
+    ),
+    "layercam": CamMethod(
+        "LayerCAM", pytorch_grad_cam.LayerCAM, layercam, "jiang2021", passes=1, revision=1
+    ),
+    "eigencam": CamMethod(
+        "EigenCAM",
+        pytorch_grad_cam.EigenCAM,
+        eigencam,
+        "muhammad2020",
+        passes=1,
+        revision=1,
+        knows_class=False,
+    ),
+    "ablationcam": CamMethod(
+        "AblationCAM",
+        pytorch_grad_cam.AblationCAM,
+        ablationcam,
+        "desai2020",
+        passes=1,
+        revision=1,
+    ),
+    "scorecam": CamMethod(
+        "ScoreCAM",
+        pytorch_grad_cam.ScoreCAM,
+        scorecam,
+        "wang2020",
+        passes=1,
+        revision=1,
+        passes_a_channel=1,
+    ),
 }
+
+
+@dataclass(frozen=True)
+class ClassActivation:
+    """A class activation map with what it was made from.
+
+    heatmap : the map, clipped at zero, resized to the frame and scaled to a greatest value of 1.
+    evidence : the map of the feature maps' own size before that, and how it was computed.
+    """
+
+    heatmap: Heatmap
+    evidence: Evidence
+
+    @property
+    def strength(self) -> float:
+        """The greatest value before scaling, 0 without positive evidence.
+
+        It is what scaling hides: of two maps of one method and layer, one may be a hundred times
+        weaker than the other. In logits for the gradient methods, relative to the logit for
+        AblationCAM, in units of the feature maps for ScoreCAM and EigenCAM.
+        """
+        return max(float(self.evidence.values.max()), 0.0)
 
 
 def pick_cam_method(name: str) -> CamMethod:
@@ -51,43 +144,140 @@ def class_activation_map(
     method: str,
     target: int,
     layer: str | None = None,
+    *,
+    backend: Backend = "fast",
+    settings: Settings = PLAIN,
+    progress: Progress = lambda _: None,
 ) -> Heatmap:
-    """The class activation map of ``target`` for one crop, through the library ``grad-cam``.
+    """The class activation map of ``target`` for one crop.
 
     crop : ``uint8 [h, w, 3]``, what the network sees.
     layer : the layer whose feature maps are weighted; the last convolutional one by default.
+    backend : ``"fast"`` is our own computation, ``"reference"`` the library ``grad-cam``.
+    settings : how ScoreCAM runs its passes.
 
-    The library clips the map at zero, resizes it bilinearly to the input and scales it so that its
-    greatest value is 1: two maps can be compared in where they look, not in how strongly. A map
-    without positive evidence is zero everywhere. The network is left as it was. Raises
-    ``StudyError`` for an unknown method, layer or class, or a layer without feature maps.
+    The map is clipped at zero, resized bilinearly to the input and scaled so that its greatest
+    value is 1: two maps can be compared in where they look, not in how strongly. A map without
+    positive evidence is zero everywhere. The network is left as it was. Raises ``StudyError`` for
+    an unknown method, layer or class, a layer without feature maps, or a crop of another size than
+    the network's input.
     """
+    return class_activation(
+        classifier,
+        crop,
+        frame,
+        method,
+        target,
+        layer,
+        backend=backend,
+        settings=settings,
+        progress=progress,
+    ).heatmap
+
+
+def class_activation(
+    classifier: Classifier,
+    crop: Pixels,
+    frame: Frame,
+    method: str,
+    target: int,
+    layer: str | None = None,
+    *,
+    backend: Backend = "fast",
+    settings: Settings = PLAIN,
+    progress: Progress = lambda _: None,
+) -> ClassActivation:
+    """As ``class_activation_map``, with the evidence before scaling and the way it was computed."""
     row = pick_cam_method(method)
+    _check(classifier, crop, target)
+    name = layer or classifier.last_convolution
+    classifier.layer(name)
+    batch = classifier.normalise(crop[None])
+    question = Question(classifier, batch, target, name, settings, progress)
+    start = time.perf_counter()
+    # The library's own context manager swallows IndexError; `untouched` removes its hooks.
+    with untouched(classifier.network):
+        if backend == "reference":
+            evidence, values = _from_library(row, question)
+        else:
+            evidence = _finite(row.fast(question))
+            values = _scaled(evidence.values, crop.shape[:2])
+    seconds = time.perf_counter() - start
+    return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)
+
+
+def _check(classifier: Classifier, crop: Pixels, target: int) -> None:
     if not 0 <= target < len(classifier.categories):
         raise StudyError(
             f"There is no class {target}",
             f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
         )
-    name = layer or classifier.last_convolution
-    module = classifier.layer(name)
-    start = time.perf_counter()
-    # The library's own context manager swallows IndexError; `untouched` removes its hooks.
-    with untouched(classifier.network):
-        cam = row.library(classifier.network, [module])
-        cam.compute_input_gradient = True
-        values = _values(cam, classifier, crop, target, name)
-    return Heatmap(values, frame, False, method, target, time.perf_counter() - start)
+    side = classifier.preprocessing.crop
+    if crop.shape != (side, side, 3):
+        raise StudyError(
+            f"A crop of the shape {crop.shape} is not what {classifier.title} sees",
+            f"Take Classifier.crop of the picture, which gives {side} × {side} pixels",
+        )
 
 
-def _values(
-    cam: BaseCAM, classifier: Classifier, crop: Pixels, target: int, layer: str
-) -> np.ndarray:
-    with torch.enable_grad():
+def _finite(evidence: Evidence) -> Evidence:
+    """Without what is not a number: a logit of zero cannot be lost, an overflow shows nothing."""
+    values = np.nan_to_num(evidence.values, nan=0.0, posinf=0.0, neginf=0.0)
+    return replace(evidence, values=values)
+
+
+def _scaled(values: Values, size: tuple[int, ...]) -> Values:
+    """Clipped, resized and scaled by the library's own functions, in its order."""
+    large = scale_cam_image(np.maximum(values[None], 0), (size[1], size[0]))
+    return np.asarray(scale_cam_image(np.maximum(large, 0))[0], dtype=np.float32)
+
+
+# --- the library ---------------------------------------------------------------------------------
+
+
+def _from_library(row: CamMethod, question: Question) -> tuple[Evidence, Values]:
+    """The evidence and the map as ``grad-cam`` computes them."""
+    network = question.classifier.network
+    passes, seen = 0, []
+
+    def count(_module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal passes
+        passes += len(inputs[0])
+        question.progress(len(inputs[0]))
+
+    hook = network.register_forward_pre_hook(count)
+    options: dict[str, Any] = {}
+    if row.library is pytorch_grad_cam.AblationCAM:
+        options["ablation_layer"] = AblationLayer()  # the library's default one is shared
+    cam = row.library(network, [question.classifier.layer(question.layer)], **options)
+    cam.compute_input_gradient = cam.uses_gradients
+    original = cam.get_cam_image
+
+    def keep(*arguments: Any) -> np.ndarray:
+        seen.append(original(*arguments))
+        return np.asarray(seen[-1])
+
+    cam.get_cam_image = keep
+    targets = [ClassifierOutputTarget(question.target)]
+    with torch.enable_grad(), _without_bars(), np.errstate(divide="ignore", invalid="ignore"):
         try:
-            maps = cam(classifier.normalise(crop[None]), [ClassifierOutputTarget(target)])
+            values = cam(question.batch, targets)[0]
         except (ValueError, IndexError, np.exceptions.AxisError) as error:
-            raise StudyError(
-                f"The layer {layer!r} of {classifier.title} has no feature maps to weight",
-                f"Take a convolutional layer, e.g. {classifier.last_convolution!r}",
-            ) from error
-    return np.asarray(maps[0], dtype=np.float32)
+            raise no_maps(question) from error
+    hook.remove()
+    evidence = _finite(Evidence(np.asarray(seen[0][0], dtype=np.float32), passes))
+    return evidence, np.nan_to_num(np.asarray(values, dtype=np.float32), nan=0.0)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """The library draws a progress bar of its own for every picture; ours covers the study."""
+    modules = (ablation_cam, score_cam)
+    bars = [module.tqdm for module in modules]
+    for module in modules:
+        module.tqdm = SimpleNamespace(tqdm=iter)
+    try:
+        yield
+    finally:
+        for module, bar in zip(modules, bars, strict=True):
+            module.tqdm = bar

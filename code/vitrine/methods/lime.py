@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from lime import lime_image
-from skimage.segmentation import quickshift
+from lime.lime_base import LimeBase
+from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifiers import Classifier, Probabilities, untouched
 from vitrine.inputs.pictures import Frame, Pixels
+from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.perturbation import Progress, Shown, answers, draw, veil
+from vitrine.methods.segmentation import Segments, superpixels
+
+__all__ = [
+    "REVISION",
+    "Fidelity",
+    "LimeExplanation",
+    "LinearModel",
+    "Neighbourhood",
+    "Picture",
+    "Progress",
+    "Segments",
+    "explain",
+    "explain_many",
+    "fidelity",
+    "fit",
+    "neighbourhoods",
+    "superpixels",
+]
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
 
-Segments = npt.NDArray[np.int16]
-
-Progress = Callable[[int], None]
-"""Called with the number of forward passes just done."""
+Backend = Literal["fast", "reference"]
 
 
 @dataclass(frozen=True)
@@ -66,26 +84,216 @@ class LimeExplanation:
         return kept[:count]
 
 
-def superpixels(crop: Pixels, parameters: study.Segmentation, seed: int) -> Segments:
-    """The superpixels of a crop ``uint8 [h, w, 3]`` as ``int16 [h, w]``, numbered from 0.
+@dataclass(frozen=True)
+class Picture:
+    """What is to be explained: a crop ``uint8 [h, w, 3]``, its superpixels and a class."""
 
-    Quickshift in CIELAB as in scikit-image. The seed is passed to it here because the one that
-    ``lime`` is given does not reach it. Raises ``StudyError`` when there are fewer than two.
+    crop: Pixels
+    frame: Frame
+    target: int
+    segments: Segments
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """The perturbed pictures around one, and what the network says of them.
+
+    shown : ``int64 [samples, superpixels]``, 1 where one is shown; the first row shows all.
+    probabilities : ``float32 [samples]``, of the explained class.
     """
-    segments: npt.NDArray[np.int64] = quickshift(  # type: ignore[no-untyped-call]
-        crop,
-        kernel_size=parameters.kernel_size,
-        max_dist=parameters.max_dist,
-        ratio=parameters.ratio,
-        rng=seed,
-    )
-    found = int(segments.max()) + 1
-    if found < 2:
-        raise StudyError(
-            "The segmentation found one superpixel, so there is nothing to compare",
-            "Lower lime.segmentation.kernel_size or max_dist in the study file",
+
+    shown: Shown
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A ridge regression on a neighbourhood; the terms are those of ``LimeExplanation``."""
+
+    weights: npt.NDArray[np.float64]
+    intercept: float
+    r_squared: float
+    local_prediction: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Probability of a class for the whole picture, for what was kept alone, and without that."""
+
+    whole: float
+    kept: float
+    removed: float
+
+
+def explain(
+    classifier: Classifier,
+    crop: Pixels,
+    frame: Frame,
+    target: int,
+    parameters: study.Lime,
+    segments: Segments,
+    progress: Progress = lambda _: None,
+    *,
+    backend: Backend = "fast",
+    settings: Settings | None = None,
+) -> LimeExplanation:
+    """Explain ``target`` by LIME (Ribeiro, Singh and Guestrin, 2016).
+
+    ``parameters.samples`` pictures are made by replacing random superpixels by their mean colour;
+    a ridge regression on which superpixels were shown, weighted by an exponential kernel of the
+    cosine distance, predicts the class probability. Seeded: the same arguments give the same
+    weights to the last digit on the same machine.
+
+    backend : ``"reference"`` is the library ``lime``; ``"fast"`` draws, perturbs and fits as it
+        does, to the last digit when run with the same batches.
+    settings : how the passes are run; the plain network with ``parameters.batch`` by default.
+
+    Raises ``StudyError`` for a class out of range, shapes that do not fit, or one superpixel.
+    """
+    picture = Picture(crop, frame, target, segments)
+    if backend == "reference":
+        _check(classifier, picture)
+        return _from_library(classifier, picture, parameters, progress)
+    return explain_many(classifier, [picture], parameters, progress, settings)[0]
+
+
+def explain_many(
+    classifier: Classifier,
+    pictures: Sequence[Picture],
+    parameters: study.Lime,
+    progress: Progress = lambda _: None,
+    settings: Settings | None = None,
+) -> list[LimeExplanation]:
+    """As ``explain`` for several pictures, whose passes share batches and preparations.
+
+    The seconds of each are its share of the whole. Raises ``StudyError`` as ``explain`` does.
+    """
+    start = time.perf_counter()
+    around = neighbourhoods(classifier, pictures, parameters, progress, settings)
+    models = [fit(each, parameters.kernel_width) for each in around]
+    seconds = (time.perf_counter() - start) / max(len(pictures), 1)
+    return [
+        _explanation(picture, model, seconds)
+        for picture, model in zip(pictures, models, strict=True)
+    ]
+
+
+def neighbourhoods(
+    classifier: Classifier,
+    pictures: Sequence[Picture],
+    parameters: study.Lime,
+    progress: Progress = lambda _: None,
+    settings: Settings | None = None,
+) -> list[Neighbourhood]:
+    """Draw the perturbed pictures around each picture and ask the network about them."""
+    for picture in pictures:
+        _check(classifier, picture)
+    shown = [
+        draw(parameters.samples, int(picture.segments.max()) + 1, parameters.seed)
+        for picture in pictures
+    ]
+    with untouched(classifier.network):
+        found = answers(
+            classifier,
+            [veil(classifier, picture.crop, picture.segments) for picture in pictures],
+            shown,
+            [picture.target for picture in pictures],
+            settings or Settings(batch=parameters.batch),
+            progress,
         )
-    return segments.astype(np.int16)
+    return [Neighbourhood(*pair) for pair in zip(shown, found, strict=True)]
+
+
+def fit(
+    neighbourhood: Neighbourhood, kernel_width: float, samples: int | None = None
+) -> LinearModel:
+    """The library's linear model of a neighbourhood, or of its first ``samples`` only.
+
+    The first samples are those that a run with fewer samples draws, so one neighbourhood tells how
+    an explanation depends on their number.
+    """
+    shown = neighbourhood.shown[:samples]
+    distances = pairwise_distances(shown, shown[:1], metric="cosine").ravel()
+    base = LimeBase(lambda distance: np.sqrt(np.exp(-(distance**2) / kernel_width**2)))
+    intercept, pairs, r_squared, local = base.explain_instance_with_data(
+        shown, neighbourhood.probabilities[:samples, None], distances, 0, shown.shape[1] + 7
+    )
+    return LinearModel(
+        _weights(pairs, shown.shape[1]),
+        float(intercept),
+        float(r_squared),
+        float(np.ravel(local)[0]),
+    )
+
+
+def fidelity(
+    classifier: Classifier,
+    crop: Pixels,
+    segments: Segments,
+    kept: Sequence[int],
+    target: int,
+    settings: Settings = PLAIN,
+) -> Fidelity:
+    """How the class's probability holds when only superpixels ``kept`` are shown, or all others.
+
+    Hidden superpixels have their mean colour, as in LIME itself. Raises ``StudyError`` for a
+    superpixel or class that does not exist.
+    """
+    count = int(segments.max()) + 1
+    wrong = [index for index in kept if not 0 <= index < count]
+    if wrong:
+        raise StudyError(
+            f"There is no superpixel {wrong[0]}", f"The superpixels are 0 to {count - 1}"
+        )
+    _check_target(classifier, target)
+    shown = np.ones((3, count), dtype=np.int64)
+    shown[1] = 0
+    shown[1, list(kept)], shown[2, list(kept)] = 1, 0
+    with untouched(classifier.network):
+        (found,) = answers(
+            classifier, [veil(classifier, crop, segments)], [shown], [target], settings
+        )
+    return Fidelity(*(float(probability) for probability in found))
+
+
+def _check(classifier: Classifier, picture: Picture) -> None:
+    _check_target(classifier, picture.target)
+    if picture.segments.max() == picture.segments.min():
+        raise StudyError(
+            "There is one superpixel, so there is nothing to compare",
+            "Take a segmentation that finds more",
+        )
+
+
+def _check_target(classifier: Classifier, target: int) -> None:
+    if not 0 <= target < len(classifier.categories):
+        raise StudyError(
+            f"There is no class {target}",
+            f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
+        )
+
+
+def _weights(pairs: Sequence[tuple[int, float]], superpixels: int) -> npt.NDArray[np.float64]:
+    weights = np.zeros(superpixels)
+    for superpixel, weight in pairs:
+        weights[superpixel] = weight
+    return weights
+
+
+def _explanation(picture: Picture, model: LinearModel, seconds: float) -> LimeExplanation:
+    return LimeExplanation(
+        segments=picture.segments,
+        weights=model.weights,
+        intercept=model.intercept,
+        r_squared=model.r_squared,
+        local_prediction=model.local_prediction,
+        frame=picture.frame,
+        target=picture.target,
+        seconds=seconds,
+    )
+
+
+# --- the library ---------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -99,22 +307,9 @@ def _without_bar() -> Iterator[None]:
         lime_image.tqdm = bar
 
 
-def explain(
-    classifier: Classifier,
-    crop: Pixels,
-    frame: Frame,
-    target: int,
-    parameters: study.Lime,
-    segments: Segments,
-    progress: Progress = lambda _: None,
+def _from_library(
+    classifier: Classifier, picture: Picture, parameters: study.Lime, progress: Progress
 ) -> LimeExplanation:
-    """Explain ``target`` with the library ``lime`` (Ribeiro, Singh and Guestrin, 2016).
-
-    ``parameters.samples`` pictures are made by replacing random superpixels by their mean colour;
-    a ridge regression on which superpixels were shown, weighted by an exponential kernel of the
-    cosine distance, predicts the class probability. Seeded: the same arguments give the same
-    weights to the last digit on the same machine.
-    """
     start = time.perf_counter()
 
     def probabilities(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -128,24 +323,18 @@ def explain(
     )
     with _without_bar():
         explanation = explainer.explain_instance(
-            crop,
+            picture.crop,
             probabilities,
-            labels=(target,),
+            labels=(picture.target,),
             top_labels=None,
             num_samples=parameters.samples,
             batch_size=parameters.batch,
-            segmentation_fn=lambda _: segments,
+            segmentation_fn=lambda _: picture.segments,
         )
-    weights = np.zeros(int(segments.max()) + 1)
-    for superpixel, weight in explanation.local_exp[target]:
-        weights[superpixel] = weight
-    return LimeExplanation(
-        segments=segments,
-        weights=weights,
-        intercept=float(explanation.intercept[target]),
-        r_squared=float(explanation.score),
-        local_prediction=float(np.ravel(explanation.local_pred)[0]),
-        frame=frame,
-        target=target,
-        seconds=time.perf_counter() - start,
+    model = LinearModel(
+        _weights(explanation.local_exp[picture.target], int(picture.segments.max()) + 1),
+        float(explanation.intercept[picture.target]),
+        float(explanation.score),
+        float(np.ravel(explanation.local_pred)[0]),
     )
+    return _explanation(picture, model, time.perf_counter() - start)

@@ -48,7 +48,11 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
     alt_text : what the chart shows, for readers who do not see it.
     """
     spec = drawing.to_dict()
-    spec["config"] = _config() | spec.get("config", {})
+    given = spec.get("config", {})
+    spec["config"] = {
+        key: given.get(key, {}) | value if isinstance(value, dict) else value
+        for key, value in _config().items()
+    }
     page = this_page()
     picture = page.write(f"{name}.svg", _svg(spec).encode())
     # As an attribute: in brackets it would become a visible caption.
@@ -88,7 +92,12 @@ def _fonts() -> Path:
 
 def _config() -> dict[str, Any]:
     """What all charts share: one typeface, quiet axes, no frame."""
-    quiet = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+    quiet = {
+        "labelFontSize": 12,
+        "labelLimit": 240,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    }
     return {
         "font": FONT,
         "background": "transparent",

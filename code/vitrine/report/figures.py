@@ -171,7 +171,10 @@ def grid(
 
 
 def _html_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
-    figures = "\n".join(_html_card(page, card, name) for card in cards)
+    # Numbered: two names can have the same letters.
+    figures = "\n".join(
+        _html_card(page, card, f"{name}-{index}") for index, card in enumerate(cards, start=1)
+    )
     return raw_html(f'<div class="vitrine-grid" style="--columns:{columns}">\n{figures}\n</div>')
 
 
@@ -204,9 +207,9 @@ def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> s
     for start in range(0, len(cards), columns):
         row = cards[start : start + columns]
         pictures, labels = [], []
-        for card in row:
+        for place, card in enumerate(row, start=start + 1):
             for index, panel in enumerate(card.panels):
-                file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
+                file = f"{name}-{place}-{slug(card.title)}-{slug(panel.label)}.jpg"
                 address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
                 pictures.append(f"![{safe(panel.alt_text)}]({address}){{width=100%}}")
                 text = f"**{safe(card.title)}**" if index == 0 else safe(panel.label)

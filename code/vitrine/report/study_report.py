@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from IPython.display import Markdown
 
 from vitrine.errors import ResultsError
 from vitrine.inputs import sources
-from vitrine.inputs.pictures import Pixels, read_picture
+from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
@@ -71,14 +72,25 @@ class StudyReport:
         if picture not in self._crops:
             frame = self.store.frame(self.classifier, picture)
             file = self.store.files()[picture]
-            origin = self.provenance["study"]["pictures"]
-            project = self.store.project
-            if origin["source"]:
-                path = sources.fetch_one(project, origin["source"], file)
-            else:
-                path = project.root / origin["folder"] / file
+            path = self._path(self.provenance["study"]["pictures"], file)
             self._crops[picture] = crop_of(read_picture(path), frame)
         return self._crops[picture]
+
+    def probing_picture(self, file: str, side: int) -> Pixels:
+        """The middle square of a picture of the probing set: ``uint8 [side, side, 3]``."""
+        origin = self.provenance["study"]["dissection"]["pictures"]
+        picture = read_picture(self._path(origin, file))
+        height, width = picture.size
+        edge = min(height, width)
+        box = ((height - edge) / 2, (width - edge) / 2, float(edge), float(edge))
+        return crop_of(picture, Frame(picture.name, box, (side, side)), side)
+
+    def _path(self, origin: dict[str, Any], file: str) -> Path:
+        """Where a picture lies; fetched if its source's cache does not hold it."""
+        project = self.store.project
+        if origin["source"]:
+            return sources.fetch_one(project, origin["source"], file)
+        return project.root / str(origin["folder"]) / file
 
     def heatmap(self, method: str, picture: str) -> Heatmap:
         """A method's map of a picture."""
@@ -88,12 +100,15 @@ class StudyReport:
         """A picture's superpixels: ``int16 [h, w]``."""
         return self.store.segments(self.classifier, picture)
 
-    def badge(self) -> Markdown:
-        """One line that says which study a page shows."""
+    def badge(self, networks: str | None = None, pictures: int | None = None) -> Markdown:
+        """One line that says which study a page shows.
+
+        networks, pictures : of the page, where they are not those that are explained.
+        """
         words = (
-            self.title,
+            networks or self.title,
             f"trained on {self.facts['training_set']}",
-            f"{len(self.pictures)} pictures",
+            f"{pictures or len(self.pictures):,} pictures",
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )

@@ -28,9 +28,20 @@ def table(
     headings : what the header says instead of the column's name; the CSV keeps the names.
     formats : how the cells of a column are written. Numeric columns are set flush right.
     """
-    headings, formats = headings or {}, formats or {}
+    text = markdown_table(frame, headings or {}, formats or {})
+    page = this_page()
+    if not page.is_html:
+        return block(text)
+    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    download = f'[Download as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
+    return block(fenced(".vitrine-table", text, download))
+
+
+def markdown_table(
+    frame: pd.DataFrame, headings: Mapping[str, str], formats: Mapping[str, Format]
+) -> str:
+    """A pandas frame as a pipe table; see ``table``."""
     header = [safe(headings.get(column, column)) for column in frame.columns]
-    # Pandoc takes column widths from the dashes once a line is longer than a page's column.
     columns = [
         [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
     ]
@@ -42,13 +53,8 @@ def table(
         f"{'-' * (width - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * width
         for column, width in zip(frame.columns, widths, strict=True)
     ]
-    lines = [_line(header), _line(rules), *(_line(list(row)) for row in zip(*columns, strict=True))]
-    page = this_page()
-    if not page.is_html:
-        return block("\n".join(lines))
-    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    download = f'[Download as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
-    return block(fenced(".vitrine-table", "\n".join(lines), download))
+    rows = [_line(list(row)) for row in zip(*columns, strict=True)]
+    return "\n".join([_line(header), _line(rules), *rows])
 
 
 def _cell(value: object, how: Format | None) -> str:

@@ -34,7 +34,9 @@ def safe_html(text: object) -> str:
 
 
 def percent(value: float, digits: int = 0) -> str:
-    """A share as per cent: ``percent(0.314)`` is ``"31%"``."""
+    """A share as per cent: ``percent(0.314)`` is ``"31%"``, and what would be 0% is ``"<1%"``."""
+    if 0 < value < 0.5 * 10 ** (-digits - 2):
+        return f"<{10**-digits:g}%"
     return f"{100 * value:.{digits}f}%"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +23,9 @@ from vitrine.site.pdf import write_pdf
 
 Renderer = Literal["auto", "quarto", "bundled"]
 FORMATS = ("html", "pdf")
+
+QUARTO_NEEDED = (1, 9)
+"""Older versions make no PDF of a book through Typst."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def render(
 
     Parameters
     ----------
-    renderer : ``"auto"`` takes Quarto when it is on the ``PATH`` and the bundled one elsewhere.
+    renderer : ``"auto"`` takes Quarto when it is on the ``PATH`` and new enough, and the bundled
+        one elsewhere.
     formats : of ``"html"`` and ``"pdf"``.
 
     Raises ``ChapterError`` when a chapter cannot be rendered, and ``VitrineError`` when the
@@ -59,13 +64,31 @@ def render(
     if renderer not in ("auto", "quarto", "bundled"):
         raise VitrineError(f"unknown renderer {renderer}", "Choose auto, quarto or bundled")
     quarto = shutil.which("quarto")
-    if renderer == "quarto" and quarto is None:
-        raise VitrineError(
-            "Quarto is not on the PATH", "Install it, or render with --renderer bundled"
-        )
-    if quarto is not None and renderer != "bundled":
+    if quarto is None or renderer == "bundled":
+        if renderer == "quarto":
+            raise VitrineError(
+                "Quarto is not on the PATH", "Install it, or render with --renderer bundled"
+            )
+        return _render_bundled(project, formats)
+    version = quarto_version(quarto)
+    if version >= QUARTO_NEEDED:
         return _render_with_quarto(project, quarto, formats)
-    return _render_bundled(project, formats)
+    if renderer == "auto":
+        return _render_bundled(project, formats)
+    raise VitrineError(
+        f"Quarto {'.'.join(map(str, version)) or 'of an unknown version'} makes no PDF of a book",
+        f"Install {'.'.join(map(str, QUARTO_NEEDED))} or newer, or render with --renderer bundled",
+    )
+
+
+def quarto_version(quarto: str) -> tuple[int, ...]:
+    """The version that a ``quarto`` command gives, e.g. ``(1, 9, 38)``; empty if it gives none."""
+    try:
+        done = subprocess.run([quarto, "--version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return ()
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", done.stdout.strip())
+    return tuple(int(part) for part in numbers.groups() if part) if numbers else ()
 
 
 def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:

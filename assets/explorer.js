@@ -1,0 +1,159 @@
+/* vitrine: a table too long for a page, to be searched, filtered, sorted and linked to.
+ *
+ * Loaded by vitrine.js where a page holds a `.vitrine-explorer`. The rows come from a script of the
+ * same site (a script, because fetch() does not read file://) that sets
+ *   window.VITRINE_DATA[NAME] = { columns: [{ title, kind, digits?, filter? }], rows: [[...], ...] }
+ * Without JavaScript the page shows the first rows and the CSV file instead.
+ */
+(() => {
+  "use strict";
+
+  const PAGE = 25;
+
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+
+  const shown = (value, column) =>
+    value === null ? "–" : column.kind === "number" ? value.toFixed(column.digits ?? 0).replace("-", "−") : String(value);
+
+  /** What the address says of the explorer called `name`: #name?q=...&page=2&Network=... */
+  function readAddress(name) {
+    const [anchor, query] = decodeURIComponent(location.hash.slice(1)).split("?");
+    return anchor === name ? new URLSearchParams(query ?? "") : new URLSearchParams();
+  }
+
+  function setUp(explorer, name, label, { columns, rows }) {
+    const state = {};
+
+    /** Take over what the address asks for; whether it asks for anything here. */
+    function obey() {
+      const asked = readAddress(name);
+      Object.assign(state, {
+        words: asked.get("q") ?? "",
+        column: asked.has("sort") ? Number(asked.get("sort")) : -1,
+        direction: asked.get("order") === "down" ? -1 : 1,
+        page: Math.max(0, Number(asked.get("page") ?? 1) - 1),
+        filters: new Map(columns.flatMap((column, index) =>
+          column.filter && asked.get(column.title) ? [[index, asked.get(column.title)]] : [])),
+      });
+      return asked.size > 0;
+    }
+    let asked = obey();
+    const text = rows.map((row) => row.filter((value) => typeof value === "string").join("\n").toLowerCase());
+
+    /* ---------- Controls ---------- */
+    const search = element("input", { type: "search", placeholder: "Search the labels", "aria-label": "Search the labels", autocomplete: "off" });
+    const choices = columns.flatMap((column, index) => {
+      if (!column.filter) return [];
+      const values = [...new Set(rows.map((row) => row[index]))];
+      const select = element("select", { "aria-label": column.title }, element("option", { value: "" }, `All: ${column.title.toLowerCase()}`),
+        ...values.map((value) => element("option", { value }, String(value))));
+      select.dataset.column = index;
+      select.addEventListener("change", () => {
+        if (select.value) state.filters.set(index, select.value);
+        else state.filters.delete(index);
+        state.page = 0;
+        update(true);
+      });
+      return [select];
+    });
+    const count = element("output", { "aria-live": "polite" });
+    const controls = element("div", { class: "vitrine-explorer-controls" }, search, ...choices, count);
+
+    /* ---------- Table ---------- */
+    const heads = columns.map((column, index) => {
+      const button = element("button", { type: "button", class: "vitrine-sort" }, column.title);
+      button.addEventListener("click", () => {
+        if (state.column === index) state.direction = -state.direction;
+        else Object.assign(state, { column: index, direction: column.kind === "number" && !column.ascending ? -1 : 1 });
+        state.page = 0;
+        update(true);
+      });
+      return element("th", { scope: "col", class: column.kind === "number" ? "is-numeric" : "" }, button);
+    });
+    const body = element("tbody");
+    const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
+    const box = element("div", { class: "vitrine-scroll", tabindex: "0", role: "region", "aria-label": label }, table);
+    const before = element("button", { type: "button" }, "← Previous");
+    const after = element("button", { type: "button" }, "Next →");
+    const where = element("span");
+    const pager = element("div", { class: "vitrine-explorer-pager" }, before, where, after);
+    before.addEventListener("click", () => { state.page -= 1; update(true); });
+    after.addEventListener("click", () => { state.page += 1; update(true); });
+    let timer = 0;
+    search.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => { state.words = search.value; state.page = 0; update(true); }, 120);
+    });
+
+    function chosen() {
+      const words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
+      const kept = rows.map((_, index) => index).filter((index) =>
+        words.every((word) => text[index].includes(word)) &&
+        [...state.filters].every(([column, value]) => String(rows[index][column]) === value));
+      if (state.column >= 0) {
+        const { column, direction } = state;
+        const last = direction > 0 ? Infinity : -Infinity;
+        kept.sort((a, b) => {
+          const [one, other] = [rows[a][column], rows[b][column]];
+          const difference = typeof one === "string" ? one.localeCompare(other) : (one ?? last) - (other ?? last);
+          return direction * difference || a - b;
+        });
+      }
+      return kept;
+    }
+
+    function writeAddress() {
+      const query = new URLSearchParams();
+      if (state.words) query.set("q", state.words);
+      for (const [index, value] of state.filters) query.set(columns[index].title, value);
+      if (state.column >= 0) {
+        query.set("sort", state.column);
+        if (state.direction < 0) query.set("order", "down");
+      }
+      if (state.page) query.set("page", state.page + 1);
+      history.replaceState(null, "", `#${name}${query.size ? `?${query}` : ""}`);
+    }
+
+    function update(typed) {
+      if (!typed) {
+        search.value = state.words;
+        for (const select of choices) select.value = state.filters.get(Number(select.dataset.column)) ?? "";
+      }
+      const kept = chosen();
+      const pages = Math.max(1, Math.ceil(kept.length / PAGE));
+      state.page = Math.min(Math.max(0, state.page), pages - 1);
+      body.replaceChildren(...kept.slice(state.page * PAGE, (state.page + 1) * PAGE).map((index) =>
+        element("tr", {}, ...rows[index].map((value, column) =>
+          element("td", { class: columns[column].kind === "number" ? "is-numeric" : "" }, shown(value, columns[column]))))));
+      heads.forEach((head, index) => {
+        if (index === state.column) head.setAttribute("aria-sort", state.direction > 0 ? "ascending" : "descending");
+        else head.removeAttribute("aria-sort");
+      });
+      count.textContent = `${kept.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+      where.textContent = `Page ${state.page + 1} of ${pages}`;
+      before.disabled = state.page === 0;
+      after.disabled = state.page === pages - 1;
+      if (typed) writeAddress();
+    }
+
+    update(false);
+    explorer.querySelector(":scope > :is(table, .vitrine-table, .vitrine-scroll)")?.remove();
+    explorer.prepend(controls, box, pager);
+    explorer.classList.add("is-ready");
+    if (asked) explorer.scrollIntoView();
+    // A link of the same page, from a bar of a chart for example, asks for other rows.
+    addEventListener("hashchange", () => {
+      asked = obey();
+      if (!asked) return;
+      update(false);
+      explorer.scrollIntoView();
+    });
+  }
+
+  window.vitrineExplorer = setUp;
+})();

@@ -1,0 +1,97 @@
+"""Class activation maps, ours against the library grad-cam: ``python bench/cam.py``.
+
+One picture, one process a measurement, ours and the library's in turn. Ratios come from one run
+of this script, so that other load on the machine falls on both. Memory is what the peak of the
+process grows by while the map is computed. ScoreCAM runs with the fastest settings of the machine,
+which are measured first; "with bfloat16" asks for it where the network allows.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+from measure import Measured, ask, in_turn, network, options, row, tell
+
+from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
+from vitrine.methods.cam import CAM_METHODS, class_activation
+
+SLOW = ("ablationcam", "scorecam")
+
+
+def one(name: str, method: str, way: str, side: str, settings: str) -> None:
+    """Measure one map: ``way`` is ``fast`` or ``reference``."""
+    classifier, crop, frame, target = network(name, int(side))
+    # The first pass of a process prepares what later ones use; it belongs to neither.
+    class_activation(classifier, crop, frame, "gradcam", target, backend=way)  # type: ignore[arg-type]
+
+    def work() -> tuple[np.ndarray, dict[str, Any]]:
+        found = class_activation(
+            classifier,
+            crop,
+            frame,
+            method,
+            target,
+            backend=way,  # type: ignore[arg-type]
+            settings=Settings(**json.loads(settings)),
+        )
+        evidence = found.evidence
+        facts = {"passes": evidence.passes, "note": evidence.note, **evidence.settings.facts()}
+        return found.heatmap.values, facts
+
+    tell(work)
+
+
+def settings_of(name: str, side: str) -> None:
+    """Measure the fastest settings in a process of its own."""
+    classifier, *_ = network(name, int(side))
+    tell(lambda: (np.zeros(1), fastest_settings(classifier).facts()))
+
+
+def compare(name: str, methods: list[str], runs: int, side: int) -> None:
+    """One row a method, and one more for ScoreCAM with bfloat16."""
+    fastest = ask(__file__, "settings", name, str(side)).facts
+    print(f"\n{name}: {fastest}\n")
+    row("method", "library s", "ours s", "ratio", "library MB", "ours MB", "r", "max diff", "note")
+    row(*["---"] * 9)
+    for method in methods:
+        lower = {**fastest, "precision": "bfloat16"}
+        ours = [fastest, lower] if method == "scorecam" else [PLAIN.facts()]
+
+        def run(way: str, settings: dict[str, Any], method: str = method) -> Measured:
+            return ask(__file__, name, method, way, str(side), json.dumps(settings))
+
+        asks = [partial(run, "reference", PLAIN.facts()), *(partial(run, "fast", s) for s in ours)]
+        (library, theirs), *found = in_turn(1 if method in SLOW else runs, *asks)
+        for wanted, (mine, seconds) in zip(ours, found, strict=True):
+            suffix = " with bfloat16" if wanted["precision"] == "bfloat16" else ""
+            row(
+                CAM_METHODS[method].title + suffix,
+                f"{theirs:.3f}",
+                f"{seconds:.3f}",
+                f"{theirs / seconds:.2f}",
+                f"{library.megabytes:.0f}",
+                f"{mine.megabytes:.0f}",
+                f"{np.corrcoef(library.values, mine.values)[0, 1]:.7f}",
+                f"{np.abs(library.values - mine.values).max():.1e}",
+                mine.facts["note"],
+            )
+
+
+def main() -> None:
+    parser = options("Class activation maps, ours against grad-cam")
+    parser.add_argument("--methods", nargs="+", choices=CAM_METHODS, default=list(CAM_METHODS))
+    given = parser.parse_args()
+    if given.one and given.one[0] == "settings":
+        settings_of(*given.one[1:])
+    elif given.one:
+        one(*given.one)
+    else:
+        for name in given.networks:
+            compare(name, given.methods, given.runs, given.side)
+
+
+if __name__ == "__main__":
+    main()

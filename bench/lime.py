@@ -1,0 +1,116 @@
+"""LIME, ours against the library lime: ``python bench/lime.py``.
+
+The same superpixels, samples and network; one process a measurement, ours and the library's in
+turn. "whole" is the explanation, "building" the perturbed pictures alone: the library's as arrays
+of pixels, ours as the network's normalised input.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+# A script's own folder comes first on the path, and this file has the library's name.
+sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
+import lime.lime_image  # noqa: E402
+
+sys.path.append(str(Path(__file__).parent))
+
+import numpy as np  # noqa: E402
+from measure import Measured, ask, in_turn, network, options, row, tell  # noqa: E402
+
+from vitrine import study  # noqa: E402
+from vitrine.inputs.speed import Settings, fastest_settings  # noqa: E402
+from vitrine.methods.lime import explain, superpixels  # noqa: E402
+from vitrine.methods.perturbation import draw, veil  # noqa: E402
+
+
+def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
+    """Measure one explanation or its pictures; ``way`` is ``fast`` or ``reference``."""
+    classifier, crop, frame, target = network(name, int(side))
+    segments = superpixels(crop, study.Segmentation(), seed=0)
+    # The library's own batch is 10 pictures.
+    parameters = study.Lime(samples=int(samples), batch=10)
+    chosen = Settings(**json.loads(settings)) if way == "fast" else None
+
+    def whole() -> tuple[np.ndarray, dict[str, Any]]:
+        found = explain(
+            classifier,
+            crop,
+            frame,
+            target,
+            parameters,
+            segments,
+            backend=way,  # type: ignore[arg-type]
+            settings=chosen,
+        )
+        return found.weights, {"superpixels": len(found.weights)}
+
+    def building() -> tuple[np.ndarray, dict[str, Any]]:
+        count = int(segments.max()) + 1
+        if way == "fast":
+            prepared, shown = veil(classifier, crop, segments), draw(int(samples), count, 0)
+            for start in range(0, len(shown), 16):
+                prepared.pictures(shown[start : start + 16])
+        else:
+            lime.lime_image.LimeImageExplainer(random_state=0).explain_instance(
+                crop,
+                lambda crops: np.zeros((len(crops), 1)),
+                labels=(),
+                top_labels=None,
+                num_samples=int(samples),
+                segmentation_fn=lambda _: segments,
+            )
+        return np.zeros(2), {"superpixels": count}
+
+    tell(whole if part == "whole" else building)
+
+
+def settings_of(name: str, side: str) -> None:
+    """Measure the fastest settings in a process of its own."""
+    classifier, *_ = network(name, int(side))
+    tell(lambda: (np.zeros(1), fastest_settings(classifier).facts()))
+
+
+def compare(name: str, samples: int, runs: int, side: int) -> None:
+    """Two rows a network: the whole explanation, and building the pictures alone."""
+    fastest = ask(__file__, "settings", name, str(side)).facts
+    print(f"\n{name}: {fastest}\n")
+    row("part", "superpixels", "lime s", "ours s", "ratio", "lime MB", "ours MB", "max diff")
+    row(*["---"] * 8)
+    for part in ("whole", "building"):
+
+        def run(way: str, part: str = part) -> Measured:
+            return ask(__file__, name, part, way, str(side), str(samples), json.dumps(fastest))
+
+        asks = (lambda: run("reference"), lambda: run("fast"))
+        (library, theirs), (mine, seconds) = in_turn(runs, *asks)
+        row(
+            part,
+            mine.facts["superpixels"],
+            f"{theirs:.2f}",
+            f"{seconds:.2f}",
+            f"{theirs / seconds:.2f}",
+            f"{library.megabytes:.0f}",
+            f"{mine.megabytes:.0f}",
+            f"{np.abs(library.values - mine.values).max():.1e}",
+        )
+
+
+def main() -> None:
+    parser = options("LIME, ours against the library")
+    parser.add_argument("--samples", type=int, default=300)
+    given = parser.parse_args()
+    if given.one and given.one[0] == "settings":
+        settings_of(*given.one[1:])
+    elif given.one:
+        one(*given.one)
+    else:
+        for name in given.networks:
+            compare(name, given.samples, given.runs, given.side)
+
+
+if __name__ == "__main__":
+    main()

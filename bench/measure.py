@@ -1,0 +1,96 @@
+"""What the benchmarks share: each measurement in a process of its own, ours and theirs in turn."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.pictures import Frame, Picture, Pixels
+from vitrine.project import Project
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORKS = {"resnet50": "random", "efficientnet_lite0": "pretrained"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: seconds, extra peak memory in megabytes, and what was computed."""
+
+    seconds: float
+    megabytes: float
+    values: np.ndarray
+    facts: dict[str, Any]
+
+
+def network(name: str, side: int | None = None) -> tuple[Classifier, Pixels, Frame, int]:
+    """A network with a picture of coloured patches and its predicted class.
+
+    With ``side`` the network sees a smaller picture, to try the benchmark out.
+    """
+    classifier = load_classifier(Project(ROOT), name, weights=NETWORKS[name])
+    if side:
+        smaller = replace(classifier.preprocessing, resize=side, crop=side)
+        classifier = replace(classifier, preprocessing=smaller)
+    generator = np.random.default_rng(1)
+    coarse = generator.integers(0, 255, (9, 9, 3), dtype=np.uint8)
+    noise = generator.integers(0, 40, (360, 360, 3), dtype=np.uint8)
+    pixels = np.kron(coarse, np.ones((40, 40, 1), dtype=np.uint8)) // 2 + noise
+    picture = Picture("patches", "", pixels)
+    crop = classifier.crop(picture)
+    target = int(classifier.probabilities(crop[None])[0].argmax())
+    return classifier, crop, classifier.frame(picture), target
+
+
+def tell(work: Callable[[], tuple[np.ndarray, dict[str, Any]]]) -> None:
+    """Run ``work`` once, in this process, and print what it took as one line of JSON."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    values, facts = work()
+    seconds = time.perf_counter() - start
+    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(json.dumps([seconds, extra, np.asarray(values).ravel().tolist(), facts]))
+
+
+def ask(script: str, *arguments: str) -> Measured:
+    """Run ``script`` with these arguments in a process of its own and read what it tells."""
+    command = [sys.executable, script, "--one", *arguments]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, extra, values, facts = json.loads(answer.stdout.splitlines()[-1])
+    return Measured(seconds, extra, np.asarray(values), facts)
+
+
+def in_turn(runs: int, *asks: Callable[[], Measured]) -> list[tuple[Measured, float]]:
+    """Each measurement ``runs`` times, in turn, so that other load falls on all of them alike.
+
+    The last run of each with the median of its seconds.
+    """
+    rounds = [[ask() for ask in asks] for _ in range(runs)]
+    columns = zip(*rounds, strict=True)
+    return [(column[-1], median(each.seconds for each in column)) for column in columns]
+
+
+def options(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--runs", type=int, default=3, help="rounds of ours and theirs in turn")
+    parser.add_argument("--side", type=int, default=0, help="pixels of the input, 0 for its own")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    return parser
+
+
+def row(*cells: object) -> None:
+    """Print one row of a Markdown table."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)

@@ -1,0 +1,86 @@
+"""How far an explanation repeats: the same picture explained with other seeds, or more samples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+Weights = npt.NDArray[np.float64]
+
+
+def jaccard(first: Collection[int], second: Collection[int]) -> float:
+    """Shared members over all members of two sets; 1 for two empty ones.
+
+    >>> jaccard([1, 2, 3], [2, 3, 4])
+    0.5
+    """
+    one, other = set(first), set(second)
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def mean_overlap(runs: Sequence[Collection[int]]) -> float:
+    """The mean Jaccard index over all pairs of runs; ``nan`` for fewer than two runs."""
+    pairs = [jaccard(*pair) for pair in combinations(runs, 2)]
+    return float(np.mean(pairs)) if pairs else float("nan")
+
+
+def chance_overlap(count: int, superpixels: int) -> float:
+    """About the Jaccard index of two random sets of ``count`` among so many superpixels.
+
+    The expected number of shared members is ``count² / superpixels``; its share of the union is
+    taken as if it were the number itself.
+    """
+    shared = count**2 / superpixels
+    return shared / (2 * count - shared) if count else 1.0
+
+
+def strongest(weights: Weights, count: int) -> list[int]:
+    """The indices of the greatest positive weights, strongest first; fewer if fewer are positive.
+
+    >>> strongest(np.array([0.1, -0.9, 0.3, 0.0]), 3)
+    [2, 0]
+    """
+    order = np.argsort(-weights, kind="stable")
+    return [int(index) for index in order[:count] if weights[index] > 0]
+
+
+def weight_spread(weights: Weights) -> Weights:
+    """Each superpixel's standard deviation ``[superpixels]`` over runs ``[runs, superpixels]``.
+
+    With ``runs - 1`` in the denominator, as the runs are a sample of all seeds.
+    """
+    return np.asarray(np.std(weights, axis=0, ddof=1), dtype=np.float64)
+
+
+def relative_spread(weights: Weights) -> float:
+    """The spread over runs ``[runs, superpixels]`` against the range of the mean weights.
+
+    0 is a perfect repetition; at 1 the weights scatter by as much as superpixels differ. ``nan``
+    when all superpixels have the same mean weight.
+    """
+    means = weights.mean(axis=0)
+    difference = float(np.std(means))
+    spread = float(np.sqrt(np.mean(weight_spread(weights) ** 2)))
+    return spread / difference if difference > 0 else float("nan")
+
+
+def enough(numbers: Sequence[int], values: Sequence[float], tolerance: float) -> int:
+    """The smallest number of samples from which on the curve stays as it ends.
+
+    numbers : ascending. values : what was measured with each. The answer is the first number from
+    which on every value lies within ``tolerance`` of the last one.
+
+    >>> enough([100, 300, 1000, 3000], [0.2, 0.6, 0.78, 0.8], 0.05)
+    1000
+    """
+    if not numbers or len(numbers) != len(values):
+        raise ValueError("each number of samples needs its value, and there must be one")
+    found = numbers[-1]
+    for number, value in zip(reversed(numbers), reversed(values), strict=True):
+        if not abs(value - values[-1]) <= tolerance:
+            break
+        found = number
+    return found

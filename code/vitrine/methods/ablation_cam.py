@@ -1,0 +1,113 @@
+"""AblationCAM: how much the class loses when a feature map is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitrine.methods.evidence import Evidence, Question, feature_maps, weighted_sum
+
+BATCH = 32
+"""Ablations at once, as in the library."""
+
+ABLATION_VALUE = 1e7
+"""How far below their minimum feature maps are set that can be negative, as in the library."""
+
+Scores = Callable[[Tensor], Tensor]
+"""The target's logit ``[n]`` of feature maps ``[n, channels, h', w']``."""
+
+
+def ablationcam(question: Question) -> Evidence:
+    """Σ_k (y - y_k) / y · A_k with y_k the logit without feature map k (Desai and Ramaswamy, 2020).
+
+    Taking a feature map away touches only what follows the layer, so only that is run, in batches,
+    on the feature maps: the same numbers as with whole passes. Where it cannot be separated from
+    the network, or does not give the network's logits, whole passes are run and the note says so.
+
+    A map is taken away by setting it to zero where the smallest value of all maps is zero (after a
+    ReLU). Otherwise the library sets it 10⁷ below the smallest value of its batch of 32, which then
+    holds the maps taken away before it; that is done here as well, so before an activation the
+    weights tell more about the place in the batch than about the class.
+    """
+    maps, logits = feature_maps(question)
+    scores = _scores_of_rest(question, maps, logits)
+    whole = scores is None
+    if scores is None:
+        scores = _scores_of_network(question)
+    original = logits[:, question.target].cpu().numpy()
+    ablated = []
+    with torch.no_grad():
+        for batch in _ablated(maps):
+            ablated.append(scores(batch).cpu().numpy())
+            question.progress(len(batch) if whole else 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = (original - np.concatenate(ablated)) / original  # [channels]
+    channels = maps.shape[1]
+    return Evidence(
+        weighted_sum(weights[None], maps.cpu().numpy()),
+        passes=1 + (channels if whole else 0),
+        head_passes=0 if whole else channels,
+        note=_note(question) if whole else "",
+    )
+
+
+def _note(question: Question) -> str:
+    return (
+        f"What follows the layer {question.layer} of {question.classifier.title} cannot be "
+        "separated, so each ablation ran the whole network"
+    )
+
+
+def _ablated(maps: Tensor) -> Iterator[Tensor]:
+    """The feature maps with one channel after the other taken away, ``[n, channels, h', w']``.
+
+    One buffer is used for all batches: each is valid until the next.
+    """
+    channels = maps.shape[1]
+    buffer = maps.repeat(min(BATCH, channels), 1, 1, 1)
+    least = maps.min()
+    for start in range(0, channels, BATCH):
+        batch = buffer[: channels - start]
+        batch.copy_(maps.expand_as(batch))
+        value = least
+        for row in range(len(batch)):
+            value = least if least == 0 else value - ABLATION_VALUE
+            batch[row, start + row] = value
+        yield batch
+
+
+def _scores_of_rest(question: Question, maps: Tensor, logits: Tensor) -> Scores | None:
+    """The logit from feature maps alone, if that gives what the network gave."""
+    rest = question.classifier.after(question.layer)
+    if rest is None:
+        return None
+    with torch.no_grad():
+        try:
+            found = rest(maps.clone())
+        except (RuntimeError, TypeError, ValueError):
+            return None
+    tolerance = 1e-5 * float(logits.abs().max())
+    if not isinstance(found, Tensor) or found.shape != logits.shape:
+        return None
+    if not torch.allclose(found, logits, rtol=1e-5, atol=tolerance):
+        return None
+    return lambda batch: rest(batch)[:, question.target]
+
+
+def _scores_of_network(question: Question) -> Scores:
+    """The logit from whole passes, in which the layer's output is replaced."""
+    classifier = question.classifier
+    layer = classifier.layer(question.layer)
+
+    def scores(batch: Tensor) -> Tensor:
+        hook = layer.register_forward_hook(lambda *_: batch)
+        try:
+            logits: Tensor = classifier.network(question.batch.expand(len(batch), -1, -1, -1))
+        finally:
+            hook.remove()
+        return logits[:, question.target]
+
+    return scores

@@ -1,0 +1,64 @@
+"""Class activation maps from one pass and, mostly, the gradient at the feature maps.
+
+Each function gives the evidence of one method, with the formula and in the order of operations of
+the library ``grad-cam``. A is a feature map ``[channels, h', w']``, G the logit's gradient at it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vitrine.methods.evidence import (
+    Evidence,
+    Question,
+    feature_gradients,
+    feature_maps,
+    weighted_sum,
+)
+
+
+def gradcam(question: Question) -> Evidence:
+    """Σ_k mean(G_k) · A_k (Selvaraju et al., 2017)."""
+    maps, gradients = feature_gradients(question)
+    weights = np.mean(gradients, axis=(2, 3))  # [1, channels]
+    return Evidence(weighted_sum(weights, maps), passes=1)
+
+
+def gradcam_plus_plus(question: Question) -> Evidence:
+    """Σ_k (Σ_ij α_kij · max(G_kij, 0)) · A_k with α = G² / (2G² + ΣA · G³) (Chattopadhay, 2018)."""
+    maps, gradients = feature_gradients(question)
+    squares = gradients**2
+    sums = maps.sum(axis=(2, 3), keepdims=True)  # [1, channels, 1, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alphas = squares / (2 * squares + sums * (squares * gradients) + 0.000001)
+    alphas = np.where(gradients != 0, alphas, 0)
+    weights = (np.maximum(gradients, 0) * alphas).sum(axis=(2, 3))
+    return Evidence(weighted_sum(weights, maps), passes=1)
+
+
+def hirescam(question: Question) -> Evidence:
+    """Σ_k G_k · A_k, place by place (Draelos and Carin, 2020)."""
+    maps, gradients = feature_gradients(question)
+    return Evidence((gradients * maps).sum(axis=1)[0], passes=1)
+
+
+def layercam(question: Question) -> Evidence:
+    """Σ_k max(G_k, 0) · A_k, place by place (Jiang et al., 2021)."""
+    maps, gradients = feature_gradients(question)
+    return Evidence((np.maximum(gradients, 0) * maps).sum(axis=1)[0], passes=1)
+
+
+def eigencam(question: Question) -> Evidence:
+    """The feature maps' first principal component (Muhammad and Yeasin, 2020); knows no class.
+
+    The component's sign is arbitrary; it is that of LAPACK's decomposition, as in the library.
+    """
+    tensor, _ = feature_maps(question)
+    maps = tensor[0].cpu().numpy()
+    places = maps.reshape(len(maps), -1).transpose()  # [h' · w', channels]
+    places = places - places.mean(axis=0)
+    # The library asks for the full matrices, which it does not use: [channels, channels] and, at
+    # an early layer, [h' · w', h' · w'].
+    _, _, components = np.linalg.svd(places, full_matrices=False)
+    projection = (places @ components[0]).reshape(maps.shape[1:])
+    return Evidence(projection.astype(np.float32), passes=1)

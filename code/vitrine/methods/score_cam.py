@@ -1,0 +1,92 @@
+"""ScoreCAM: how much of the class remains when a feature map is laid over the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vitrine.inputs.speed import LEAST_CORRELATION, Answer, Settings, correlation, prepared
+from vitrine.methods.evidence import Evidence, Question, feature_maps, weighted_sum
+
+PROBED = 96
+"""So many feature maps, spread over all, decide whether bfloat16 gives the same map."""
+
+
+def scorecam(question: Question) -> Evidence:
+    """Σ_k softmax(y)_k · A_k with y_k the logit of the picture masked by map k (Wang et al., 2020).
+
+    The mask is the feature map, resized bilinearly to the input and scaled to 0 to 1; as in the
+    library, the normalised input is masked and y is the logit alone, without the paper's baseline.
+    Masked pictures are built batch by batch. A feature map that is zero everywhere gives a picture
+    that is zero everywhere: all of these have one logit, which is asked for once.
+
+    bfloat16 in ``settings`` is a wish: the map of 96 channels must correlate by 0.999 with that of
+    float32 or better, or float32 is taken and the note says so.
+    """
+    maps, _ = feature_maps(question)
+    live = torch.nonzero(maps[0].flatten(1).any(dim=1)).flatten()  # channels that carry a map
+    settings, note, probed = _checked(question, maps, live)
+    scores = torch.empty(maps.shape[1])
+    blank = maps.shape[1] - len(live)
+    question.progress(1 + blank)
+    with prepared(question.classifier, settings) as answer:
+        if blank:
+            scores[:] = answer(torch.zeros_like(question.batch))[0, question.target]
+        for channels, found in _scores(question, maps, live, settings.batch, answer):
+            scores[channels] = found
+            question.progress(len(channels))
+    weights = torch.softmax(scores, dim=0).numpy()
+    passes = 1 + (blank > 0) + len(live) + probed
+    values = weighted_sum(weights[None], maps.cpu().numpy())
+    return Evidence(values, passes, settings=settings, note=note)
+
+
+def _scores(
+    question: Question, maps: Tensor, channels: Tensor, batch: int, answer: Answer
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Channels and the logits of the picture masked by their maps, batch by batch."""
+    for some in torch.split(channels, batch):
+        masked = _masked(question.batch, maps[:, some])
+        yield some.cpu(), answer(masked)[:, question.target].cpu()
+
+
+def _masked(picture: Tensor, maps: Tensor) -> Tensor:
+    """The picture ``[1, 3, h, w]`` under each of the maps ``[1, n, h', w']``: ``[n, 3, h, w]``."""
+    size = [picture.shape[2], picture.shape[3]]
+    large = functional.interpolate(maps, size, mode="bilinear", align_corners=True)[0]
+    flat = large.flatten(1)
+    low, high = flat.amin(dim=1)[:, None, None], flat.amax(dim=1)[:, None, None]
+    masks = (large - low) / (high - low + 1e-8)  # [n, h, w]
+    return picture * masks[:, None]
+
+
+def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[Settings, str, int]:
+    """The settings to use, a note, and the passes that it took to decide."""
+    wanted = question.settings
+    if wanted.precision == "float32" or len(live) == 0:
+        return replace(wanted, precision="float32"), "", 0
+    exact = replace(wanted, precision="float32")
+    spread = live[torch.linspace(0, len(live) - 1, min(PROBED, len(live))).long()]
+    found = correlation(*(_small(question, maps, spread, each) for each in (exact, wanted)))
+    if found >= LEAST_CORRELATION:
+        note = f"bfloat16: its correlation with float32 is {found:.5f} on {len(spread)} maps"
+        return wanted, note, 2 * len(spread)
+    note = f"bfloat16 was not taken: its correlation with float32 is {found:.5f}"
+    return exact, note, 2 * len(spread)
+
+
+def _small(question: Question, maps: Tensor, channels: Tensor, settings: Settings) -> Tensor:
+    """The evidence of some channels only."""
+    with prepared(question.classifier, settings) as answer:
+        scores = torch.cat(
+            [found for _, found in _scores(question, maps, channels, settings.batch, answer)]
+        )
+    weights = torch.softmax(scores, dim=0).numpy()
+    return torch.from_numpy(
+        np.maximum(weighted_sum(weights[None], maps[:, channels].cpu().numpy()), 0)
+    )

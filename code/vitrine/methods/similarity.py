@@ -1,0 +1,383 @@
+"""How well a concept describes a unit: the five similarities of CLIP-Dissect.
+
+Oikarinen and Weng, "CLIP-Dissect: Automatic Description of Neuron Representations in Deep Vision
+Networks", ICLR 2023. Notation, as in the paper:
+
+- ``q[i, u]``, the activation of unit ``u`` for picture ``i`` of the probing set;
+- ``P[i, c]``, the match of picture ``i`` and concept ``c``: the inner product of their embeddings;
+- ``S[u, c]``, the similarity of unit and concept; a unit's label is the concept of the greatest.
+
+Every function yields ``S`` in blocks of concepts, so that no table of pictures × concepts or of
+units × concepts is ever whole in memory. The blocks are small enough to stay in the processor's
+cache, which is what makes soft WPMI fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitrine.errors import StudyError
+from vitrine.study import suggestion
+
+BLOCK = 2_000_000
+"""Greatest number of matches (pictures × concepts) in a block."""
+
+BLOCK_CONCEPTS = 1024
+BLOCK_UNITS = 128
+
+MIN_PROBABILITY = 1e-7
+"""Added inside each logarithm, as in the authors' implementation."""
+
+MIN_NORM = 1e-3
+"""Norms of cubed vectors are at least this, as in the authors' implementation."""
+
+
+Blocks = Iterator[tuple[int, Tensor]]
+"""The first concept of each block, and what is computed for it, e.g. ``S[:, block]``."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """``P``: how well each picture of the probing set matches each concept.
+
+    pictures : ``float32 [pictures, d]``, the pictures' embeddings.
+    concepts : ``float32 [concepts, d]``, the concepts' embeddings, or ``None`` where ``pictures``
+        are the matches themselves, ``[pictures, concepts]``.
+    """
+
+    pictures: Tensor
+    concepts: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of concepts."""
+        return self.pictures.shape[1] if self.concepts is None else self.concepts.shape[0]
+
+    def block(self, start: int, stop: int) -> Tensor:
+        """``P[:, start:stop]``, a new tensor."""
+        if self.concepts is None:
+            return self.pictures[:, start:stop].clone()
+        return self.pictures @ self.concepts[start:stop].T
+
+    def blocks(self, function: Callable[[Tensor], Tensor]) -> Blocks:
+        """The first concept of each block, and ``function`` of its matches ``[pictures, width]``.
+
+        The blocks are shared out to as many threads as torch may use, each working alone: the
+        operations on a block are too short to be shared themselves, which costs more than it gains
+        and many times more where other programs want the processor too.
+        """
+        width = max(1, min(BLOCK_CONCEPTS, BLOCK // max(1, self.pictures.shape[0])))
+        starts = range(0, self.count, width)
+
+        def work(start: int) -> tuple[int, Tensor]:
+            return start, function(self.block(start, min(start + width, self.count)))
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                waiting: deque[Future[tuple[int, Tensor]]] = deque()
+                for start in starts:
+                    waiting.append(pool.submit(work, start))
+                    if len(waiting) > threads:  # as much ahead as keeps every thread busy
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+        finally:
+            torch.set_num_threads(threads)
+
+    def rows(self, pictures: Tensor) -> Matches:
+        """The matches of some pictures only, by position."""
+        return Matches(self.pictures[pictures], self.concepts)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a similarity knows about the units of one layer.
+
+    top : ``int64 [units, k]``, the pictures of greatest activation, greatest first, as rows of the
+        matches.
+    values : ``float32 [units, k]``, their activations.
+    everything : ``float32 [pictures, units]``, all activations; only for a similarity that asks.
+    """
+
+    top: Tensor
+    values: Tensor
+    everything: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """A row of ``SIMILARITIES``.
+
+    function : ``(evidence, matches, **parameters)`` to the blocks of ``S``.
+    top : how many pictures of greatest activation it looks at, given the probing set's size.
+    everything : whether it needs all activations; then memory grows with the probing set.
+    parameters : the paper's defaults.
+    """
+
+    title: str
+    function: Callable[..., Blocks]
+    top: Callable[..., int]
+    everything: bool = False
+    parameters: dict[str, Any] = field(default_factory=dict)
+    paper: str = "oikarinen2023"
+    revision: int = 1
+
+
+def pick_similarity(name: str) -> Similarity:
+    """The row of ``SIMILARITIES`` called ``name``. Raises ``StudyError``."""
+    if name not in SIMILARITIES:
+        raise StudyError(
+            f"There is no similarity {name!r}",
+            suggestion(name, sorted(SIMILARITIES), "The similarities are"),
+        )
+    return SIMILARITIES[name]
+
+
+def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
+    """The similarity's defaults with those that the study gives. Raises ``StudyError``."""
+    row = pick_similarity(name)
+    for key in given:
+        if key not in row.parameters:
+            raise StudyError(
+                f"The similarity {name!r} has no parameter {key!r}",
+                suggestion(key, sorted(row.parameters), "Its parameters are")
+                if row.parameters
+                else "It has none",
+            )
+    return row.parameters | {
+        key: int(value) if isinstance(row.parameters[key], int) and value == int(value) else value
+        for key, value in given.items()
+    }
+
+
+def similarities(name: str, activations: Tensor, matches: Matches, **given: float) -> Tensor:
+    """``S [units, concepts]`` of whole activations ``[pictures, units]``, in one piece.
+
+    For tests, benchmarks and small tables; a study takes the blocks. Raises ``StudyError`` for an
+    unknown similarity or parameter, and for fewer pictures than it looks at.
+    """
+    row, parameters = pick_similarity(name), parameters_of(name, given)
+    wanted = row.top(activations.shape[0], **parameters)
+    check_top(wanted, activations.shape[0])
+    order = torch.cat(
+        [
+            part.argsort(dim=0, descending=True, stable=True)[:wanted]
+            for part in activations.split(BLOCK_UNITS, dim=1)
+        ],
+        dim=1,
+    )
+    evidence = Evidence(order.T, activations.gather(0, order).T, activations)
+    found = activations.new_empty(activations.shape[1], matches.count)
+    for start, block in row.function(evidence, matches, **parameters):
+        found[:, start : start + block.shape[1]] = block
+    return found
+
+
+def check_top(wanted: int, pictures: int) -> None:
+    """Stop if the probing set has fewer pictures than the similarity looks at."""
+    if not 1 <= wanted <= pictures:
+        raise StudyError(
+            f"The similarity looks at the {wanted} strongest pictures of each unit, but the "
+            f"probing set has {pictures}",
+            "Take a larger probing set, or set dissection.parameters.top_k in the study file",
+        )
+
+
+# --- soft WPMI and WPMI --------------------------------------------------------------------------
+
+
+def soft_wpmi(
+    evidence: Evidence,
+    matches: Matches,
+    top_k: int,
+    a: float,
+    lam: float,
+    p_start: float,
+    p_end: float,
+) -> Blocks:
+    """Soft weighted pointwise mutual information, the paper's choice.
+
+    With ``M = softmax(a P)`` over concepts, the strongest pictures ``i_1 … i_K`` of the unit, and
+    the probability ``p_k`` that the k-th of them belongs to the unit's concept, falling linearly
+    from ``p_start`` towards ``p_end``::
+
+        L[u, c] = Σ_k log(1 + p_k (M[i_k, c] - 1))
+        S[u, c] = L[u, c] - λ log(1/U Σ_u' exp L[u', c])
+
+    Computed as ``1 + p_k (M - 1) = (1 - p_k) (1 + r_k M)`` with ``r_k = p_k / (1 - p_k)``. The
+    first factor is the same for all units and concepts, so it leaves the sum; what stays are
+    numbers close to 1 that lose nothing in single precision, where the plain form subtracts two
+    numbers that are almost equal. And their product needs one logarithm for many factors.
+    """
+    odds, constant = _odds(top_k, p_start, p_end)
+    together = _factors_without_overflow(max(odds))
+
+    def block(probabilities: Tensor) -> Tensor:
+        logs = probabilities.new_zeros(evidence.top.shape[0], probabilities.shape[1])
+        for first in range(0, logs.shape[0], BLOCK_UNITS):
+            units = slice(first, first + BLOCK_UNITS)
+            _add_log_products(logs[units], probabilities, evidence.top[units], odds, together)
+        return _mutual_information(logs, lam, constant)
+
+    return _softmax_blocks(matches, a, block)
+
+
+def _odds(top_k: int, p_start: float, p_end: float) -> tuple[list[float], float]:
+    """``r_k`` of each rank, and ``Σ_k log(1 - p_k)``."""
+    shares = [p_start - rank / top_k * (p_start - p_end) for rank in range(top_k)]
+    rests = [1 - share + MIN_PROBABILITY for share in shares]
+    odds = [share / rest for share, rest in zip(shares, rests, strict=True)]
+    return odds, sum(math.log(rest) for rest in rests)
+
+
+def _factors_without_overflow(odds: float) -> int:
+    """How many factors ``1 + r M`` fit into single precision, whose greatest number is 3e38."""
+    return max(1, int(38.5 / math.log10(1 + odds)))
+
+
+def _add_log_products(
+    logs: Tensor, probabilities: Tensor, top: Tensor, odds: list[float], together: int
+) -> None:
+    """Add ``Σ_k log(1 + r_k M[i_k, c])`` to ``logs [units, width]``, in place."""
+    rows = torch.empty_like(logs)
+    product = torch.empty_like(logs)
+    for rank, ratio in enumerate(odds):
+        if rank % together == 0:
+            product.fill_(1.0)
+        torch.index_select(probabilities, 0, top[:, rank], out=rows)
+        product.addcmul_(product, rows, value=ratio)  # product · (1 + r_k M)
+        if rank % together == together - 1 or rank == len(odds) - 1:
+            logs.add_(product.log_())
+
+
+def wpmi(evidence: Evidence, matches: Matches, top_k: int, a: float, lam: float) -> Blocks:
+    """Weighted pointwise mutual information: soft WPMI with every ``p_k`` equal to 1.
+
+    ``L[u, c] = Σ_k log M[i_k, c]``, and ``S`` from ``L`` as for soft WPMI.
+    """
+
+    def block(probabilities: Tensor) -> Tensor:
+        logs = probabilities.add_(MIN_PROBABILITY).log_()
+        summed = logs.new_zeros(evidence.top.shape[0], logs.shape[1])
+        for rank in range(top_k):
+            summed += logs[evidence.top[:, rank]]
+        return _mutual_information(summed, lam, 0.0)
+
+    return _softmax_blocks(matches, a, block)
+
+
+def _softmax_blocks(matches: Matches, a: float, function: Callable[[Tensor], Tensor]) -> Blocks:
+    """``function`` of ``softmax(a P)`` over all concepts, in blocks: the sums come first."""
+    sums = torch.full((matches.pictures.shape[0],), -math.inf, dtype=matches.pictures.dtype)
+    for _, part in matches.blocks(lambda block: block.mul_(a).logsumexp(dim=1)):
+        sums = torch.logaddexp(sums, part)
+    return matches.blocks(lambda block: function(block.mul_(a).sub_(sums[:, None]).exp_()))
+
+
+def _mutual_information(logs: Tensor, lam: float, constant: float) -> Tensor:
+    """``L - λ log mean_u exp L`` where ``L = logs + constant``: the mean passes it through."""
+    mean = logs.logsumexp(dim=0) - math.log(logs.shape[0])  # [width]
+    return logs - lam * mean + (1 - lam) * constant
+
+
+# --- rank reorder --------------------------------------------------------------------------------
+
+
+def rank_reorder(
+    evidence: Evidence, matches: Matches, p: float, top_fraction: float, scale_p: float
+) -> Blocks:
+    """How far the order that a concept gives the strongest pictures is from the unit's own.
+
+    The strongest pictures' activations ``q`` are reordered by the pictures' rank in ``P[:, c]``,
+    giving ``q'``::
+
+        S[u, c] = - mean_k |q_k - q'_k|^p / baseline_u / (mean_k P[i_k, c])^scale_p
+
+    ``baseline_u`` is the same mean for a random order. The authors' implementation estimates it
+    from five random orders; here it is the exact expectation, the mean over all pairs, so that the
+    same input always gives the same similarity. A concept that does not match the pictures on
+    average (mean below zero) has no root and gets ``-inf``.
+    """
+    ascending = evidence.values.flip(1)  # [units, k]
+
+    def reordered(block: Tensor) -> Tensor:
+        found = block.new_empty(evidence.top.shape[0], block.shape[1])
+        for unit, pictures in enumerate(evidence.top):
+            matched = block[pictures]  # [k, width]
+            ranks = matched.argsort(dim=0).argsort(dim=0)
+            error = (evidence.values[unit, :, None] - ascending[unit][ranks]).abs().pow(p).mean(0)
+            pairs = (ascending[unit, :, None] - ascending[unit, None, :]).abs().pow(p)
+            mean = matched.mean(dim=0)
+            scaled = -error / pairs.mean() / mean.clamp(min=0).pow(scale_p)
+            found[unit] = torch.where(mean > 0, scaled, -math.inf)
+        return found
+
+    return matches.blocks(reordered)
+
+
+# --- cosine --------------------------------------------------------------------------------------
+
+
+def cosine(evidence: Evidence, matches: Matches) -> Blocks:
+    """The cosine of a unit's activations and a concept's matches: ``q_u · P_c / (|q_u| |P_c|)``."""
+    assert evidence.everything is not None
+    units = _unit_columns(evidence.everything)
+    return matches.blocks(lambda block: units.T @ _unit_columns(block))
+
+
+def cosine_cubed(evidence: Evidence, matches: Matches) -> Blocks:
+    """The cosine of both after taking off their means and cubing, which stresses what is rare."""
+    assert evidence.everything is not None
+    units = _unit_columns(_cubed(evidence.everything), MIN_NORM)
+    return matches.blocks(lambda block: units.T @ _unit_columns(_cubed(block), MIN_NORM))
+
+
+def _cubed(columns: Tensor) -> Tensor:
+    cubed: Tensor = (columns - columns.mean(dim=0, keepdim=True)).pow(3)
+    return cubed
+
+
+def _unit_columns(columns: Tensor, least: float = 1e-12) -> Tensor:
+    lengths: Tensor = columns.norm(dim=0, keepdim=True).clamp(min=least)
+    return columns / lengths
+
+
+def _top_k(_pictures: int, top_k: int, **_others: float) -> int:
+    return top_k
+
+
+def _top_fraction(pictures: int, top_fraction: float, **_others: float) -> int:
+    return int(pictures * top_fraction)
+
+
+def _one(_pictures: int, **_others: float) -> int:
+    return 1
+
+
+SIMILARITIES: dict[str, Similarity] = {
+    "soft_wpmi": Similarity(
+        "soft WPMI",
+        soft_wpmi,
+        _top_k,
+        parameters={"top_k": 100, "a": 10.0, "lam": 1.0, "p_start": 0.998, "p_end": 0.97},
+    ),
+    "wpmi": Similarity("WPMI", wpmi, _top_k, parameters={"top_k": 28, "a": 2.0, "lam": 0.6}),
+    "rank_reorder": Similarity(
+        "rank reorder",
+        rank_reorder,
+        _top_fraction,
+        parameters={"p": 3.0, "top_fraction": 0.05, "scale_p": 0.5},
+    ),
+    "cosine": Similarity("cosine", cosine, _one, everything=True),
+    "cosine_cubed": Similarity("cosine cubed", cosine_cubed, _one, everything=True),
+}

@@ -1,0 +1,64 @@
+"""An explorer: a table too long for a page, searchable and linkable on the site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.report.page import block, fenced, raw_html, this_page
+from vitrine.report.tables import Format, markdown_table
+from vitrine.report.text import safe_html
+
+SHORT = 12
+"""Rows that a reader without JavaScript, or with the PDF, sees of the table."""
+
+
+def explorer(
+    frame: pd.DataFrame,
+    name: str,
+    label: str,
+    filters: tuple[str, ...] = (),
+    headings: Mapping[str, str] | None = None,
+    digits: Mapping[str, int] | None = None,
+) -> Markdown:
+    """All rows of a pandas frame, to be searched, filtered, sorted and linked to.
+
+    name : of the explorer in addresses (``#name?q=dog``) and of its files.
+    label : what the table holds, for readers who do not see it.
+    filters : columns for which the reader can choose one value.
+    digits : after the decimal point, of the columns that hold numbers.
+
+    Without JavaScript and on paper the first rows are shown; the site offers all as CSV.
+    """
+    headings, digits = headings or {}, digits or {}
+    formats: dict[str, Format] = dict(digits)
+    short = markdown_table(frame.head(SHORT), headings, formats)
+    page = this_page()
+    if not page.is_html:
+        return block(short)
+    rows = json.loads(frame.round(dict(digits)).to_json(orient="values"))
+    data = {
+        "columns": [
+            {
+                "title": headings.get(column, column),
+                "kind": "number" if pd.api.types.is_numeric_dtype(frame[column]) else "text",
+                "digits": digits.get(column, 0),
+                "filter": column in filters,
+            }
+            for column in frame.columns
+        ],
+        "rows": rows,
+    }
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    script = f"(window.VITRINE_DATA??={{}})[{json.dumps(name)}]={text};\n"
+    source = page.write(f"{name}.js", script.encode())
+    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    rows_of = raw_html(
+        f'<div hidden data-name="{name}" data-source="{source}" '
+        f'data-label="{safe_html(label)}"></div>'
+    )
+    download = f'[Download all rows as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
+    return block(fenced(".vitrine-explorer", rows_of, fenced(".vitrine-table", short), download))

@@ -1,0 +1,385 @@
+"""Units get the concept that describes their strongest pictures, and how far to trust it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vitrine.errors import DissectionError, StudyError
+from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.pictures import Picture
+from vitrine.methods import dissection
+from vitrine.methods.dissection import Activations, collect, merge
+from vitrine.methods.similarity import Matches, parameters_of, pick_similarity, similarities
+from vitrine.pipeline import Progress, Summary, run
+from vitrine.project import Project
+from vitrine.results import DISSECTION_SCHEMAS, EXPLANATION_SCHEMAS, Store
+from vitrine.study import load_study
+
+LAYERS = ("layer2", "layer4", "fc")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return load_classifier(Project(tmp_path_factory.mktemp("p")), "resnet18", "random")
+
+
+def _pictures(count: int) -> list[tuple[int, Picture]]:
+    generator = np.random.default_rng(0)
+    return [
+        (i, Picture(f"noise {i}", "", generator.integers(0, 255, (40, 40, 3), dtype=np.uint8)))
+        for i in range(count)
+    ]
+
+
+def _equal(first: Activations, second: Activations) -> bool:
+    tensors = zip(_tensors(first), _tensors(second), strict=True)
+    return all(torch.equal(a, b) for a, b in tensors)
+
+
+def _tensors(kept: Activations) -> list[Tensor]:
+    return [kept.values, kept.pictures, kept.lowest, *(kept.everything or ())]
+
+
+# --- activations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_two_shards_merge_into_exactly_the_whole(network: Classifier, everything: bool) -> None:
+    pictures = _pictures(11)
+    whole = collect(network, LAYERS, pictures, "mean", 4, 4, everything)
+    # Neither shard is a multiple of the batch, and their pictures lie between each other's.
+    shards = [
+        collect(network, LAYERS, part, "mean", 4, 4, everything)
+        for part in (pictures[1::2], pictures[0::2])
+    ]
+    for layer in LAYERS:
+        assert _equal(merge(shards[0][layer], shards[1][layer], 4), whole[layer]), layer
+        assert _equal(merge(shards[1][layer], shards[0][layer], 4), whole[layer]), layer
+
+
+def test_labels_of_merged_shards_are_those_of_the_whole(network: Classifier) -> None:
+    pictures = _pictures(11)
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(11, 6, generator=generator), torch.randn(9, 6, generator=generator)
+    row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 4})
+    whole = collect(network, ["fc"], pictures, "mean", 4, 4)["fc"]
+    parts = [collect(network, ["fc"], part, "mean", 4, 4)["fc"] for part in _halves(pictures)]
+    merged = merge(*parts, keep=4)
+    expected = dissection.label(whole, images, texts, row, parameters)
+    found = dissection.label(merged, images, texts, row, parameters)
+    assert torch.equal(found.concepts, expected.concepts)
+    assert torch.equal(found.similarities, expected.similarities)
+
+
+def _halves(pictures: list[tuple[int, Picture]]) -> Iterator[list[tuple[int, Picture]]]:
+    yield pictures[:5]
+    yield pictures[5:]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_activations_are_pooled_over_the_maps(network: Classifier, pooling: str) -> None:
+    pictures = _pictures(3)
+    found = collect(network, ["layer4", "fc"], pictures, pooling, 3, 2, everything=True)
+    crops = network.normalise(np.stack([network.crop(picture) for _, picture in pictures]))
+    layers = dict(network.network.named_children())
+    with torch.inference_mode():
+        maps = nn.Sequential(*[layers[name] for name in list(layers)[:8]])(crops)
+        logits = network.network(crops)
+    expected = maps.mean(dim=(2, 3)) if pooling == "mean" else maps.amax(dim=(2, 3))
+    everything = {layer: kept.everything for layer, kept in found.items()}
+    assert everything["layer4"] is not None and everything["fc"] is not None
+    assert torch.allclose(everything["layer4"][0], expected, atol=1e-5)
+    assert torch.allclose(everything["fc"][0], logits, atol=1e-4)
+    assert torch.equal(found["fc"].pictures, everything["fc"][0].argsort(0, descending=True).T)
+
+
+def test_ties_go_to_the_earlier_picture_and_constant_units_are_known() -> None:
+    pooled = torch.tensor([[1.0, 0.0], [3.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
+    kept = dissection.activations_of(pooled, torch.tensor([7, 5, 3, 1]), 3, everything=False)
+    assert kept.pictures.tolist() == [[3, 5, 1], [1, 3, 5]]
+    assert kept.constant.tolist() == [False, True]
+
+
+def test_the_network_is_left_as_it_was(network: Classifier) -> None:
+    before = [len(module._forward_hooks) for module in network.network.modules()]
+    collect(network, LAYERS, _pictures(2), "mean", 1, 2)
+    with pytest.raises(StudyError):
+        dissection.check_layers(network, ["fc", "gone"], _pictures(1)[0][1], "mean")
+    assert [len(module._forward_hooks) for module in network.network.modules()] == before
+
+
+class _Strange(nn.Module):
+    """Layers that cannot be dissected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Linear(3, 4)
+        self.flat = nn.Flatten(0)
+        self.broken = nn.Linear(3, 2)
+        nn.init.constant_(self.broken.bias, float("nan"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.flat(x)
+        found: Tensor = self.broken(x.mean(dim=(2, 3)))
+        return found
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "said"),
+    [
+        ("layer5", StudyError, "has no layer 'layer5'.*Its layers are"),
+        ("unused", DissectionError, "'unused' of ResNet-18 has no units to dissect"),
+        ("flat", DissectionError, "'flat' of ResNet-18 has no units to dissect"),
+        ("broken", DissectionError, "activations that are not numbers for the picture 'noise 0'"),
+    ],
+)
+def test_a_layer_that_cannot_be_dissected_is_named(
+    network: Classifier, layer: str, error: type[Exception], said: str
+) -> None:
+    strange = dataclasses.replace(network, network=_Strange())
+    with pytest.raises(error, match=said):
+        dissection.check_layers(strange, [layer], _pictures(1)[0][1], "mean")
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+def _planted() -> tuple[Activations, Tensor, Tensor]:
+    """Unit u answers the pictures of concept u; the last unit answers at random."""
+    generator = torch.Generator().manual_seed(0)
+    texts = torch.eye(8)
+    owners = torch.arange(160) % 8
+    images = texts[owners] + 0.1 * torch.randn(160, 8, generator=generator)
+    pooled = (owners[:, None] == torch.arange(5)).float()
+    pooled = torch.cat([pooled, torch.zeros(160, 1)], dim=1)
+    pooled += 0.1 * torch.rand(160, 6, generator=generator)
+    return dissection.activations_of(pooled, torch.arange(160), 20, True), images, texts
+
+
+@pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
+def test_a_unit_is_labelled_with_what_it_answers(name: str) -> None:
+    kept, images, texts = _planted()
+    given = {"top_k": 20.0} if name.endswith("wpmi") else {}
+    row, parameters = pick_similarity(name), parameters_of(name, given)
+    labels = dissection.label(kept, images, texts, row, parameters, count=3)
+    if name != "rank_reorder":  # which compares orders, and has none to go by here
+        assert labels.concepts[:5, 0].tolist() == [0, 1, 2, 3, 4]
+    assert kept.everything is not None
+    whole = similarities(name, kept.everything[0], Matches(images, texts), **given)
+    best, concepts = whole.topk(3, dim=1)
+    assert torch.allclose(labels.similarities, best, rtol=1e-4, atol=1e-4)
+    assert torch.equal(labels.concepts, concepts)
+
+
+def test_units_that_carry_a_concept_stand_out_from_permuted_pictures() -> None:
+    kept, images, texts = _planted()
+    row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
+    labels = dissection.label(kept, images, texts, row, parameters)
+    given = (kept, images, texts, row, parameters, 20)
+    null = dissection.null_similarities(*given, seed=0)
+    assert null.shape == (20, 6)
+    assert torch.equal(null, dissection.null_similarities(*given, seed=0))
+    assert not torch.equal(null, dissection.null_similarities(*given, seed=1))
+    values = dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+    assert (values[:5] < 0.1).all()
+    assert (labels.similarities[:5, 0] > null[:, :5].mean()).all()
+    constant = torch.ones(6, dtype=torch.bool)
+    assert (dissection.p_values(labels.similarities[:, 0], null, constant) == 1).all()
+
+
+def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
+    kept, images, texts = _planted()
+    row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
+    calls: list[None] = []
+    draws = dissection.probing_effect(
+        kept,
+        images,
+        texts,
+        row,
+        parameters,
+        (16, 80, 160, 1000),
+        3,
+        4,
+        seed=0,
+        progress=lambda: calls.append(None),
+    )
+    assert len(draws) == 2 * (3 + 3 + 1)
+    assert {(d.rule, d.size, d.top) for d in draws} == {
+        ("fixed", 16, 16),
+        ("share", 16, 2),
+        ("fixed", 80, 20),
+        ("share", 80, 10),
+        ("fixed", 160, 20),
+        ("share", 160, 20),
+    }
+    assert all(draw.stable == 1 for draw in draws if draw.size == 160)
+    assert len(calls) == dissection.probing_rounds((16, 80, 160, 1000), 3, 160, 2)
+
+
+def test_real_activations_give_the_papers_similarities(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch, project: Project, network: Classifier
+) -> None:
+    from test_similarity import SMALLER, _differ, _plain
+
+    kept = collect(network, ["layer2"], _pictures(60), "mean", 60, 16, everything=True)["layer2"]
+    assert kept.everything is not None
+    activations = kept.everything[0][:, :6]
+    matches = 0.2 + 0.1 * torch.randn(60, 12, generator=torch.Generator().manual_seed(0))
+    for name in ("soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"):
+        given = SMALLER.get(name, {})
+        found = similarities(name, activations, Matches(matches), **given)
+        assert _differ(found, _plain(name, activations, matches, given)) < 1e-4, name
+
+
+# --- a study -------------------------------------------------------------------------------------
+
+WNIDS = ("n01440764_tench", "n01443537_goldfish", "n01484850_great_white_shark", "n01514859_hen")
+
+TINY_CLIP = """{
+  "embed_dim": 8,
+  "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+  "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+}"""
+
+
+@pytest.fixture
+def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The study ``assignment`` with random networks, a tiny CLIP, and four small pictures."""
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    folder = tiny.root / "probing"
+    folder.mkdir()
+    for (_, picture), name in zip(_pictures(4), WNIDS, strict=True):
+        Image.fromarray(picture.pixels).save(folder / f"{name}.png")
+    (tiny.root / "tiny.json").write_text(TINY_CLIP)
+    (tiny.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nwater\nthe\n")
+    published = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
+    asked = published[published.index("[dissection]") :]
+    for old, new in (
+        ('{ name = "resnet18" }', '{ name = "resnet18", weights = "random" }'),
+        ('{ name = "resnet18_places365" }', '{ name = "resnet18_places365", weights = "random" }'),
+        ('{ name = "resnet50" }', '{ name = "resnet50", weights = "random" }'),
+        ('source = "imagenet-sample-images"', 'folder = "probing"'),
+        ('concepts = "20k"', 'concepts = "words.txt"\nparameters = { top_k = 2 }'),
+        ('model = "ViT-B-16"', 'model = "tiny.json"'),
+        ('pretrained = "openai"', 'pretrained = "random"'),
+        ("sizes = [20, 50, 100, 200, 500, 1000]", "sizes = [2, 3, 4]"),
+    ):
+        assert old in asked, old
+        asked = asked.replace(old, new)
+    path = tiny.studies / "tiny.toml"
+    text = path.read_text()
+    path.write_text(text[: text.index("[lime]")] + asked)
+    return tiny
+
+
+def _change(project: Project, old: str, new: str) -> None:
+    path = project.studies / "tiny.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
+    dissected: Project,
+) -> None:
+    planned: list[tuple[int, int, int]] = []
+    passes: list[int] = []
+    progress = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    summary = run(dissected, load_study(dissected, "tiny"), progress=progress)
+    assert summary == Summary(computed=4 + 6, kept=0)
+    assert sum(passes) == planned[0][0]
+    store = Store(dissected, "tiny")
+    tables = {name: store.table(name) for name in DISSECTION_SCHEMAS}
+    for name, table in tables.items():
+        assert list(table.columns) == list(DISSECTION_SCHEMAS[name])
+        assert set(table["classifier"]) == {"resnet18", "resnet18_places365", "resnet50"}
+    units = tables["units"]
+    assert len(units) == 2 * (128 + 256 + 512) + 1000 + 365 + (512 + 1024 + 2048 + 1000)
+    assert units["p_value"].between(0, 1, inclusive="right").all()
+    assert (units["similarity"] >= units["runner_up_1_similarity"]).all()
+    assert (units["runner_up_4_similarity"] >= units["runner_up_5_similarity"]).all()
+    assert tables["concepts"]["units"].sum() == len(units)
+    assert tables["layers"]["units"].sum() == len(units)
+    assert len(tables["classes"]) == 1000 + 365 + 1000
+    assert tables["classes"]["listed"].sum() >= 2
+    assert tables["top_pictures"]["rank"].max() == 4
+    assert set(tables["top_pictures"]["picture"]) == {f"{name}.png" for name in WNIDS}
+    provenance = store.provenance()["dissection"]
+    assert provenance["concepts"]["count"] == 8
+    assert [row["name"] for row in provenance["classifiers"]][2] == "resnet50"
+    assert str(dissected.root) not in str(provenance)
+
+    before = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
+    assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=0, kept=10)
+    assert before == {path: path.read_bytes() for path in before}
+
+    for name in ("resnet18_places365", "resnet50"):
+        _change(dissected, f', {{ name = "{name}", weights = "random" }}', "")
+    _change(dissected, "draws = 5", "draws = 2")
+    assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=1, kept=5)
+    (dissected.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nair\n")
+    assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=2, kept=4)
+
+    path = dissected.studies / "tiny.toml"
+    path.write_text(path.read_text().split("[dissection]")[0])
+    assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=0, kept=4)
+    assert not (store.folder / "units.csv").exists()
+    assert set(EXPLANATION_SCHEMAS) <= {path.stem for path in store.folder.glob("*.csv")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"layer4", "fc"]', '"layer4", "head"]', "has no layer 'head'.*Its layers are"),
+        ("top_k = 2", "top_k = 5", "the 5 strongest pictures of each unit, but the probing set"),
+        ("top_k = 2", "top_l = 2", "no parameter 'top_l'"),
+        ('"soft_wpmi"', '"softwpmi"', "Did you mean 'soft_wpmi'"),
+        ('pooling = "mean"', 'pooling = "median"', "no pooling 'median'"),
+        ('"words.txt"', '"word.txt"', "no concept list 'word.txt'"),
+        ('{ name = "resnet50", w', '{ name = "resnet51", w', "Did you mean 'resnet50'"),
+        ('name = "clip"', 'name = "clop"', "Did you mean 'clip'"),
+        (
+            'name = "clip"',
+            'name = "conse"\nprobabilities = "resnet18"',
+            "'resnet18', which is dissected itself",
+        ),
+        ('folder = "probing"', 'folder = "nowhere"', "folder 'nowhere' of the probing set has no"),
+    ],
+)
+def test_what_cannot_be_dissected_stops_the_run_before_the_long_pass(
+    dissected: Project, old: str, new: str, said: str
+) -> None:
+    _change(dissected, old, new)
+    steps: list[str] = []
+    with pytest.raises(StudyError, match=said):
+        run(dissected, load_study(dissected, "tiny"), progress=Progress(step=steps.append))
+    assert steps == []
+    assert not (dissected.results / "tiny").exists()
+
+
+def test_an_empty_or_short_concept_list_stops_the_run(dissected: Project) -> None:
+    for words, said in (("\n", "has no concepts"), ("red\nblue\n", "has 2 concepts")):
+        (dissected.root / "words.txt").write_text(words)
+        with pytest.raises(StudyError, match=said):
+            run(dissected, load_study(dissected, "tiny"))
+
+
+def test_conse_dissects_by_the_predictions_of_another_network(dissected: Project) -> None:
+    _change(
+        dissected,
+        'name = "clip"',
+        'name = "conse"\nprobabilities = "efficientnet_lite0"\nweights = "random"',
+    )
+    _change(dissected, ', { name = "resnet18_places365", weights = "random" }', "")
+    _change(dissected, ', { name = "resnet50", weights = "random" }', "")
+    _change(dissected, '"layer2", "layer3", "layer4", "fc"', '"layer4"')
+    assert run(dissected, load_study(dissected, "tiny")).computed == 4 + 2
+    assert len(Store(dissected, "tiny").table("units")) == 512
