@@ -172,7 +172,7 @@ def similarities(name: str, activations: Tensor, matches: Matches, **given: floa
     order = torch.cat(
         [
             part.argsort(dim=0, descending=True, stable=True)[:wanted]
-            for part in activations.split(BLOCK_UNITS, dim=1)
+            for part in torch.split(activations, BLOCK_UNITS, dim=1)
         ],
         dim=1,
     )
