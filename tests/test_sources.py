@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -194,3 +198,108 @@ def test_the_mirror_holds_what_the_registry_says(root: Path, mirror: Path) -> No
 def test_the_environment_is_not_needed_for_the_cache(project: Project) -> None:
     assert "VITRINE_CACHE" not in os.environ
     assert project.cache == project.data / "cache"
+
+
+def test_a_file_of_a_mirror_with_another_digest_is_named_itself(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mirror" / "example.org").mkdir(parents=True)
+    (tmp_path / "mirror" / "example.org" / "file.bin").write_bytes(b"something else")
+    monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path / "mirror"))
+    _write_source(project, "https://example.org/", "0" * 64)
+    with pytest.raises(SourceError, match=r"mirror/example\.org/file\.bin does not have") as caught:
+        sources.fetch_one(project, "here", "file.bin")
+    assert "unset VITRINE_MIRROR" in caught.value.remedy
+    assert _leftovers(project) == []
+
+
+def test_a_file_that_its_owner_removed_is_not_a_matter_of_the_network(
+    served: Project, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "RETRIES", 0)
+    (tmp_path / "served" / "file.bin").unlink()
+    with pytest.raises(SourceError, match="answers 404, there is no such file") as caught:
+        sources.fetch_one(served, "here", "file.bin")
+    assert "Connect to the network" not in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("foo = 3", r"\[foo\] is 3 and not a table"),
+        ("foo = ", "is not valid TOML"),
+        ("[foo]\ntitle = 'T'", "the key `owner` is missing"),
+        ("{source}\nfiles = 3", "`files` is not a table"),
+        ("{source}\n[foo.files]\na = 'b'", "'b' is no SHA-256 of the file 'a'"),
+        ("{source}\nregistry = 'nowhere.txt'", r"data/nowhere\.txt cannot be read"),
+        ("{source}".replace("source", "elsewhere"), "is no folder on the web"),
+    ],
+)
+def test_a_mistake_in_the_sources_is_named_with_what_to_do(
+    project: Project, text: str, said: str
+) -> None:
+    row = "[foo]\ntitle='T'\nowner='O'\nurl='{}'\nlicence='L'\nused_for='U'"
+    text = text.replace("{source}", row.format("https://example.org/"))
+    text = text.replace("{elsewhere}", row.format("example.org"))
+    (project.data / "sources.toml").write_text(text)
+    with pytest.raises(SourceError, match=said) as caught:
+        sources.load_sources(project)
+    assert "sources.toml" in caught.value.problem or "nowhere.txt" in caught.value.problem
+    assert caught.value.remedy
+
+
+def test_the_sources_must_be_text(project: Project) -> None:
+    (project.data / "sources.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SourceError, match="is not UTF-8 text. Correct it"):
+        sources.load_sources(project)
+
+
+def test_a_digest_that_cannot_be_noted_is_one_message(
+    project: Project, server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    _write_source(project, f"http://127.0.0.1:{server.server_port}/", sources.PIN)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(SourceError, match=r"noted in data/pins\.json \(Permission denied\)"):
+        sources.fetch_one(project, "here", "file.bin")
+    assert not list(project.data.glob("pins*"))
+
+
+@pytest.mark.parametrize("content", ["[1]", "5", "{", '{"a": 1}'])
+def test_damaged_pins_are_one_message(project: Project, content: str) -> None:
+    _write_source(project, "https://example.org/", sources.PIN)
+    (project.data / "pins.json").write_text(content)
+    with pytest.raises(SourceError, match=r"data/pins\.json is damaged. Restore it"):
+        sources.fetch_one(project, "here", "file.bin")
+
+
+def test_processes_that_pin_at_the_same_time_lose_no_pin(project: Project) -> None:
+    _write_source(project, "https://example.org/", sources.PIN)
+    source = sources.pick_source(project, "here")
+    digests = {f"{number}.bin": sha256(bytes([number])).hexdigest() for number in range(20)}
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom vitrine.inputs import sources\n"
+        "from vitrine.project import Project\nproject = Project(Path(sys.argv[1]))\n"
+        "source = sources.pick_source(project, 'here')\n"
+        "for pair in sys.argv[2:]: sources._pin(project, source, *pair.split('='))"
+    )
+    pairs = [f"{file}={digest}" for file, digest in digests.items()]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(project.root), *some])
+        for some in (pairs[::2], pairs[1::2])
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    noted = json.loads((project.data / "pins.json").read_text())
+    assert noted == {f"here/{file}": digest for file, digest in digests.items()}
+    with pytest.raises(SourceError, match=r"does not have the SHA-256 that data/"):
+        sources._pin(project, replace(source, digests={"0.bin": sources.PIN}), "0.bin", "0" * 64)
+
+
+def test_of_many_files_the_closest_are_told_and_their_number(root: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        sources.fetch_one(Project(root), "imagenet-sample-images", "n02007558_flamigo.jpeg")
+    assert "Did you mean 'n02007558_flamingo.JPEG'" in caught.value.remedy
+    assert "1,000 in all" in caught.value.remedy
+    assert len(caught.value.remedy) < 200

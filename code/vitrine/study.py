@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -264,11 +265,33 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
         ) from error
 
 
-def suggestion(wrong: str, allowed: list[str], sentence: str) -> str:
-    """``sentence`` with the allowed values, the closest one first as a question."""
-    listed = f"{sentence} {', '.join(allowed)}" if allowed else "None is known"
-    close = difflib.get_close_matches(wrong, allowed, n=1)
-    return f"Did you mean {close[0]!r}? {listed}" if close else listed
+MANY = 24
+"""Longer lists of names are not told in an error, only the closest names and their number."""
+
+
+def suggestion(wrong: str, allowed: Sequence[str], sentence: str) -> str:
+    """The allowed name that is closest to a wrong one as a question, then ``sentence`` and all.
+
+    Of a long list the three closest names are told and how many there are.
+    """
+    if not allowed:
+        return "None is known"
+    close = _closest(wrong, allowed)
+    if len(allowed) <= MANY:
+        listed = f"{sentence} {', '.join(allowed)}"
+        return f"Did you mean {close[0]!r}? {listed}" if close else listed
+    if close:
+        asked = " or ".join(repr(name) for name in close)
+        return f"Did you mean {asked}? There are {len(allowed):,} in all"
+    return f"{sentence} {', '.join(allowed[:3])}, … ({len(allowed):,} in all)"
+
+
+def _closest(wrong: str, allowed: Sequence[str]) -> list[str]:
+    """Up to three names that are spelt like a wrong one, or contain it, whatever their case."""
+    spelt = {name.casefold(): name for name in reversed(allowed)}
+    near = difflib.get_close_matches(wrong.casefold(), spelt, n=3)
+    within = [key for key in spelt if len(wrong) > 2 and wrong.casefold() in key]
+    return [spelt[key] for key in dict.fromkeys((*near, *reversed(within)))][:3]
 
 
 def _sentences(shown: str, error: ValidationError) -> list[str]:

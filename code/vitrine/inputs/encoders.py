@@ -398,7 +398,7 @@ def _clip_configuration(project: Project, model: str) -> dict[str, Any]:
     if found is None:
         raise StudyError(
             f"open_clip has no model {model!r}",
-            suggestion(model, open_clip.list_models(), "Its models are")[:300],
+            suggestion(model, open_clip.list_models(), "Its models are"),
         )
     return dict(found)
 

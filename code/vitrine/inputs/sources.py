@@ -15,9 +15,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
+import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,9 @@ import requests
 from vitrine.errors import SourceError
 from vitrine.project import Project
 from vitrine.study import suggestion
+
+if sys.platform != "win32":
+    import fcntl
 
 PIN = "pin"
 """The digest of a file whose owner publishes none: pinned at its first download."""
@@ -56,25 +62,60 @@ class Source:
 def load_sources(project: Project) -> dict[str, Source]:
     """The sources of ``data/sources.toml`` by name. Raises ``SourceError``."""
     path = project.data / "sources.toml"
+    shown = project.relative(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: _source(path, name, row) for name, row in table.items()}
+        table = tomllib.loads(_text(project, path))
+    except tomllib.TOMLDecodeError as error:
+        raise SourceError(f"{shown} is not valid TOML: {error}", _RESTORE) from error
+    return {name: _source(project, f"{shown}: [{name}]", name, row) for name, row in table.items()}
+
+
+def _text(project: Project, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SourceError(f"{project.relative(path)} cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         raise SourceError(
-            f"{project.relative(path)} is not a valid list of sources: {error}"
+            f"{project.relative(path)} cannot be read ({error.strerror})", _RESTORE
         ) from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{project.relative(path)} is not UTF-8 text", _RESTORE) from error
 
 
-def _source(path: Path, name: str, row: dict[str, Any]) -> Source:
-    digests = dict(row.get("files", {}))
+_RESTORE = "Correct it, or restore it from version control"
+_TEXTS = ("title", "owner", "url", "licence", "used_for")
+
+
+def _source(project: Project, where: str, name: str, row: object) -> Source:
+    """A table of ``data/sources.toml``, checked; ``where`` names it in errors."""
+    if not isinstance(row, dict):
+        raise SourceError(
+            f"{where} is {row!r} and not a table", f"Write a source with {', '.join(_TEXTS)}"
+        )
+    for key in _TEXTS:
+        if not isinstance(row.get(key), str):
+            problem = "is not a text" if key in row else "is missing"
+            raise SourceError(f"{where}: the key `{key}` {problem}", _RESTORE)
+    if not re.fullmatch(r"https?://\S+/", row["url"]):
+        raise SourceError(
+            f"{where}: the url {row['url']!r} is no folder on the web",
+            "Write an address that begins with https:// and ends with /",
+        )
+    digests, origin = row.get("files", {}), where
+    if not isinstance(digests, dict):
+        raise SourceError(f"{where}: `files` is not a table", 'Write "FILE" = "SHA-256" below it')
     if "registry" in row:
-        for line in (path.parent / row["registry"]).read_text(encoding="utf-8").splitlines():
-            file, _, digest = line.rpartition(" ")
-            digests[file] = digest
-    texts = {key: row[key] for key in ("title", "owner", "url", "licence", "used_for")}
-    return Source(name=name, digests=digests, **texts)
+        registry = project.data / str(row["registry"])
+        lines = _text(project, registry).splitlines()
+        pairs = [line.rpartition(" ") for line in lines if line.strip()]
+        digests = digests | {file: digest for file, _, digest in pairs}
+        origin = f"{where} and {project.relative(registry)}"
+    for file, digest in digests.items():
+        if digest != PIN and not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+            raise SourceError(
+                f"{origin}: {digest!r} is no SHA-256 of the file {file!r}",
+                f'Write 64 digits from 0 to f, or "{PIN}" where the owner publishes none',
+            )
+    return Source(name=name, digests=digests, **{key: row[key] for key in _TEXTS})
 
 
 def pick_source(project: Project, name: str) -> Source:
@@ -117,11 +158,7 @@ def fetch(
         if file not in source.digests:
             raise SourceError(
                 f"The source {source.name!r} has no file {file!r}",
-                suggestion(
-                    file,
-                    sorted(source.digests)[:2000],
-                    "Its files are listed in data/sources.toml:",
-                )[:300],
+                suggestion(file, sorted(source.digests), "Its files are"),
             )
     paths = {}
     for file in wanted:
@@ -147,16 +184,15 @@ def _fetch_one(project: Project, source: Source, file: str) -> Path:
     )
     try:
         path = Path(keeper.fetch(file, downloader=_from_mirror if _mirror() else None))
-    except ValueError as error:
-        raise SourceError(
-            f"{source.url}{file} does not have the SHA-256 that data/sources.toml gives",
-            "Nothing was kept. Try again later, and if it stays so, ask the owner what changed",
-        ) from error
+    except requests.HTTPError as error:
+        raise _answered(source, file, error) from error
     except requests.RequestException as error:
         raise SourceError(
             f"{source.url}{file} cannot be downloaded ({type(error).__name__})",
             "Connect to the network, or set VITRINE_MIRROR to a folder that holds the files",
         ) from error
+    except ValueError as error:
+        raise _another(source, file) from error
     except OSError as error:
         raise SourceError(
             f"The cache folder {folder} cannot be written ({error.strerror or error})",
@@ -165,6 +201,38 @@ def _fetch_one(project: Project, source: Source, file: str) -> Path:
     if expected is None:
         _pin(project, source, file, pooch.file_hash(str(path)))
     return path
+
+
+def _answered(source: Source, file: str, error: requests.HTTPError) -> SourceError:
+    """The owner's server was reached, and does not give the file."""
+    assert error.response is not None  # as it always is where a status was the error
+    status = error.response.status_code
+    problem = f"{source.url}{file} cannot be downloaded: its server answers {status}"
+    if status in (404, 410):
+        return SourceError(
+            f"{problem}, there is no such file",
+            "Correct the source's url in data/sources.toml if its owner moved the file, or set "
+            "VITRINE_MIRROR to a folder that holds it",
+        )
+    return SourceError(
+        f"{problem} ({error.response.reason})",
+        "Try again later, or set VITRINE_MIRROR to a folder that holds the file",
+    )
+
+
+def _another(source: Source, file: str) -> SourceError:
+    """What came is not the file that was expected."""
+    url, mirror = f"{source.url}{file}", _mirror()
+    noted = "data/pins.json" if source.digests[file] == PIN else "data/sources.toml"
+    if mirror:
+        return SourceError(
+            f"{mirror_path(url, mirror)} does not have the SHA-256 that {noted} gives",
+            f"Nothing was kept. Replace it in the mirror by {url}, or unset VITRINE_MIRROR",
+        )
+    return SourceError(
+        f"{url} does not have the SHA-256 that {noted} gives",
+        "Nothing was kept. Try again later, and if it stays so, ask the owner what changed",
+    )
 
 
 def mirror_path(url: str, mirror: Path) -> Path:
@@ -214,20 +282,48 @@ def _pins(project: Project) -> dict[str, str]:
     path = project.data / "pins.json"
     if not path.is_file():
         return {}
+    damaged = SourceError(f"{project.relative(path)} is damaged", "Restore it from version control")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        pins = json.loads(_text(project, path))
     except ValueError as error:
-        raise SourceError(
-            f"{project.relative(path)} is damaged", "Restore it from version control"
-        ) from error
+        raise damaged from error
+    if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
+        raise damaged
+    return pins
 
 
 def _pin(project: Project, source: Source, file: str, digest: str) -> None:
-    pins = _pins(project) | {f"{source.name}/{file}": digest}
-    path = project.data / "pins.json"
+    """Note the digest of a first download, beside what other processes note at the same time."""
+    path, name = project.data / "pins.json", f"{source.name}/{file}"
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(pins, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with _alone_in(project.data):
+            pins = _pins(project)
+            if pins.setdefault(name, digest) != digest:
+                raise _another(source, file)
+            text = json.dumps(pins, indent=2, sort_keys=True) + "\n"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+    except OSError as error:
+        raise SourceError(
+            f"The SHA-256 of {name} cannot be noted in {project.relative(path)} "
+            f"({error.strerror or error})",
+            "Give yourself the right to write there, and fetch again",
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is here: what it reads and writes inside stays one act."""
+    if sys.platform == "win32":  # where a folder cannot be locked
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
