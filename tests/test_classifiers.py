@@ -218,8 +218,22 @@ def test_weights_that_do_not_fit_are_named(project: Project, monkeypatch) -> Non
     path = project.root / "other.pth"
     torch.save({"fc.weight": torch.zeros(3)}, path)
     monkeypatch.setattr(classifiers.sources, "fetch_one", lambda *_: path)
-    with pytest.raises(SourceError, match="The weights of resnet50 do not fit"):
+    with pytest.raises(SourceError, match="The weights of resnet50 do not fit") as caught:
         load_classifier(project, "resnet50")
+    assert "e.g. 'conv1.weight' is missing in the file" in caught.value.problem
+    assert f"Delete {path} and run `vitrine fetch`" in caught.value.remedy
+    torch.save({"state_dict": 3}, path)
+    with pytest.raises(SourceError, match="do not fit the network: they are no table"):
+        load_classifier(project, "resnet50")
+
+
+def test_an_unknown_layer_is_answered_with_close_ones_and_the_stages(project: Project) -> None:
+    resnet = load_classifier(project, "resnet18", "random")
+    with pytest.raises(StudyError) as caught:
+        resnet.layer("layer4.conv1")
+    assert "Did you mean 'layer4.1.conv1'" in caught.value.remedy
+    assert "Its stages are layer2, layer3, layer4, fc" in caught.value.remedy
+    assert len(caught.value.remedy) < 300
 
 
 @pytest.mark.parametrize("fails", [False, True])

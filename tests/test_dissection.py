@@ -135,7 +135,7 @@ class _Strange(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "error", "said"),
     [
-        ("layer5", StudyError, "has no layer 'layer5'.*Its layers are"),
+        ("layer5", StudyError, "has no layer 'layer5'.*Its stages are"),
         ("unused", DissectionError, "'unused' of ResNet-18 has no units to dissect"),
         ("flat", DissectionError, "'flat' of ResNet-18 has no units to dissect"),
         ("broken", DissectionError, "activations that are not numbers for the picture 'noise 0'"),
@@ -338,7 +338,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"layer4", "fc"]', '"layer4", "head"]', "has no layer 'head'.*Its layers are"),
+        ('"layer4", "fc"]', '"layer4", "head"]', "has no layer 'head'.*Its stages are"),
         ("top_k = 2", "top_k = 5", "the 5 strongest pictures of each unit, but the probing set"),
         ("top_k = 2", "top_l = 2", "no parameter 'top_l'"),
         ('"soft_wpmi"', '"softwpmi"', "Did you mean 'soft_wpmi'"),

@@ -12,7 +12,7 @@ from vitrine import pipeline
 from vitrine.errors import PictureError, ResultsError, StudyError
 from vitrine.pipeline import Progress, Summary, run
 from vitrine.project import Project
-from vitrine.results import EXPLANATION_SCHEMAS, SCHEMAS, Store
+from vitrine.results import EXPLANATION_SCHEMAS, SCHEMAS, Store, TaskResult
 from vitrine.study import Study, load_study
 
 FIRST = "efficientnet_lite0/lime/n00000001_red_square.png"
@@ -185,6 +185,28 @@ def test_an_unwritable_store_is_named_and_leaves_no_temporary_files(tiny: Projec
     with pytest.raises(ResultsError, match="data/results/tiny/.* cannot be written"):
         run(tiny, _study(tiny))
     assert not list(tiny.results.rglob("*.tmp"))
+
+
+def test_results_that_cannot_be_removed_are_named_and_nothing_is_lost(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tiny, "tiny")
+    for name in ("a/predictions/x.png", "a/predictions/y.png"):
+        store.write_task(name, "key", TaskResult({"values": np.zeros(2)}, {}))
+    before = _content(tiny)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for drop in (
+        lambda: store.drop_other_tasks({"a/predictions/x.png"}),
+        lambda: store.drop_other_tables(set()),
+        store.reopen,
+    ):
+        with pytest.raises(ResultsError, match=r"cannot be written \(Permission denied\)"):
+            drop()
+    assert _content(tiny) == before
 
 
 def test_provenance_says_from_what_and_with_what(tiny: Project) -> None:

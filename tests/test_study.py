@@ -9,7 +9,7 @@ import pytest
 from conftest import STUDY
 from vitrine.errors import StudyError
 from vitrine.project import Project
-from vitrine.study import load_study, read_study
+from vitrine.study import load_study, read_study, suggestion
 
 
 @pytest.mark.parametrize("name", ["embedded", "assignment"])
@@ -40,6 +40,8 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
         ('title = "tiny"', "title = ", "is not valid TOML"),
         ('weights = "random"', 'weights = "none"', "`classifiers.0.weights`: Input should be"),
         ("[lime]", "[limes]", "unknown key `limes`; Did you mean 'lime'?"),
+        ('methods = ["gradcam"]', 'methods = "gradcam"', "`cam.methods`: Write a list, [ … ]"),
+        ('methods = ["gradcam"]', "methods = []", "`cam.methods`: Name at least one"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_and_what_is_allowed(
@@ -84,3 +86,33 @@ def test_a_study_cannot_be_changed(tiny: Project) -> None:
     study = load_study(tiny, "tiny")
     with pytest.raises(Exception, match="frozen"):
         study.lime.samples = 5  # type: ignore[union-attr, misc]
+
+
+def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    row = '{ name = "efficientnet_lite0", weights = "random" }'
+    path.write_text(STUDY.replace(row, '"resnet"'))
+    with pytest.raises(StudyError) as caught:
+        read_study(path)
+    assert caught.value.problem.endswith(
+        "`classifiers.0`: Write a table with the keys name, seed, weights, "
+        "e.g. { name = \"resnet\" }, not 'resnet'"
+    )
+    assert "\n" not in caught.value.problem
+
+
+def test_a_file_that_is_no_text_or_no_toml_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_bytes(STUDY.encode() + "# Größe".encode("latin-1"))
+    with pytest.raises(StudyError, match=r"wrong\.toml:\d+ is not UTF-8 text. Save the file as"):
+        read_study(path)
+    path.write_text("title = True")
+    with pytest.raises(StudyError, match=r"is not valid TOML: .*line 1.* Correct it there"):
+        read_study(path)
+
+
+def test_of_many_names_the_closest_are_told_and_their_number() -> None:
+    names = [f"layer{number}.conv" for number in range(100)]
+    assert suggestion("Layer7.conv", names, "They are").startswith("Did you mean 'layer7.conv' or")
+    assert suggestion("xyz", names, "They are").endswith("layer2.conv, … (100 in all)")
+    assert len(suggestion("layer", names, "They are")) < 120

@@ -17,6 +17,8 @@ import io
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,9 @@ DISSECTION_SCHEMAS: dict[str, dict[str, str]] = {
 
 SCHEMAS = EXPLANATION_SCHEMAS | DISSECTION_SCHEMAS
 
+_PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
+"""What every provenance tells."""
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -212,29 +217,39 @@ class Store:
 
     def _write(self, path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        with self._changing(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(content)
+                temporary.replace(path)
+            finally:
+                if temporary.exists():
+                    temporary.unlink()
+
+    @contextmanager
+    def _changing(self, path: Path) -> Iterator[None]:
+        """Say which file could not be written or removed. Raises ``ResultsError``."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            temporary.replace(path)
+            yield
         except OSError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} cannot be written ({error.strerror})",
                 "Give yourself the right to write there; what was computed before is kept",
             ) from error
-        finally:
-            if temporary.exists():
-                temporary.unlink()
 
     def drop_other_tasks(self, names: set[str]) -> None:
         """Remove tasks that the study no longer asks for."""
         for path in sorted((self.folder / "tasks").rglob("*.npz")):
             if path.relative_to(self.folder / "tasks").as_posix().removesuffix(".npz") not in names:
-                path.unlink()
+                with self._changing(path):
+                    path.unlink()
 
     def drop_other_tables(self, names: set[str]) -> None:
         """Remove tables of ``SCHEMAS`` that the study no longer asks for."""
         for name in set(SCHEMAS) - names:
-            (self.folder / f"{name}.csv").unlink(missing_ok=True)
+            path = self.folder / f"{name}.csv"
+            with self._changing(path):
+                path.unlink(missing_ok=True)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -289,11 +304,16 @@ class Store:
             started = (self.folder / "tasks").is_dir()
             problem = "is not finished" if started else "has not been run here"
             raise ResultsError(f"The study {self.study!r} {problem}", self._how_to_run()) from error
+        except OSError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} cannot be read ({error.strerror})",
+                "Give yourself the right to read it, and see that its folder is one",
+            ) from error
         except ValueError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
             ) from error
-        if not isinstance(found, dict) or not {"study", "signature", "pictures"} <= set(found):
+        if not isinstance(found, dict) or not set(found) >= _PROVENANCE:
             raise ResultsError(
                 f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
             )
@@ -310,13 +330,8 @@ class Store:
     def reopen(self) -> None:
         """Mark the store as unfinished; what it holds stays."""
         path = self.folder / "provenance.json"
-        try:
+        with self._changing(path):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise ResultsError(
-                f"{self.project.relative(path)} cannot be written ({error.strerror})",
-                "Give yourself the right to write there; what was computed before is kept",
-            ) from error
 
     def is_finished(self) -> bool:
         """Whether the study has been run to its end here."""

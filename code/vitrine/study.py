@@ -7,6 +7,7 @@ later step takes its parameters from here and from nowhere else.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -250,9 +251,19 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StudyError(f"{shown} cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{shown} is not valid TOML: {error}") from error
+        raise StudyError(
+            f"{shown} cannot be read ({error.strerror})", "Give yourself the right to read it"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise StudyError(
+            f"{shown}:{line} is not UTF-8 text", "Save the file as UTF-8 in your editor"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(
+            f"{shown} is not valid TOML: {error}",
+            "Correct it there; a text stands in quotes, and true and false are written small",
+        ) from error
     if "name" in table:
         raise StudyError(
             f"{shown}: the key `name` is not allowed", "The file's name is the study's name"
@@ -305,13 +316,26 @@ def _sentences(shown: str, error: ValidationError) -> list[str]:
             sentences.append(f"{shown}: unknown key `{key}`; {advice}")
         elif problem["type"] == "missing":
             sentences.append(f"{shown}: the key `{key}` is missing")
+        elif problem["type"] == "too_short" and problem["input"]:
+            pass  # what it holds is wrong, and named by itself
         else:
-            message = problem["msg"].removeprefix("Value error, ")
-            shown_value = (
-                "" if isinstance(problem["input"], dict) else f", not {problem['input']!r}"
-            )
-            sentences.append(f"{shown}: `{key}`: {message}{shown_value}")
+            value = problem["input"]
+            shown_value = "" if isinstance(value, dict) else f", not {value!r}"
+            sentences.append(f"{shown}: `{key}`: {_expected(problem)}{shown_value}")
     return sentences
+
+
+def _expected(problem: Any) -> str:
+    """What one problem of pydantic asks for, in the words of TOML."""
+    if problem["type"] == "model_type":
+        keys, value = _keys_at(problem["loc"]), problem["input"]
+        example = f"{{ name = {json.dumps(value)} }}" if isinstance(value, str) else "{ … }"
+        return f"Write a table with the keys {', '.join(keys)}, e.g. {example}"
+    if problem["type"] == "tuple_type":
+        return "Write a list, [ … ]"
+    if problem["type"] == "too_short":
+        return "Name at least one"
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

