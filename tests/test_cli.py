@@ -17,7 +17,7 @@ def _vitrine(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     return subprocess.run(
         [sys.executable, "-c", "from vitrine.cli import main; main()", *arguments],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "1000", **environment},
+        env={**os.environ, "COLUMNS": "1000"} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -87,6 +87,28 @@ def test_a_relative_mirror_is_meant_from_where_it_was_typed(tiny: Project) -> No
 
 def test_outside_a_project_it_says_where_to_go(tmp_path: Path) -> None:
     _fails(_vitrine(tmp_path, "run"), "is not inside a vitrine project")
+
+
+def test_another_quarto_project_inside_is_not_taken_for_this_one(tiny: Project) -> None:
+    inner = tiny.root / "pictures" / "slides"
+    inner.mkdir()
+    (inner / "_quarto.yml").write_text("project:\n  type: website\n")
+    assert Project.find(inner) == tiny
+    _fails(_vitrine(inner, "run", "-s", "x"), "The studies are tiny")
+
+
+def test_a_quarto_project_without_studies_is_no_vitrine_project(tmp_path: Path) -> None:
+    (tmp_path / "_quarto.yml").write_text("project:\n  type: website\n")
+    _fails(_vitrine(tmp_path, "doctor"), "holds both _quarto.yml and data/studies")
+
+
+def test_outside_a_terminal_a_long_message_is_one_line(tiny: Project) -> None:
+    name = "embedded-" * 20
+    failed = _vitrine(tiny.root, "run", "--study", name, COLUMNS="80")
+    assert failed.stderr.splitlines() == [
+        f"error: There is no study {name!r}",
+        "→ The studies are tiny",
+    ]
 
 
 def test_an_option_that_does_not_exist_is_refused(tiny: Project) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -22,10 +22,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from vitrine.errors import VitrineError
 from vitrine.project import Project
 from vitrine.study import load_study
+
+if TYPE_CHECKING:
+    from vitrine.site.freeze import Stale
 
 app = typer.Typer(
     name="vitrine",
@@ -78,15 +82,13 @@ def main() -> None:
     try:
         app()
     except VitrineError as error:
-        complaints.print("[bold red]error:[/] ", end="")
-        complaints.print(error.problem, markup=False, highlight=False)
+        _complain("error:", "bold red", error.problem)
         if error.remedy:
-            complaints.print("[bold]→[/] ", end="")
-            complaints.print(error.remedy, markup=False, highlight=False)
+            _complain("→", "bold", error.remedy)
         sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            complaints.print("stopped; what was computed is kept, the same command goes on there")
+            _say("stopped; what was computed is kept, the same command goes on there", complaints)
         raise
 
 
@@ -133,11 +135,10 @@ def run(
         bar.update(task, description="done", total=1, completed=1)
     folder = project.relative(project.results / study)
     if summary.computed:
-        console.print(
-            f"computed {summary.computed} steps, kept {summary.kept}; results in {folder}"
-        )
+        steps = _counted(summary.computed, "step")
+        _say(f"computed {steps}, kept {summary.kept}; results in {folder}")
     else:
-        console.print(f"nothing to do: all {summary.kept} steps of {study} are in {folder}")
+        _say(f"nothing to do: all {_counted(summary.kept, 'step')} of {study} are in {folder}")
 
 
 @app.command()
@@ -154,12 +155,12 @@ def freeze(
     if check:
         stale = freezer.check(project)
         for item in stale:
-            console.print(f"{item.chapter}: {item.reason}", markup=False, highlight=False)
+            _say(str(item))
         if stale:
             raise VitrineError(
                 "The freeze is not current", "Run `vitrine freeze` and commit _freeze"
             )
-        console.print("the freeze is current")
+        _say("the freeze is current")
         return
     with _bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("chapters", total=None)
@@ -171,7 +172,9 @@ def freeze(
             ),
         )
         bar.update(task, description="done")
-    console.print(f"executed {len(frozen.executed)} chapters, {len(frozen.current)} were current")
+    current = len(frozen.current)
+    were = "was" if current == 1 else "were"
+    _say(f"executed {_counted(len(frozen.executed), 'chapter')}, {current} {were} current")
 
 
 @app.command()
@@ -186,12 +189,18 @@ def render(
 
     project = Project.find()
     formats = ("html", "pdf") if to is Target.all else (to.value,)
+    stale = _stale(project)  # looked at before Quarto, which writes into the freeze
     rendered = renderers.render(project, renderer=renderer.value, formats=formats)
-    console.print(f"rendered by {rendered.renderer}")
+    _say(f"rendered by {rendered.renderer}")
     if rendered.site:
-        console.print(f"site  {project.relative(rendered.site / 'index.html')}")
+        _say(f"site  {project.relative(rendered.site / 'index.html')}")
     if rendered.pdf:
-        console.print(f"PDF   {project.relative(rendered.pdf)}")
+        _say(f"PDF   {project.relative(rendered.pdf)}")
+    if stale:
+        _complain(
+            "warning:", "bold yellow", f"this shows older results: {'; '.join(map(str, stale))}"
+        )
+        _complain("→", "bold", "Run `vitrine freeze` and render again")
 
 
 @app.command()
@@ -201,11 +210,10 @@ def doctor() -> None:
 
     findings = examine(Project.find())
     for finding in findings:
-        mark = {"good": "[green]✓[/]", "note": "[yellow]·[/]", "bad": "[red]✗[/]"}[finding.state]
-        console.print(f"{mark} ", end="")
-        console.print(f"{finding.subject}: {finding.text}", markup=False, highlight=False)
+        mark = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}[finding.state]
+        _say(Text.assemble(mark, f" {finding.subject}: {finding.text}"))
         if finding.remedy:
-            console.print(f"    → {finding.remedy}", markup=False, highlight=False)
+            _say(f"    → {finding.remedy}")
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -214,7 +222,30 @@ def _announce(bar: Progress, task: TaskID, name: str) -> None:
     """Name the step that begins; in a log, where no bar is drawn, as a line of its own."""
     bar.update(task, description=name)
     if not complaints.is_terminal:
-        complaints.print(name, markup=False, highlight=False)
+        _say(name, complaints)
+
+
+def _say(text: str | Text, to: Console = console) -> None:
+    """Print a line as it is: only a terminal wraps it, so that a log can be searched."""
+    to.print(text, markup=False, highlight=False, soft_wrap=not to.is_terminal)
+
+
+def _complain(mark: str, style: str, text: str) -> None:
+    _say(Text.assemble((mark, style), f" {text}"), complaints)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _stale(project: Project) -> list[Stale]:
+    """What of the freeze does not hold; nothing where rendering itself will say what is wrong."""
+    from vitrine.site import freeze as freezer
+
+    try:
+        return freezer.check(project)
+    except VitrineError:
+        return []
 
 
 def _pipeline() -> ModuleType:

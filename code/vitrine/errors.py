@@ -20,7 +20,12 @@ class VitrineError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.problem}. {self.remedy}." if self.remedy else f"{self.problem}."
+        return " ".join(_sentence(part) for part in (self.problem, self.remedy) if part)
+
+
+def _sentence(text: str) -> str:
+    """With one full stop, whether or not what it quotes has brought one."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 
 class StudyError(VitrineError):

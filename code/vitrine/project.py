@@ -20,18 +20,20 @@ class Project:
         """The project around ``start`` (the working folder by default).
 
         ``VITRINE_PROJECT`` names it explicitly; otherwise the nearest folder upwards that holds
-        ``_quarto.yml``. Raises ``VitrineError`` when there is none.
+        ``_quarto.yml`` and ``data/studies``: another Quarto project may lie inside this one. Raises
+        ``VitrineError`` when there is none.
         """
         named = os.environ.get("VITRINE_PROJECT")
         if start is None and named:
             start = Path(named)
         here = (start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
-            if (folder / "_quarto.yml").is_file():
+            if (folder / "_quarto.yml").is_file() and (folder / "data" / "studies").is_dir():
                 return cls(folder)
         raise VitrineError(
-            f"{here} is not inside a vitrine project (no _quarto.yml here or above)",
-            "Change into the folder that holds _quarto.yml, or set VITRINE_PROJECT to it",
+            f"{here} is not inside a vitrine project (no folder here or above holds both "
+            "_quarto.yml and data/studies)",
+            "Change into the folder that holds them, or set VITRINE_PROJECT to it",
         )
 
     @property
