@@ -20,7 +20,7 @@
   const shown = (value, column) =>
     value === null ? "–" : column.kind === "number" ? value.toFixed(column.digits ?? 0).replace("-", "−") : String(value);
 
-  /** What the address says of the explorer called `name`: #name?q=...&page=2&Network=... */
+  /** What the address says of the explorer called `name`: #name?q=...&page=2&row=17&Network=... */
   function readAddress(name) {
     const [anchor, query] = decodeURIComponent(location.hash.slice(1)).split("?");
     return anchor === name ? new URLSearchParams(query ?? "") : new URLSearchParams();
@@ -37,6 +37,7 @@
         column: asked.has("sort") ? Number(asked.get("sort")) : -1,
         direction: asked.get("order") === "down" ? -1 : 1,
         page: Math.max(0, Number(asked.get("page") ?? 1) - 1),
+        row: asked.has("row") ? Number(asked.get("row")) : -1,
         filters: new Map(columns.flatMap((column, index) =>
           column.filter && asked.get(column.title) ? [[index, asked.get(column.title)]] : [])),
       });
@@ -73,10 +74,11 @@
         state.page = 0;
         update(true);
       });
-      return element("th", { scope: "col", class: column.kind === "number" ? "is-numeric" : "" }, button);
+      return element("th", { scope: "col", role: "columnheader", class: column.kind === "number" ? "is-numeric" : "" }, button);
     });
-    const body = element("tbody");
-    const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
+    const body = element("tbody", { role: "rowgroup" });
+    // The roles are said, because a narrow screen takes the table's display away.
+    const table = element("table", { role: "table" }, element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...heads)), body);
     const box = element("div", { class: "vitrine-scroll", tabindex: "0", role: "region", "aria-label": label }, table);
     const before = element("button", { type: "button" }, "← Previous");
     const after = element("button", { type: "button" }, "Next →");
@@ -107,7 +109,8 @@
       return kept;
     }
 
-    function writeAddress() {
+    /** The address of what is shown; with a row, of that row among the same ones. */
+    function addressOf(row) {
       const query = new URLSearchParams();
       if (state.words) query.set("q", state.words);
       for (const [index, value] of state.filters) query.set(columns[index].title, value);
@@ -115,8 +118,17 @@
         query.set("sort", state.column);
         if (state.direction < 0) query.set("order", "down");
       }
-      if (state.page) query.set("page", state.page + 1);
-      history.replaceState(null, "", `#${name}${query.size ? `?${query}` : ""}`);
+      if (row !== undefined) query.set("row", row);
+      else if (state.page) query.set("page", state.page + 1);
+      return `#${name}${query.size ? `?${query}` : ""}`;
+    }
+
+    function rowOf(index) {
+      const cells = rows[index].map((value, column) => element("td", {
+        role: "cell", class: columns[column].kind === "number" ? "is-numeric" : "", "data-title": columns[column].title,
+      }, shown(value, columns[column])));
+      cells.at(-1).append(element("a", { class: "vitrine-row-link", href: addressOf(index), "aria-label": "Link to this row", title: "Link to this row" }, "#"));
+      return element("tr", { role: "row", ...(index === state.row ? { "aria-current": "true" } : {}) }, ...cells);
     }
 
     function update(typed) {
@@ -126,32 +138,41 @@
       }
       const kept = chosen();
       const pages = Math.max(1, Math.ceil(kept.length / PAGE));
+      if (typed) state.row = -1;
+      else if (kept.includes(state.row)) state.page = Math.floor(kept.indexOf(state.row) / PAGE);
       state.page = Math.min(Math.max(0, state.page), pages - 1);
-      body.replaceChildren(...kept.slice(state.page * PAGE, (state.page + 1) * PAGE).map((index) =>
-        element("tr", {}, ...rows[index].map((value, column) =>
-          element("td", { class: columns[column].kind === "number" ? "is-numeric" : "" }, shown(value, columns[column]))))));
+      body.replaceChildren(...kept.slice(state.page * PAGE, (state.page + 1) * PAGE).map(rowOf));
       heads.forEach((head, index) => {
         if (index === state.column) head.setAttribute("aria-sort", state.direction > 0 ? "ascending" : "descending");
         else head.removeAttribute("aria-sort");
       });
       count.textContent = `${kept.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
       where.textContent = `Page ${state.page + 1} of ${pages}`;
+      const turning = document.activeElement;
       before.disabled = state.page === 0;
       after.disabled = state.page === pages - 1;
-      if (typed) writeAddress();
+      // At the first and the last page the keyboard goes on with the other button.
+      if (turning === after && after.disabled) before.focus();
+      if (turning === before && before.disabled) after.focus();
+      if (typed) history.replaceState(null, "", addressOf());
+    }
+
+    /** Show what the address asked for: the row, or the explorer. */
+    function arrive() {
+      (body.querySelector("[aria-current]") ?? explorer).scrollIntoView({ block: state.row < 0 ? "start" : "center" });
     }
 
     update(false);
     explorer.querySelector(":scope > :is(table, .vitrine-table, .vitrine-scroll)")?.remove();
     explorer.prepend(controls, box, pager);
     explorer.classList.add("is-ready");
-    if (asked) explorer.scrollIntoView();
+    if (asked) arrive();
     // A link of the same page, from a bar of a chart for example, asks for other rows.
     addEventListener("hashchange", () => {
       asked = obey();
       if (!asked) return;
       update(false);
-      explorer.scrollIntoView();
+      arrive();
     });
   }
 

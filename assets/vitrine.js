@@ -101,16 +101,16 @@
   }
 
   /** A Vega-Lite configuration in the page's colours; what the chart itself says wins. */
-  function chartConfig(palette, dark) {
+  function chartConfig(palette, dark, narrow) {
     const colour = (name) => palette[name][dark ? 1 : 0];
     const words = { labelColor: colour("muted"), titleColor: colour("text"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600 };
     return {
       background: "transparent",
       font: FONT,
       title: { color: colour("text"), subtitleColor: colour("muted"), fontSize: 14, fontWeight: 600, anchor: "start" },
-      axisX: { labelFlush: false, labelOverlap: true },
+      axisX: { labelOverlap: true },
       axis: { ...words, gridColor: colour("rule"), domainColor: colour("edge"), tickColor: colour("edge") },
-      legend: words,
+      legend: narrow ? { ...words, layout: { top: { direction: "vertical", anchor: "start", margin: 6 } } } : words,
       header: words,
       view: { stroke: null },
       mark: { color: colour("series-1") },
@@ -129,6 +129,84 @@
     return JSON.parse(quoted.replace(/#[0-9a-f]{6}(?=")/gi, (hex) => partner.get(hex.toLowerCase()) ?? hex));
   }
 
+  /* A chart of one view takes the width of its container by itself. One of several views beside each
+     other gets as many in a row as stay legible, drawn once to be measured and once to fill the row. */
+
+  const NARROW = 560; // pixels of a chart, below which legends stand below each other
+  const LETTER = 6.4; // pixels of an average letter of labels and titles
+
+  /** The views that a specification puts beside each other: how many, and the pixels one needs. */
+  function viewsOf(spec) {
+    if (spec.hconcat) return { count: spec.hconcat.length, least: 240 };
+    const field = spec.facet?.column?.field;
+    if (!field || spec.facet.row) return null;
+    const rows = spec.data?.values ?? spec.datasets?.[spec.data?.name] ?? [];
+    return { count: new Set(rows.map((row) => row[field])).size, least: 150 };
+  }
+
+  /** The same views in rows of `columns`, each `width` pixels wide (its own width where none is given). */
+  function arranged({ hconcat, facet, ...rest }, count, columns, width) {
+    const wide = (view) => (width ? { ...view, width } : view);
+    if (hconcat) {
+      const views = hconcat.map(wide);
+      return columns < count ? { ...rest, concat: views, columns } : { ...rest, hconcat: views };
+    }
+    const view = wide(rest.spec);
+    return columns < count ? { ...rest, spec: view, facet: facet.column, columns } : { ...rest, spec: view, facet };
+  }
+
+  /** Text in lines of at most `room` pixels. */
+  function lines(text, room) {
+    const out = [""];
+    for (const word of text.split(" ")) {
+      const longer = out.at(-1) ? `${out.at(-1)} ${word}` : word;
+      if (out.at(-1) && longer.length * LETTER > room) out.push(word);
+      else out[out.length - 1] = longer;
+    }
+    return out;
+  }
+
+  /** A compiled chart whose long titles and legends break into lines where there is no room for one. */
+  function broken(compiled, width, plot) {
+    const domains = new Map((compiled.scales ?? []).map(({ name, domain }) => [name, domain]));
+    const visit = (group) => {
+      for (const axis of group.axes ?? []) {
+        if (axis.orient === "bottom" && typeof axis.title === "string") axis.title = lines(axis.title, plot);
+      }
+      for (const legend of group.legends ?? []) {
+        const domain = domains.get(legend.fill ?? legend.stroke ?? legend.shape ?? legend.strokeDash);
+        if (!Array.isArray(domain)) {
+          if (width < NARROW) legend.columns ??= 3;
+          continue;
+        }
+        const entry = Math.max(...domain.map((name) => String(name).length)) * LETTER + 34;
+        if (entry * domain.length > width) legend.columns ??= Math.max(1, Math.floor(width / entry));
+      }
+      for (const inner of group.marks ?? []) if (inner.type === "group") visit(inner);
+    };
+    visit(compiled);
+    return compiled;
+  }
+
+  /** Draw a specification into `mount` at the width that it has. */
+  async function draw(mount, spec, palette, dark) {
+    const width = mount.clientWidth;
+    const views = viewsOf(spec);
+    const embed = (given, plot) => window.vegaEmbed(mount, given, {
+      actions: false, renderer: "svg", defaultStyle: false, patch: (compiled) => broken(compiled, width, plot),
+      config: chartConfig(palette, dark, width < NARROW), tooltip: { theme: dark ? "dark" : "light" },
+    });
+    if (!views?.count) return embed(spec, width * 0.62);
+    const most = Math.min(views.count, Math.max(1, Math.floor(width / views.least)));
+    const columns = Math.ceil(views.count / Math.ceil(views.count / most)); // rows of the same length
+    const own = spec.hconcat?.[0].width ?? spec.spec.width;
+    const first = await embed(arranged(spec, views.count, columns), own);
+    const spare = width - mount.querySelector("svg").getBoundingClientRect().width;
+    first.view.finalize();
+    const fitting = Math.max(70, Math.floor(own + spare / columns) - 1);
+    return embed(arranged(spec, views.count, columns, fitting), fitting);
+  }
+
   async function mountChart(chart) {
     const text = chart.querySelector(".vitrine-spec").textContent;
     const description = chart.querySelector("img")?.alt ?? "";
@@ -144,12 +222,11 @@
         mount.setAttribute("role", "group");
         mount.setAttribute("aria-label", description);
       }
+      // What the reader chose stays chosen when theme or width change.
+      for (const param of spec.params ?? []) if (chart.view && param.bind) param.value = chart.view.signal(param.name);
       chart.view?.finalize();
-      const result = await window.vegaEmbed(mount, spec, {
-        actions: false, renderer: "svg", defaultStyle: false,
-        config: chartConfig(palette, dark), tooltip: { theme: dark ? "dark" : "light" },
-      });
-      chart.view = result.view;
+      chart.width = mount.clientWidth;
+      chart.view = (await draw(mount, spec, palette, dark)).view;
       chart.classList.add("is-mounted");
       scrollable(mount, description);
       if (dark !== isDark()) mountChart(chart); // the theme changed meanwhile
@@ -175,14 +252,19 @@
 
     let drawn = isDark();
     let timer = 0;
-    onTheme(() => {
+    const redraw = () => {
       clearTimeout(timer);
       timer = setTimeout(() => {
-        if (drawn === isDark()) return;
+        const turned = drawn !== isDark();
         drawn = isDark();
-        for (const chart of charts) if (chart.view) mountChart(chart);
+        for (const chart of charts) {
+          const width = chart.querySelector(".vitrine-mount")?.clientWidth;
+          if (chart.view && width && (turned || width !== chart.width)) mountChart(chart);
+        }
       }, 80);
-    });
+    };
+    onTheme(redraw);
+    addEventListener("resize", redraw);
   }
 
   /* ---------- Scrolling boxes ---------- */
@@ -320,6 +402,7 @@
       opener = links[index]; // focus returns to the picture that was seen last
       image.src = links[index].href;
       image.alt = thumbnail?.alt ?? "";
+      image.style.setProperty("--natural", thumbnail?.getAttribute("height") ?? "");
       caption.textContent = image.alt;
       count.textContent = links.length > 1 ? `${index + 1} of ${links.length}` : "";
       for (const step of all("[data-step]", dialog)) step.hidden = links.length < 2;

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ FONT = "'Source Sans 3', sans-serif"
 """Quoted: a family that ends in a digit is no CSS name otherwise, and viewers fall back."""
 
 STATIC_WIDTH = 620
-"""Width in pixels of a chart whose width is its container's, where there is none."""
+"""Width in pixels of a static chart. On paper this makes its labels as large as a caption's."""
 
 
 def method_scale(*names: str) -> alt.Scale:
@@ -78,12 +81,43 @@ def _is_single(spec: dict[str, Any]) -> bool:
 
 def _svg(spec: dict[str, Any]) -> str:
     vl_convert.register_font_directory(str(_fonts()))
-    still = dict(spec)
-    if _is_single(still):
-        still.setdefault("width", STATIC_WIDTH)
-        if still["width"] == "container":
-            still["width"] = STATIC_WIDTH
-    return vl_convert.vegalite_to_svg(still)
+    if _is_single(spec):
+        given = spec.get("width", "container")
+        return _drawn(spec | {"width": STATIC_WIDTH if given == "container" else given})
+    views = [view["width"] for view in _views(spec) if isinstance(view.get("width"), int)]
+    svg = _drawn(spec)
+    excess = _width(svg) - STATIC_WIDTH
+    if excess <= 0 or not views:
+        return svg
+    # The whole grows with the width of a view, as many times as there are views in a row.
+    in_a_row = (_width(svg) - _width(_drawn(_with_views(spec, -10)))) / 10
+    return _drawn(_with_views(spec, -math.ceil(excess / in_a_row))) if in_a_row >= 1 else svg
+
+
+def _views(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The views that a specification sets beside each other."""
+    return [
+        *spec.get("hconcat", ()),
+        *([spec["spec"]] if "column" in spec.get("facet", ()) else ()),
+    ]
+
+
+def _with_views(spec: dict[str, Any], more: int) -> dict[str, Any]:
+    """The specification with every view that many pixels wider."""
+    changed = copy.deepcopy(spec)
+    for view in _views(changed):
+        view["width"] += more
+    return changed
+
+
+def _drawn(spec: dict[str, Any]) -> str:
+    return str(vl_convert.vegalite_to_svg(spec))
+
+
+def _width(svg: str) -> float:
+    """The width in pixels that an SVG file says it has."""
+    found = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
+    return float(found.group(1)) if found else 0.0
 
 
 def _fonts() -> Path:
@@ -97,13 +131,16 @@ def _config() -> dict[str, Any]:
         "labelLimit": 240,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
+        "titleLimit": 0,
     }
     return {
         "font": FONT,
         "background": "transparent",
         "view": {"stroke": None},
         "axis": quiet | {"domainColor": "#8a8a8a", "tickColor": "#8a8a8a", "gridOpacity": 0.5},
-        "legend": quiet | {"orient": "top", "title": None, "symbolStrokeWidth": 2},
+        # Full symbols also for marks that are pale, such as bands.
+        "legend": quiet
+        | {"orient": "top", "title": None, "symbolStrokeWidth": 2, "symbolOpacity": 1},
         "header": quiet,
         "title": {"fontSize": 14, "fontWeight": 600, "anchor": "start"},
         "range": {"category": list(COLOURS.values())},

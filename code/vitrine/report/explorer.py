@@ -37,8 +37,9 @@ def explorer(
     formats: dict[str, Format] = dict(digits)
     short = markdown_table(frame.head(SHORT), headings, formats)
     page = this_page()
+    rest = f"The first {min(SHORT, len(frame))} of {len(frame):,} rows."
     if not page.is_html:
-        return block(short)
+        return block(short, f"{rest} The site has all of them, to be searched.")
     rows = json.loads(frame.round(dict(digits)).to_json(orient="values"))
     data = {
         "columns": [
@@ -61,4 +62,6 @@ def explorer(
         f'data-label="{safe_html(label)}"></div>'
     )
     download = f'[Download all rows as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
-    return block(fenced(".vitrine-explorer", rows_of, fenced(".vitrine-table", short), download))
+    return block(
+        fenced(".vitrine-explorer", rows_of, fenced(".vitrine-table", short, rest), download)
+    )

@@ -154,20 +154,40 @@ class Card:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Scale:
+    """The colour scale of overlays, with what its ends (and its middle) mean."""
+
+    low: str
+    high: str
+    middle: str = ""
+    signed: bool = False
+
+
 def grid(
-    cards: Sequence[Card], name: str, columns: int = 2, paper_columns: int | None = None
+    cards: Sequence[Card],
+    name: str,
+    columns: int = 2,
+    paper_columns: int | None = None,
+    scale: Scale | None = None,
 ) -> Markdown:
     """Cards in a grid of ``columns``; on the site they can be enlarged.
 
     name : what the picture files' names begin with.
-    paper_columns : cards beside each other on paper, where that is another number.
+    paper_columns : cards beside each other on paper, where that is another number. A card of
+        several pictures that has a row for itself stands beside its title.
+    scale : of the overlays, shown below them.
 
     Titles, notes and labels are text from outside and are escaped.
     """
     page = this_page()
     if page.is_html:
-        return block(_html_grid(page, cards, name, columns))
-    return block(_paper_grid(page, cards, name, paper_columns or columns))
+        parts = [_html_grid(page, cards, name, columns)]
+    elif (paper_columns or columns) == 1 and len(cards[0].panels) > 1:
+        parts = [_paper_rows(page, cards, name)]
+    else:
+        parts = [_paper_grid(page, cards, name, paper_columns or columns)]
+    return block(*parts, *([_scale_bar(page, scale)] if scale else []))
 
 
 def _html_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
@@ -175,7 +195,9 @@ def _html_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> st
     figures = "\n".join(
         _html_card(page, card, f"{name}-{index}") for index, card in enumerate(cards, start=1)
     )
-    return raw_html(f'<div class="vitrine-grid" style="--columns:{columns}">\n{figures}\n</div>')
+    panels = max(len(card.panels) for card in cards)
+    style = f"--columns:{columns};--panels:{panels}"
+    return raw_html(f'<div class="vitrine-grid" style="{style}">\n{figures}\n</div>')
 
 
 def _html_card(page: Page, card: Card, name: str) -> str:
@@ -201,25 +223,46 @@ def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool)
     )
 
 
+def _paper_picture(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
+    """A picture as wide as its cell and its words in one cell, so that no page parts them."""
+    file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
+    address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
+    return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}"
+
+
+def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
+    """A table of pictures with a card a row: its title and note, then its labelled pictures."""
+    lines = [
+        [
+            f"**{safe(card.title)}** {safe(card.note)}".strip(),
+            *(
+                _paper_picture(page, card, panel, f"{name}-{place}", safe(panel.label))
+                for panel in card.panels
+            ),
+        ]
+        for place, card in enumerate(cards, start=1)
+    ]
+    return _picture_table(lines, [60, *[40] * (max(map(len, lines)) - 1)])
+
+
 def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
-    """A table of pictures: two lines a row of cards, the pictures and what they are."""
-    lines = []
-    for start in range(0, len(cards), columns):
-        row = cards[start : start + columns]
-        pictures, labels = [], []
-        for place, card in enumerate(row, start=start + 1):
-            for index, panel in enumerate(card.panels):
-                file = f"{name}-{place}-{slug(card.title)}-{slug(panel.label)}.jpg"
-                address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
-                pictures.append(f"![{safe(panel.alt_text)}]({address}){{width=100%}}")
-                text = f"**{safe(card.title)}**" if index == 0 else safe(panel.label)
-                labels.append(f"{text} {safe(card.note)}" if index == 0 and card.note else text)
-        lines += [pictures, labels]
-    width = max(len(line) for line in lines)
-    rule = ["-" * 40] * width
+    """A table of pictures; the first picture of a card has its title and note below it."""
+    cells = []
+    for place, card in enumerate(cards, start=1):
+        for index, panel in enumerate(card.panels):
+            words = f"**{safe(card.title)}** {safe(card.note)}" if index == 0 else safe(panel.label)
+            cells.append(_paper_picture(page, card, panel, f"{name}-{place}", words.strip()))
+    in_a_row = columns * max(len(card.panels) for card in cards)
+    lines = [cells[start : start + in_a_row] for start in range(0, len(cells), in_a_row)]
+    return _picture_table(lines, [40] * in_a_row)
+
+
+def _picture_table(lines: list[list[str]], widths: list[int]) -> str:
+    """A pipe table with columns in proportion to ``widths``; short lines are filled up."""
     # A pipe table needs a header line; an empty one is not printed.
-    body = [line + [""] * (width - len(line)) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in ([""] * width, rule, *body))
+    head = [[""] * len(widths), ["-" * width for width in widths]]
+    body = [line + [""] * (len(widths) - len(line)) for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (*head, *body))
 
 
 def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
@@ -228,20 +271,27 @@ def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
     return stream.getvalue()
 
 
-def scale_bar(low: str, high: str, *, signed: bool) -> Markdown:
-    """The colour scale of the overlays, with what its two ends mean."""
-    page = this_page()
-    steps = np.linspace(-1 if signed else 0, 1, 256)
+def scale_bar(low: str, high: str, *, signed: bool, middle: str = "") -> Markdown:
+    """The colour scale of overlays by itself; a grid shows its own with ``grid(scale=...)``."""
+    return block(_scale_bar(this_page(), Scale(low, high, middle, signed)))
+
+
+def _scale_bar(page: Page, scale: Scale) -> str:
+    steps = np.linspace(-1 if scale.signed else 0, 1, 256)
     middle_grey = np.full((16, 256, 3), 0.75)
-    bar = _pixels(_coloured(middle_grey, np.repeat(steps[None, :], 16, axis=0), signed=signed))
-    name = f"scale-{'signed' if signed else 'unsigned'}.png"
+    values = np.repeat(steps[None, :], 16, axis=0)
+    bar = _pixels(_coloured(middle_grey, values, signed=scale.signed))
+    name = f"scale-{'signed' if scale.signed else 'unsigned'}.png"
     address = page.write(name, _encoded(bar, "PNG", optimize=1))
+    meaning = safe_html(f"Colour scale from {scale.low} to {scale.high}")
     if not page.is_html:
-        return block(f"{safe(low)} ![Colour scale]({address}){{width=30%}} {safe(high)}")
-    return block(
-        raw_html(
-            f'<div class="vitrine-scale"><span>{safe_html(low)}</span>'
-            f'<img src="{address}" width="256" height="16" alt="Colour scale from '
-            f'{safe_html(low)} to {safe_html(high)}"><span>{safe_html(high)}</span></div>'
+        middle = f" (middle: {safe(scale.middle)})" if scale.middle else ""
+        return (
+            f"{safe(scale.low)} ![Colour scale]({address}){{width=30%}} {safe(scale.high)}{middle}"
         )
+    middle = f"<span>{safe_html(scale.middle)}</span>" if scale.middle else ""
+    return raw_html(
+        f'<div class="vitrine-scale"><span>{safe_html(scale.low)}</span>'
+        f'<img src="{address}" width="256" height="16" alt="{meaning}">'
+        f"<span>{safe_html(scale.high)}</span>{middle}</div>"
     )

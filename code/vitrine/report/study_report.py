@@ -67,6 +67,11 @@ class StudyReport:
         right = best["category"] == picture
         return probability if right else f"answer: {best['category']}, {probability}"
 
+    def subject(self, picture: str) -> str:
+        """What a map of a picture explains, e.g. "goldfish", or "kite for the answer hip"."""
+        answer = self.prediction(picture)["category"]
+        return picture if answer == picture else f"{picture} for the answer {answer}"
+
     def crop(self, picture: str) -> Pixels:
         """What the classifier saw of a picture, large enough to be shown."""
         if picture not in self._crops:

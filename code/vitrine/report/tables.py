@@ -45,16 +45,23 @@ def markdown_table(
     columns = [
         [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
     ]
-    widths = [
-        max(3, *(len(cell) for cell in (head, *column)))
-        for head, column in zip(header, columns, strict=True)
-    ]
     rules = [
-        f"{'-' * (width - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * width
-        for column, width in zip(frame.columns, widths, strict=True)
+        f"{'-' * (share - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * share
+        for column, share in zip(frame.columns, map(_share, header, columns), strict=True)
     ]
     rows = [_line(list(row)) for row in zip(*columns, strict=True)]
     return "\n".join([_line(header), _line(rules), *rows])
+
+
+def _share(head: str, column: list[str]) -> int:
+    """How wide a column should be beside the others, in letters.
+
+    Where lines are long Pandoc divides the width by the dashes below the header: a long text may
+    wrap and takes no more than its share, a word may not and gets its length.
+    """
+    cells = (head, *column)
+    word = max(len(part) for cell in cells for part in [*cell.split(), ""])
+    return max(word + 3, min(36, max(map(len, cells))))
 
 
 def _cell(value: object, how: Format | None) -> str:

@@ -105,6 +105,7 @@ QUARTO_ONLY = {
     "format.typst.linestretch",
     "format.typst.font-paths",
     "format.typst.margin",
+    "format.typst.citeproc",
     "format.typst.columns",
     "format.typst.keep-typ",
     "format.typst.include-in-header",

@@ -20,7 +20,36 @@ _LENGTH = re.compile(r"^(\d+(?:\.\d+)?)(%|px|in|cm|mm|pt|em)?$")
 
 def lower(blocks: Sequence[Any], chapter: Chapter) -> list[Any]:
     """A chapter's blocks as blocks that Pandoc can write as Typst, with labels of the book."""
-    return _Lowering(chapter).blocks(blocks)
+    return _Lowering(chapter, _moving(blocks)).blocks(blocks)
+
+
+def _moving(blocks: Sequence[Any]) -> set[str]:
+    """The labels of figures that may leave their place to fill pages: drawings amid text.
+
+    Tables and grids of pictures can be broken and stay; so does a figure in a section without text,
+    whose heading would be left alone.
+    """
+    moving: set[str] = set()
+    labels: list[str] = []
+    has_text = False
+    for block in [*blocks, pf.HorizontalRule()]:
+        found: list[Any] = []
+        if isinstance(block, (pf.Header, pf.HorizontalRule)):
+            moving.update(labels if has_text else ())
+            labels, has_text = [], False
+            continue
+        block.walk(lambda element, _doc, found=found: _note(element, found))
+        if any(is_form(element, FLOAT) for element in found):
+            if not any(isinstance(element, pf.Table) for element in found):
+                labels += [e.attributes["label"] for e in found if e.attributes["kind"] == "fig"]
+        else:
+            has_text = True
+    return moving
+
+
+def _note(element: Any, found: list[Any]) -> None:
+    if is_form(element, FLOAT) or isinstance(element, pf.Table):
+        found.append(element)
 
 
 def string(text: str) -> str:
@@ -32,8 +61,9 @@ def string(text: str) -> str:
 class _Lowering:
     """One chapter; every identifier becomes a label that is unique in the book."""
 
-    def __init__(self, chapter: Chapter) -> None:
+    def __init__(self, chapter: Chapter, moving: set[str]) -> None:
         self.chapter = chapter
+        self.moving = moving
 
     def blocks(self, blocks: Sequence[Any]) -> list[Any]:
         return [new for block in blocks for new in self.block(block)]
@@ -119,8 +149,11 @@ class _Lowering:
         else:
             number = f"{known.FLOAT_NAMES[kind]}{NBSP}{block.attributes['number']}"
             number, function = (f"{number}:" if text else number), "float-figure"
+        moves = ", moves: true" if not part and block.attributes["label"] in self.moving else ""
         opening = self.inlines_in(
-            f"#{function}(kind: {string(kind)}, number: {string(number)}, caption: [", text, "])["
+            f"#{function}(kind: {string(kind)}, number: {string(number)}{moves}, caption: [",
+            text,
+            "])[",
         )
         label = self.label(block.attributes["label"])
         return [opening, *self.blocks(content), raw(f"] {label}")]
