@@ -170,6 +170,14 @@ def test_soft_wpmi_never_overflows(p_start: float) -> None:
     assert _differ(found, _plain("soft_wpmi", activations, matches, given)) < 1e-3
 
 
+@pytest.mark.parametrize("units", [2, 40])
+def test_soft_wpmi_cannot_exceed_the_logarithm_of_the_number_of_units(units: int) -> None:
+    activations, matches = _random(150, units, 30)
+    matches[activations[:, 0].argsort(descending=True)[:100], 0] += 4  # the first unit's own
+    found = similarities("soft_wpmi", activations, Matches(matches))
+    assert 0.9 * math.log(units) < found.max() <= math.log(units) + 1e-4
+
+
 def test_soft_wpmi_with_another_weight_keeps_its_constant() -> None:
     activations, matches = _random(120, 4, 30)
     found = similarities("soft_wpmi", activations, Matches(matches), lam=0.6)

@@ -214,6 +214,9 @@ def soft_wpmi(
         L[u, c] = Σ_k log(1 + p_k (M[i_k, c] - 1))
         S[u, c] = L[u, c] - λ log(1/U Σ_u' exp L[u', c])
 
+    With ``λ = 1`` no similarity exceeds ``log U``: those of layers of different sizes differ for
+    that reason alone.
+
     Computed as ``1 + p_k (M - 1) = (1 - p_k) (1 + r_k M)`` with ``r_k = p_k / (1 - p_k)``. The
     first factor is the same for all units and concepts, so it leaves the sum; what stays are
     numbers close to 1 that lose nothing in single precision, where the plain form subtracts two

@@ -1,0 +1,39 @@
+"""How many different things there are, compared at equal numbers looked at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from math import exp, lgamma
+
+
+def expected_different(labels: Iterable[Hashable], drawn: int) -> float:
+    """How many different labels ``drawn`` of the units are expected to have (rarefaction).
+
+    A network of more units has more different labels for that reason alone; this is the number for
+    a random choice of as many units as another network has (Hurlbert, 1971)::
+
+        Σ_label 1 - C(N - n_label, drawn) / C(N, drawn)
+
+    Raises ``ValueError`` when fewer than ``drawn`` units are given.
+
+    >>> expected_different("aab", 3), round(expected_different("aab", 1), 6)
+    (2.0, 1.0)
+    """
+    counts = Counter(labels)
+    whole = counts.total()
+    if not 0 <= drawn <= whole:
+        raise ValueError(f"{drawn} of {whole} units cannot be drawn")
+    return sum(1 - _none_drawn(whole, count, drawn) for count in counts.values())
+
+
+def _none_drawn(whole: int, count: int, drawn: int) -> float:
+    """The probability that none of ``count`` among ``whole`` units is among the ``drawn``."""
+    if whole - count < drawn:
+        return 0.0
+    return exp(
+        lgamma(whole - count + 1)
+        - lgamma(whole - count - drawn + 1)
+        - lgamma(whole + 1)
+        + lgamma(whole - drawn + 1)
+    )
