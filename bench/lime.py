@@ -30,7 +30,7 @@ from vitrine.methods.perturbation import draw, veil  # noqa: E402
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
     """Measure one explanation or its pictures; ``way`` is ``fast`` or ``reference``."""
     classifier, crop, frame, target = network(name, int(side))
-    segments = superpixels(crop, study.Segmentation(), seed=0)
+    segments = superpixels(crop, study.Quickshift(), seed=0)
     # The library's own batch is 10 pictures.
     parameters = study.Lime(samples=int(samples), batch=10)
     chosen = Settings(**json.loads(settings)) if way == "fast" else None

@@ -61,9 +61,11 @@ files = ["n00000001_red_square.png", "n00000002_noise.png"]
 [cam]
 methods = ["gradcam"]
 
+[speed]
+batch = 8
+
 [lime]
 samples = 24
-batch = 8
 
 [comparison]
 share = 0.2

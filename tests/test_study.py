@@ -39,6 +39,36 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
         ('title = "tiny"', 'name = "x"', "the key `name` is not allowed"),
         ('title = "tiny"', "title = ", "is not valid TOML"),
         ('weights = "random"', 'weights = "none"', "`classifiers.0.weights`: Input should be"),
+        (
+            "[lime]\n",
+            "[lime.segmentation]\nmethod = 'slick'\n[lime]\n",
+            "`lime.segmentation.method` cannot be 'slick'; Did you mean 'slic'?",
+        ),
+        (
+            "[lime]\n",
+            "[lime.segmentation]\nmethod = 'slic'\nratio = 1\n[lime]\n",
+            "unknown key `lime.segmentation.ratio`; the keys here are compactness, method, pieces",
+        ),
+        (
+            "[lime]\n",
+            "[lime.segmentation]\nmethod = 'grid'\nrows = 0\n[lime]\n",
+            "`lime.segmentation.rows`: Input should be greater",
+        ),
+        (
+            "[lime]\n",
+            "[lime.stability]\nseeds = 2\nsamples = 10\nnumbers = [10, 20]\n[lime]\n",
+            "`lime.stability`: 2 seeds of 10 samples are fewer than two explanations of 20",
+        ),
+        (
+            "[lime]\n",
+            "[lime.search]\nsamples = [20, 10]\nsegmentations = [{ method = 'grid' }]\n[lime]\n",
+            "`lime.search`: `samples` must be ascending",
+        ),
+        (
+            "[lime]\n",
+            "[lime.search]\nsegmentations = [{ method = 'grid', row = 3 }]\n[lime]\n",
+            "unknown key `lime.search.segmentations.0.row`; Did you mean 'rows'?",
+        ),
         ("[lime]", "[limes]", "unknown key `limes`; Did you mean 'lime'?"),
         ('methods = ["gradcam"]', 'methods = "gradcam"', "`cam.methods`: Write a list, [ … ]"),
         ('methods = ["gradcam"]', "methods = []", "`cam.methods`: Name at least one"),

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
-from vitrine import dissections
-from vitrine import study as studies
+from vitrine import dissections, explanations
 from vitrine.dissections import Dissector, classifier_facts
 from vitrine.errors import StudyError
+from vitrine.explanation_tables import table_names, write_tables
+from vitrine.explanations import Explainer
 from vitrine.inputs import sources
 from vitrine.inputs.classifiers import (
     Classifier,
@@ -28,24 +27,8 @@ from vitrine.inputs.classifiers import (
     pick_architecture,
 )
 from vitrine.inputs.pictures import Picture, read_picture
-from vitrine.measures.agreement import (
-    agreement,
-    chance_agreement,
-    intersection_over_union,
-    top_region,
-)
-from vitrine.measures.extent import area_above, centre_of_mass
-from vitrine.methods import cam, lime
-from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
-from vitrine.results import (
-    EXPLANATION_SCHEMAS,
-    SCHEMAS,
-    Store,
-    TaskResult,
-    frame_facts,
-    heatmap_from,
-)
+from vitrine.results import DISSECTION_SCHEMAS, SCHEMAS, Store
 from vitrine.steps import SILENT, Progress, Step
 from vitrine.study import Study
 
@@ -65,7 +48,7 @@ REPORTED_PACKAGES = (
 """The packages whose versions belong to a result."""
 
 
-TABLES_REVISION = 1
+TABLES_REVISION = 2
 """Raised whenever the tables say something else about the same results."""
 
 
@@ -81,8 +64,7 @@ def check(project: Project, study: Study) -> None:
     """Stop before work starts if the study names something that does not exist."""
     for classifier in study.networks:
         pick_architecture(classifier.name)
-    for method in study.cam.methods if study.cam else ():
-        cam.pick_cam_method(method)
+    explanations.check(study)
     if study.dissection:
         dissections.check(project, study.dissection)
 
@@ -122,23 +104,6 @@ def picture_paths(
     return {file: folder / file for file in pictures.files}
 
 
-def steps(study: Study) -> list[Step]:
-    """Everything that the study asks for, in the order in which it is computed."""
-    found = []
-    for classifier in study.classifiers:
-        for file in study.pictures.files:
-            found.append(Step(classifier.name, "predictions", file, 1, {"revision": 1}))
-            for method in study.cam.methods if study.cam else ():
-                row = cam.pick_cam_method(method)
-                parameters = {"layer": study.cam and study.cam.layer, "revision": row.revision}
-                found.append(Step(classifier.name, method, file, row.passes, parameters))
-            if study.lime:
-                parameters = study.lime.model_dump(exclude={"features"})
-                parameters["revision"] = lime.REVISION
-                found.append(Step(classifier.name, "lime", file, study.lime.samples, parameters))
-    return found
-
-
 def run(
     project: Project, study: Study, device: str = "auto", progress: Progress = SILENT
 ) -> Summary:
@@ -158,17 +123,15 @@ def run(
         for row in study.networks
     }
     classifiers = {row.name: networks[row.name] for row in study.classifiers}
-    if study.cam and study.cam.layer:
-        for classifier in classifiers.values():
-            classifier.layer(study.cam.layer)
-    dissector = Dissector(project, study.dissection, networks, chosen) if study.dissection else None
     store = Store(project, study.name)
+    explainer = Explainer(study, classifiers, pictures, store)
+    dissector = Dissector(project, study.dissection, networks, chosen) if study.dissection else None
     digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
+    wanted = list(explainer.steps)
     keys = {
         step.name: _key(step, classifiers[step.classifier].digest, digests[step.file])
-        for step in steps(study)
+        for step in wanted
     }
-    wanted = steps(study)
     if dissector:
         wanted += dissector.steps
         keys |= {
@@ -181,25 +144,19 @@ def run(
         passes += dissector.preparation
     progress.plan(passes, len(todo), len(keys) - len(todo))
     signature = _signature(study, keys)
-    tables = set(SCHEMAS if dissector else EXPLANATION_SCHEMAS)
+    tables = {*table_names(study), *(DISSECTION_SCHEMAS if dissector else ())}
     if not todo and store.is_whole(signature, tables):
         return Summary(0, len(keys))
     # Until it is whole again, nothing is shown of a store in which old and new results mix.
     store.reopen()
     for step in todo:
-        if step.method == "dissection":
-            assert dissector is not None
-            result = dissector.compute(step, progress)
-        else:
-            progress.step(f"{step.method} · {pictures[step.file].name}")
-            result = _compute(
-                study, step, classifiers[step.classifier], pictures[step.file], store, progress
-            )
-        store.write_task(step.name, keys[step.name], result)
+        computing = dissector if dissector and step.method == "dissection" else explainer
+        store.write_task(step.name, keys[step.name], computing.compute(step, progress))
     store.drop_other_tasks(set(keys))
     store.drop_other_tables(tables)
-    _write_tables(study, store, classifiers, pictures)
+    write_tables(study, store, classifiers, pictures)
     provenance = _provenance(project, study, classifiers, pictures, digests, signature, chosen)
+    provenance["passes"] = _settings(store, explainer)
     if dissector:
         dissector.write_tables(store)
         provenance["dissection"] = dissector.provenance()
@@ -233,199 +190,7 @@ def _signature(study: Study, keys: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-# --- one step ------------------------------------------------------------------------------------
-
-
-def _compute(
-    study: Study,
-    step: Step,
-    classifier: Classifier,
-    picture: Picture,
-    store: Store,
-    progress: Progress,
-) -> TaskResult:
-    if step.method == "predictions":
-        result = _predict(classifier, picture)
-        progress.advance(step.passes)
-        return result
-    predictions = store.read_task(f"{step.classifier}/predictions/{step.file}")
-    target = int(predictions.arrays["probabilities"].argmax())
-    crop, frame = classifier.crop(picture), classifier.frame(picture)
-    if step.method == "lime":
-        assert study.lime is not None
-        segments = lime.superpixels(crop, study.lime.segmentation, study.lime.seed)
-        return _lime_result(
-            lime.explain(
-                classifier,
-                crop,
-                frame,
-                target,
-                study.lime,
-                segments,
-                progress.advance,
-                backend="reference",
-            )
-        )
-    assert study.cam is not None
-    layer = study.cam.layer or classifier.last_convolution
-    heatmap = cam.class_activation_map(
-        classifier, crop, frame, step.method, target, layer, backend="reference"
-    )
-    progress.advance(step.passes)
-    return _cam_result(heatmap, layer)
-
-
-def _predict(classifier: Classifier, picture: Picture) -> TaskResult:
-    probabilities = classifier.probabilities(classifier.crop(picture)[None])[0]
-    return TaskResult(
-        {"probabilities": probabilities}, {"frame": frame_facts(classifier.frame(picture))}
-    )
-
-
-def _heatmap_facts(heatmap: Heatmap) -> dict[str, Any]:
-    return {
-        "frame": frame_facts(heatmap.frame),
-        "target": heatmap.target,
-        "signed": heatmap.signed,
-        "seconds": heatmap.seconds,
-    }
-
-
-def _cam_result(heatmap: Heatmap, layer: str) -> TaskResult:
-    # Half precision: three digits are more than a map of 7 × 7 places has, and a third of the size.
-    return TaskResult(
-        {"values": heatmap.values.astype(np.float16)}, _heatmap_facts(heatmap) | {"layer": layer}
-    )
-
-
-def _lime_result(explanation: lime.LimeExplanation) -> TaskResult:
-    facts = _heatmap_facts(explanation.heatmap) | {
-        "layer": "",
-        "intercept": explanation.intercept,
-        "r_squared": explanation.r_squared,
-        "local_prediction": explanation.local_prediction,
-    }
-    return TaskResult({"segments": explanation.segments, "weights": explanation.weights}, facts)
-
-
-# --- tables and provenance -----------------------------------------------------------------------
-
-
-def _write_tables(
-    study: Study,
-    store: Store,
-    classifiers: dict[str, Classifier],
-    pictures: dict[str, Picture],
-) -> None:
-    """All tables from the stored tasks, so that they say what the store holds."""
-    methods = [*(study.cam.methods if study.cam else ()), *(["lime"] if study.lime else [])]
-    rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in EXPLANATION_SCHEMAS}
-    for key, classifier in classifiers.items():
-        maps: dict[tuple[str, str], Heatmap] = {}
-        for file, picture in pictures.items():
-            probabilities = store.read_task(f"{key}/predictions/{file}").arrays["probabilities"]
-            rows["predictions"] += _prediction_rows(classifier, picture, probabilities, study)
-            for method in methods:
-                task = store.read_task(f"{key}/{method}/{file}")
-                maps[method, file] = heatmap_from(task, method)
-                rows["maps"].append(_map_row(key, picture, maps[method, file], task))
-                rows["seconds"].append((key, picture.name, method, task.facts["seconds"]))
-                if method == "lime":
-                    assert study.lime is not None
-                    rows["lime"].append(_lime_row(key, picture, task, probabilities, study.lime))
-                    rows["superpixels"] += _superpixel_rows(key, picture, task)
-        if study.comparison and study.cam:
-            for method in study.cam.methods:
-                rows["agreement"] += _agreement_rows(
-                    key, pictures, maps, "lime", method, study.comparison
-                )
-    for name, found in rows.items():
-        store.write_table(name, pd.DataFrame(found, columns=list(SCHEMAS[name])))
-
-
-def _prediction_rows(
-    classifier: Classifier, picture: Picture, probabilities: np.ndarray, study: Study
-) -> list[tuple[Any, ...]]:
-    best = np.argsort(-probabilities, kind="stable")[: study.predictions.top]
-    return [
-        (
-            classifier.name,
-            picture.name,
-            picture.wnid,
-            rank,
-            int(target),
-            classifier.categories[target],
-            float(probabilities[target]),
-        )
-        for rank, target in enumerate(best, start=1)
-    ]
-
-
-def _map_row(key: str, picture: Picture, heatmap: Heatmap, task: TaskResult) -> tuple[Any, ...]:
-    return (
-        key,
-        picture.name,
-        heatmap.method,
-        heatmap.target,
-        task.facts["layer"],
-        heatmap.signed,
-        heatmap.is_blank,
-        float(heatmap.values.min()),
-        float(heatmap.values.max()),
-        area_above(heatmap.values, 0.5),
-        *centre_of_mass(heatmap.values),
-    )
-
-
-def _lime_row(
-    key: str, picture: Picture, task: TaskResult, probabilities: np.ndarray, lime: studies.Lime
-) -> tuple[Any, ...]:
-    facts = task.facts
-    return (
-        key,
-        picture.name,
-        facts["target"],
-        len(task.arrays["weights"]),
-        lime.samples,
-        facts["intercept"],
-        facts["r_squared"],
-        facts["local_prediction"],
-        float(probabilities[facts["target"]]),
-    )
-
-
-def _superpixel_rows(key: str, picture: Picture, task: TaskResult) -> list[tuple[Any, ...]]:
-    weights, segments = task.arrays["weights"], task.arrays["segments"]
-    shares = np.bincount(segments.ravel(), minlength=len(weights)) / segments.size
-    return [
-        (key, picture.name, index, float(weight), float(share))
-        for index, (weight, share) in enumerate(zip(weights, shares, strict=True))
-    ]
-
-
-def _agreement_rows(
-    key: str,
-    pictures: dict[str, Picture],
-    maps: dict[tuple[str, str], Heatmap],
-    first: str,
-    second: str,
-    comparison: studies.Comparison,
-) -> list[tuple[Any, ...]]:
-    rows = []
-    for share in comparison.shares:
-        regions = {pair: top_region(heatmap.values, share) for pair, heatmap in maps.items()}
-        for file, picture in pictures.items():
-            others = [
-                intersection_over_union(regions[first, file], regions[second, other])
-                for other in pictures
-                if other != file and regions[second, other].shape == regions[first, file].shape
-            ]
-            iou = agreement(maps[first, file], maps[second, file], share)
-            elsewhere = float(np.mean(others)) if others else float("nan")
-            rows.append(
-                (key, picture.name, first, second, share, iou, chance_agreement(share), elsewhere)
-            )
-    return rows
+# --- provenance -----------------------------------------------------------------------------------
 
 
 def _provenance(
@@ -464,8 +229,15 @@ def _provenance(
 
 def _methods(study: Study) -> list[dict[str, str]]:
     """The methods of a study with their titles, and the papers as keys of the bibliography."""
-    rows = [(name, cam.pick_cam_method(name)) for name in (study.cam.methods if study.cam else ())]
-    found = [{"name": name, "title": row.title, "paper": row.paper} for name, row in rows]
-    if study.lime:
-        found.append({"name": "lime", "title": "LIME", "paper": "ribeiro2016"})
-    return found + (dissections.methods(study.dissection) if study.dissection else [])
+    dissected = dissections.methods(study.dissection) if study.dissection else []
+    return explanations.methods(study) + dissected
+
+
+def _settings(store: Store, explainer: Explainer) -> dict[str, dict[str, Any]]:
+    """How the passes of each classifier were run, as the stored results say."""
+    found: dict[str, dict[str, Any]] = {}
+    for step in explainer.steps:
+        settings = store.facts(step.name).get("settings")
+        if settings:
+            found.setdefault(step.classifier, settings)
+    return found

@@ -28,7 +28,7 @@ import pandas as pd
 
 from vitrine.errors import ResultsError
 from vitrine.inputs.pictures import Frame
-from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.heatmap import Heatmap, enlarged
 from vitrine.project import Project
 from vitrine.study import suggestion
 
@@ -53,6 +53,7 @@ EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
         "layer": "layer of the class activation map; empty for LIME",
         "signed": "whether values below zero speak against the class",
         "blank": "whether the map is the same everywhere",
+        "strength": "greatest value before a class activation map is scaled; greatest LIME weight",
         "minimum": "smallest value",
         "maximum": "greatest value",
         "above_half": "share of the frame above half of the maximum",
@@ -87,11 +88,89 @@ EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
         "chance": "IoU of two independent regions of that share",
         "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
     },
-    "seconds": {
+    "fidelity": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "rule": "positive: the greatest positive weights; both signs: the greatest in size",
+        "superpixels": "number of superpixels that were chosen",
+        "whole": "probability of the class for the whole picture",
+        "kept": "probability when only those superpixels are shown",
+        "removed": "probability when all others are shown",
+    },
+    "correlations": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "elsewhere": "mean of that with the second maps of the other pictures",
+    },
+    "costs": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method, with its variant",
+        "passes": "forward passes of the whole network",
+        "head_passes": "passes of what follows the explained layer alone",
+        "seconds": "wall-clock time",
+    },
+}
+
+VARIANT_SCHEMAS: dict[str, dict[str, str]] = {
+    "variants": {
         "classifier": "key of the classifier",
         "picture": "name of the picture",
         "method": "key of the method",
-        "seconds": "wall-clock time",
+        "variant": "second: for the second most probable class; at-LAYER: at another layer",
+        "target": "index of the explained class",
+        "category": "name of that class",
+        "layer": "layer of the class activation map",
+        "strength": "greatest value before the map is scaled",
+        "blank": "whether the map is the same everywhere",
+        "above_half": "share of the frame above half of the maximum",
+        "centre_row": "row of the positive evidence's centre, 0 (top) to 1",
+        "centre_column": "column of the positive evidence's centre, 0 (left) to 1",
+        "rho": "Spearman's rank correlation with the method's map of the predicted class",
+    },
+}
+
+STABILITY_SCHEMAS: dict[str, dict[str, str]] = {
+    "stability": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "samples": "number of perturbed pictures in each explanation",
+        "runs": "number of independent explanations",
+        "overlap": "mean Jaccard index of the best superpixels over all pairs of explanations",
+        "chance": "about that index for superpixels chosen at random",
+        "spread": "deviation of the weights over the explanations, against that of their means",
+        "r_squared": "mean weighted R² of the local models",
+    },
+    "repeats": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "superpixel": "number of the superpixel in the segmentation",
+        "mean": "mean weight over the seeds",
+        "deviation": "standard deviation of the weight over the seeds",
+        "chosen": "share of the seeds whose explanation has it among the best",
+    },
+}
+
+SEARCH_SCHEMAS: dict[str, dict[str, str]] = {
+    "search": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "segmentation": "the segmentation with its parameters",
+        "method": "key of the segmentation",
+        "superpixels": "number of superpixels",
+        "samples": "number of perturbed pictures in each explanation",
+        "features": "number of superpixels that are kept",
+        "r_squared": "mean weighted R² of the local models",
+        "overlap": "mean Jaccard index of the kept superpixels over all pairs of seeds",
+        "chance": "about that index for superpixels chosen at random",
+        "whole": "probability of the class for the whole picture",
+        "kept": "mean probability when only the kept superpixels are shown",
+        "removed": "mean probability when all others are shown",
+        "area": "mean share of the frame that the kept superpixels cover",
+        "off_centre": "mean distance of their centre of mass from the frame's centre, in widths",
     },
 }
 
@@ -172,7 +251,9 @@ DISSECTION_SCHEMAS: dict[str, dict[str, str]] = {
     },
 }
 
-SCHEMAS = EXPLANATION_SCHEMAS | DISSECTION_SCHEMAS
+SCHEMAS = (
+    EXPLANATION_SCHEMAS | VARIANT_SCHEMAS | STABILITY_SCHEMAS | SEARCH_SCHEMAS | DISSECTION_SCHEMAS
+)
 
 _PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
 """What every provenance tells."""
@@ -273,6 +354,13 @@ class Store:
         except Exception as error:
             raise self._damaged(path, error) from error
         return TaskResult(arrays, meta["facts"])
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """The facts of one task's result; none if it was not computed, or cannot be read."""
+        try:
+            return dict(self._meta(name)["facts"])
+        except ResultsError:
+            return {}
 
     def _meta(self, name: str) -> dict[str, Any]:
         path = self._task_path(name)
@@ -375,11 +463,10 @@ class Store:
         facts = self.read_task(f"{classifier}/predictions/{self.files()[picture]}").facts
         return frame_from(facts["frame"])
 
-    def heatmap(self, classifier: str, method: str, picture: str) -> Heatmap:
-        """The heatmap of a method for a picture."""
-        return heatmap_from(
-            self.read_task(f"{classifier}/{method}/{self.files()[picture]}"), method
-        )
+    def heatmap(self, classifier: str, method: str, picture: str, variant: str = "") -> Heatmap:
+        """The heatmap of a method, or of a variant of it, for a picture."""
+        way = f"{method}.{variant}" if variant else method
+        return heatmap_from(self.read_task(f"{classifier}/{way}/{self.files()[picture]}"), method)
 
     def segments(self, classifier: str, picture: str) -> np.ndarray:
         """The superpixels of a picture: ``int16 [h, w]``."""
@@ -400,12 +487,17 @@ def frame_from(facts: dict[str, Any]) -> Frame:
 
 
 def heatmap_from(result: TaskResult, method: str) -> Heatmap:
-    """The heatmap that a task stored: its values, or the weight of each pixel's superpixel."""
+    """The heatmap that a task stored: as evidence of feature maps, or as superpixels' weights."""
     arrays, facts = result.arrays, result.facts
-    values = arrays["weights"][arrays["segments"]] if method == "lime" else arrays["values"]
+    frame = frame_from(facts["frame"])
+    values = (
+        arrays["weights"][arrays["segments"]].astype(np.float32)
+        if method == "lime"
+        else enlarged(arrays["evidence"], frame.size)
+    )
     return Heatmap(
-        values.astype(np.float32),
-        frame_from(facts["frame"]),
+        values,
+        frame,
         bool(facts["signed"]),
         method,
         int(facts["target"]),

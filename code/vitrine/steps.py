@@ -12,6 +12,7 @@ class Step:
     """One unit of a run: a method on a picture, or on a whole probing set, with a classifier.
 
     file : the picture's file; for a dissection, the part of it: ``labels`` or ``probing``.
+    variant : of the method, where a picture is explained by it in several ways.
     passes : the forward passes it takes, or work of that length, which is what time is measured in.
     parameters : everything that its result depends on besides the network and the picture.
     """
@@ -21,10 +22,16 @@ class Step:
     file: str
     passes: int
     parameters: dict[str, Any]
+    variant: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.classifier}/{self.method}/{self.file}"
+        return f"{self.classifier}/{self.way}/{self.file}"
+
+    @property
+    def way(self) -> str:
+        """The method with its variant, which is also the name of the folder of its results."""
+        return f"{self.method}.{self.variant}" if self.variant else self.method
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,17 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from vitrine.errors import StudyError
 from vitrine.project import Project
@@ -65,20 +73,162 @@ class Predictions(_Part):
     top: int = Field(default=5, ge=1, le=1000)
 
 
+class Speed(_Part):
+    """How many passes of a network are run, in the terms of ``vitrine.inputs.speed.Settings``.
+
+    Everything here changes logits by rounding only. A study that names it repeats to the digit on
+    machines of one kind; one that does not takes what is fastest where it runs.
+    """
+
+    batch: int = Field(default=16, ge=1)
+    channels_last: bool = False
+    folded: bool = False
+    threads: int = Field(default=0, ge=0)
+    keep_memory: bool = False
+
+
+Backend = Literal["fast", "reference"]
+"""Our own computation, or the library that it follows."""
+
+
 class Cam(_Part):
-    """Class activation maps of the predicted class."""
+    """Class activation maps of the predicted class.
+
+    second : methods that also explain the second most probable class.
+    layers : layers whose maps are made as well, by ``layer_method``.
+    """
 
     methods: tuple[str, ...] = Field(default=("gradcam",), min_length=1)
     layer: str | None = None
+    second: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    layer_method: str = "gradcam"
+    backend: Backend = "fast"
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> Cam:
+        for key, names in (
+            ("methods", self.methods),
+            ("second", self.second),
+            ("layers", self.layers),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a name is listed twice under `{key}`")
+        return self
 
 
-class Segmentation(_Part):
-    """Superpixels by quickshift (Vedaldi and Soatto, 2008) as in scikit-image."""
+class Quickshift(_Part):
+    """Superpixels by quickshift (Vedaldi and Soatto, 2008)."""
 
     method: Literal["quickshift"] = "quickshift"
     kernel_size: float = Field(default=4.0, gt=0)
     max_dist: float = Field(default=200.0, gt=0)
     ratio: float = Field(default=0.2, ge=0, le=1)
+
+
+class Slic(_Part):
+    """Superpixels by k-means in colour and place (Achanta et al., 2012).
+
+    pieces : about how many superpixels. compactness : weight of place against colour.
+    sigma : width of the Gaussian that smoothes first, in pixels.
+    """
+
+    method: Literal["slic"] = "slic"
+    pieces: int = Field(default=50, ge=2)
+    compactness: float = Field(default=10.0, gt=0)
+    sigma: float = Field(default=1.0, ge=0)
+
+
+class Felzenszwalb(_Part):
+    """Superpixels as pieces of a minimum spanning tree (Felzenszwalb and Huttenlocher, 2004).
+
+    scale : larger means larger pieces. sigma : width of the Gaussian that smoothes first, in
+    pixels. least : pixels of the smallest piece.
+    """
+
+    method: Literal["felzenszwalb"] = "felzenszwalb"
+    scale: float = Field(default=100.0, gt=0)
+    sigma: float = Field(default=0.5, ge=0)
+    least: int = Field(default=150, ge=1)
+
+
+class Grid(_Part):
+    """Rectangles that know nothing of the picture: what other superpixels must be better than."""
+
+    method: Literal["grid"] = "grid"
+    rows: int = Field(default=7, ge=1)
+    columns: int = Field(default=7, ge=1)
+
+    @model_validator(mode="after")
+    def _more_than_one(self) -> Grid:
+        if self.rows * self.columns < 2:
+            raise ValueError("a grid needs at least two rows or columns")
+        return self
+
+
+def _segmentation_method(given: Any) -> Any:
+    """Which segmentation a table of the study file means; quickshift where it does not say."""
+    if isinstance(given, dict):
+        return given.get("method", "quickshift")
+    return getattr(given, "method", None)
+
+
+Segmentation = Annotated[
+    Annotated[Quickshift, Tag("quickshift")]
+    | Annotated[Slic, Tag("slic")]
+    | Annotated[Felzenszwalb, Tag("felzenszwalb")]
+    | Annotated[Grid, Tag("grid")],
+    Discriminator(_segmentation_method),
+]
+"""How a picture is cut into superpixels, with the parameters of scikit-image's function."""
+
+
+class Stability(_Part):
+    """How far LIME repeats: explanations with other draws, and with other numbers of samples.
+
+    seeds, samples : so many seeds, and so many perturbed pictures of each.
+    numbers : of samples that are compared. Perturbed pictures are drawn independently, so those of
+        several seeds together are one explanation with more samples.
+    """
+
+    seeds: int = Field(default=10, ge=2)
+    samples: int = Field(default=600, ge=2)
+    numbers: tuple[int, ...] = Field(default=(100, 200, 300, 600, 1000, 2000, 3000), min_length=1)
+
+    @model_validator(mode="after")
+    def _numbers_can_be_compared(self) -> Stability:
+        if self.numbers[0] < 2 or list(self.numbers) != sorted(set(self.numbers)):
+            raise ValueError("`numbers` must be ascending, from two on")
+        # Every seed asks about the whole picture first; the others of its samples can be pooled.
+        drawn = self.seeds * (self.samples - 1)
+        if self.numbers[-1] > self.samples and drawn < 2 * (self.numbers[-1] - 1):
+            raise ValueError(
+                f"{self.seeds} seeds of {self.samples} samples are fewer than two explanations of "
+                f"{self.numbers[-1]}"
+            )
+        return self
+
+
+class Search(_Part):
+    """A grid of LIME's parameters, each judged on every picture.
+
+    segmentations : each with every number of ``samples`` and of ``features``.
+    seeds : explanations with each, so that their stability is known.
+    """
+
+    segmentations: tuple[Segmentation, ...] = Field(min_length=1)
+    samples: tuple[int, ...] = Field(default=(100, 300, 600), min_length=1)
+    features: tuple[int, ...] = Field(default=(5, 10, 20), min_length=1)
+    seeds: int = Field(default=2, ge=2)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Search:
+        for key, numbers, least in (("samples", self.samples, 2), ("features", self.features, 1)):
+            if numbers[0] < least or list(numbers) != sorted(set(numbers)):
+                raise ValueError(f"`{key}` must be ascending, from {least} on")
+        if len(set(self.segmentations)) < len(self.segmentations):
+            raise ValueError("a segmentation is listed twice")
+        return self
 
 
 class Lime(_Part):
@@ -88,8 +238,11 @@ class Lime(_Part):
     features: int = Field(default=10, ge=1)
     kernel_width: float = Field(default=0.25, gt=0)
     batch: int = Field(default=16, ge=1)
-    seed: int = 0
-    segmentation: Segmentation = Segmentation()
+    seed: int = Field(default=0, ge=0)
+    segmentation: Segmentation = Quickshift()
+    backend: Backend = "fast"
+    stability: Stability | None = None
+    search: Search | None = None
 
 
 class Comparison(_Part):
@@ -192,6 +345,7 @@ class Study(_Part):
     classifiers: tuple[Classifier, ...] = Field(min_length=1)
     pictures: Pictures
     predictions: Predictions = Predictions()
+    speed: Speed | None = None
     cam: Cam | None = None
     lime: Lime | None = None
     comparison: Comparison | None = None
@@ -309,15 +463,20 @@ def _sentences(shown: str, error: ValidationError) -> list[str]:
     """One sentence for each problem that pydantic found: file, key, problem, allowed values."""
     sentences = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+        location = problem["loc"]
+        key = ".".join(_keys(location)[0]) or "the whole file"
         if problem["type"] == "extra_forbidden":
-            allowed = _keys_at(problem["loc"][:-1])
-            advice = suggestion(str(problem["loc"][-1]), allowed, "the keys here are")
+            advice = suggestion(str(location[-1]), _keys(location[:-1])[1], "the keys here are")
             sentences.append(f"{shown}: unknown key `{key}`; {advice}")
         elif problem["type"] == "missing":
             sentences.append(f"{shown}: the key `{key}` is missing")
         elif problem["type"] == "too_short" and problem["input"]:
             pass  # what it holds is wrong, and named by itself
+        elif problem["type"] == "union_tag_invalid":
+            tag, allowed = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
+            names = [name.strip(" '") for name in allowed.split(",")]
+            advice = suggestion(tag, names, "it is one of")
+            sentences.append(f"{shown}: `{key}.method` cannot be {tag!r}; {advice}")
         else:
             value = problem["input"]
             shown_value = "" if isinstance(value, dict) else f", not {value!r}"
@@ -328,7 +487,7 @@ def _sentences(shown: str, error: ValidationError) -> list[str]:
 def _expected(problem: Any) -> str:
     """What one problem of pydantic asks for, in the words of TOML."""
     if problem["type"] == "model_type":
-        keys, value = _keys_at(problem["loc"]), problem["input"]
+        keys, value = _keys(problem["loc"])[1], problem["input"]
         example = f"{{ name = {json.dumps(value)} }}" if isinstance(value, str) else "{ … }"
         return f"Write a table with the keys {', '.join(keys)}, e.g. {example}"
     if problem["type"] == "tuple_type":
@@ -338,19 +497,29 @@ def _expected(problem: Any) -> str:
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the study's schema allows at ``location``."""
-    part: Any = Study
+def _keys(location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The keys that lead to a place of the study file, and the keys that are allowed there.
+
+    pydantic adds the tag of a union to the place, which is not a key of the file.
+    """
+    keys: list[str] = []
+    parts: list[Any] = [Study]
     for step in location:
-        if isinstance(step, int):
+        tagged = [part for part in parts if part.model_fields.get("method") and len(parts) > 1]
+        chosen = [part for part in tagged if part.model_fields["method"].default == step]
+        if chosen:
+            parts = chosen
             continue
-        annotation = part.model_fields[step].annotation
-        part = _model_in(annotation)
-    return sorted(name for name in part.model_fields if not (part is Study and name == "name"))
+        keys.append(str(step))
+        if not isinstance(step, int):
+            fields = [part.model_fields[step] for part in parts if step in part.model_fields]
+            parts = [model for field in fields for model in _models_in(field.annotation)]
+    allowed = {name for part in parts for name in part.model_fields}
+    return keys, sorted(allowed - ({"name"} if parts == [Study] else set()))
 
 
-def _model_in(annotation: Any) -> Any:
-    """The pydantic model inside an annotation such as ``Lime | None`` or ``tuple[Lime, ...]``."""
+def _models_in(annotation: Any) -> list[Any]:
+    """The pydantic models inside an annotation such as ``Lime | None`` or ``tuple[Lime, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(_model_in(inner) for inner in annotation.__args__ if inner is not type(None))
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]

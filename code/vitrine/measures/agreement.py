@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from vitrine.errors import FrameError
 from vitrine.methods.heatmap import Heatmap
@@ -57,15 +58,40 @@ def agreement(first: Heatmap, second: Heatmap, share: float) -> float:
 
     Raises ``FrameError`` when the maps live in different frames; warp one of them first.
     """
+    _check_frames(first, second)
+    return intersection_over_union(
+        top_region(first.values, share), top_region(second.values, share)
+    )
+
+
+def _check_frames(first: Heatmap, second: Heatmap) -> None:
     if first.frame != second.frame:
         raise FrameError(
             f"The maps of {first.method} and {second.method} live in different frames "
             f"({first.frame} and {second.frame})",
             "Warp one into the other's frame before comparing them",
         )
-    return intersection_over_union(
-        top_region(first.values, share), top_region(second.values, share)
-    )
+
+
+def standard_ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The ranks of a map's pixels ``[n]``, with mean 0 and length 1; ties share their mean rank.
+
+    Two maps' rank correlation is the product of their ranks. All ``nan`` for a constant map.
+    """
+    ranks = rankdata(values, axis=None)
+    ranks -= ranks.mean()
+    length = np.linalg.norm(ranks)
+    return np.asarray(ranks / length if length > 0 else np.full(ranks.shape, np.nan))
+
+
+def rank_correlation(first: Heatmap, second: Heatmap) -> float:
+    """Spearman's rank correlation of two maps of one frame, over all pixels.
+
+    ``nan`` when one of them is the same everywhere. Raises ``FrameError`` when the maps live in
+    different frames.
+    """
+    _check_frames(first, second)
+    return float(standard_ranks(first.values) @ standard_ranks(second.values))
 
 
 def chance_agreement(share: float) -> float:

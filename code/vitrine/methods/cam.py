@@ -60,7 +60,7 @@ class CamMethod:
 
 CAM_METHODS: dict[str, CamMethod] = {
     "gradcam": CamMethod(
-        "Grad-CAM", pytorch_grad_cam.GradCAM, gradcam, "selvaraju2017", passes=1, revision=1
+        "Grad-CAM", pytorch_grad_cam.GradCAM, gradcam, "selvaraju2017", passes=1, revision=2
     ),
     "gradcam++": CamMethod(
         "Grad-CAM++",
@@ -68,13 +68,13 @@ CAM_METHODS: dict[str, CamMethod] = {
         gradcam_plus_plus,
         "chattopadhay2018",
         passes=1,
-        revision=1,
+        revision=2,
     ),
     "hirescam": CamMethod(
-        "HiResCAM", pytorch_grad_cam.HiResCAM, hirescam, "draelos2020", passes=1, revision=1
+        "HiResCAM", pytorch_grad_cam.HiResCAM, hirescam, "draelos2020", passes=1, revision=2
     ),
     "layercam": CamMethod(
-        "LayerCAM", pytorch_grad_cam.LayerCAM, layercam, "jiang2021", passes=1, revision=1
+        "LayerCAM", pytorch_grad_cam.LayerCAM, layercam, "jiang2021", passes=1, revision=2
     ),
     "eigencam": CamMethod(
         "EigenCAM",
@@ -82,7 +82,7 @@ CAM_METHODS: dict[str, CamMethod] = {
         eigencam,
         "muhammad2020",
         passes=1,
-        revision=1,
+        revision=2,
         knows_class=False,
     ),
     "ablationcam": CamMethod(
@@ -91,7 +91,7 @@ CAM_METHODS: dict[str, CamMethod] = {
         ablationcam,
         "desai2020",
         passes=1,
-        revision=1,
+        revision=2,
     ),
     "scorecam": CamMethod(
         "ScoreCAM",
@@ -99,7 +99,7 @@ CAM_METHODS: dict[str, CamMethod] = {
         scorecam,
         "wang2020",
         passes=1,
-        revision=1,
+        revision=2,
         passes_a_channel=1,
     ),
 }

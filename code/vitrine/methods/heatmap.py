@@ -44,3 +44,26 @@ class Heatmap:
     def is_blank(self) -> bool:
         """Whether the map says nothing: the same value everywhere."""
         return bool(np.ptp(self.values) == 0)
+
+
+def enlarged(evidence: npt.NDArray[np.floating], size: tuple[int, int]) -> Values:
+    """A map of feature-map size ``[h', w']`` as a map ``float32 [h, w]`` from 0 to 1.
+
+    Clipped at zero, scaled, enlarged bilinearly and scaled again, as the library ``grad-cam`` does;
+    without positive evidence it is zero everywhere.
+    """
+    positive = _from_nought_to_one(np.clip(np.asarray(evidence, dtype=np.float64), 0, None))
+    down, across = (_bilinear(*sides) for sides in zip(positive.shape, size, strict=True))
+    return _from_nought_to_one(np.clip(down @ positive @ across.T, 0, None)).astype(np.float32)
+
+
+def _from_nought_to_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    above = values - values.min()
+    return np.asarray(above / (1e-7 + above.max()))
+
+
+def _bilinear(small: int, large: int) -> npt.NDArray[np.float64]:
+    """``[large, small]``: pixel centres lie half a pixel from the edge, and the edge goes on."""
+    places = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+    distance = np.abs(places[:, None] - np.arange(small))
+    return np.asarray(np.clip(1 - distance, 0, None))

@@ -35,9 +35,11 @@ __all__ = [
     "Segments",
     "explain",
     "explain_many",
+    "fidelities",
     "fidelity",
     "fit",
     "neighbourhoods",
+    "pooled",
     "superpixels",
 ]
 
@@ -184,13 +186,17 @@ def neighbourhoods(
     parameters: study.Lime,
     progress: Progress = lambda _: None,
     settings: Settings | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Neighbourhood]:
-    """Draw the perturbed pictures around each picture and ask the network about them."""
+    """Draw the perturbed pictures around each picture and ask the network about them.
+
+    seeds : one for each picture; ``parameters.seed`` for all by default.
+    """
     for picture in pictures:
         _check(classifier, picture)
     shown = [
-        draw(parameters.samples, int(picture.segments.max()) + 1, parameters.seed)
-        for picture in pictures
+        draw(parameters.samples, int(picture.segments.max()) + 1, seed)
+        for picture, seed in zip(pictures, seeds or [parameters.seed] * len(pictures), strict=True)
     ]
     with untouched(classifier.network):
         found = answers(
@@ -202,6 +208,29 @@ def neighbourhoods(
             progress,
         )
     return [Neighbourhood(*pair) for pair in zip(shown, found, strict=True)]
+
+
+def pooled(parts: Sequence[Neighbourhood], samples: int) -> list[Neighbourhood]:
+    """Independent neighbourhoods of so many samples, from those of several seeds.
+
+    Perturbed pictures are drawn independently of each other, so the first ``samples`` of each seed
+    are one run, and where a seed has fewer, those of several seeds together are. The whole picture,
+    which every seed asks about first, is in each run once, as in the library.
+    """
+    if samples <= min(len(part.shown) for part in parts):
+        return [Neighbourhood(p.shown[:samples], p.probabilities[:samples]) for p in parts]
+    shown = np.concatenate([part.shown[1:] for part in parts])
+    probabilities = np.concatenate([part.probabilities[1:] for part in parts])
+    runs = []
+    for start in range(0, len(shown) - samples + 2, samples - 1):
+        rows = slice(start, start + samples - 1)
+        runs.append(
+            Neighbourhood(
+                np.concatenate([parts[0].shown[:1], shown[rows]]),
+                np.concatenate([parts[0].probabilities[:1], probabilities[rows]]),
+            )
+        )
+    return runs
 
 
 def fit(
@@ -239,21 +268,35 @@ def fidelity(
     Hidden superpixels have their mean colour, as in LIME itself. Raises ``StudyError`` for a
     superpixel or class that does not exist.
     """
+    return fidelities(classifier, crop, segments, [kept], target, settings)[0]
+
+
+def fidelities(
+    classifier: Classifier,
+    crop: Pixels,
+    segments: Segments,
+    sets: Sequence[Sequence[int]],
+    target: int,
+    settings: Settings = PLAIN,
+) -> list[Fidelity]:
+    """As ``fidelity`` for several sets of superpixels, in shared batches."""
     count = int(segments.max()) + 1
-    wrong = [index for index in kept if not 0 <= index < count]
+    wrong = [index for kept in sets for index in kept if not 0 <= index < count]
     if wrong:
         raise StudyError(
             f"There is no superpixel {wrong[0]}", f"The superpixels are 0 to {count - 1}"
         )
     _check_target(classifier, target)
-    shown = np.ones((3, count), dtype=np.int64)
-    shown[1] = 0
-    shown[1, list(kept)], shown[2, list(kept)] = 1, 0
+    shown = np.ones((1 + 2 * len(sets), count), dtype=np.int64)
+    for row, kept in enumerate(sets):
+        shown[2 * row + 1] = 0
+        shown[2 * row + 1, list(kept)], shown[2 * row + 2, list(kept)] = 1, 0
     with untouched(classifier.network):
         (found,) = answers(
             classifier, [veil(classifier, crop, segments)], [shown], [target], settings
         )
-    return Fidelity(*(float(probability) for probability in found))
+    whole, rest = float(found[0]), found[1:].reshape(-1, 2)
+    return [Fidelity(whole, float(kept), float(removed)) for kept, removed in rest]
 
 
 def _check(classifier: Classifier, picture: Picture) -> None:

@@ -1,0 +1,205 @@
+"""A study explains its pictures in depth: other classes, layers, draws and superpixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pytorch_grad_cam.utils.image import scale_cam_image
+from scipy.stats import spearmanr
+
+from vitrine.errors import StudyError
+from vitrine.explanation_tables import table_names
+from vitrine.inputs.classifiers import load_classifier
+from vitrine.inputs.pictures import read_picture
+from vitrine.inputs.speed import Settings
+from vitrine.methods import lime
+from vitrine.methods.cam import class_activation_map
+from vitrine.methods.heatmap import enlarged
+from vitrine.methods.segmentation import superpixels
+from vitrine.pipeline import Summary, run
+from vitrine.project import Project
+from vitrine.results import Store
+from vitrine.steps import Progress
+from vitrine.study import load_study
+
+DEEP = """
+[cam]
+methods = ["gradcam", "ablationcam", "eigencam"]
+second = ["gradcam"]
+layers = ["blocks.2"]
+
+[lime.stability]
+seeds = 3
+samples = 20
+numbers = [10, 20, 25]
+
+[lime.search]
+segmentations = [{ method = "grid", rows = 2, columns = 3 }, { method = "quickshift", ratio = 0.5 }]
+samples = [10, 20]
+features = [1, 3]
+"""
+
+
+@pytest.fixture
+def deep(tiny: Project) -> Project:
+    path = tiny.studies / "tiny.toml"
+    text = path.read_text().replace('[cam]\nmethods = ["gradcam"]\n', "")
+    path.write_text(text + DEEP)
+    return tiny
+
+
+def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Project) -> None:
+    study = load_study(deep, "tiny")
+    planned: list[tuple[int, int, int]] = []
+    passes: list[int] = []
+    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    steps = 2 * (1 + 3 + 1 + 1 + 1 + 1 + 2)
+    assert run(deep, study, progress=told) == Summary(computed=steps, kept=0)
+    assert sum(passes) == planned[0][0]
+    assert run(deep, study) == Summary(computed=0, kept=steps)
+    store = Store(deep, "tiny")
+    for name in table_names(study):
+        assert len(store.table(name)) > 0, name
+    assert (store.table("correlations").groupby(["first", "second"]).size() == 2).all()
+    costs = store.table("costs").set_index(["picture", "method"])
+    assert costs.loc[("noise", "ablationcam"), "head_passes"] == 1280
+    assert costs.loc[("noise", "lime"), "passes"] == 24
+    assert store.provenance()["passes"]["efficientnet_lite0"]["batch"] == 8
+
+    _check_variants(deep, store)
+    _check_stability(deep, store)
+    _check_search(store)
+    _check_fidelity(deep, store)
+
+
+def _crop(project: Project, name: str):  # type: ignore[no-untyped-def]
+    classifier = load_classifier(project, "efficientnet_lite0", "random")
+    (path,) = (project.root / "pictures").glob(f"*{name}.png")
+    picture = read_picture(path)
+    return classifier, classifier.crop(picture), classifier.frame(picture)
+
+
+def _check_variants(project: Project, store: Store) -> None:
+    classifier, crop, frame = _crop(project, "noise")
+    ranked = store.table("predictions").query("picture == 'noise'").set_index("rank")
+    rows = store.table("variants").query("picture == 'noise'").set_index("variant")
+    assert rows.loc["second", "target"] == ranked.loc[2, "target"]
+    assert rows.loc["at-blocks.2", "target"] == ranked.loc[1, "target"]
+    assert rows.loc["at-blocks.2", "layer"] == "blocks.2"
+    first = store.heatmap("efficientnet_lite0", "gradcam", "noise")
+    for variant, layer in (("second", None), ("at-blocks.2", "blocks.2")):
+        stored = store.heatmap("efficientnet_lite0", "gradcam", "noise", variant)
+        target = int(rows.loc[variant, "target"])
+        expected = class_activation_map(classifier, crop, frame, "gradcam", target, layer)
+        np.testing.assert_allclose(stored.values, expected.values, atol=1e-5)
+        rho = spearmanr(stored.values.ravel(), first.values.ravel()).statistic
+        assert rows.loc[variant, "rho"] == pytest.approx(rho, abs=1e-6)
+
+
+def _check_stability(project: Project, store: Store) -> None:
+    """Written out for one picture: three explanations of 20 samples, and two of 25."""
+    classifier, crop, frame = _crop(project, "noise")
+    study = load_study(project, "tiny")
+    assert study.lime is not None
+    segments = superpixels(crop, study.lime.segmentation, 0)
+    target = int(store.table("predictions").query("picture == 'noise'")["target"].iloc[0])
+    weights = []
+    for seed in range(3):
+        parameters = study.lime.model_copy(update={"samples": 20, "seed": seed})
+        found = lime.explain(
+            classifier, crop, frame, target, parameters, segments, settings=Settings(batch=8)
+        )
+        weights.append(found.weights)
+    repeats = store.table("repeats").query("picture == 'noise'")
+    np.testing.assert_allclose(repeats["mean"], np.mean(weights, axis=0), atol=1e-6)
+    np.testing.assert_allclose(repeats["deviation"], np.std(weights, axis=0, ddof=1), atol=1e-6)
+    stability = store.table("stability").query("picture == 'noise'").set_index("samples")
+    assert list(stability["runs"]) == [3, 3, 2]
+    best = [set(np.argsort(-row)[:10][np.sort(-row)[:10] < 0]) for row in weights]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    overlap = np.mean([len(best[a] & best[b]) / len(best[a] | best[b]) for a, b in pairs])
+    assert stability.loc[20, "overlap"] == pytest.approx(overlap)
+
+
+def _check_search(store: Store) -> None:
+    table = store.table("search")
+    assert len(table) == 2 * 2 * 2 * 2
+    assert set(table["segmentation"]) == {"grid-2-3", "quickshift-4-200-0.5"}
+    grid = table.query("method == 'grid' and picture == 'noise' and features == 3")
+    assert (grid["superpixels"] == 6).all()
+    assert grid["area"].max() <= 3 / 6 + 1e-9
+    assert table["overlap"].between(0, 1).all()
+    whole = store.table("predictions").query("rank == 1").set_index("picture")["probability"]
+    np.testing.assert_allclose(table["whole"], whole.loc[table["picture"]], rtol=1e-4)
+
+
+def _check_fidelity(project: Project, store: Store) -> None:
+    classifier, crop, _ = _crop(project, "noise")
+    segments = store.segments("efficientnet_lite0", "noise")
+    weights = store.table("superpixels").query("picture == 'noise'")["weight"].to_numpy()
+    target = int(store.table("predictions").query("picture == 'noise'")["target"].iloc[0])
+    rows = store.table("fidelity").query("picture == 'noise'").set_index("rule")
+    both = np.argsort(-np.abs(weights), kind="stable")[:10]
+    for rule, chosen in (("both signs", both), ("positive", [i for i in both if weights[i] > 0])):
+        found = lime.fidelity(classifier, crop, segments, [int(i) for i in chosen], target)
+        if rule == "both signs" or len(chosen) == 10:
+            assert rows.loc[rule, "kept"] == pytest.approx(found.kept, rel=1e-4)
+            assert rows.loc[rule, "removed"] == pytest.approx(found.removed, rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 9), (56, 56)])
+def test_a_map_is_enlarged_as_the_library_does(size: tuple[int, int]) -> None:
+    evidence = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    once = scale_cam_image(np.maximum(evidence[None], 0), (224, 200))
+    expected = scale_cam_image(np.maximum(once, 0))[0]
+    np.testing.assert_allclose(enlarged(evidence, (200, 224)), expected, atol=2e-6)
+    assert (enlarged(-np.abs(evidence), (8, 8)) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('second = ["gradcam"]', 'second = ["eigencam"]', "EigenCAM does not depend on the class"),
+        ('second = ["gradcam"]', 'second = ["layercam"]', "but not the predicted class"),
+        ('layers = ["blocks.2"]', 'layers = ["blocks.22"]', "has no layer 'blocks.22'"),
+    ],
+)
+def test_what_does_not_fit_stops_before_work_starts(
+    deep: Project, old: str, new: str, said: str
+) -> None:
+    path = deep.studies / "tiny.toml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(StudyError, match=said):
+        run(deep, load_study(deep, "tiny"))
+    assert not (deep.results / "tiny").exists()
+
+
+def test_a_picture_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
+    path = deep.studies / "tiny.toml"
+    wide = "{ method = 'felzenszwalb', scale = 1e9, least = 1000000 }"
+    path.write_text(path.read_text().replace('{ method = "quickshift", ratio = 0.5 }', wide))
+    with pytest.raises(StudyError, match="^red square: The segmentation found one superpixel"):
+        run(deep, load_study(deep, "tiny"))
+    assert Store(deep, "tiny").task_key("efficientnet_lite0/lime/n00000002_noise.png")
+
+
+def test_settings_are_measured_once_and_kept(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny.studies / "tiny.toml"
+    path.write_text(path.read_text().replace("[speed]\nbatch = 8\n", ""))
+    measured: list[str] = []
+
+    def fastest(classifier: object) -> Settings:
+        measured.append(str(classifier)[:10])
+        return Settings(batch=4)
+
+    monkeypatch.setattr("vitrine.explanations.fastest_settings", fastest)
+    run(tiny, load_study(tiny, "tiny"))
+    assert len(measured) == 1
+    assert Store(tiny, "tiny").provenance()["passes"]["efficientnet_lite0"]["batch"] == 4
+    path.write_text(path.read_text().replace("n00000002_noise", "n00000001_noise"))
+    noise = tiny.root / "pictures" / "n00000002_noise.png"
+    noise.rename(noise.with_name("n00000001_noise.png"))
+    assert run(tiny, load_study(tiny, "tiny")).computed == 3
+    assert len(measured) == 1
