@@ -15,6 +15,7 @@ import pytest
 
 from bookmaker import CONFIG, REPOSITORY, WHOLE, Book, as_markdown
 from vitrine.errors import ChapterError, VitrineError
+from vitrine.site import render as renderers
 from vitrine.site.render import render
 
 
@@ -498,6 +499,42 @@ class TestRefusals:
         with pytest.raises(VitrineError, match="Quarto is not on the PATH"):
             render(book.project, renderer="quarto")
         assert render(book.project, formats=("html",)).renderer == "bundled"
+
+    @pytest.mark.parametrize(
+        ("script", "said"),
+        [
+            ("exit 3", r"it ended with status 3 and said nothing"),
+            ("echo no such thing >&2; exit 1", r"could not render the book: no such thing"),
+            ("exit 0", r"ended without an error and did not write _site/index\.html"),
+        ],
+    )
+    def test_a_quarto_that_fails_or_does_nothing(
+        self, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+    ) -> None:
+        command = tmp_path / "bin" / "quarto"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo 1.9.38 && exit\n{script}\n')
+        command.chmod(0o755)
+        monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+        book.site.mkdir()
+        (book.site / "index.html").write_text("of an earlier time")
+        with pytest.raises(ChapterError, match=said) as caught:
+            render(book.project, renderer="quarto")
+        assert "--renderer bundled" in caught.value.remedy
+
+    def test_a_quarto_that_is_no_program(
+        self, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = tmp_path / "bin" / "quarto"
+        command.parent.mkdir()
+        command.write_bytes(b"\x00 no program")
+        command.chmod(0o755)
+        monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+        with pytest.raises(VitrineError, match="cannot be run, or does not give its version"):
+            render(book.project, renderer="quarto")
+        assert render(book.project, formats=["html"]).renderer == "bundled"
+        with pytest.raises(VitrineError, match="quarto cannot be run"):
+            renderers._run_quarto([str(command), "render"])
 
     def test_a_quarto_that_is_too_old(
         self, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -75,19 +75,26 @@ def render(
         return _render_with_quarto(project, quarto, formats)
     if renderer == "auto":
         return _render_bundled(project, formats)
+    needed = ".".join(map(str, QUARTO_NEEDED))
+    if not version:
+        raise VitrineError(
+            f"{quarto} cannot be run, or does not give its version",
+            f"Install Quarto {needed} or newer, or render with --renderer bundled",
+        )
     raise VitrineError(
-        f"Quarto {'.'.join(map(str, version)) or 'of an unknown version'} makes no PDF of a book",
-        f"Install {'.'.join(map(str, QUARTO_NEEDED))} or newer, or render with --renderer bundled",
+        f"Quarto {'.'.join(map(str, version))} makes no PDF of a book",
+        f"Install {needed} or newer, or render with --renderer bundled",
     )
 
 
 def quarto_version(quarto: str) -> tuple[int, ...]:
     """The version that a ``quarto`` command gives, e.g. ``(1, 9, 38)``; empty if it gives none."""
     try:
-        done = subprocess.run([quarto, "--version"], capture_output=True, text=True, check=False)
-    except OSError:
+        done = subprocess.run([quarto, "--version"], capture_output=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
         return ()
-    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", done.stdout.strip())
+    said = done.stdout.decode(errors="replace").strip()
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", said)
     return tuple(int(part) for part in numbers.groups() if part) if numbers else ()
 
 
@@ -184,16 +191,44 @@ def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -
     if set(formats) != set(FORMATS):
         # Without --no-clean the format that is not rendered would be deleted.
         command += ["--no-clean", "--to", "html" if "html" in formats else "typst"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise ChapterError(
-            "Quarto could not render the book: " + " | ".join(lines[-6:]),
-            "Correct what it names, or render with --renderer bundled",
-        )
     pdf = project.site / f"{output_name(project)}.pdf"
+    made = [project.site / "index.html"] if "html" in formats else []
+    made += [pdf] if "pdf" in formats else []
+    before = {path: _written(path) for path in made}
+    _run_quarto(command)
+    for path in made:
+        if _written(path) in (None, before[path]):
+            raise ChapterError(
+                f"Quarto ended without an error and did not write {project.relative(path)}",
+                "See what `quarto check` says, or render with --renderer bundled",
+            )
     return Rendered(
         site=project.site if "html" in formats else None,
         pdf=pdf if "pdf" in formats else None,
         renderer="quarto",
     )
+
+
+def _run_quarto(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError as error:
+        raise VitrineError(
+            f"{command[0]} cannot be run ({error.strerror})",
+            "Install Quarto anew, or render with --renderer bundled",
+        ) from None
+    if done.returncode:
+        said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
+        lines = [line for line in said.splitlines() if line.strip()]
+        reason = (
+            " | ".join(lines[-6:]) or f"it ended with status {done.returncode} and said nothing"
+        )
+        raise ChapterError(
+            f"Quarto could not render the book: {reason}",
+            "Correct what it names, or render with --renderer bundled",
+        )
+
+
+def _written(path: Path) -> int | None:
+    """When a file was last written, in nanoseconds; ``None`` when it is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else None
