@@ -169,7 +169,7 @@ raise SystemExit
 
 ```{python}
 #| warning: true
-#| classes: big
+#| classes: vitrine-big
 #| code-fold: show
 #| code-summary: "Show me"
 import sys
@@ -307,7 +307,7 @@ raise SystemExit
 :::
 
 
-::: {#cell-11 .cell .big execution_count=11}
+::: {#cell-11 .cell .vitrine-big execution_count=11}
 ``` {.python .cell-code code-fold="show" code-summary="Show me"}
 import sys
 print("err", file=sys.stderr)
@@ -702,6 +702,20 @@ def test_a_chapter_with_an_unknown_construct_is_refused_with_its_line(
     book: MakeBook, text: str, message: str
 ) -> None:
     assert message in problem(book, text)
+
+
+def test_what_only_the_renderer_would_refuse_is_refused_when_it_is_frozen(book: MakeBook) -> None:
+    said = problem(book, "# One\n\n```{python}\n1\n```\n\n::: {.strange}\nText.\n:::\n")
+    assert "chapters/page.qmd:7: " in said and "strange" in said
+
+
+def test_an_error_that_says_what_to_do_is_told_once_with_its_line(book: MakeBook) -> None:
+    cell = "from vitrine.errors import StudyError\nraise StudyError('One.\\nTwo', 'Do this')"
+    assert problem(book, f"```{{python}}\n{cell}\n```\n") == (
+        "chapters/page.qmd:3: One.\nTwo. Do this. Then run `vitrine freeze` again."
+    )
+    plain = problem(book, "```{python}\nraise ValueError('It ends.')\n```\n")
+    assert "ValueError: It ends. Correct the cell" in plain
 
 
 def test_a_table_that_only_a_web_page_can_show_is_refused_for_typst(book: MakeBook) -> None:

@@ -104,6 +104,24 @@ def read_document(project: Project, book: Book, target: str) -> Document:
     )
 
 
+def check_constructs(project: Project, name: str, markdown: str, target: str) -> None:
+    """Raise ``ChapterError`` where executed Markdown has what ``render`` would not know.
+
+    Only what one chapter tells by itself; references and links are followed with the whole book.
+    """
+    qmd = read_qmd(project, name)
+    doc = pandoc.parse(markdown.replace("\r\n", "\n"), name)
+    draft = _Draft(qmd, Frozen(markdown, None), doc, tuple(attribute_texts(doc)))
+    settings = Settings(
+        target=target,
+        texts=_parse_texts([draft]),
+        meta=lambda key: _meta(doc, key),
+        code_fold="none",
+        code_summary="Code",
+    )
+    normalise(list(doc.content), qmd, settings)
+
+
 @dataclass(frozen=True)
 class _Draft:
     """A chapter as Pandoc reads it; ``texts`` are the captions and titles still to be parsed."""

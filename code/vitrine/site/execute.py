@@ -90,8 +90,9 @@ def _block(kernel: Kernel, block: Prose | Cell, page: Page) -> str:
     try:
         outputs = kernel.run(block.code, may_fail) if is_run and block.code.strip() else []
     except CellFailed as error:
-        raise ChapterError(
-            f"{block.place(error.line)}: {error.message}",
+        raise _failed(
+            block.place(error.line),
+            error,
             "Correct the cell, or the results it reads, and freeze again",
         ) from None
     return cell_markdown(block, outputs, page)
@@ -113,11 +114,20 @@ def _inline_values(kernel: Kernel, prose: Prose) -> dict[str, MimeBundle]:
         results = kernel.evaluate(expressions)
     except CellFailed as error:
         number = (error.line or 1) - 1
-        raise ChapterError(
-            f"{found[number][1].place}: `{expressions[number].strip()}`: {error.message}",
+        raise _failed(
+            f"{found[number][1].place}: `{expressions[number].strip()}`",
+            error,
             "Correct the inline expression, or the cell that prepares it, and freeze again",
         ) from None
     return dict(zip(expressions, results, strict=True))
+
+
+def _failed(place: str, error: CellFailed, remedy: str) -> ChapterError:
+    """What a cell raised, at its place; an error of ours has said what to do by itself."""
+    said = error.message.removesuffix(".") if not error.message.endswith("..") else error.message
+    if error.says_what_to_do:
+        remedy = "Then run `vitrine freeze` again"
+    return ChapterError(f"{place}: {said}", remedy)
 
 
 def _environment(

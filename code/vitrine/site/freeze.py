@@ -23,6 +23,7 @@ import yaml
 from vitrine.errors import ChapterError
 from vitrine.project import Project
 from vitrine.site.chapter import Chapter, execute_options, read_chapter
+from vitrine.site.document import check_constructs
 from vitrine.site.execute import Executed, clear_figures, execute
 from vitrine.site.frozen import FIGURE_FOLDERS, RESULT_FILES
 from vitrine.site.kernel import Kernel
@@ -181,7 +182,10 @@ def _freeze_jobs(
             results: list[Executed] = []
             for (_, target), future in futures:
                 with _collected(errors):
-                    results.append(future.result())
+                    executed = future.result()
+                    # What the bundled renderer does not know is said now, not when it is published.
+                    check_constructs(project, name, executed.markdown, target)
+                    results.append(executed)
                 done += 1
                 if progress:
                     progress(done, len(jobs), f"{name} ({target})")

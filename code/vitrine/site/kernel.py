@@ -23,17 +23,26 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from vitrine.errors import VitrineError
+
 T = TypeVar("T")
+
+_OWN = {VitrineError.__name__} | {kind.__name__ for kind in VitrineError.__subclasses__()}
 
 _FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")
 
 
 class CellFailed(Exception):
-    """A cell raised: ``line`` is its failing line (from 1) or None, ``message`` the last line."""
+    """A cell raised: ``line`` is its failing line (from 1) or None, ``message`` the last line.
 
-    def __init__(self, message: str, line: int | None = None) -> None:
+    ``says_what_to_do`` where the error is one of ours, whose message ends with its remedy.
+    """
+
+    def __init__(
+        self, message: str, line: int | None = None, *, says_what_to_do: bool = False
+    ) -> None:
         super().__init__(message)
-        self.message, self.line = message, line
+        self.message, self.line, self.says_what_to_do = message, line, says_what_to_do
 
 
 class KernelDied(Exception):
@@ -125,7 +134,7 @@ class Kernel:
         for number, result in enumerate(results, start=1):
             if result.get("status") != "ok":
                 name, value = result.get("ename", "Error"), result.get("evalue", "")
-                raise CellFailed(_one_line(name, value), number)
+                raise _told(name, value, number)
         return results
 
     def trace(self) -> Trace:
@@ -295,7 +304,13 @@ def _failure(name: str, value: str, trace: str) -> CellFailed:
     lines = [int(line) for cell, line in frames if cell == frames[0][0]]
     if name == "NoneType":  # how IPython names what an object's own display method raised
         name, value = "", trace.strip().rsplit("\n", 1)[-1]
-    return CellFailed(_one_line(name, value), lines[-1] if lines else None)
+    return _told(name, value, lines[-1] if lines else None)
+
+
+def _told(name: str, value: str, line: int | None) -> CellFailed:
+    if name in _OWN and value.strip():
+        return CellFailed(value.strip(), line, says_what_to_do=True)
+    return CellFailed(_one_line(name, value), line)
 
 
 def _one_line(name: str, value: str) -> str:
