@@ -11,7 +11,7 @@ from PIL import Image
 
 from vitrine.errors import PictureError
 from vitrine.inputs import pictures
-from vitrine.inputs.pictures import decode, picture_name, read_picture
+from vitrine.inputs.pictures import decode, in_folder, picture_name, read_picture
 
 Save = Callable[..., Path]
 RED = (200, 30, 30)
@@ -114,3 +114,18 @@ def test_the_name_of_a_sample_picture_holds_its_category(file: str, name: str, w
 def test_a_picture_knows_its_name_and_size(picture_file: Save) -> None:
     picture = read_picture(picture_file(Image.new("RGB", (40, 30)), "n02007558_flamingo.png"))
     assert (picture.name, picture.wnid, picture.size) == ("flamingo", "n02007558", (30, 40))
+
+
+def test_a_picture_that_is_too_long_is_refused_before_it_is_resized(
+    picture_file: Save,
+) -> None:
+    long = picture_file(Image.new("RGB", (20, 100_000)), "long.png")
+    with pytest.raises(PictureError, match=r"20 × 100000 pixels, more than 50 times") as caught:
+        decode(long)
+    assert caught.value.remedy == "Cut out the part that is to be explained"
+    assert decode(picture_file(Image.new("RGB", (20, 1000)), "panorama.png")).shape == (1000, 20, 3)
+
+
+def test_pictures_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match=r"2 of 2 pictures do not exist, the first is .*a\.png"):
+        in_folder(tmp_path, ["a.png", "b.png"])

@@ -227,6 +227,17 @@ def test_a_study_of_resnets_runs_the_same_code(tiny: Project) -> None:
     assert set(maps["layer"]) == {"layer4"}
 
 
+def test_what_a_run_needs_is_fetched_before(
+    tiny: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _change(tiny, "efficientnet_lite0", "resnet18_places365")
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    pipeline.fetch(tiny, _study(tiny))
+    monkeypatch.setenv("VITRINE_MIRROR", str(tiny.root / "pictures"))  # which holds no file of it
+    network = pipeline.load_classifier(tiny, "resnet18_places365", "random")
+    assert len(network.categories) == 365
+
+
 def test_the_assignment_study_runs_on_randomly_initialised_networks(
     root: Path, project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

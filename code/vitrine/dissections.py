@@ -19,7 +19,7 @@ from vitrine.errors import StudyError
 from vitrine.inputs import encoders, kinds, sources
 from vitrine.inputs.classifiers import Classifier, pick_architecture
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
-from vitrine.inputs.pictures import Picture, read_picture
+from vitrine.inputs.pictures import Picture, in_folder, read_picture
 from vitrine.methods import dissection
 from vitrine.methods.dissection import Activations, Labels
 from vitrine.methods.similarity import check_top, parameters_of, pick_similarity
@@ -78,7 +78,8 @@ def files_of(project: Project, wanted: study.Dissection) -> tuple[str, ...]:
     if pictures.source is not None:
         return tuple(sorted(sources.pick_source(project, pictures.source).digests))
     folder = project.root / str(pictures.folder)
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    within = folder.iterdir() if folder.is_dir() else ()
+    found = sorted(path.name for path in within if path.is_file() and path.name[0] != ".")
     if not found:
         raise StudyError(
             f"The folder {pictures.folder!r} of the probing set has no files",
@@ -94,7 +95,7 @@ def picture_paths(
     files = files_of(project, wanted)
     if wanted.pictures.source is not None:
         return sources.fetch(project, wanted.pictures.source, files, report)
-    return {file: project.root / str(wanted.pictures.folder) / file for file in files}
+    return in_folder(project.root / str(wanted.pictures.folder), files)
 
 
 def fetch(project: Project, wanted: study.Dissection, report: sources.Report) -> None:

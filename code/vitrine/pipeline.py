@@ -26,7 +26,7 @@ from vitrine.inputs.classifiers import (
     load_classifier,
     pick_architecture,
 )
-from vitrine.inputs.pictures import Picture, read_picture
+from vitrine.inputs.pictures import Picture, in_folder, read_picture
 from vitrine.project import Project
 from vitrine.results import DISSECTION_SCHEMAS, SCHEMAS, Store
 from vitrine.steps import SILENT, Progress, Step
@@ -79,8 +79,10 @@ def fetch(
     check(project, study)
     paths = picture_paths(project, study, report)
     for classifier in study.networks:
+        row = pick_architecture(classifier.name)
+        row.categories(project)  # a network without weights has names for its classes too
         if classifier.weights == "pretrained":
-            report(pick_architecture(classifier.name).weights_file(project).name)
+            report(row.weights_file(project).name)
     if study.dissection:
         dissections.fetch(project, study.dissection, report)
     return paths
@@ -100,8 +102,7 @@ def picture_paths(
     pictures = study.pictures
     if pictures.source is not None:
         return sources.fetch(project, pictures.source, pictures.files, report)
-    folder = project.root / str(pictures.folder)
-    return {file: folder / file for file in pictures.files}
+    return in_folder(project.root / str(pictures.folder), pictures.files)
 
 
 def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ MAX_PIXELS = 50_000_000
 
 MIN_SIDE = 16
 """A picture with a shorter side than this has nothing to explain."""
+
+MAX_RATIO = 50
+"""Of a picture longer than so many times its shorter side a network sees next to nothing, and to
+resize it whole, as the networks' preprocessing does, would take gigabytes."""
 
 _SAMPLE_NAME = re.compile(r"^(n\d{8})_(.+)$")
 
@@ -69,6 +74,22 @@ def picture_name(file: str) -> tuple[str, str]:
     return words.replace("_", " ").strip(), wnid
 
 
+def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+    """The paths of picture files by name. Raises ``PictureError`` for those that are not there."""
+    paths = {file: folder / file for file in files}
+    missing = [path for path in paths.values() if not path.is_file()]
+    if len(missing) == 1:
+        raise PictureError(
+            f"The picture {missing[0]} does not exist", "Put it there, or correct its name"
+        )
+    if missing:
+        raise PictureError(
+            f"{len(missing)} of {len(files)} pictures do not exist, the first is {missing[0]}",
+            "Put them there, or correct the folder and the names in the study file",
+        )
+    return paths
+
+
 def read_picture(path: Path) -> Picture:
     """Decode a picture file. Raises ``PictureError`` when that is not safely possible."""
     name, wnid = picture_name(path.name)
@@ -80,7 +101,8 @@ def decode(path: Path) -> Pixels:
 
     EXIF orientation is applied; greyscale, palette, CMYK and 16-bit pictures are converted; what is
     transparent is shown on white; of an animation the first picture is taken. Raises
-    ``PictureError`` for a file that is missing, no picture, truncated, or too large or too small.
+    ``PictureError`` for a file that is missing, no picture, truncated, or too large, too small or
+    too long.
     """
     try:
         with warnings.catch_warnings():
@@ -113,6 +135,12 @@ def _check_size(path: Path, size: tuple[int, int]) -> None:
         raise PictureError(
             f"The picture {path} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",
             "Use a larger picture",
+        )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise PictureError(
+            f"The picture {path} is {width} × {height} pixels, more than {MAX_RATIO} times as long "
+            "on one side as on the other",
+            "Cut out the part that is to be explained",
         )
 
 
