@@ -21,7 +21,10 @@ from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
 from vitrine.report.explorer import explorer
 from vitrine.report.page import facts, this_page
+from vitrine.report.provenance import studies_table
+from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, percent, safe, safe_html, slug
+from vitrine.results import Store
 from vitrine.study import load_study
 
 EVIL = '</script><b onclick="x()">|`*_#$@[a](b)\\'
@@ -271,6 +274,40 @@ def test_a_study_is_read_without_computing_anything(
     assert study.heatmap("lime", "noise").values.shape == study.segments("noise").shape
     assert study.prediction("noise")["rank"] == 1
     assert "random weights" in study.badge().data
+    # Its WordNet id is of no class, whatever the answer is called.
+    assert study.answer("noise").startswith("answer: ")
+    Image.new("RGB", (128, 96)).save(tiny.root / "pictures" / "n00000001_red_square.png")
+    with pytest.raises(ResultsError, match=r"red_square\.png is not the one that the study"):
+        open_study("tiny").crop("red square")
+
+
+def test_an_answer_is_right_by_the_id_of_its_class_not_by_its_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = StudyReport(Store(Project(root), "embedded"), "efficientnet_lite0")
+    right = [picture for picture in study.pictures if study.is_right(picture)]
+    assert set(study.pictures) - set(right) == {"kite", "vulture"}
+    crane = {"category": "crane", "target": 517, "probability": 0.5}  # the machine
+    for wnid, is_right in (("n03126707", True), ("n02012849", False), ("", False)):  # or the bird
+        monkeypatch.setattr(study, "prediction", lambda _, wnid=wnid: {**crane, "wnid": wnid})
+        assert study.is_right("crane") is is_right
+        assert study.answer("crane").startswith("answer: crane") is not is_right
+
+
+def test_a_broken_study_file_is_listed_with_what_is_wrong(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
+    (tiny.studies / "broken.toml").write_text("title = ")
+    (tiny.results / "tiny").mkdir(parents=True)
+    (tiny.results / "tiny" / "provenance.json").write_text("{")
+    listed = str(studies_table().data)
+    assert "Its file cannot be read: data/studies/broken" in _plain(listed)
+    assert "not readable: data/results/tiny/provenance" in _plain(listed)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\\", "")
 
 
 def test_a_study_that_was_not_run_says_how_to_run_it(

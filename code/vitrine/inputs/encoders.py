@@ -29,6 +29,7 @@ from vitrine.inputs.archives import read_archive
 from vitrine.inputs.classifiers import Classifier, first_line, load_classifier, pick_architecture
 from vitrine.inputs.concepts import Concepts, read_concepts
 from vitrine.inputs.pictures import Picture
+from vitrine.inputs.wordnet import class_indices
 from vitrine.project import Project
 from vitrine.study import suggestion
 
@@ -232,8 +233,6 @@ def _load_minilm(device: str) -> Any:
 TRUE_CLASS = "true"
 """The probabilities of a probing set whose file names give the true class of each picture."""
 
-SAMPLES = "imagenet-sample-images"
-
 
 def class_names(project: Project, training_set: str) -> tuple[str, ...]:
     """The classes that a training set names, with all their names: ``"tench, Tinca tinca"``."""
@@ -296,7 +295,7 @@ def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
     sentences = Sentences(device)
     if wanted.probabilities == TRUE_CLASS:
         names = class_names(project, "ImageNet")
-        order = _wnids(project)
+        order = class_indices(project)
         return Conse(sentences, names, lambda found: _true_classes(found, order), TRUE_CLASS)
     network = load_classifier(project, wanted.probabilities, wanted.weights, wanted.seed, device)
     training_set = pick_architecture(wanted.probabilities).training_set
@@ -306,12 +305,6 @@ def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
         lambda found: _predicted(network, found, wanted.top),
         f"{network.digest} {wanted.top}",
     )
-
-
-def _wnids(project: Project) -> dict[str, int]:
-    """The class index of each WordNet id: its position among the sorted sample pictures."""
-    files = sorted(sources.pick_source(project, SAMPLES).digests)
-    return {file.split("_")[0]: index for index, file in enumerate(files)}
 
 
 def _true_classes(pictures: Sequence[Picture], order: dict[str, int]) -> npt.NDArray[np.float32]:

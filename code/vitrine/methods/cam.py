@@ -23,7 +23,7 @@ from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.evidence import Evidence, Progress, Question, no_maps
+from vitrine.methods.evidence import Evidence, Progress, Question, feature_gradients
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values
 from vitrine.methods.score_cam import scorecam
@@ -262,8 +262,9 @@ def _from_library(row: CamMethod, question: Question) -> tuple[Evidence, Values]
     with torch.enable_grad(), _without_bars(), np.errstate(divide="ignore", invalid="ignore"):
         try:
             values = cam(question.batch, targets)[0]
-        except (ValueError, IndexError, np.exceptions.AxisError) as error:
-            raise no_maps(question) from error
+        except (ValueError, IndexError):
+            feature_gradients(question)  # says so if the layer has no maps; any other error is one
+            raise
     hook.remove()
     evidence = _finite(Evidence(np.asarray(seen[0][0], dtype=np.float32), passes))
     return evidence, np.nan_to_num(np.asarray(values, dtype=np.float32), nan=0.0)

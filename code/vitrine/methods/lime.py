@@ -75,16 +75,6 @@ class LimeExplanation:
         values = self.weights[self.segments].astype(np.float32)
         return Heatmap(values, self.frame, True, "lime", self.target, self.seconds)
 
-    def strongest(self, count: int, *, positive_only: bool = True) -> list[int]:
-        """The superpixels of greatest weight, by absolute value, strongest first.
-
-        With ``positive_only`` those that speak against the class are left out, as in the library's
-        ``get_image_and_mask``.
-        """
-        order = np.argsort(-np.abs(self.weights), kind="stable")
-        kept = [int(index) for index in order if self.weights[index] > 0 or not positive_only]
-        return kept[:count]
-
 
 @dataclass(frozen=True)
 class Picture:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.errors import ResultsError, StudyError
 from vitrine.inputs.sources import load_sources
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
@@ -23,15 +24,23 @@ def sources_table() -> Markdown:
 
 
 def studies_table() -> Markdown:
-    """The studies of the project, and when each was computed here."""
+    """The studies of the project, and when each was computed here; what is wrong with a file."""
     project = Project.find()
-    rows = []
-    for name in study_names(project):
+    rows = [_study_row(project, name) for name in study_names(project)]
+    return table(pd.DataFrame(rows, columns=["Study", "What it is", "Computed"]), "studies")
+
+
+def _study_row(project: Project, name: str) -> tuple[str, str, str]:
+    try:
         study = load_study(project, name)
+    except StudyError as error:
+        return name, f"Its file cannot be read: {error.problem}", "not run here"
+    try:
         store = Store(project, name)
         computed = store.provenance()["computed"] if store.is_finished() else "not run here"
-        rows.append((study.title, study.description, computed))
-    return table(pd.DataFrame(rows, columns=["Study", "What it is", "Computed"]), "studies")
+    except ResultsError as error:
+        computed = f"not readable: {error.problem}"
+    return study.title, study.description, computed
 
 
 def software_table(study: StudyReport) -> Markdown:

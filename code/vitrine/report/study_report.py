@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from IPython.display import Markdown
 from vitrine.errors import ResultsError
 from vitrine.inputs import sources
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
+from vitrine.inputs.wordnet import class_indices
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
@@ -64,8 +66,20 @@ class StudyReport:
         """The network's answer as a note: its probability, and its class where that is another."""
         best = self.prediction(picture)
         probability = percent(best["probability"])
-        right = best["category"] == picture
-        return probability if right else f"answer: {best['category']}, {probability}"
+        if self.is_right(picture):
+            return probability
+        return f"answer: {best['category']}, {probability}"
+
+    def is_right(self, picture: str) -> bool:
+        """Whether the most probable class of a picture is its true one.
+
+        Told by the WordNet id in the file's name, as ImageNet has two classes called "crane" and
+        two called "maillot"; never, where the classes are others or the file's name has no id.
+        """
+        if "places" in self.facts["training_set"].lower():
+            return False
+        best = self.prediction(picture)
+        return bool(class_indices(self.store.project).get(best["wnid"]) == best["target"])
 
     def subject(self, picture: str) -> str:
         """What a map of a picture explains, e.g. "goldfish", or "kite for the answer hip"."""
@@ -76,9 +90,16 @@ class StudyReport:
         """What the classifier saw of a picture, large enough to be shown."""
         if picture not in self._crops:
             frame = self.store.frame(self.classifier, picture)
-            file = self.store.files()[picture]
-            path = self._path(self.provenance["study"]["pictures"], file)
-            self._crops[picture] = crop_of(read_picture(path), frame)
+            row = next(r for r in self.provenance["pictures"] if r["name"] == picture)
+            path = self._path(self.provenance["study"]["pictures"], row["file"])
+            pixels = read_picture(path)
+            if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+                raise ResultsError(
+                    f"The picture {self.store.project.relative(path)} is not the one that the "
+                    f"study {self.store.study!r} explained: its SHA-256 is another",
+                    f"Restore it, or run `vitrine run --study {self.store.study}`",
+                )
+            self._crops[picture] = crop_of(pixels, frame)
         return self._crops[picture]
 
     def probing_picture(self, file: str, side: int) -> Pixels:
