@@ -60,7 +60,8 @@ def test_a_mistake_in_a_study_file_is_one_message(tiny: Project) -> None:
 
 def test_a_missing_picture_is_one_message(tiny: Project) -> None:
     (tiny.root / "pictures" / "n00000002_noise.png").unlink()
-    _fails(_vitrine(tiny.root, "run", "-s", "tiny"), "n00000002_noise.png does not exist")
+    for command in ("fetch", "run"):
+        _fails(_vitrine(tiny.root, command, "-s", "tiny"), "n00000002_noise.png does not exist")
 
 
 def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
@@ -126,7 +127,23 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     assert "Site packages" in found.stdout and "Device" in found.stdout
     assert "Source torchvision: 0 of 2 files in the cache" in found.stdout
     assert "Traceback" not in found.stderr
-    (tiny.studies / "tiny.toml").write_text("title = 1")
+    assert "✓ Study tiny, pictures: 2 of 2 in" in found.stdout
+    (tiny.root / "pictures" / "n00000002_noise.png").unlink()
+    study = tiny.studies / "tiny.toml"
+    study.write_text(
+        study.read_text()
+        + '[dissection]\nclassifiers = [{ name = "resnet18" }]\nconcepts = "3k"\n'
+        + '[dissection.pictures]\nsource = "imagenet-sample-images"\n'
+    )
+    blocked = tiny.root / "blocked"
+    blocked.write_text("a file where the folder should be")
+    found = _vitrine(tiny.root, "doctor", VITRINE_CACHE=str(blocked))
+    assert "· Study tiny, pictures: 1 of 2 in" in found.stdout
+    assert "· Study tiny, probing set: 0 of 1,000 in the cache" in found.stdout
+    assert "· Study tiny, concept list 3k: 0 of 1 in the cache" in found.stdout
+    assert "→ Run `vitrine fetch --study tiny`" in found.stdout
+    assert f"✗ Cache: {blocked} is not a folder" in found.stdout
+    study.write_text("title = 1")
     broken = _vitrine(tiny.root, "doctor")
     assert broken.returncode == 1
     assert "✗ Study tiny" in broken.stdout

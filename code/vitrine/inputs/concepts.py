@@ -12,6 +12,8 @@ from vitrine.inputs import sources
 from vitrine.project import Project
 from vitrine.study import suggestion
 
+CONCEPT_SOURCE = "clip-dissect"
+
 
 @dataclass(frozen=True)
 class ConceptList:
@@ -73,7 +75,7 @@ def read_concepts(project: Project, named: str) -> Concepts:
 def concept_file(project: Project, named: str) -> Path:
     """The file of a concept list; fetched if it is one of ``CONCEPT_LISTS``."""
     if named in CONCEPT_LISTS:
-        return sources.fetch_one(project, "clip-dissect", CONCEPT_LISTS[named].file)
+        return sources.fetch_one(project, CONCEPT_SOURCE, CONCEPT_LISTS[named].file)
     path = project.root / named
     if not path.is_file():
         raise StudyError(
@@ -115,7 +117,12 @@ def clean(named: str, path: Path, concept: Callable[[str], str] = str.strip) -> 
 
 def _decoded(path: Path) -> tuple[str, str]:
     """The text of a file, and the encoding that it has."""
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be read ({error.strerror})", "Give yourself the right to read it"
+        ) from error
     for mark, codec, name in (
         (b"\xef\xbb\xbf", "utf-8-sig", "UTF-8 with a byte-order mark"),
         (b"\xff\xfe", "utf-16", "UTF-16"),
