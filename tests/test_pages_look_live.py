@@ -1,0 +1,153 @@
+"""The look of pages in a real browser: what is drawn has room on a phone and on a desk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from browser import find_browser
+
+ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
+OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('text')].filter((text) => {
+    const own = text.getBoundingClientRect();
+    return own.width && (own.left < box.left - 1 || own.right > box.right + 1
+      || own.top < box.top - 1 || own.bottom > box.bottom + 1);
+  }).map((text) => text.textContent);
+})"""
+Open = Callable[[str, int], Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        path = find_browser()
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """Opens a page with the given body, as the bundled renderer would wrap it."""
+    pages: list[Page] = []
+
+    def show(body: str, width: int) -> Page:
+        (tmp_path / "page.html").write_text(
+            '<!DOCTYPE html><html lang="en" class="js"><meta charset="utf-8">'
+            f'<link rel="stylesheet" href="{ASSETS}/vitrine.css">'
+            f'<link rel="stylesheet" href="{ASSETS}/page.css">'
+            f'<script src="{ASSETS}/vitrine.js" defer></script>'
+            f'<body class="vitrine-page"><main class="page-text">{body}</main></body></html>',
+            encoding="utf-8",
+        )
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        pages.append(page)
+        page.goto((tmp_path / "page.html").as_uri())
+        return page
+
+    yield show
+    for page in pages:
+        page.close()
+
+
+def drawings() -> dict[str, alt.TopLevelMixin]:
+    """Charts as chapters have them: one view, views beside each other, one for each group."""
+    networks = ["EfficientNet-Lite0", "EfficientNet-Lite1", "EfficientNet-Lite2"]
+    rows = [
+        {"network": network, "layer": layer, "share": 0.07 * (place + 1)}
+        for network in networks
+        for place, layer in enumerate(["first", "second", "third", "fourth", "fifth"])
+    ]
+    bars = (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_bar()
+        .encode(
+            x=alt.X(
+                "share:Q",
+                title="Share of the frame above half of the maximum",
+                axis=alt.Axis(format="%"),
+            ),
+            y="layer:N",
+            color=alt.Color("network:N", scale=alt.Scale(domain=networks)),
+        )
+    )
+    narrow = bars.properties(width=190)
+    return {
+        "single": bars.properties(width="container", autosize=alt.AutoSizeParams(type="fit-x")),
+        "beside": alt.hconcat(narrow, narrow, narrow),
+        "grouped": narrow.facet(column="network:N"),
+    }
+
+
+def chart(drawing: alt.TopLevelMixin) -> str:
+    spec = drawing.to_dict() | {"config": {"legend": {"orient": "top", "title": None}}}
+    script = f'<script type="application/json" class="vitrine-spec">{json.dumps(spec)}</script>'
+    return f'<div class="vitrine-chart">{script}</div>'
+
+
+@pytest.mark.parametrize("width", [390, 1000])
+@pytest.mark.parametrize("kind", ["single", "beside", "grouped"])
+def test_a_chart_fills_its_place_and_cuts_no_text(opened: Open, kind: str, width: int) -> None:
+    page = opened(chart(drawings()[kind]), width)
+    page.locator(".vitrine-chart.is-mounted svg").wait_for()
+    assert page.evaluate(OUTSIDE) == []
+    mount = page.locator(".vitrine-mount")
+    room, needed, drawn = mount.evaluate(
+        "m => [m.clientWidth, m.scrollWidth, m.querySelector('svg').getBoundingClientRect().width]"
+    )
+    assert needed <= room
+    assert drawn >= 0.9 * room
+
+
+def test_what_the_reader_chose_in_a_chart_survives_a_change_of_width(opened: Open) -> None:
+    choice = alt.param(name="least", value=0, bind=alt.binding_select(options=[0, 1], name="Least"))
+    page = opened(chart(drawings()["single"].add_params(choice)), 1000)  # type: ignore[attr-defined]
+    page.locator("select").select_option("1")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("document.querySelector('.vitrine-chart').width < 400")
+    page.locator(".vitrine-mount svg").wait_for()
+    assert page.locator("select").input_value() == "1"
+
+
+def card(picture: Path, panels: int) -> str:
+    link = (
+        f'<a class="vitrine-zoom" href="{picture.as_uri()}">'
+        f'<img src="{picture.as_uri()}" width="100" height="100" alt="a picture"></a>'
+    )
+    return f'<figure class="vitrine-card"><div class="vitrine-strip">{link * panels}</div></figure>'
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (100, 100), "teal").save(tmp_path / "small.png")
+    return tmp_path / "small.png"
+
+
+@pytest.mark.parametrize(("panels", "smallest"), [(3, 90), (5, 90)])
+def test_pictures_on_a_phone_are_large_enough_to_be_seen(
+    opened: Open, picture: Path, panels: int, smallest: int
+) -> None:
+    style = f"--columns:2;--panels:{panels}"
+    page = opened(
+        f'<div class="vitrine-grid" style="{style}">{card(picture, panels) * 2}</div>', 390
+    )
+    widths = page.locator(".vitrine-zoom").evaluate_all("all => all.map((a) => a.clientWidth)")
+    assert min(widths) >= smallest
+
+
+def test_a_small_picture_is_not_enlarged_until_it_blurs(opened: Open, picture: Path) -> None:
+    page = opened(f'<div class="vitrine-grid">{card(picture, 1)}</div>', 1000)
+    page.locator(".vitrine-zoom").click()
+    enlarged = page.locator(".vitrine-lightbox img")
+    enlarged.wait_for()
+    box = enlarged.bounding_box()
+    assert box is not None and box["height"] <= 150
