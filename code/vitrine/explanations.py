@@ -273,7 +273,8 @@ class Explainer:
             settings=settings,
         )
         sets = [
-            found.strongest(wanted.features, positive_only=positive) for positive in RULES.values()
+            strongest(found.weights, wanted.features, positive_only=positive)
+            for positive in RULES.values()
         ]
         kept = lime.fidelities(
             classifier, picture.crop, picture.segments, sets, picture.target, settings

@@ -97,7 +97,7 @@ CAM_METHODS: dict[str, CamMethod] = {
         "ScoreCAM",
         pytorch_grad_cam.ScoreCAM,
         scorecam,
-        "wang2020",
+        "wang2020score",
         passes=1,
         revision=2,
         passes_a_channel=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from IPython.display import Markdown
 
 from vitrine.errors import ResultsError
 from vitrine.inputs import sources
+from vitrine.inputs.objects import load_outlines
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.inputs.wordnet import class_indices
+from vitrine.measures.localisation import Mask, object_mask
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
@@ -118,9 +120,23 @@ class StudyReport:
             return sources.fetch_one(project, origin["source"], file)
         return project.root / str(origin["folder"]) / file
 
-    def heatmap(self, method: str, picture: str) -> Heatmap:
-        """A method's map of a picture."""
-        return self.store.heatmap(self.classifier, method, picture)
+    def heatmap(self, method: str, picture: str, variant: str = "") -> Heatmap:
+        """A method's map of a picture, or a variant of it."""
+        return self.store.heatmap(self.classifier, method, picture, variant)
+
+    def object_mask(self, picture: str) -> Mask | None:
+        """The pixels ``bool [h, w]`` of the frame that show what the picture's name says.
+
+        ``None`` where no outline was drawn, or nothing of it can be seen.
+        """
+        origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
+        known = load_outlines(self.store.project, origin["source"]) if origin["source"] else {}
+        outlines = known.get(PurePosixPath(file).stem)
+        if outlines is None or not outlines.outlines:
+            return None
+        frame = self.store.frame(self.classifier, picture)
+        size = read_picture(self._path(origin, file)).size
+        return object_mask(outlines.in_frame(frame, size), frame.size)
 
     def segments(self, picture: str) -> np.ndarray:
         """A picture's superpixels: ``int16 [h, w]``."""

@@ -1,0 +1,93 @@
+"""Where the object is that a picture's name says: outlines drawn by hand, kept in ``data/objects``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.errors import SourceError
+from vitrine.inputs.pictures import Frame
+from vitrine.project import Project
+
+Outline = npt.NDArray[np.float64]
+"""``float64 [points, 2]``: x and y as shares of the width and height of the frame it was drawn in."""
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """The objects of one picture.
+
+    outlines : one or more polygons; none where the object cannot be seen.
+    area : the share of the frame that they cover, as stated in the file.
+    resize, crop : the frame they were drawn in, as in ``Preprocessing``.
+    note : what a reader should know; mostly empty.
+    """
+
+    outlines: tuple[Outline, ...]
+    area: float
+    resize: int
+    crop: int
+    note: str
+
+    def in_frame(self, frame: Frame, picture_size: tuple[int, int]) -> tuple[Outline, ...]:
+        """The polygons as x and y in pixels of ``frame``, whichever network's it is.
+
+        picture_size : height and width of the picture in pixels. What a frame does not show lies
+        below 0 or above its size.
+        """
+        side = self.crop / self.resize * min(picture_size)
+        corner = [(extent - side) / 2 for extent in reversed(picture_size)]
+        top, left, height, width = frame.box
+        scale = np.array([frame.size[1] / width, frame.size[0] / height])
+        return tuple(
+            (outline * side + np.array(corner) - np.array([left, top])) * scale
+            for outline in self.outlines
+        )
+
+
+def load_outlines(project: Project, source: str) -> dict[str, Outlines]:
+    """The outlines for a source's pictures, by file name without its ending; ``{}`` without any.
+
+    Raises ``SourceError`` for a file that is damaged, an outline of fewer than three points, or a
+    point outside the frame.
+    """
+    path = project.root / "data" / "objects" / f"{source}.toml"
+    if not path.exists():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: Outlines(
+                tuple(_outline(path, name, points) for points in row["outlines"]),
+                float(row["area"]),
+                int(table["resize"]),
+                int(table["crop"]),
+                str(row.get("note", "")),
+            )
+            for name, row in table["pictures"].items()
+        }
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SourceError(
+            f"The outlines in {path} cannot be read ({error})",
+            "Restore the file from the repository",
+        ) from error
+
+
+def _outline(path: Path, name: str, points: Any) -> Outline:
+    outline = np.array(points, dtype=np.float64)
+    if outline.ndim != 2 or outline.shape[1] != 2 or len(outline) < 3:
+        raise SourceError(
+            f"An outline of {name} in {path} is not a list of three or more pairs of x and y",
+            "Correct it",
+        )
+    if outline.min() < 0 or outline.max() > 1:
+        raise SourceError(
+            f"An outline of {name} in {path} has a point outside its frame",
+            "Give points as shares of the frame, from 0 to 1",
+        )
+    return outline

@@ -1,0 +1,45 @@
+"""How much of a map lies on the object that the picture's name says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from skimage.draw import polygon2mask
+
+Mask = npt.NDArray[np.bool_]
+
+
+def object_mask(outlines: Sequence[npt.NDArray[np.floating]], size: tuple[int, int]) -> Mask:
+    """The pixels ``bool [h, w]`` whose centre lies inside one of the polygons.
+
+    outlines : each ``[points, 2]``, x and y in pixels from the top left corner of the frame.
+    """
+    mask = np.zeros(size, dtype=bool)
+    for outline in outlines:
+        # The centre of the first pixel is at 0.5 here and at 0 in scikit-image.
+        mask |= polygon2mask(size, outline[:, ::-1] - 0.5)  # type: ignore[no-untyped-call]
+    return mask
+
+
+def share_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
+    """The share of a map's positive weight that lies inside ``mask``, from 0 to 1.
+
+    Relevance mass accuracy (Arras, Osman and Samek, 2022); a map that knows nothing of the object
+    has about the mask's share of the frame. ``nan`` without positive weight, and for a mask that is
+    empty or covers everything.
+    """
+    weights = np.clip(np.asarray(values, dtype=np.float64), 0, None)
+    total = weights.sum()
+    if total == 0 or not mask.any() or mask.all():
+        return float("nan")
+    return float(weights[mask].sum() / total)
+
+
+def gain_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
+    """``share_inside`` over the mask's share of the frame: 1 for a map that knows nothing of it.
+
+    Pictures with small and large objects can be averaged by this, but not by the share alone.
+    """
+    return share_inside(values, mask) / float(mask.mean()) if mask.any() else float("nan")

@@ -1,0 +1,111 @@
+"""The outlines drawn by hand parse, do not cross themselves and cover what they say."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitrine.errors import SourceError
+from vitrine.inputs.objects import Outline, Outlines, load_outlines
+from vitrine.inputs.pictures import Frame
+from vitrine.measures.localisation import gain_inside, object_mask, share_inside
+from vitrine.project import Project
+
+SOURCE = "imagenet-sample-images"
+
+
+@pytest.fixture(scope="module")
+def known(root: Path) -> dict[str, Outlines]:
+    return load_outlines(Project(root), SOURCE)
+
+
+def test_the_pictures_of_the_studies_have_outlines(known: dict[str, Outlines], root: Path) -> None:
+    study = (root / "data" / "studies" / "embedded.toml").read_text(encoding="utf-8")
+    ten = {name for name in known if f'"{name}.JPEG"' in study}
+    assert len(ten) == 10 and set(known) - ten == {"n01704323_triceratops"}
+    named = (root / "data" / "registries" / f"{SOURCE}.txt").read_text(encoding="utf-8")
+    assert all(f"{name}.JPEG " in named for name in known)
+
+
+def test_outlines_cover_the_area_that_is_stated(known: dict[str, Outlines]) -> None:
+    for name, found in known.items():
+        mask = object_mask([outline * 224 for outline in found.outlines], (224, 224))
+        assert mask.mean() == pytest.approx(found.area, abs=0.001), name
+        assert bool(found.outlines) == bool(found.area), name
+
+
+def test_outlines_do_not_cross_themselves(known: dict[str, Outlines]) -> None:
+    for name, found in known.items():
+        for outline in found.outlines:
+            assert not _crossings(outline), (name, _crossings(outline))
+
+
+def _crossings(outline: Outline) -> list[tuple[int, int]]:
+    """Pairs of edges without a common end that cross."""
+
+    def left(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
+        return bool((b[0] - a[0]) * (c[1] - a[1]) > (b[1] - a[1]) * (c[0] - a[0]))
+
+    edges = list(zip(outline, np.roll(outline, -1, axis=0), strict=True))
+    return [
+        (i, j)
+        for (i, (a, b)), (j, (c, d)) in combinations(enumerate(edges), 2)
+        if 1 < j - i < len(edges) - 1
+        and left(a, c, d) != left(b, c, d)
+        and left(a, b, c) != left(a, b, d)
+    ]
+
+
+def test_a_crossing_would_be_found() -> None:
+    bow_tie = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    assert _crossings(bow_tie) == [(0, 2)]
+
+
+def test_outlines_move_into_another_frame() -> None:
+    square = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])
+    drawn = Outlines((square,), 0.25, 256, 224, "")
+    size = (256, 352)
+    same = Frame("p", (16.0, 64.0, 224.0, 224.0), (224, 224))
+    np.testing.assert_allclose(drawn.in_frame(same, size)[0], square * 224)
+    # The whole picture, at half its size: the square's middle stays the picture's middle.
+    whole = Frame("p", (0.0, 0.0, 256.0, 352.0), (128, 176))
+    (moved,) = drawn.in_frame(whole, size)
+    np.testing.assert_allclose(moved.mean(axis=0), (88, 64))
+    assert object_mask([moved], (128, 176)).sum() == 56**2
+
+
+def test_damaged_outlines_are_named(project: Project) -> None:
+    folder = project.root / "data" / "objects"
+    folder.mkdir()
+    assert load_outlines(project, "s") == {}
+    head = "resize = 256\ncrop = 224\n[pictures.a]\narea = 0.1\noutlines = "
+    for text, message in {
+        "[[[0, 0], [1, 1]]]": "three or more pairs",
+        "[[[0, 0], [1, 1], [1.5, 0]]]": "a point outside its frame",
+        "[[[0, 0], [1, 1], [1, 'x']]]": "cannot be read",
+        "[": "cannot be read",
+    }.items():
+        (folder / "s.toml").write_text(head + text, encoding="utf-8")
+        with pytest.raises(SourceError, match=message):
+            load_outlines(project, "s")
+
+
+def test_the_share_inside_is_that_of_positive_weight() -> None:
+    mask = np.zeros((4, 4), dtype=bool)
+    mask[:2, :2] = True
+    values = np.full((4, 4), -5.0)
+    values[0, 0], values[3, 3] = 3, 1
+    assert share_inside(values, mask) == pytest.approx(0.75)
+    assert gain_inside(values, mask) == pytest.approx(3)
+    assert share_inside(np.ones((4, 4)), mask) == pytest.approx(0.25)
+    assert gain_inside(np.ones((4, 4)), mask) == pytest.approx(1)
+
+
+def test_without_weight_or_object_there_is_no_share() -> None:
+    mask = np.ones((4, 4), dtype=bool)
+    assert np.isnan(share_inside(-np.ones((4, 4)), mask & (np.eye(4) > 0)))
+    assert np.isnan(share_inside(np.ones((4, 4)), mask))
+    assert np.isnan(gain_inside(np.ones((4, 4)), ~mask))
