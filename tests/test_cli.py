@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bookmaker import Book
 from vitrine.project import Project
+from vitrine.site.manifest import Manifest
 
 
 def _vitrine(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -110,6 +112,19 @@ def test_outside_a_terminal_a_long_message_is_one_line(tiny: Project) -> None:
         f"error: There is no study {name!r}",
         "→ The studies are tiny",
     ]
+
+
+def test_a_stale_freeze_is_rendered_with_a_warning_that_names_the_chapters(tmp_path: Path) -> None:
+    book = Book.at(tmp_path)
+    book.chapter("one", "# One\n\n```{python}\n1\n```\n")
+    book.freeze("one", "# One\n\nIt is 1.\n")
+    (tmp_path / "data" / "studies").mkdir(parents=True)
+    Manifest({}, {}).write(book.project)
+    rendered = _vitrine(tmp_path, "render", "--renderer", "bundled", "--to", "html")
+    assert rendered.returncode == 0, rendered.stderr
+    assert "rendered by bundled" in rendered.stdout
+    assert "warning: the freeze is not current, so this is old: chapters/one.qmd" in rendered.stderr
+    assert "→ Run `vitrine freeze` and render again" in rendered.stderr
 
 
 def test_an_option_that_does_not_exist_is_refused(tiny: Project) -> None:

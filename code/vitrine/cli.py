@@ -197,9 +197,8 @@ def render(
     if rendered.pdf:
         _say(f"PDF   {project.relative(rendered.pdf)}")
     if stale:
-        _complain(
-            "warning:", "bold yellow", f"this shows older results: {'; '.join(map(str, stale))}"
-        )
+        listed = "; ".join(map(str, stale))
+        _complain("warning:", "bold yellow", f"the freeze is not current, so this is old: {listed}")
         _complain("→", "bold", "Run `vitrine freeze` and render again")
 
 
