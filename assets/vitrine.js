@@ -108,7 +108,7 @@
       background: "transparent",
       font: FONT,
       title: { color: colour("text"), subtitleColor: colour("muted"), fontSize: 14, fontWeight: 600, anchor: "start" },
-      axisX: { labelOverlap: true },
+      axisX: { labelOverlap: true, labelSeparation: 8 },
       axis: { ...words, gridColor: colour("rule"), domainColor: colour("edge"), tickColor: colour("edge") },
       legend: narrow ? { ...words, layout: { top: { direction: "vertical", anchor: "start", margin: 6 } } } : words,
       header: words,
