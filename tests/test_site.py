@@ -317,6 +317,13 @@ def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
     other = again.open(page.url)
     other.locator(".vitrine-explorer.is-ready").wait_for()
     assert other.locator(".vitrine-explorer output").inner_text() == shown
+    link = explorer.locator("tbody tr").nth(3).get_by_role("link", name="Link to this row")
+    label = explorer.locator("tbody tr").nth(3).inner_text()
+    link.click()
+    marked = explorer.locator("tbody tr[aria-current]")
+    marked.wait_for()
+    assert marked.count() == 1 and marked.inner_text() == label
+    assert found.inner_text() == shown
     assert visit.troubles == again.troubles == []
     again.context.close()
 
