@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from measure import Measured, ask, in_turn, network, options, row, tell
+from measure import Measured, Sheet, ask, in_turn, network, options, tell
 
 from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
 from vitrine.methods.cam import CAM_METHODS, class_activation
@@ -50,12 +50,21 @@ def settings_of(name: str, side: str) -> None:
     tell(lambda: (np.zeros(1), fastest_settings(classifier).facts()))
 
 
-def compare(name: str, methods: list[str], runs: int, side: int) -> None:
+def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -> None:
     """One row a method, and one more for ScoreCAM with bfloat16."""
     fastest = ask(__file__, "settings", name, str(side)).facts
-    print(f"\n{name}: {fastest}\n")
-    row("method", "library s", "ours s", "ratio", "library MB", "ours MB", "r", "max diff", "note")
-    row(*["---"] * 9)
+    sheet.head(
+        f"{name}: {fastest}",
+        "method",
+        "library s",
+        "ours s",
+        "ratio",
+        "library MB",
+        "ours MB",
+        "r",
+        "max diff",
+        "note",
+    )
     for method in methods:
         lower = {**fastest, "precision": "bfloat16"}
         ours = [fastest, lower] if method == "scorecam" else [PLAIN.facts()]
@@ -67,7 +76,7 @@ def compare(name: str, methods: list[str], runs: int, side: int) -> None:
         (library, theirs), *found = in_turn(1 if method in SLOW else runs, *asks)
         for wanted, (mine, seconds) in zip(ours, found, strict=True):
             suffix = " with bfloat16" if wanted["precision"] == "bfloat16" else ""
-            row(
+            sheet.row(
                 CAM_METHODS[method].title + suffix,
                 f"{theirs:.3f}",
                 f"{seconds:.3f}",
@@ -89,8 +98,9 @@ def main() -> None:
     elif given.one:
         one(*given.one)
     else:
+        sheet = Sheet(given.save)
         for name in given.networks:
-            compare(name, given.methods, given.runs, given.side)
+            compare(sheet, name, given.methods, given.runs, given.side)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import lime.lime_image  # noqa: E402
 sys.path.append(str(Path(__file__).parent))
 
 import numpy as np  # noqa: E402
-from measure import Measured, ask, in_turn, network, options, row, tell  # noqa: E402
+from measure import Measured, Sheet, ask, in_turn, network, options, tell  # noqa: E402
 
 from vitrine import study  # noqa: E402
 from vitrine.inputs.speed import Settings, fastest_settings  # noqa: E402
@@ -74,12 +74,20 @@ def settings_of(name: str, side: str) -> None:
     tell(lambda: (np.zeros(1), fastest_settings(classifier).facts()))
 
 
-def compare(name: str, samples: int, runs: int, side: int) -> None:
+def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None:
     """Two rows a network: the whole explanation, and building the pictures alone."""
     fastest = ask(__file__, "settings", name, str(side)).facts
-    print(f"\n{name}: {fastest}\n")
-    row("part", "superpixels", "lime s", "ours s", "ratio", "lime MB", "ours MB", "max diff")
-    row(*["---"] * 8)
+    sheet.head(
+        f"{name}: {fastest}",
+        "part",
+        "superpixels",
+        "lime s",
+        "ours s",
+        "ratio",
+        "lime MB",
+        "ours MB",
+        "max diff",
+    )
     for part in ("whole", "building"):
 
         def run(way: str, part: str = part) -> Measured:
@@ -87,7 +95,7 @@ def compare(name: str, samples: int, runs: int, side: int) -> None:
 
         asks = (lambda: run("reference"), lambda: run("fast"))
         (library, theirs), (mine, seconds) = in_turn(runs, *asks)
-        row(
+        sheet.row(
             part,
             mine.facts["superpixels"],
             f"{theirs:.2f}",
@@ -108,8 +116,9 @@ def main() -> None:
     elif given.one:
         one(*given.one)
     else:
+        sheet = Sheet(given.save)
         for name in given.networks:
-            compare(name, given.samples, given.runs, given.side)
+            compare(sheet, name, given.samples, given.runs, given.side)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -87,10 +88,34 @@ def options(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--runs", type=int, default=3, help="rounds of ours and theirs in turn")
     parser.add_argument("--side", type=int, default=0, help="pixels of the input, 0 for its own")
+    parser.add_argument("--save", type=Path, help="a CSV file for the table, beside printing it")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     return parser
 
 
-def row(*cells: object) -> None:
-    """Print one row of a Markdown table."""
-    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+class Sheet:
+    """A Markdown table that is printed row by row, and kept as CSV where ``path`` says."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.lines: list[list[str]] = []
+
+    def head(self, title: str, *cells: str) -> None:
+        """Begin a table of these columns; ``title`` is the network that its rows are about."""
+        print(f"\n{title}\n")
+        self.network = title.split(":")[0]
+        self.lines = self.lines or [["network", *cells]]
+        _print(cells)
+        _print(["---"] * len(cells))
+
+    def row(self, *cells: object) -> None:
+        texts = [str(cell) for cell in cells]
+        _print(texts)
+        self.lines.append([self.network, *texts])
+        if self.path:
+            with self.path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(self.lines)
+
+
+def _print(cells: Sequence[str]) -> None:
+    print("| " + " | ".join(cells) + " |", flush=True)

@@ -245,6 +245,14 @@ def test_only_the_marked_superpixels_keep_their_colours() -> None:
     assert (shown[20, 20] == figures.FOR).all()
 
 
+def test_a_picture_is_cut_along_the_borders_of_its_superpixels() -> None:
+    crop = np.zeros((8, 8, 3), dtype=np.uint8)
+    segments = np.repeat([[0, 1]], 2, axis=0).repeat(2, axis=1)
+    shown = figures.cut(crop, segments)
+    white = (shown == 255).all(axis=2)
+    assert white[:, 3:5].all() and not white[:, 1:3].any() and not white[:, 5:7].any()
+
+
 def test_regions_show_the_overlap_in_its_own_colours() -> None:
     crop = np.tile(np.array([10, 200, 10], dtype=np.uint8), (8, 8, 1))
     first, second = np.zeros((8, 8)), np.zeros((8, 8))
@@ -319,3 +327,17 @@ def test_a_study_that_was_not_run_says_how_to_run_it(
     run(tiny, load_study(tiny, "tiny"))
     with pytest.raises(ResultsError, match="has no classifier 'resnet50'"):
         open_study("tiny", "resnet50")
+
+
+def test_an_object_is_known_where_it_was_outlined(
+    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    study = open_study("embedded")
+    mask = study.object_mask("tiger shark")
+    assert mask is not None
+    assert mask.shape == study.heatmap("gradcam", "tiger shark").values.shape
+    assert mask.mean() == pytest.approx(0.32, abs=0.01)
+    assert study.object_mask("kite") is None  # the picture shows no kite

@@ -1,4 +1,4 @@
-"""Where the object is that a picture's name says: outlines drawn by hand, kept in ``data/objects``."""
+"""Where the object is that a picture's name says: outlines by hand, in ``data/objects``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitrine.inputs.pictures import Frame
 from vitrine.project import Project
 
 Outline = npt.NDArray[np.float64]
-"""``float64 [points, 2]``: x and y as shares of the width and height of the frame it was drawn in."""
+"""``float64 [points, 2]``: x and y as shares of the frame it was drawn in."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,13 @@ COLOURS = {
     "grey": "#767676",
 }
 
-METHOD_COLOURS = {"LIME": COLOURS["orange"], "Grad-CAM": COLOURS["blue"], "chance": COLOURS["grey"]}
+METHOD_COLOURS = {
+    "LIME": COLOURS["orange"],
+    "Grad-CAM": COLOURS["blue"],
+    "AblationCAM": COLOURS["green"],
+    "ScoreCAM": COLOURS["purple"],
+    "chance": COLOURS["grey"],
+}
 """One colour a method, the same in every chart."""
 
 FONT = "'Source Sans 3', sans-serif"

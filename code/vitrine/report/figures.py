@@ -73,10 +73,7 @@ def outlined(
 
     Superpixels of positive weight are outlined in orange, those of negative weight in blue.
     """
-    side = crop.shape[0]
-    large = np.asarray(
-        Image.fromarray(segments.astype(np.int32)).resize((side, side), Image.Resampling.NEAREST)
-    )
+    large = _labels(segments, crop.shape[0])
     kept = np.isin(large, marked)
     image = np.where(kept[..., None], crop / 255, _pale(crop))
     for sign, colour in ((1, FOR), (-1, AGAINST)):
@@ -84,6 +81,20 @@ def outlined(
         region = np.where(np.isin(large, chosen), large + 1, 0)
         image[_borders(region)] = np.array(colour) / 255
     return _pixels(image)
+
+
+def cut(crop: Pixels, segments: npt.NDArray[np.integer]) -> Pixels:
+    """A picture with the borders of its superpixels ``[h, w]`` as white lines."""
+    large = _labels(segments, crop.shape[0]) + 1
+    image = crop / 255
+    image[_borders(large, thickness=1)] = 1.0
+    return _pixels(image)
+
+
+def _labels(segments: npt.NDArray[np.integer], side: int) -> npt.NDArray[np.int32]:
+    """The superpixel of each pixel of a larger picture."""
+    image = Image.fromarray(segments.astype(np.int32))
+    return np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
 
 
 def regions(
