@@ -270,6 +270,8 @@ def _evidence(
         assert activations.everything is not None
         return Evidence(pictures, values, activations.everything[0]), Matches(images, texts)
     used, rows = torch.unique(pictures, return_inverse=True)
+    if len(used) == len(images):  # all of them: no copy is needed
+        return Evidence(pictures, values), Matches(images, texts)
     return Evidence(rows, values), Matches(images[used], texts)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from vitrine.errors import StudyError
 from vitrine.study import suggestion
 
-BLOCK = 2_000_000
+BLOCK = 2**20
 """Greatest number of matches (pictures × concepts) in a block."""
 
 BLOCK_CONCEPTS = 1024
@@ -282,9 +282,15 @@ def wpmi(evidence: Evidence, matches: Matches, top_k: int, a: float, lam: float)
 def _softmax_blocks(matches: Matches, a: float, function: Callable[[Tensor], Tensor]) -> Blocks:
     """``function`` of ``softmax(a P)`` over all concepts, in blocks: the sums come first."""
     sums = torch.full((matches.pictures.shape[0],), -math.inf, dtype=matches.pictures.dtype)
-    for _, part in matches.blocks(lambda block: block.mul_(a).logsumexp(dim=1)):
+    for _, part in matches.blocks(lambda block: _logsumexp(block.mul_(a))):
         sums = torch.logaddexp(sums, part)
     return matches.blocks(lambda block: function(block.mul_(a).sub_(sums[:, None]).exp_()))
+
+
+def _logsumexp(block: Tensor) -> Tensor:
+    """``block.logsumexp(dim=1)`` to the last digit, in the block's own memory."""
+    greatest = block.amax(dim=1, keepdim=True)
+    return block.sub_(greatest).exp_().sum(dim=1).log_().add_(greatest[:, 0])
 
 
 def _mutual_information(logs: Tensor, lam: float, constant: float) -> Tensor:
