@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -271,6 +272,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
         ('model = "ViT-B-16"', 'model = "tiny.json"'),
         ('pretrained = "openai"', 'pretrained = "random"'),
         ("sizes = [20, 50, 100, 200, 500, 1000]", "sizes = [2, 3, 4]"),
+        ("permutations = 5", "permutations = 2"),
     ):
         assert old in asked, old
         asked = asked.replace(old, new)
@@ -278,6 +280,14 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
     text = path.read_text()
     path.write_text(text[: text.index("[lime]")] + asked)
     return tiny
+
+
+@pytest.fixture
+def one_network(dissected: Project) -> Project:
+    """The same with one of the three networks, where it does not matter which."""
+    for name in ("resnet18_places365", "resnet50"):
+        _change(dissected, f', {{ name = "{name}", weights = "random" }}', "")
+    return dissected
 
 
 def _change(project: Project, old: str, new: str) -> None:
@@ -344,7 +354,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
         ('"soft_wpmi"', '"softwpmi"', "Did you mean 'soft_wpmi'"),
         ('pooling = "mean"', 'pooling = "median"', "no pooling 'median'"),
         ('"words.txt"', '"word.txt"', "no concept list 'word.txt'"),
-        ('{ name = "resnet50", w', '{ name = "resnet51", w', "Did you mean 'resnet50'"),
+        ('{ name = "resnet18", w', '{ name = "resnet19", w', "Did you mean 'resnet18'"),
         ('name = "clip"', 'name = "clop"', "Did you mean 'clip'"),
         (
             'name = "clip"',
@@ -355,31 +365,46 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     ],
 )
 def test_what_cannot_be_dissected_stops_the_run_before_the_long_pass(
-    dissected: Project, old: str, new: str, said: str
+    one_network: Project, old: str, new: str, said: str
 ) -> None:
-    _change(dissected, old, new)
+    _change(one_network, old, new)
     steps: list[str] = []
     with pytest.raises(StudyError, match=said):
-        run(dissected, load_study(dissected, "tiny"), progress=Progress(step=steps.append))
+        run(one_network, load_study(one_network, "tiny"), progress=Progress(step=steps.append))
     assert steps == []
-    assert not (dissected.results / "tiny").exists()
+    assert not (one_network.results / "tiny").exists()
 
 
-def test_an_empty_or_short_concept_list_stops_the_run(dissected: Project) -> None:
+def test_an_empty_or_short_concept_list_stops_the_run(one_network: Project) -> None:
     for words, said in (("\n", "has no concepts"), ("red\nblue\n", "has 2 concepts")):
-        (dissected.root / "words.txt").write_text(words)
+        (one_network.root / "words.txt").write_text(words)
         with pytest.raises(StudyError, match=said):
-            run(dissected, load_study(dissected, "tiny"))
+            run(one_network, load_study(one_network, "tiny"))
 
 
-def test_conse_dissects_by_the_predictions_of_another_network(dissected: Project) -> None:
+def test_activations_that_are_not_numbers_stop_the_run(
+    one_network: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> Classifier:
+        found = load_classifier(*given)
+        if found.name == "resnet18":
+            nn.init.constant_(found.layer("fc").bias, float("nan"))
+        return found
+
+    monkeypatch.setattr("vitrine.pipeline.load_classifier", broken)
+    steps: list[str] = []
+    with pytest.raises(DissectionError, match="'fc' of ResNet-18 gives activations that are not"):
+        run(one_network, load_study(one_network, "tiny"), progress=Progress(step=steps.append))
+    assert steps == []
+
+
+def test_conse_dissects_by_the_predictions_of_another_network(one_network: Project) -> None:
+    dissected = one_network
     _change(
         dissected,
         'name = "clip"',
         'name = "conse"\nprobabilities = "efficientnet_lite0"\nweights = "random"',
     )
-    _change(dissected, ', { name = "resnet18_places365", weights = "random" }', "")
-    _change(dissected, ', { name = "resnet50", weights = "random" }', "")
     _change(dissected, '"layer2", "layer3", "layer4", "fc"', '"layer4"')
     assert run(dissected, load_study(dissected, "tiny")).computed == 4 + 2
     assert len(Store(dissected, "tiny").table("units")) == 512
