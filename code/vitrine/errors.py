@@ -54,3 +54,7 @@ class FrameError(VitrineError):
 
 class ChapterError(VitrineError):
     """A chapter has something that cannot be executed or rendered."""
+
+
+class NotApplicable(VitrineError):
+    """A method that a network cannot support; the message says why. What else is asked goes on."""

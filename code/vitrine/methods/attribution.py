@@ -1,0 +1,479 @@
+"""Attribution: how much each pixel of the network's input speaks for a class."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from captum import attr
+from torch import Tensor, fx, nn
+
+from vitrine.errors import NotApplicable, StudyError
+from vitrine.inputs.classifiers import Classifier, untouched
+from vitrine.inputs.pictures import Frame, Pixels
+from vitrine.methods.canonical import canonical
+from vitrine.methods.captum_lrp import captum_relevance
+from vitrine.methods.evidence import Progress
+from vitrine.methods.guided import check_activations, guided_gradient
+from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.relevance import RULE, check_rules, relevance
+from vitrine.study import suggestion
+
+Explain = Callable[[Tensor], Tensor]
+"""Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the methods can be asked to do; the defaults are what the report shows.
+
+    batch : inputs in one pass. On two processor cores 10 to 16 are fastest, and 50 at once, as
+        Captum's defaults ask for, take gigabytes.
+    steps : points on the path of Integrated Gradients.
+    samples : noisy pictures of SmoothGrad² and VarGrad; each has a path of ``noisy_steps`` points.
+    noise : standard deviation of that noise as a share of the range from black to white; Smilkov et
+        al. (2017) recommend 0.1 to 0.2. Captum's default is 1 in units of the normalised input.
+    points : random points of Gradient SHAP.
+    window, stride : side of Occlusion's square and how far it moves, in pixels.
+    seed : of everything that is drawn.
+    """
+
+    batch: int = 10
+    steps: int = 50
+    samples: int = 10
+    noisy_steps: int = 10
+    noise: float = 0.15
+    points: int = 20
+    window: int = 32
+    stride: int = 16
+    seed: int = 0
+
+
+@dataclass
+class Subject:
+    """What a method explains: a classifier's logit of one class.
+
+    passes : forward passes so far.
+    """
+
+    classifier: Classifier
+    target: int
+    parameters: Parameters
+    progress: Progress
+    passes: int = field(default=0)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The logits, counted; differentiable."""
+        self.count(len(batch))
+        logits: Tensor = self.fast(batch)
+        return logits
+
+    def count(self, passes: int) -> None:
+        """Note that so many forward passes are done."""
+        self.passes += passes
+        self.progress(passes)
+
+    @cached_property
+    def form(self) -> fx.GraphModule:
+        """The network's canonical form. Raises ``NotApplicable``."""
+        side = self.classifier.preprocessing.crop
+        example = torch.linspace(-1, 1, 3 * side * side, device=self.classifier.device)
+        return canonical(self.classifier.network, example.reshape(1, 3, side, side))
+
+    @cached_property
+    def fast(self) -> nn.Module:
+        """The canonical form where there is one: twice as fast as with batch normalisations."""
+        try:
+            return self.form
+        except NotApplicable:
+            return self.classifier.network
+
+    @property
+    def references(self) -> Tensor:
+        """Black, grey (zero) and white as the network's input ``[3, 3, h, w]``."""
+        side = self.classifier.preprocessing.crop
+        black = np.zeros((2, side, side, 3), dtype=np.uint8)
+        black[1] = 255
+        ends = self.classifier.normalise(black)
+        return torch.stack([ends[0], torch.zeros_like(ends[0]), ends[1]])
+
+    def in_pieces(self, batch: Tensor, copies: int, explain: Explain) -> Tensor:
+        """``explain`` for as many pictures at once as fit when each is there ``copies`` times."""
+        size = max(1, self.parameters.batch // copies)
+        return torch.cat([explain(piece) for piece in torch.split(batch, size)])
+
+
+@dataclass(frozen=True)
+class AttributionMethod:
+    """A row of ``ATTRIBUTION_METHODS``.
+
+    prepare : makes the function that explains, once for any number of batches. Raises
+        ``NotApplicable`` with the reason where a network does not support the method.
+    passes : forward passes for a crop of so many pixels on a side; what progress counts.
+    paper : its key in the bibliography.
+    draws : whether the result depends on the seed.
+    signed : whether attributions below zero speak against the class; otherwise there are none.
+    rule : how it was computed, where the name leaves a choice.
+    reference : the row is there for comparison, and not one of the methods that are recommended.
+    """
+
+    title: str
+    prepare: Callable[[Subject], Explain]
+    passes: Callable[[Parameters, int], int]
+    paper: str
+    revision: int = 1
+    draws: bool = False
+    signed: bool = True
+    rule: str = ""
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """A map with what it cost and how it was computed.
+
+    heatmap : the attributions summed over the colour channels; not scaled, not clipped.
+    passes : forward passes that were run.
+    note : what a reader should know about the way this was computed.
+    """
+
+    heatmap: Heatmap
+    passes: int
+    note: str
+
+
+# --- the methods ---------------------------------------------------------------------------------
+
+
+def _gradient(subject: Subject) -> Explain:
+    saliency = attr.Saliency(subject.forward)
+
+    def explain(piece: Tensor) -> Tensor:
+        inputs = piece.detach().clone().requires_grad_(True)
+        found: Tensor = saliency.attribute(inputs, target=subject.target, abs=False)
+        return found
+
+    return lambda batch: subject.in_pieces(batch, 1, explain)
+
+
+def _integrated(subject: Subject, steps: int) -> tuple[Any, dict[str, Any]]:
+    """Captum's Integrated Gradients from zero, and the arguments it is called with."""
+    return attr.IntegratedGradients(subject.forward), {
+        "target": subject.target,
+        "baselines": 0.0,
+        "n_steps": steps,
+        "internal_batch_size": subject.parameters.batch,
+    }
+
+
+def _integrated_gradients(subject: Subject) -> Explain:
+    path, arguments = _integrated(subject, subject.parameters.steps)
+    return lambda batch: subject.in_pieces(
+        batch, 1, lambda piece: path.attribute(piece, **arguments)
+    )
+
+
+def _noise_tunnel(kind: str) -> Callable[[Subject], Explain]:
+    def prepare(subject: Subject) -> Explain:
+        parameters = subject.parameters
+        path, arguments = _integrated(subject, parameters.noisy_steps)
+        tunnel = attr.NoiseTunnel(path)
+        black, _, white = subject.references
+        deviation = parameters.noise * float((white - black).mean())
+
+        def explain(piece: Tensor) -> Tensor:
+            found: Tensor = tunnel.attribute(
+                piece,
+                nt_type=kind,
+                nt_samples=parameters.samples,
+                nt_samples_batch_size=1,
+                stdevs=deviation,
+                **arguments,
+            )
+            return found
+
+        return lambda batch: subject.in_pieces(batch, 1, explain)
+
+    return prepare
+
+
+def _gradient_shap(subject: Subject) -> Explain:
+    parameters, references = subject.parameters, subject.references
+    shap = attr.GradientShap(subject.forward)
+    at_once = min(parameters.points, parameters.batch)
+    rounds = -(-parameters.points // at_once)
+
+    def explain(piece: Tensor) -> Tensor:
+        # Captum runs all points of a call in one pass; the mean over calls of the same size is the
+        # mean over all points.
+        found = [
+            shap.attribute(piece, references, n_samples=at_once, target=subject.target)
+            for _ in range(rounds)
+        ]
+        return torch.stack(found).mean(dim=0)
+
+    return lambda batch: subject.in_pieces(batch, at_once, explain)
+
+
+def _occlusion(subject: Subject) -> Explain:
+    parameters = subject.parameters
+    occlusion = attr.Occlusion(subject.forward)
+
+    def explain(piece: Tensor) -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = occlusion.attribute(
+                piece,
+                sliding_window_shapes=(3, parameters.window, parameters.window),
+                strides=(3, parameters.stride, parameters.stride),
+                baselines=0.0,
+                target=subject.target,
+                perturbations_per_eval=parameters.batch,
+            )
+        return found
+
+    return lambda batch: subject.in_pieces(batch, parameters.batch, explain)
+
+
+def _relevance(subject: Subject) -> Explain:
+    check_rules(subject.form)
+    return _on_form(subject, relevance)
+
+
+def _guided_backpropagation(subject: Subject) -> Explain:
+    check_activations(subject.form)
+    return _on_form(subject, guided_gradient)
+
+
+def _on_form(subject: Subject, explain: Callable[[fx.GraphModule, Tensor, int], Tensor]) -> Explain:
+    def counted(piece: Tensor) -> Tensor:
+        subject.count(len(piece))
+        return explain(subject.form, piece, subject.target)
+
+    return lambda batch: subject.in_pieces(batch, 1, counted)
+
+
+def _guided_gradcam(subject: Subject) -> Explain:
+    guided = _guided_backpropagation(subject)
+    classifier = subject.classifier
+
+    def forward(batch: Tensor) -> Tensor:  # the network itself, whose layer has a name
+        subject.count(len(batch))
+        logits: Tensor = classifier.network(batch)
+        return logits
+
+    cam = attr.LayerGradCam(forward, classifier.layer(classifier.last_convolution))
+
+    def explain(piece: Tensor) -> Tensor:
+        weights = cam.attribute(piece, target=subject.target, relu_attributions=True)
+        if weights.ndim != 4 or weights.shape[-2:].numel() < 2:
+            raise NotApplicable(
+                "Guided Grad-CAM needs feature maps, and the layer "
+                f"{classifier.last_convolution!r} of {classifier.title} has none"
+            )
+        large = attr.LayerAttribution.interpolate(weights, tuple(piece.shape[2:]), "nearest")
+        found: Tensor = guided(piece) * large.detach()
+        return found
+
+    return lambda batch: subject.in_pieces(batch, 1, explain)
+
+
+def _captum_relevance(subject: Subject) -> Explain:
+    def explain(piece: Tensor) -> Tensor:
+        subject.count(len(piece))
+        return captum_relevance(subject.classifier.network, piece, subject.target)
+
+    return lambda batch: subject.in_pieces(batch, 1, explain)
+
+
+def _windows(parameters: Parameters, side: int) -> int:
+    """Places of the window, with the last one moved in at the edge, and the picture itself."""
+    along = 1 + max(0, -(-(side - parameters.window) // parameters.stride))
+    return along**2 + 1
+
+
+ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
+    "integrated_gradients": AttributionMethod(
+        "Integrated Gradients",
+        _integrated_gradients,
+        passes=lambda parameters, _side: parameters.steps,
+        paper="sundararajan2017",
+        rule="a straight path from zero, the mean colour of the normalisation",
+    ),
+    "smoothgrad_squared": AttributionMethod(
+        "SmoothGrad² of Integrated Gradients",
+        _noise_tunnel("smoothgrad_sq"),
+        passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
+        paper="hooker2019",
+        draws=True,
+        signed=False,
+        rule="the mean square of Integrated Gradients over noisy copies of the picture",
+    ),
+    "vargrad": AttributionMethod(
+        "VarGrad of Integrated Gradients",
+        _noise_tunnel("vargrad"),
+        passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
+        paper="adebayo2018",
+        draws=True,
+        signed=False,
+        rule="the variance of Integrated Gradients over noisy copies of the picture",
+    ),
+    "gradient_shap": AttributionMethod(
+        "Gradient SHAP",
+        _gradient_shap,
+        passes=lambda parameters, _side: parameters.points,
+        paper="lundberg2017",
+        draws=True,
+        rule="random points on straight paths from black, grey or white, drawn anew for each",
+    ),
+    "occlusion": AttributionMethod(
+        "Occlusion",
+        _occlusion,
+        passes=_windows,
+        paper="zeiler2014",
+        rule="the loss in the logit where a square is replaced by zero, the mean colour",
+    ),
+    "lrp": AttributionMethod(
+        "Layer-wise Relevance Propagation",
+        _relevance,
+        passes=lambda _parameters, _side: 1,
+        paper="bach2015",
+        rule=RULE,
+    ),
+    "guided_backpropagation": AttributionMethod(
+        "Guided Backpropagation",
+        _guided_backpropagation,
+        passes=lambda _parameters, _side: 1,
+        paper="springenberg2015",
+        rule="at every ReLU and ReLU6, whichever way the network calls it",
+    ),
+    "guided_gradcam": AttributionMethod(
+        "Guided Grad-CAM",
+        _guided_gradcam,
+        passes=lambda _parameters, _side: 2,
+        paper="selvaraju2017",
+        rule="Guided Backpropagation times Grad-CAM of the last feature maps, enlarged unsmoothed",
+    ),
+    "gradient": AttributionMethod(
+        "Gradient",
+        _gradient,
+        passes=lambda _parameters, _side: 1,
+        paper="simonyan2014",
+        rule="the logit's gradient at the input, with its sign",
+        reference=True,
+    ),
+    "lrp_captum": AttributionMethod(
+        "Layer-wise Relevance Propagation as in Captum",
+        _captum_relevance,
+        passes=lambda _parameters, _side: 1,
+        paper="kokhlikyan2020",
+        rule="the library's ε rule, as it hooks the network's modules",
+        reference=True,
+    ),
+}
+
+
+def pick_attribution_method(name: str) -> AttributionMethod:
+    """The row of ``ATTRIBUTION_METHODS`` called ``name``. Raises ``StudyError``."""
+    if name not in ATTRIBUTION_METHODS:
+        raise StudyError(
+            f"There is no attribution method {name!r}",
+            suggestion(name, sorted(ATTRIBUTION_METHODS), "The methods are"),
+        )
+    return ATTRIBUTION_METHODS[name]
+
+
+# --- running them --------------------------------------------------------------------------------
+
+
+@contextmanager
+def explaining(
+    classifier: Classifier,
+    method: str,
+    target: int,
+    parameters: Parameters | None = None,
+    progress: Progress = lambda _: None,
+) -> Iterator[Explain]:
+    """A function that explains ``target`` for batches ``float32 [n, 3, h, w]`` of any size.
+
+    What can be made once is made once, so this is the way to explain many perturbed copies of a
+    picture. Draws go on from one call to the next, from ``parameters.seed``, and PyTorch's and
+    NumPy's own generators are given back as they were; so is the network. Raises ``StudyError`` for
+    an unknown method or class and ``NotApplicable`` for a network that does not support the method.
+    """
+    with _explaining(classifier, method, target, parameters, progress) as (explain, _):
+        yield explain
+
+
+def attribute(
+    classifier: Classifier,
+    crop: Pixels,
+    frame: Frame,
+    method: str,
+    target: int,
+    parameters: Parameters | None = None,
+    progress: Progress = lambda _: None,
+) -> Attribution:
+    """Explain ``target`` for one crop ``uint8 [h, w, 3]``; see ``explaining`` for what it raises.
+
+    The same arguments give the same map to the last digit on the same machine. Seconds include
+    preparing the network.
+    """
+    side = classifier.preprocessing.crop
+    if crop.shape != (side, side, 3):
+        raise StudyError(
+            f"A crop of the shape {crop.shape} is not what {classifier.title} sees",
+            f"Take Classifier.crop of the picture, which gives {side} × {side} pixels",
+        )
+    row = pick_attribution_method(method)
+    start = time.perf_counter()
+    with _explaining(classifier, method, target, parameters, progress) as (explain, subject):
+        found = explain(classifier.normalise(crop[None]))[0].sum(dim=0)
+        values = found.detach().cpu().numpy().astype(np.float32)
+    seconds = time.perf_counter() - start
+    if not np.isfinite(values).all():
+        raise NotApplicable(
+            f"{row.title} of {classifier.title} gives numbers that are not finite, which shows "
+            "nothing"
+        )
+    heatmap = Heatmap(values, frame, row.signed, method, target, seconds)
+    return Attribution(heatmap, subject.passes, row.rule)
+
+
+@contextmanager
+def _explaining(
+    classifier: Classifier,
+    method: str,
+    target: int,
+    parameters: Parameters | None,
+    progress: Progress,
+) -> Iterator[tuple[Explain, Subject]]:
+    row = pick_attribution_method(method)
+    if not 0 <= target < len(classifier.categories):
+        raise StudyError(
+            f"There is no class {target}",
+            f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
+        )
+    subject = Subject(classifier, target, parameters or Parameters(), progress)
+    with untouched(classifier.network), seeded(subject.parameters.seed), torch.enable_grad():
+        explain = row.prepare(subject)
+        yield lambda batch: explain(batch).detach(), subject
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """PyTorch's and NumPy's generators from ``seed``, given back as they were afterwards."""
+    state = np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(state)
