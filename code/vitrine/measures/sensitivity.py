@@ -1,0 +1,63 @@
+"""How far an explanation moves when the picture moves by less than can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Inputs = npt.NDArray[np.float32]
+"""``float32 [n, 3, h, w]``, a network's input."""
+
+Explain = Callable[[Inputs], npt.NDArray[np.floating]]
+"""Explanations ``[n, ...]`` of a batch of inputs."""
+
+RADIUS = 0.02
+"""Captum's default: the perturbation's greatest size, in units of the normalised input."""
+
+SAMPLES = 10
+"""Captum's default: how many perturbed inputs are explained."""
+
+
+def perturbations(
+    shape: tuple[int, ...], seed: int, samples: int = SAMPLES, radius: float = RADIUS
+) -> Inputs:
+    """What is added to an input of ``shape``: ``float32 [samples, *shape]``, seeded.
+
+    Each value is uniform from ``-radius`` to ``radius``, as in Captum. Fewer samples of the same
+    seed are the first of more.
+    """
+    noise = np.random.default_rng(seed).random((samples, *shape), dtype=np.float32)
+    return radius * (2 * noise - 1)
+
+
+def maximum_sensitivity(
+    explain: Explain,
+    inputs: Inputs,
+    *,
+    seed: int,
+    samples: int = SAMPLES,
+    radius: float = RADIUS,
+    batch: int = 10,
+) -> float:
+    """max ‖e(x + δ) - e(x)‖ / ‖e(x)‖ over perturbations δ (Yeh et al., 2019); lower is better.
+
+    inputs : ``float32 [1, 3, h, w]``. The norm is Euclidean over all that ``explain`` returns:
+        Captum's ``sensitivity_max``, with its defaults, explains each colour channel by itself, and
+        so should ``explain`` where the values are to be compared with others.
+    batch : perturbed inputs at once.
+
+    ``nan`` where an explanation is zero everywhere or not finite: an explanation that says nothing
+    is not a stable one. (Captum returns the bare norm of the difference for a zero.)
+    """
+    original = np.asarray(explain(inputs), dtype=np.float64)
+    size = float(np.linalg.norm(original))
+    if not np.isfinite(size) or size == 0:
+        return float("nan")
+    perturbed = inputs + perturbations(inputs.shape[1:], seed, samples, radius)
+    distances = [
+        np.linalg.norm((np.asarray(explain(some)) - original).reshape(len(some), -1), axis=1)
+        for some in np.split(perturbed, range(batch, samples, batch))
+    ]
+    return float(np.max(np.concatenate(distances)) / size)

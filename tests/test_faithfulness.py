@@ -1,0 +1,202 @@
+"""Curves start and end where they must, and measures are those of Captum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from captum.metrics import infidelity as captums_infidelity
+from captum.metrics import sensitivity_max
+from torch import Tensor, nn
+
+from networks import Awkward, classifier_of
+from vitrine.inputs.speed import Settings
+from vitrine.measures.faithfulness import (
+    REPLACEMENTS,
+    deletion,
+    infidelity,
+    insertion,
+    noise,
+    order,
+    squares,
+)
+from vitrine.measures.sensitivity import maximum_sensitivity, perturbations
+from vitrine.methods.attribution import explaining
+from vitrine.methods.scoring import on_arrays, scoring
+
+Inputs = np.ndarray
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return nn.Sequential(*layers, nn.Linear(16, 5)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Inputs:
+    return np.random.default_rng(0).normal(size=(1, 3, 12, 12)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def scores(network: nn.Module) -> Callable[[Inputs], np.ndarray]:
+    def answer(batch: Inputs) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.from_numpy(batch))[:, 2].numpy()
+
+    return answer
+
+
+def _gradient(network: nn.Module, batch: Tensor) -> Tensor:
+    with torch.enable_grad():
+        inputs = batch.detach().clone().requires_grad_(True)
+        (found,) = torch.autograd.grad(network(inputs)[:, 2].sum(), inputs)
+    return found
+
+
+def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None:
+    classifier = classifier_of(Awkward(), "last")
+    inputs = np.random.default_rng(4).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    logits = classifier.network(torch.from_numpy(inputs))
+    with scoring(classifier, 2) as scores:
+        np.testing.assert_allclose(scores(inputs), logits.softmax(1)[:, 2].numpy(), rtol=1e-5)
+    with scoring(classifier, 2, Settings(folded=True), "logit") as scores:
+        np.testing.assert_allclose(scores(inputs), logits[:, 2].numpy(), rtol=1e-4)
+    with explaining(classifier, "lrp", 2) as explain:
+        sums = on_arrays(classifier, explain)(inputs).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(sums, logits[:, 2].numpy(), rtol=1e-4)
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+def _mean_of_first_channel(batch: Inputs) -> np.ndarray:
+    return batch[:, 0].mean(axis=(1, 2))
+
+
+def test_a_curve_goes_from_the_picture_to_its_replacement_and_back(picture: Inputs) -> None:
+    values = picture[0].sum(axis=0)
+    for name, replace in REPLACEMENTS.items():
+        ends = [_mean_of_first_channel(each)[0] for each in (picture, replace(picture))]
+        away = deletion(_mean_of_first_channel, picture, values, replacement=name, steps=9)
+        shown = insertion(_mean_of_first_channel, picture, values, replacement=name, steps=9)
+        assert away.shares.tolist() == pytest.approx(np.linspace(0, 1, 10))
+        np.testing.assert_allclose(away.scores[[0, -1]], ends, atol=1e-6)
+        np.testing.assert_allclose(shown.scores[[0, -1]], ends[::-1], atol=1e-6)
+
+
+def test_a_curve_is_the_one_that_a_loop_over_pixels_gives(
+    picture: Inputs, scores: Callable[[Inputs], np.ndarray]
+) -> None:
+    values = np.random.default_rng(1).random((12, 12))
+    found = deletion(scores, picture, values, replacement="mean", steps=12, batch=5)
+    changed = picture.copy()
+    expected = [scores(changed)[0]]
+    for number, pixel in enumerate(np.argsort(-values.ravel()), start=1):
+        changed[0, :, pixel // 12, pixel % 12] = picture[0].mean(axis=(1, 2))
+        if number % 12 == 0:
+            expected.append(scores(changed)[0])
+    np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+
+
+def test_the_map_that_knows_has_the_least_area() -> None:
+    picture = np.zeros((1, 3, 10, 10), dtype=np.float32)
+    picture[0, 0, 2:4, 2:7] = 10
+    right = picture[0, 0]
+    area = {
+        name: deletion(_mean_of_first_channel, picture, values, replacement="mean", steps=10).area
+        for name, values in {"right": right, "even": right * 0, "wrong": -right}.items()
+    }
+    assert area["right"] < area["even"] < area["wrong"]
+    shown = insertion(_mean_of_first_channel, picture, right, replacement="mean", steps=10)
+    assert shown.area > area["right"]
+
+
+def test_ties_do_not_follow_the_picture() -> None:
+    even = order(np.ones((20, 20)))
+    assert sorted(even) == list(range(400))
+    assert abs(np.corrcoef(even, np.arange(400))[0, 1]) < 0.2
+    assert (even == order(np.zeros((20, 20)))).all()
+    assert order(np.array([[1.0, 3.0], [2.0, 0.0]])).tolist() == [1, 2, 0, 3]
+
+
+# --- infidelity ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_infidelity_is_captums(
+    network: nn.Module, picture: Inputs, scores: Callable[[Inputs], np.ndarray], scaled: bool
+) -> None:
+    batch = torch.from_numpy(picture)
+    attributions = _gradient(network, batch)
+    drawn = noise(picture.shape[1:], seed=3, samples=17, deviation=0.4)
+
+    def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        added = torch.from_numpy(drawn)
+        return added, inputs - added
+
+    expected = captums_infidelity(
+        network, perturb, batch, attributions, target=2, n_perturb_samples=17, normalize=scaled
+    )
+    found = infidelity(scores, picture, attributions[0].numpy(), drawn, scaled=scaled, batch=4)
+    assert found == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_gradient_of_a_linear_network_is_not_unfaithful(picture: Inputs) -> None:
+    weights = np.random.default_rng(2).normal(size=(3, 12, 12))
+    removed = squares(picture, seed=0, samples=20, side=4)
+
+    def linear(batch: Inputs) -> np.ndarray:
+        return np.tensordot(batch, weights, axes=3)
+
+    right, wrong = (
+        infidelity(linear, picture, each, removed) for each in (weights, np.ones((12, 12)))
+    )
+    assert right == pytest.approx(0, abs=1e-6) and wrong > 1
+    assert np.isnan(infidelity(linear, picture, weights * 0, removed))
+
+
+def test_squares_remove_the_picture_where_they_are(picture: Inputs) -> None:
+    removed = squares(picture, seed=0, samples=8, side=5)
+    left = picture - removed
+    assert ((left == 0).all(axis=1).sum(axis=(1, 2)) == 25).all()
+    assert (removed == squares(picture, seed=0, samples=8, side=5)).all()
+
+
+# --- sensitivity ---------------------------------------------------------------------------------
+
+
+def test_maximum_sensitivity_is_captums(network: nn.Module, picture: Inputs) -> None:
+    drawn = torch.from_numpy(perturbations(picture.shape[1:], seed=5))
+    assert drawn.shape[0] == 10 and 0.019 < float(drawn.abs().max()) <= 0.02
+
+    def explain(batch: Tensor) -> Tensor:
+        return _gradient(network, batch) * batch
+
+    expected = sensitivity_max(
+        lambda inputs: (explain(inputs[0]),) if isinstance(inputs, tuple) else explain(inputs),
+        torch.from_numpy(picture),
+        perturb_func=lambda inputs: inputs + drawn,
+    )
+    found = maximum_sensitivity(
+        lambda batch: explain(torch.from_numpy(batch)).numpy(), picture, seed=5, batch=3
+    )
+    assert found > 0 and found == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_sensitivity_is_zero_for_what_does_not_move_and_nan_for_what_says_nothing(
+    picture: Inputs,
+) -> None:
+    constant = np.ones((1, 12, 12))
+    assert maximum_sensitivity(lambda batch: constant.repeat(len(batch), 0), picture, seed=0) == 0
+    for nothing in (constant * 0, constant * np.nan):
+        found = maximum_sensitivity(lambda batch, same=nothing: same, picture, seed=0)
+        assert np.isnan(found)
+
+
+def test_fewer_perturbations_are_the_first_of_more() -> None:
+    few, many = (perturbations((3, 4, 4), seed=1, samples=count) for count in (4, 9))
+    np.testing.assert_array_equal(few, many[:4])
