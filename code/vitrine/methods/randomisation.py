@@ -1,0 +1,65 @@
+"""A network whose layers are randomised from the classifier down, and given back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from vitrine.errors import NotApplicable
+from vitrine.inputs.classifiers import Classifier, pick_architecture
+
+
+def cascade(classifier: Classifier) -> tuple[str, ...]:
+    """The blocks that are randomised one after the other, from the classifier to the input.
+
+    A block is a child of the network that has parameters; a sequence of stages counts as its
+    stages. Raises ``NotApplicable`` for a network without any.
+    """
+    blocks: list[str] = []
+    for name, child in classifier.network.named_children():
+        stages = [f"{name}.{stage}" for stage, _ in child.named_children()]
+        blocks += stages if isinstance(child, nn.Sequential) else [name]
+    found = [name for name in blocks if classifier.layer(name).state_dict()]
+    if not found:
+        raise NotApplicable(f"{classifier.title} has no layers that can be randomised")
+    return tuple(reversed(found))
+
+
+@contextmanager
+def cascading(
+    classifier: Classifier, seed: int = 0, untrained: nn.Module | None = None
+) -> Iterator[Iterator[str]]:
+    """Each step randomises the next block of ``cascade`` and gives its name.
+
+    untrained : where the random weights and statistics come from; by default the network as it is
+        built before training, from ``seed``, so that after the last step it is untrained.
+
+    What was randomised stays so until the context ends; then the weights are given back, to the
+    last bit, in every case. One network is changed, so nothing else may use it meanwhile.
+
+    >>> with cascading(classifier) as steps:  # doctest: +SKIP
+    ...     for block in steps:
+    ...         class_activation(classifier, ...)
+    """
+    blocks = cascade(classifier)
+    source = untrained or _untrained(classifier, seed)
+    state = {name: value.clone() for name, value in classifier.network.state_dict().items()}
+
+    def steps() -> Iterator[str]:
+        for block in blocks:
+            classifier.layer(block).load_state_dict(source.get_submodule(block).state_dict())
+            yield block
+
+    try:
+        yield steps()
+    finally:
+        classifier.network.load_state_dict(state)
+
+
+def _untrained(classifier: Classifier, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return pick_architecture(classifier.name).build()

@@ -1,0 +1,113 @@
+"""Randomisation goes from the classifier to the input, and everything is given back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr, rankdata
+from torch import nn
+
+from networks import SIDE, Awkward, Plain, classifier_of, seeded_network
+from vitrine.errors import NotApplicable
+from vitrine.inputs.classifiers import load_classifier
+from vitrine.inputs.pictures import Frame
+from vitrine.measures.baselines import BASELINES
+from vitrine.measures.sanity import rank_correlation, similarity
+from vitrine.methods.attribution import attribute
+from vitrine.methods.randomisation import cascade, cascading
+from vitrine.project import Project
+
+FRAME = Frame("p", (0.0, 0.0, 32.0, 32.0), (SIDE, SIDE))
+
+
+def _map(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(16, 16))
+
+
+def test_the_cascade_goes_from_the_classifier_to_the_input(root: Path) -> None:
+    lite = load_classifier(Project(root), "efficientnet_lite0", weights="random")
+    stages = [f"blocks.{number}" for number in range(6, -1, -1)]
+    assert cascade(lite) == ("classifier", "bn2", "conv_head", *stages, "bn1", "conv_stem")
+    assert cascade(classifier_of(Plain(), "4")) == ("7", "3", "0")
+    with pytest.raises(NotApplicable, match="no layers that can be randomised"):
+        cascade(classifier_of(nn.Sequential(nn.Flatten()), "0"))
+
+
+def test_each_step_randomises_one_block_more_and_all_is_given_back() -> None:
+    classifier = classifier_of(Awkward(), "last")
+    untrained = seeded_network(Awkward(), seed=9)
+    trained = {name: value.clone() for name, value in classifier.network.state_dict().items()}
+    names = []
+    with cascading(classifier, untrained=untrained) as steps:
+        for block in steps:
+            names.append(block)
+            for name, value in classifier.network.state_dict().items():
+                drawn = untrained.state_dict()[name] if name.split(".")[0] in names else None
+                assert torch.equal(value, trained[name] if drawn is None else drawn), (block, name)
+    assert tuple(names) == cascade(classifier)
+    for name, value in classifier.network.state_dict().items():
+        assert torch.equal(value, trained[name])
+
+
+def test_weights_are_given_back_after_a_failure_too() -> None:
+    classifier = classifier_of(Awkward(), "last")
+    before = classifier.network.stem.weight.clone()  # type: ignore[operator]
+
+    def fail() -> None:
+        with cascading(classifier, untrained=seeded_network(Awkward(), seed=9)) as steps:
+            assert len(list(steps)) == 6
+            raise RuntimeError("out of patience")
+
+    with pytest.raises(RuntimeError, match="out of patience"):
+        fail()
+    assert torch.equal(classifier.network.stem.weight, before)  # type: ignore[arg-type]
+
+
+def test_the_default_is_the_network_as_it_is_built_from_the_seed(root: Path) -> None:
+    classifier = load_classifier(Project(root), "efficientnet_lite0")
+    fresh = load_classifier(Project(root), "efficientnet_lite0", weights="random", seed=3)
+    with cascading(classifier, seed=3) as steps:
+        list(steps)
+        for name, value in classifier.network.state_dict().items():
+            assert torch.equal(value, fresh.network.state_dict()[name])
+
+
+def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
+    classifier = classifier_of(Awkward(), "last")
+    crop = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+
+    def maps() -> list[np.ndarray]:
+        gradient = attribute(classifier, crop, FRAME, "gradient", 2).heatmap.values
+        return [gradient, BASELINES["edges"].draw(crop, 0)]
+
+    before = maps()
+    with cascading(classifier, untrained=seeded_network(Awkward(), seed=9)) as steps:
+        list(steps)
+        after = maps()
+    for measure in (rank_correlation, similarity):
+        gradient, edges = (measure(*pair) for pair in zip(before, after, strict=True))
+        assert edges == pytest.approx(1) and gradient < 0.5
+
+
+def test_rank_correlation_is_that_of_the_ranks() -> None:
+    first, second = _map(0), _map(0) + _map(1)
+    expected = pearsonr(rankdata(first), rankdata(second)).statistic
+    assert rank_correlation(first, second) == pytest.approx(expected)
+    assert rank_correlation(first, np.exp(first)) == pytest.approx(1)
+    assert rank_correlation(first, -first) == pytest.approx(-1)
+    assert rank_correlation(first, -first, absolute=True) == pytest.approx(1)
+
+
+def test_similarity_does_not_depend_on_scale() -> None:
+    first = _map(0)
+    assert similarity(first, first * 1e-6 + 3) == pytest.approx(1)
+    assert abs(similarity(first, _map(1))) < 0.3
+
+
+def test_maps_that_say_nothing_compare_with_nothing() -> None:
+    for nothing in (np.zeros((16, 16)), np.full((16, 16), np.nan)):
+        for measure in (rank_correlation, similarity):
+            assert np.isnan(measure(_map(0), nothing)) and np.isnan(measure(nothing, _map(0)))
