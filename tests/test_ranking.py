@@ -1,0 +1,55 @@
+"""Ranks know which way is better, and what is not a number enters no mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vitrine.measures.ranking import beats, disagreement, ranks, score, tau
+
+NAN = float("nan")
+
+
+def test_the_best_is_first_whichever_way_is_better() -> None:
+    assert ranks([0.1, 0.5, 0.3], "higher").tolist() == [3, 1, 2]
+    assert ranks([0.1, 0.5, 0.3], "lower").tolist() == [1, 3, 2]
+
+
+def test_ties_share_a_rank_and_what_is_missing_has_none() -> None:
+    found = ranks([0.2, NAN, 0.9, 0.2], "higher")
+    np.testing.assert_array_equal(found, [2.5, NAN, 1, 2.5])
+
+
+def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
+    values = [1.0, 2.0, 3.0, 6.0]
+    found = score([*values, NAN, float("inf")])
+    assert (found.pictures, found.missing) == (4, 2)
+    assert found.mean == pytest.approx(3) and found.deviation == pytest.approx(
+        np.std(values, ddof=1)
+    )
+    assert 1 <= found.low < found.mean < found.high <= 6
+    assert found == score([*values, NAN, float("inf")])
+    nothing = score([NAN, NAN])
+    assert np.isnan(nothing.mean) and (nothing.pictures, nothing.missing) == (0, 2)
+    assert np.isnan(score([1.0]).deviation)
+
+
+def test_a_method_beats_a_baseline_picture_by_picture() -> None:
+    assert beats([1, 2, 3, NAN], [0, 2, 4, 0], "higher") == pytest.approx(0.5)
+    assert beats([1, 2, 3], [2, 3, 4], "lower") == 1
+    assert np.isnan(beats([NAN], [1], "lower"))
+
+
+def test_tau_is_one_for_the_same_order_and_minus_one_for_the_reverse() -> None:
+    assert tau([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx(1)
+    assert tau([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    # One of the six pairs is the other way round.
+    assert tau([1, 2, 3, 4], [2, 1, 3, 4]) == pytest.approx(4 / 6)
+    assert tau([1, 2, NAN, 3], [1, 2, 9, 3]) == pytest.approx(1)
+    assert np.isnan(tau([1, 1], [1, 2])) and np.isnan(tau([NAN, 1], [1, 2]))
+
+
+def test_every_two_measures_are_compared_once() -> None:
+    found = disagreement({"a": [1, 2, 3], "b": [1, 2, 3], "c": [3, 2, 1]})
+    assert [(one, other) for one, other, _ in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [value for *_, value in found] == pytest.approx([1, -1, -1])
