@@ -18,6 +18,7 @@ from vitrine.measures.faithfulness import (
     deletion,
     infidelity,
     insertion,
+    losses,
     noise,
     order,
     squares,
@@ -141,7 +142,8 @@ def test_infidelity_is_captums(
     expected = captums_infidelity(
         network, perturb, batch, attributions, target=2, n_perturb_samples=17, normalize=scaled
     )
-    found = infidelity(scores, picture, attributions[0].numpy(), drawn, scaled=scaled, batch=4)
+    lost = losses(scores, picture, drawn, batch=4)
+    found = infidelity(attributions[0].numpy(), drawn, lost, scaled=scaled)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -152,11 +154,10 @@ def test_the_gradient_of_a_linear_network_is_not_unfaithful(picture: Inputs) -> 
     def linear(batch: Inputs) -> np.ndarray:
         return np.tensordot(batch, weights, axes=3)
 
-    right, wrong = (
-        infidelity(linear, picture, each, removed) for each in (weights, np.ones((12, 12)))
-    )
+    lost = losses(linear, picture, removed)
+    right, wrong = (infidelity(each, removed, lost) for each in (weights, np.ones((12, 12))))
     assert right == pytest.approx(0, abs=1e-6) and wrong > 1
-    assert np.isnan(infidelity(linear, picture, weights * 0, removed))
+    assert np.isnan(infidelity(weights * 0, removed, lost))
 
 
 def test_squares_remove_the_picture_where_they_are(picture: Inputs) -> None:

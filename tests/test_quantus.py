@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from networks import seeded_network
 from vitrine.measures.complexity import entropy, gini
-from vitrine.measures.faithfulness import REPLACEMENTS, deletion, infidelity
+from vitrine.measures.faithfulness import REPLACEMENTS, deletion, infidelity, losses
 from vitrine.measures.localisation import share_inside
 from vitrine.measures.sanity import rank_correlation
 from vitrine.measures.sensitivity import maximum_sensitivity, perturbations
@@ -128,9 +128,8 @@ def test_infidelity(network: nn.Module, picture: np.ndarray, gradient: np.ndarra
     expected = _call(metric, network, picture, gradient)
     assert len(seen) == 9
     removed = picture - np.stack(seen)
-    found = infidelity(
-        lambda batch: _scores(network, batch), picture, gradient[0], removed, scaled=False
-    )
+    lost = losses(lambda batch: _scores(network, batch), picture, removed)
+    found = infidelity(gradient[0], removed, lost, scaled=False)
     assert found == pytest.approx(float(expected), rel=1e-3)
 
 

@@ -349,7 +349,7 @@ class Store:
         meta = self._meta(name)
         path = self._task_path(name)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files if key != "meta"}
         except Exception as error:
             raise self._damaged(path, error) from error
@@ -365,7 +365,7 @@ class Store:
     def _meta(self, name: str) -> dict[str, Any]:
         path = self._task_path(name)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return dict(json.loads(str(archive["meta"])))
         except FileNotFoundError as error:
             raise ResultsError(

@@ -147,20 +147,32 @@ def squares(inputs: Inputs, seed: int, samples: int, side: int) -> Inputs:
     return removed
 
 
+def losses(
+    scores: Scores, inputs: Inputs, perturbations: Inputs, *, batch: int = BATCH
+) -> npt.NDArray[np.float64]:
+    """f(x) - f(x - δ) for each perturbation: ``float64 [samples]``.
+
+    inputs : ``float32 [1, 3, h, w]``. perturbations : ``[samples, 3, h, w]``, see ``noise`` and
+    ``squares``. They do not depend on the explanation, so one picture's serve for all methods.
+    """
+    after = [
+        scores(inputs - some)
+        for some in np.split(perturbations, range(batch, len(perturbations), batch))
+    ]
+    return float(scores(inputs)[0]) - np.concatenate(after).astype(np.float64)
+
+
 def infidelity(
-    scores: Scores,
-    inputs: Inputs,
     attributions: Values,
     perturbations: Inputs,
+    lost: npt.NDArray[np.float64],
     *,
     scaled: bool = True,
-    batch: int = BATCH,
 ) -> float:
     """E[(δ · a - (f(x) - f(x - δ)))²] over perturbations δ (Yeh et al., 2019); lower is better.
 
-    inputs : ``float32 [1, 3, h, w]``. attributions : ``[3, h, w]``, or a map ``[h, w]``, which is
-        divided equally among the channels.
-    perturbations : ``[samples, 3, h, w]``, see ``noise`` and ``squares``.
+    attributions : ``[3, h, w]``, or a map ``[h, w]``, which is divided equally among the channels.
+    lost : what ``losses`` gives for the perturbations ``[samples, 3, h, w]``.
     scaled : whether the attributions are first multiplied by the one factor that makes the result
         least, as in Captum with ``normalize=True``. Without it the scale of a map decides, which
         for most methods is a matter of convention.
@@ -169,14 +181,9 @@ def infidelity(
     """
     weights = np.asarray(attributions, dtype=np.float64)
     if weights.ndim == 2:
-        weights = np.broadcast_to(weights / inputs.shape[1], inputs.shape[1:])
+        channels = perturbations.shape[1]
+        weights = np.broadcast_to(weights / channels, perturbations.shape[1:])
     claimed = np.tensordot(perturbations.astype(np.float64), weights, axes=3)
-    original = float(scores(inputs)[0])
-    after = [
-        scores(inputs - some)
-        for some in np.split(perturbations, range(batch, len(perturbations), batch))
-    ]
-    lost = original - np.concatenate(after).astype(np.float64)
     if scaled:
         square = float(claimed @ claimed)
         if square == 0:
