@@ -23,7 +23,8 @@ def captum_relevance(network: nn.Module, batch: Tensor, target: int) -> Tensor:
             warnings.simplefilter("ignore")  # that hooks are set and removed
             found: Tensor = attr.LRP(copy.deepcopy(network)).attribute(batch, target=target)
     except Exception as error:  # the library raises what it stumbles over
+        reason = str(error).split(". ")[0]
         raise NotApplicable(
-            f"Captum's layer-wise relevance propagation stops at this network ({error})"
+            f"Captum's layer-wise relevance propagation stops at this network ({reason})"
         ) from error
     return found.detach()
