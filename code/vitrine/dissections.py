@@ -239,7 +239,17 @@ class Dissector:
         )
 
     @property
-    def preparation(self) -> int:
+    def tables(self) -> set[str]:
+        return set(DISSECTION_SCHEMAS)
+
+    def seen(self, step: Step) -> tuple[str, str]:
+        return self.networks[step.classifier].digest, self.pictures_digest
+
+    def preparation(self, todo: list[Step]) -> int:
+        return self._embeddings if todo else 0
+
+    @property
+    def _embeddings(self) -> int:
         """The work that comes before the steps, in forward passes: the embeddings."""
         batches = -(-len(self.concepts.words) // encoders.TEXTS_AT_ONCE)
         return PASSES_OF_TEXTS * batches + len(self.files)
@@ -276,7 +286,7 @@ class Dissector:
         )
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
         texts = encoders.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
-        progress.advance(self.preparation - before)
+        progress.advance(self._embeddings - before)
         return torch.from_numpy(images), torch.from_numpy(texts)
 
     def _batches(self) -> Iterator[list[Picture]]:
@@ -470,6 +480,9 @@ class Dissector:
 
     def provenance(self) -> dict[str, Any]:
         """From what the dissection was computed."""
+        return {"dissection": self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
         source = self.wanted.pictures.source
         row = sources.pick_source(self.project, source) if source else None
         return {

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from vitrine import study as studies
-from vitrine.explanations import RULES, SECOND, STABILITY, at_layer, searched, segmentation_key
 from vitrine.inputs.classifiers import Classifier
 from vitrine.inputs.pictures import Picture
 from vitrine.measures.agreement import (
@@ -41,6 +40,7 @@ from vitrine.results import (
     heatmap_from,
 )
 from vitrine.study import Study
+from vitrine.variants import RULES, SECOND, STABILITY, at_layer, searched, segmentation_key
 
 Rows = dict[str, list[tuple[Any, ...]]]
 Maps = dict[tuple[str, str], Heatmap]

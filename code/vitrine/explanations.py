@@ -11,6 +11,7 @@ import numpy as np
 
 from vitrine import study as studies
 from vitrine.errors import StudyError
+from vitrine.explanation_tables import table_names, write_tables
 from vitrine.inputs.classifiers import Classifier, pick_architecture
 from vitrine.inputs.pictures import Picture
 from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
@@ -21,11 +22,7 @@ from vitrine.methods.segmentation import SEGMENTATIONS, superpixels
 from vitrine.results import Store, TaskResult, frame_facts
 from vitrine.steps import Progress, Step
 from vitrine.study import Study
-
-SECOND = "second"
-STABILITY = "stability"
-RULES = {"positive": True, "both signs": False}
-"""Which superpixels are kept, and whether those that speak against the class are left out."""
+from vitrine.variants import RULES, SECOND, STABILITY, at_layer, searched
 
 
 def check(study: Study) -> None:
@@ -48,22 +45,6 @@ def check(study: Study) -> None:
             "second class is that of the first",
             f"Remove {blind[0]!r} from cam.second",
         )
-
-
-def segmentation_key(segmentation: studies.Segmentation) -> str:
-    """A segmentation and its parameters as a name: ``"slic-50-10-1"``."""
-    values = segmentation.model_dump(exclude={"method"}).values()
-    return "-".join([segmentation.method, *(f"{value:g}" for value in values)])
-
-
-def searched(segmentation: studies.Segmentation) -> str:
-    """The variant of LIME that one segmentation of a search is."""
-    return f"search-{segmentation_key(segmentation)}"
-
-
-def at_layer(layer: str) -> str:
-    """The variant of a class activation map at a layer."""
-    return f"at-{layer}"
 
 
 def steps(study: Study) -> list[Step]:
@@ -135,7 +116,8 @@ def _lime_step(
 class Explainer:
     """Computes the explanations of a study's pictures, one step after the other.
 
-    pictures : by file name. Raises ``StudyError`` at once for a layer that a network does not have.
+    pictures, digests : by file name; the latter of their bytes. Raises ``StudyError`` at once for a
+        layer that a network does not have.
     """
 
     def __init__(
@@ -143,11 +125,13 @@ class Explainer:
         study: Study,
         classifiers: dict[str, Classifier],
         pictures: dict[str, Picture],
+        digests: dict[str, str],
         store: Store,
     ) -> None:
         self.study = study
         self.classifiers = classifiers
         self.pictures = pictures
+        self.digests = digests
         self.store = store
         self._settings: dict[str, Settings] = {}
         for classifier in classifiers.values():
@@ -157,6 +141,28 @@ class Explainer:
     @cached_property
     def steps(self) -> list[Step]:
         return steps(self.study)
+
+    @property
+    def tables(self) -> set[str]:
+        return set(table_names(self.study))
+
+    def seen(self, step: Step) -> tuple[str, str]:
+        return self.classifiers[step.classifier].digest, self.digests[step.file]
+
+    def preparation(self, todo: list[Step]) -> int:
+        return 0
+
+    def write_tables(self, store: Store) -> None:
+        write_tables(self.study, store, self.classifiers, self.pictures)
+
+    def provenance(self) -> dict[str, Any]:
+        """How the passes of each classifier were run, as the stored results say."""
+        found: dict[str, dict[str, Any]] = {}
+        for step in self.steps:
+            settings = self.store.facts(step.name).get("settings")
+            if settings:
+                found.setdefault(step.classifier, settings)
+        return {"passes": found}
 
     def settings(self, classifier: str) -> Settings:
         """How passes are run: as the study says, as the store's results were, or measured here."""

@@ -17,7 +17,6 @@ import torch
 from vitrine import dissections, explanations
 from vitrine.dissections import Dissector, classifier_facts
 from vitrine.errors import StudyError
-from vitrine.explanation_tables import table_names, write_tables
 from vitrine.explanations import Explainer
 from vitrine.inputs import sources
 from vitrine.inputs.classifiers import (
@@ -28,8 +27,8 @@ from vitrine.inputs.classifiers import (
 )
 from vitrine.inputs.pictures import Picture, in_folder, read_picture
 from vitrine.project import Project
-from vitrine.results import DISSECTION_SCHEMAS, SCHEMAS, Store
-from vitrine.steps import SILENT, Progress, Step
+from vitrine.results import SCHEMAS, Store
+from vitrine.steps import SILENT, Part, Progress, Step
 from vitrine.study import Study
 
 REPORTED_PACKAGES = (
@@ -125,44 +124,36 @@ def run(
     }
     classifiers = {row.name: networks[row.name] for row in study.classifiers}
     store = Store(project, study.name)
-    explainer = Explainer(study, classifiers, pictures, store)
-    dissector = Dissector(project, study.dissection, networks, chosen) if study.dissection else None
     digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
-    wanted = list(explainer.steps)
-    keys = {
-        step.name: _key(step, classifiers[step.classifier].digest, digests[step.file])
-        for step in wanted
-    }
-    if dissector:
-        wanted += dissector.steps
-        keys |= {
-            step.name: _key(step, networks[step.classifier].digest, dissector.pictures_digest)
-            for step in dissector.steps
-        }
-    todo = [step for step in wanted if store.task_key(step.name) != keys[step.name]]
-    passes = sum(step.passes for step in todo)
-    if dissector and any(step.method == "dissection" for step in todo):
-        passes += dissector.preparation
-    progress.plan(passes, len(todo), len(keys) - len(todo))
+    parts: list[Part] = [Explainer(study, classifiers, pictures, digests, store)]
+    if study.dissection:
+        parts.append(Dissector(project, study.dissection, networks, chosen))
+    keys = {step.name: _key(step, *part.seen(step)) for part in parts for step in part.steps}
+    todo = [
+        (part, [step for step in part.steps if store.task_key(step.name) != keys[step.name]])
+        for part in parts
+    ]
+    left = [step for _, steps in todo for step in steps]
+    passes = sum(step.passes for step in left)
+    passes += sum(part.preparation(steps) for part, steps in todo)
+    progress.plan(passes, len(left), len(keys) - len(left))
     signature = _signature(study, keys)
-    tables = {*table_names(study), *(DISSECTION_SCHEMAS if dissector else ())}
-    if not todo and store.is_whole(signature, tables):
+    tables = set().union(*(part.tables for part in parts))
+    if not left and store.is_whole(signature, tables):
         return Summary(0, len(keys))
     # Until it is whole again, nothing is shown of a store in which old and new results mix.
     store.reopen()
-    for step in todo:
-        computing = dissector if dissector and step.method == "dissection" else explainer
-        store.write_task(step.name, keys[step.name], computing.compute(step, progress))
+    for part, steps in todo:
+        for step in steps:
+            store.write_task(step.name, keys[step.name], part.compute(step, progress))
     store.drop_other_tasks(set(keys))
     store.drop_other_tables(tables)
-    write_tables(study, store, classifiers, pictures)
     provenance = _provenance(project, study, classifiers, pictures, digests, signature, chosen)
-    provenance["passes"] = _settings(store, explainer)
-    if dissector:
-        dissector.write_tables(store)
-        provenance["dissection"] = dissector.provenance()
+    for part in parts:
+        part.write_tables(store)
+        provenance |= part.provenance()
     store.write_provenance(provenance)
-    return Summary(len(todo), len(keys) - len(todo))
+    return Summary(len(left), len(keys) - len(left))
 
 
 def _check_names(pictures: dict[str, Picture]) -> None:
@@ -232,13 +223,3 @@ def _methods(study: Study) -> list[dict[str, str]]:
     """The methods of a study with their titles, and the papers as keys of the bibliography."""
     dissected = dissections.methods(study.dissection) if study.dissection else []
     return explanations.methods(study) + dissected
-
-
-def _settings(store: Store, explainer: Explainer) -> dict[str, dict[str, Any]]:
-    """How the passes of each classifier were run, as the stored results say."""
-    found: dict[str, dict[str, Any]] = {}
-    for step in explainer.steps:
-        settings = store.facts(step.name).get("settings")
-        if settings:
-            found.setdefault(step.classifier, settings)
-    return found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from vitrine.results import Store, TaskResult
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,30 @@ class Progress:
 
 SILENT = Progress()
 """Tells nothing."""
+
+
+class Part(Protocol):
+    """A part of a study: its steps, computing each of them, and the tables that they make."""
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps, in an order in which each finds what it builds on in the store."""
+
+    @property
+    def tables(self) -> set[str]:
+        """The names of the tables that ``write_tables`` writes."""
+
+    def seen(self, step: Step) -> tuple[str, str]:
+        """The digests of the network and of the pictures that a step looks at."""
+
+    def preparation(self, todo: list[Step]) -> int:
+        """The work that comes before such steps, in forward passes."""
+
+    def compute(self, step: Step, progress: Progress) -> TaskResult:
+        """One step's result."""
+
+    def write_tables(self, store: Store) -> None:
+        """All tables from the stored tasks, so that they say what the store holds."""
+
+    def provenance(self) -> dict[str, Any]:
+        """What the study's provenance says about this part."""
