@@ -65,7 +65,10 @@ def write_tables(
     classifiers: dict[str, Classifier],
     pictures: dict[str, Picture],
 ) -> None:
-    """Write all of them, so that they say what the store holds. pictures : by file name."""
+    """Write all of them, so that they say what the store holds.
+
+    pictures : by file name. Of those that only the measures look at, the predictions are told.
+    """
     rows: Rows = {name: [] for name in table_names(study)}
     for classifier in classifiers.values():
         _Tables(study, store, classifier, pictures, rows).add()
@@ -85,14 +88,16 @@ class _Tables:
         rows: Rows,
     ) -> None:
         self.study, self.store, self.classifier = study, store, classifier
-        self.pictures, self.rows, self.key = pictures, rows, classifier.name
+        self.predicted, self.rows, self.key = pictures, rows, classifier.name
+        self.pictures = {file: pictures[file] for file in study.pictures.files}
         cams = study.cam.methods if study.cam else ()
         self.methods = [*cams, *(["lime"] if study.lime else [])]
         self.maps: Maps = {}
 
     def add(self) -> None:
-        for file, picture in self.pictures.items():
+        for file, picture in self.predicted.items():
             self._add_predictions(file, picture)
+        for file, picture in self.pictures.items():
             for method in self.methods:
                 self._add_map(method, file, picture)
             if self.study.lime:

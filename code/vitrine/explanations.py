@@ -15,8 +15,9 @@ from vitrine.explanation_tables import table_names, write_tables
 from vitrine.inputs.classifiers import Classifier, pick_architecture
 from vitrine.inputs.pictures import Picture
 from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
+from vitrine.measures.baselines import BASELINES
 from vitrine.measures.stability import strongest
-from vitrine.methods import cam, lime
+from vitrine.methods import attribution, cam, lime
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.segmentation import SEGMENTATIONS, superpixels
 from vitrine.results import Store, TaskResult, frame_facts
@@ -55,9 +56,11 @@ def steps(study: Study) -> list[Step]:
 def _steps(study: Study, classifier: str) -> Iterator[Step]:
     files = study.pictures.files
     speed = study.speed.model_dump() if study.speed else None
-    for file in files:
+    for file in study.pictures.all:
         yield Step(classifier, "predictions", file, 1, {"revision": 1})
         for method, layer, variant in _maps(study):
+            if variant and file in study.pictures.more:
+                continue
             row = cam.pick_cam_method(method)
             parameters: dict[str, Any] = {"revision": row.revision, "layer": layer}
             parameters["variant"] = variant
@@ -200,11 +203,9 @@ class Explainer:
         classifier = self.classifiers[step.classifier]
         crop, frame = classifier.crop(picture), classifier.frame(picture)
         if step.method == "predictions":
-            probabilities = classifier.probabilities(crop[None])[0]
-            return TaskResult({"probabilities": probabilities}, {"frame": frame_facts(frame)})
-        predictions = self.store.read_task(f"{step.classifier}/predictions/{step.file}")
-        ranked = np.argsort(-predictions.arrays["probabilities"], kind="stable")
-        target = int(ranked[1 if step.variant == SECOND else 0])
+            return predict(classifier, picture)
+        best = ranked(self.store, step.classifier, step.file)
+        target = best[1 if step.variant == SECOND else 0]
         if step.method != "lime":
             return self._activation(step, classifier, crop, target, advance)
         assert self.study.lime is not None
@@ -381,6 +382,19 @@ class Explainer:
         )
 
 
+def predict(classifier: Classifier, picture: Picture) -> TaskResult:
+    """The probabilities of all classes, with the frame that the network sees."""
+    probabilities = classifier.probabilities(classifier.crop(picture)[None])[0]
+    facts = {"frame": frame_facts(classifier.frame(picture))}
+    return TaskResult({"probabilities": probabilities}, facts)
+
+
+def ranked(store: Store, classifier: str, file: str) -> list[int]:
+    """The classes of a picture from the most probable one, as its stored predictions say."""
+    probabilities = store.read_task(f"{classifier}/predictions/{file}").arrays["probabilities"]
+    return [int(target) for target in np.argsort(-probabilities, kind="stable")]
+
+
 def _heatmap_facts(heatmap: Heatmap) -> dict[str, Any]:
     return {
         "frame": frame_facts(heatmap.frame),
@@ -402,4 +416,9 @@ def methods(study: Study) -> list[dict[str, str]]:
             segmentation = SEGMENTATIONS[name]
             row = {"name": name, "title": segmentation.title, "paper": segmentation.paper}
             found.append(row)
+    for key in study.attribution.methods if study.attribution else ():
+        known = attribution.pick_attribution_method(key)
+        found.append({"name": key, "title": known.title, "paper": known.paper})
+    if study.measures:
+        found += [{"name": k, "title": row.title, "paper": ""} for k, row in BASELINES.items()]
     return found

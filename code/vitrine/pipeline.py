@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from vitrine import dissections, explanations
+from vitrine import assessments, dissections, explanations
+from vitrine.assessments import Assessor
 from vitrine.dissections import Dissector, classifier_facts
 from vitrine.errors import StudyError
 from vitrine.explanations import Explainer
@@ -47,7 +48,7 @@ REPORTED_PACKAGES = (
 """The packages whose versions belong to a result."""
 
 
-TABLES_REVISION = 2
+TABLES_REVISION = 3
 """Raised whenever the tables say something else about the same results."""
 
 
@@ -64,6 +65,7 @@ def check(project: Project, study: Study) -> None:
     for classifier in study.networks:
         pick_architecture(classifier.name)
     explanations.check(study)
+    assessments.check(study)
     if study.dissection:
         dissections.check(project, study.dissection)
 
@@ -89,7 +91,7 @@ def fetch(
 
 def fetched_files(project: Project, study: Study) -> int:
     """How many files ``fetch`` reports."""
-    own = len(study.pictures.files) if study.pictures.source is not None else 0
+    own = len(study.pictures.all) if study.pictures.source is not None else 0
     weights = sum(classifier.weights == "pretrained" for classifier in study.networks)
     return own + weights + dissections.fetched_files(project, study.dissection)
 
@@ -100,8 +102,8 @@ def picture_paths(
     """The study's pictures by file name: fetched from their source, or in their folder."""
     pictures = study.pictures
     if pictures.source is not None:
-        return sources.fetch(project, pictures.source, pictures.files, report)
-    return in_folder(project.root / str(pictures.folder), pictures.files)
+        return sources.fetch(project, pictures.source, pictures.all, report)
+    return in_folder(project.root / str(pictures.folder), pictures.all)
 
 
 def run(
@@ -125,7 +127,8 @@ def run(
     classifiers = {row.name: networks[row.name] for row in study.classifiers}
     store = Store(project, study.name)
     digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
-    parts: list[Part] = [Explainer(study, classifiers, pictures, digests, store)]
+    explainer = Explainer(study, classifiers, pictures, digests, store)
+    parts: list[Part] = [explainer, Assessor(study, networks, pictures, explainer)]
     if study.dissection:
         parts.append(Dissector(project, study.dissection, networks, chosen))
     keys = {step.name: _key(step, *part.seen(step)) for part in parts for step in part.steps}
@@ -205,6 +208,7 @@ def _provenance(
         "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
         "packages": {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES},
         "classifiers": [classifier_facts(classifier) for classifier in classifiers.values()],
+        "networks": {row.name: row.weights for row in study.networks},
         "methods": _methods(study),
         "pictures": [
             {
@@ -213,6 +217,7 @@ def _provenance(
                 "wnid": picture.wnid,
                 "source": f"{source.url}{file}" if source else file,
                 "sha256": digests[file],
+                "more": file in study.pictures.more,
             }
             for file, picture in pictures.items()
         ],

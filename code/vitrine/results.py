@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import ResultsError
+from vitrine.errors import NotApplicable, ResultsError
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, enlarged
 from vitrine.project import Project
@@ -174,6 +174,60 @@ SEARCH_SCHEMAS: dict[str, dict[str, str]] = {
     },
 }
 
+ATTRIBUTION_SCHEMAS: dict[str, dict[str, str]] = {
+    "attributions": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method",
+        "target": "index of the explained class",
+        "signed": "whether values below zero speak against the class",
+        "total": "sum of all attributions",
+        "logit": "the class's logit",
+        "logit_of_nothing": "that of an input of zeros, the mean colour",
+        "positive": "share of the attributions' sizes that is positive",
+        "passes": "forward passes",
+        "seconds": "wall-clock time",
+        "reason": "why the method is not applicable; empty where it is",
+    },
+}
+
+MEASURE_SCHEMAS: dict[str, dict[str, str]] = {
+    "assessment": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method, or of a map that sees no network",
+        "measure": "key of the measure",
+        "value": "the measure's value; empty where there is none",
+        "reason": "why there is none",
+    },
+    "curves": {
+        "classifier": "key of the classifier",
+        "method": "key of the method, or of a map that sees no network",
+        "curve": "deletion or insertion, and what stands in the place of pixels",
+        "share": "share of the pixels that are deleted, or inserted",
+        "score": "mean probability of the class over the pictures",
+        "error": "standard error of that mean",
+        "pictures": "number of pictures",
+    },
+    "randomised": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method, or of a map that sees no network",
+        "place": "1 where the least is randomised",
+        "block": "the lowest block that is randomised",
+        "rho": "Spearman's rank correlation with the trained network's map",
+        "rho_of_sizes": "that of both maps' absolute values",
+        "ssim": "structural similarity with the trained network's map",
+    },
+    "sensitivities": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method, or of a map that sees no network",
+        "by_channel": "maximum sensitivity of the attributions of each colour channel",
+        "value": "maximum sensitivity of the map",
+    },
+}
+
 _RUNNERS_UP = {
     f"runner_up_{rank}{suffix}": text
     for rank in range(1, 6)
@@ -252,8 +306,31 @@ DISSECTION_SCHEMAS: dict[str, dict[str, str]] = {
 }
 
 SCHEMAS = (
-    EXPLANATION_SCHEMAS | VARIANT_SCHEMAS | STABILITY_SCHEMAS | SEARCH_SCHEMAS | DISSECTION_SCHEMAS
+    EXPLANATION_SCHEMAS
+    | VARIANT_SCHEMAS
+    | STABILITY_SCHEMAS
+    | SEARCH_SCHEMAS
+    | ATTRIBUTION_SCHEMAS
+    | MEASURE_SCHEMAS
+    | DISSECTION_SCHEMAS
 )
+
+_MAY_BE_EMPTY: dict[str, tuple[str, ...]] = {
+    "attributions": (
+        "target",
+        "total",
+        "logit",
+        "logit_of_nothing",
+        "positive",
+        "passes",
+        "seconds",
+    ),
+    "assessment": ("value",),
+    "curves": ("error",),
+    "randomised": ("rho", "rho_of_sizes", "ssim"),
+    "sensitivities": ("by_channel", "value"),
+}
+"""Columns of numbers in which an empty cell says that there is none. Elsewhere it is a text."""
 
 _PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
 """What every provenance tells."""
@@ -343,6 +420,10 @@ class Store:
             return str(self._meta(name)["key"])
         except ResultsError:
             return None
+
+    def has_task(self, name: str) -> bool:
+        """Whether a task of that name is stored."""
+        return self._task_path(name).is_file()
 
     def read_task(self, name: str) -> TaskResult:
         """One task's result. Raises ``ResultsError``."""
@@ -435,7 +516,8 @@ class Store:
         self.provenance()
         path = self.folder / f"{name}.csv"
         try:
-            table = pd.read_csv(path, keep_default_na=False, na_values={})
+            empty = {column: [""] for column in _MAY_BE_EMPTY.get(name, ())}
+            table = pd.read_csv(path, keep_default_na=False, na_values=empty)
         except FileNotFoundError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} does not exist: the study {self.study!r} does not "
@@ -487,14 +569,20 @@ def frame_from(facts: dict[str, Any]) -> Frame:
 
 
 def heatmap_from(result: TaskResult, method: str) -> Heatmap:
-    """The heatmap that a task stored: as evidence of feature maps, or as superpixels' weights."""
+    """The heatmap that a task stored: evidence of feature maps, weights of superpixels, or pixels.
+
+    Raises ``NotApplicable`` where the task stored the reason why there is none.
+    """
     arrays, facts = result.arrays, result.facts
+    if "reason" in facts:
+        raise NotApplicable(facts["reason"])
     frame = frame_from(facts["frame"])
-    values = (
-        arrays["weights"][arrays["segments"]].astype(np.float32)
-        if method == "lime"
-        else enlarged(arrays["evidence"], frame.size)
-    )
+    if method == "lime":
+        values = arrays["weights"][arrays["segments"]].astype(np.float32)
+    elif "evidence" in arrays:
+        values = enlarged(arrays["evidence"], frame.size)
+    else:
+        values = arrays["values"].astype(np.float32) * np.float32(facts["scale"])
     return Heatmap(
         values,
         frame,

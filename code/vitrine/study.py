@@ -40,22 +40,31 @@ def _is_plain(name: str) -> bool:
 
 
 class Pictures(_Part):
-    """Where the pictures come from: a source of ``data/sources.toml``, or a local folder."""
+    """Where the pictures come from: a source of ``data/sources.toml``, or a local folder.
+
+    files : the pictures of the study.
+    more : pictures that attribution and the measures look at beside those.
+    """
 
     source: str | None = None
     folder: str | None = None
     files: tuple[str, ...] = Field(min_length=1)
+    more: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.files, *self.more)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Pictures:
         if (self.source is None) == (self.folder is None):
             raise ValueError("name either a `source` or a `folder`, not both and not neither")
-        outside = [name for name in self.files if not _is_plain(name)]
+        outside = [name for name in self.all if not _is_plain(name)]
         if outside:
             raise ValueError(
                 f"write the files as paths below the folder, without '..': {', '.join(outside)}"
             )
-        doubled = sorted({name for name in self.files if self.files.count(name) > 1})
+        doubled = sorted({name for name in self.all if self.all.count(name) > 1})
         if doubled:
             raise ValueError(f"these files are listed twice: {', '.join(doubled)}")
         return self
@@ -245,6 +254,60 @@ class Lime(_Part):
     search: Search | None = None
 
 
+class Attribution(_Part):
+    """Attribution methods, in the terms of ``vitrine.methods.attribution.Parameters``.
+
+    also : networks on which layer-wise relevance propagation is tried as well, by its correct rules
+        and as the library Captum does it, with the pictures under ``pictures.more``.
+    """
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    batch: int = Field(default=16, ge=1)
+    steps: int = Field(default=50, ge=2)
+    samples: int = Field(default=10, ge=2)
+    noisy_steps: int = Field(default=10, ge=2)
+    noise: float = Field(default=0.15, gt=0)
+    points: int = Field(default=20, ge=1)
+    window: int = Field(default=32, ge=1)
+    stride: int = Field(default=16, ge=1)
+    seed: int = Field(default=0, ge=0)
+    also: tuple[Classifier, ...] = ()
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> Attribution:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("a name is listed twice under `methods`")
+        return self
+
+
+class Measures(_Part):
+    """What every map of the study is measured by.
+
+    curve : steps of a deletion or insertion curve.
+    squares, side : infidelity removes so many squares of so many pixels on a side.
+    perturbations, radius : of the maximum sensitivity; the radius in units of the network's input.
+    stages : how many blocks of the cascading randomisation a map is compared at, spread evenly from
+        the classifier to the whole network.
+    few : perturbations, and stages, of methods that take more than ``many`` passes a map.
+    seeds : explanations of each method that draws.
+    lime_samples : of LIME where it is repeated for perturbed pictures and randomised networks.
+    """
+
+    curve: int = Field(default=28, ge=2)
+    squares: int = Field(default=100, ge=2)
+    side: int = Field(default=48, ge=1)
+    perturbations: int = Field(default=10, ge=1)
+    radius: float = Field(default=0.02, gt=0)
+    stages: int = Field(default=4, ge=1)
+    few: int = Field(default=2, ge=1)
+    many: int = Field(default=1000, ge=1)
+    seeds: int = Field(default=2, ge=2)
+    lime_samples: int = Field(default=200, ge=2)
+    batch: int = Field(default=16, ge=1)
+    bootstrap: int = Field(default=2000, ge=100)
+    seed: int = Field(default=0, ge=0)
+
+
 class Comparison(_Part):
     """Regions of equal area: the share of the frame that each region covers."""
 
@@ -348,6 +411,8 @@ class Study(_Part):
     speed: Speed | None = None
     cam: Cam | None = None
     lime: Lime | None = None
+    attribution: Attribution | None = None
+    measures: Measures | None = None
     comparison: Comparison | None = None
     dissection: Dissection | None = None
 
@@ -355,23 +420,33 @@ class Study(_Part):
     def _comparison_has_both_methods(self) -> Study:
         if self.comparison and not (self.cam and self.lime):
             raise ValueError("`comparison` needs both a [cam] and a [lime] section")
+        if self.measures and not (self.cam or self.lime or self.attribution):
+            raise ValueError("`measures` needs a [cam], a [lime] or an [attribution] section")
         _check_listed_once("classifiers", self.classifiers)
-        if self.dissection:
-            _check_listed_once("dissection.classifiers", self.dissection.classifiers)
-            rows = {row.name: row for row in self.classifiers}
-            for row in self.dissection.classifiers:
-                if rows.get(row.name, row) != row:
+        known = {row.name: ("classifiers", row) for row in self.classifiers}
+        for key, others in self._other_networks().items():
+            _check_listed_once(key, others)
+            for row in others:
+                place, first = known.setdefault(row.name, (key, row))
+                if first != row:
                     raise ValueError(
-                        f"the classifier {row.name!r} has other weights under `classifiers` than "
-                        "under `dissection.classifiers`"
+                        f"the classifier {row.name!r} has other weights under `{place}` than under "
+                        f"`{key}`"
                     )
         return self
 
     @property
     def networks(self) -> tuple[Classifier, ...]:
-        """All classifiers of the study: those that explain pictures, then those dissected."""
-        dissected = self.dissection.classifiers if self.dissection else ()
-        return tuple(dict.fromkeys((*self.classifiers, *dissected)))
+        """All classifiers of the study, those that explain pictures first."""
+        others = (row for rows in self._other_networks().values() for row in rows)
+        return tuple(dict.fromkeys((*self.classifiers, *others)))
+
+    def _other_networks(self) -> dict[str, tuple[Classifier, ...]]:
+        """The classifiers that parts of the study name for themselves, by their key."""
+        return {
+            "attribution.also": self.attribution.also if self.attribution else (),
+            "dissection.classifiers": self.dissection.classifiers if self.dissection else (),
+        }
 
 
 def _check_listed_once(key: str, classifiers: tuple[Classifier, ...]) -> None:

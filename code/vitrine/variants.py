@@ -6,6 +6,7 @@ from vitrine import study as studies
 
 SECOND = "second"
 STABILITY = "stability"
+FAITHFULNESS, SENSITIVITY, SANITY, SEEDS = "faithfulness", "sensitivity", "sanity", "seeds"
 RULES = {"positive": True, "both signs": False}
 """Which superpixels are kept, and whether those that speak against the class are left out."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,11 @@ def load_outlines(project: Project, source: str) -> dict[str, Outlines]:
             f"The outlines in {path} cannot be read ({error})",
             "Restore the file from the repository",
         ) from error
+
+
+def outlines_of(project: Project, source: str, file: str) -> Outlines | None:
+    """The outlines for one picture file of a source; ``None`` where nobody drew any."""
+    return load_outlines(project, source).get(PurePosixPath(file).stem)
 
 
 def _outline(path: Path, name: str, points: Any) -> Outline:

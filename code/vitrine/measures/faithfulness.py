@@ -102,6 +102,10 @@ def insertion(
     return _curve(scores, REPLACEMENTS[replacement](inputs), inputs, order(values), steps, batch)
 
 
+CURVES: dict[str, Callable[..., Curve]] = {"deletion": deletion, "insertion": insertion}
+"""Both orders in which a picture is changed."""
+
+
 def _curve(
     scores: Scores,
     start: Inputs,
@@ -190,3 +194,23 @@ def infidelity(
             return float("nan")
         claimed = claimed * (float(claimed @ lost) / square)
     return float(np.mean((claimed - lost) ** 2))
+
+
+def unforetold(
+    values: Values, places: npt.NDArray[np.bool_], lost: npt.NDArray[np.float64]
+) -> float:
+    """The share of the losses' squares that a map's weight at the same places does not tell.
+
+    values : ``[h, w]``. places : ``bool [samples, h, w]``, where each perturbation changed the
+    picture. lost : ``[samples]``, what the score lost by it.
+
+    ``infidelity`` of the perturbations "here or not", with the best factor of the map that is not
+    below zero, over that of a map that says nothing: 0 where the map foretells each loss, 1 where
+    it knows nothing of them or the reverse. ``nan`` where it has no weight at any of the places.
+    """
+    weights = np.asarray(values, dtype=np.float64).ravel()
+    claimed = places.reshape(len(places), -1).astype(np.float64) @ weights
+    lengths = float(np.linalg.norm(claimed) * np.linalg.norm(lost))
+    if lengths == 0:
+        return float("nan")
+    return 1 - max(float(claimed @ lost) / lengths, 0.0) ** 2

@@ -51,13 +51,20 @@ def maximum_sensitivity(
     ``nan`` where an explanation is zero everywhere or not finite: an explanation that says nothing
     is not a stable one. (Captum returns the bare norm of the difference for a zero.)
     """
-    original = np.asarray(explain(inputs), dtype=np.float64)
-    size = float(np.linalg.norm(original))
-    if not np.isfinite(size) or size == 0:
-        return float("nan")
+    original = np.asarray(explain(inputs))
     perturbed = inputs + perturbations(inputs.shape[1:], seed, samples, radius)
-    distances = [
-        np.linalg.norm((np.asarray(explain(some)) - original).reshape(len(some), -1), axis=1)
-        for some in np.split(perturbed, range(batch, samples, batch))
-    ]
-    return float(np.max(np.concatenate(distances)) / size)
+    pieces = np.split(perturbed, range(batch, samples, batch))
+    return greatest_change(original, np.concatenate([explain(some) for some in pieces]))
+
+
+def greatest_change(original: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> float:
+    """max ‖other - original‖ / ‖original‖ over explanations ``[n, ...]`` of one ``[1, ...]``.
+
+    ``nan`` where the original is zero everywhere, or any is not finite.
+    """
+    first, rest = np.asarray(original, np.float64), np.asarray(others, np.float64)
+    size = float(np.linalg.norm(first))
+    distances = np.linalg.norm((rest - first).reshape(len(rest), -1), axis=1)
+    if not np.isfinite([size, *distances]).all() or size == 0:
+        return float("nan")
+    return float(distances.max() / size)

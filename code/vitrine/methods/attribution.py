@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
+from vitrine.inputs.speed import PLAIN, Settings, keep_memory
 from vitrine.methods.canonical import canonical
 from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.evidence import Progress
@@ -39,7 +40,7 @@ class Parameters:
     samples : noisy pictures of SmoothGrad² and VarGrad; each has a path of ``noisy_steps`` points.
     noise : standard deviation of that noise as a share of the range from black to white; Smilkov et
         al. (2017) recommend 0.1 to 0.2. Captum's default is 1 in units of the normalised input.
-    points : random points of Gradient SHAP.
+    points : random points of Gradient SHAP, rounded up to batches of one size.
     window, stride : side of Occlusion's square and how far it moves, in pixels.
     seed : of everything that is drawn.
     """
@@ -59,6 +60,7 @@ class Parameters:
 class Subject:
     """What a method explains: a classifier's logit of one class.
 
+    settings : of these the layout in memory and whether freed memory is kept are followed.
     passes : forward passes so far.
     """
 
@@ -66,13 +68,22 @@ class Subject:
     target: int
     parameters: Parameters
     progress: Progress
+    settings: Settings = PLAIN
     passes: int = field(default=0)
 
     def forward(self, batch: Tensor) -> Tensor:
         """The logits, counted; differentiable."""
         self.count(len(batch))
-        logits: Tensor = self.fast(batch)
+        logits: Tensor = self.fast(self.laid_out(batch))
         return logits
+
+    def laid_out(self, batch: Tensor) -> Tensor:
+        """The batch in the memory layout of the settings."""
+        return batch.contiguous(memory_format=self._layout)
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.settings.channels_last else torch.contiguous_format
 
     def count(self, passes: int) -> None:
         """Note that so many forward passes are done."""
@@ -84,7 +95,8 @@ class Subject:
         """The network's canonical form. Raises ``NotApplicable``."""
         side = self.classifier.preprocessing.crop
         example = torch.linspace(-1, 1, 3 * side * side, device=self.classifier.device)
-        return canonical(self.classifier.network, example.reshape(1, 3, side, side))
+        form = canonical(self.classifier.network, example.reshape(1, 3, side, side))
+        return form.to(memory_format=self._layout)
 
     @cached_property
     def fast(self) -> nn.Module:
@@ -117,6 +129,7 @@ class AttributionMethod:
         ``NotApplicable`` with the reason where a network does not support the method.
     passes : forward passes for a crop of so many pixels on a side; what progress counts.
     paper : its key in the bibliography.
+    uses : the parameters on which the result depends besides ``batch`` and ``seed``.
     draws : whether the result depends on the seed.
     signed : whether attributions below zero speak against the class; otherwise there are none.
     rule : how it was computed, where the name leaves a choice.
@@ -128,6 +141,7 @@ class AttributionMethod:
     passes: Callable[[Parameters, int], int]
     paper: str
     revision: int = 1
+    uses: tuple[str, ...] = ()
     draws: bool = False
     signed: bool = True
     rule: str = ""
@@ -179,26 +193,39 @@ def _integrated_gradients(subject: Subject) -> Explain:
     )
 
 
-def _noise_tunnel(kind: str) -> Callable[[Subject], Explain]:
+_SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "smoothgrad_squared": lambda _mean, mean_square: mean_square,
+    "vargrad": lambda mean, mean_square: mean_square - mean**2,
+}
+"""What is told of attributions of noisy copies, by their mean and the mean of their squares."""
+
+
+def _noisy(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
+    """All of ``_SUMMARIES`` from the same noisy copies, drawn as Captum's noise tunnel does."""
+    parameters = subject.parameters
+    path, arguments = _integrated(subject, parameters.noisy_steps)
+    black, _, white = subject.references
+    deviation = torch.full_like(black, parameters.noise * float((white - black).mean()))
+
+    def summarised(picture: Tensor) -> list[Tensor]:
+        total, squares = torch.zeros_like(picture), torch.zeros_like(picture)
+        for _ in range(parameters.samples):
+            found = path.attribute(picture + torch.normal(0.0, deviation)[None], **arguments)
+            total, squares = total + found, squares + found**2
+        mean, mean_square = total / parameters.samples, squares / parameters.samples
+        return [summary(mean, mean_square) for summary in _SUMMARIES.values()]
+
+    def explain(batch: Tensor) -> dict[str, Tensor]:
+        found = zip(*(summarised(picture) for picture in torch.split(batch, 1)), strict=True)
+        return {name: torch.cat(each) for name, each in zip(_SUMMARIES, found, strict=True)}
+
+    return explain
+
+
+def _summary(name: str) -> Callable[[Subject], Explain]:
     def prepare(subject: Subject) -> Explain:
-        parameters = subject.parameters
-        path, arguments = _integrated(subject, parameters.noisy_steps)
-        tunnel = attr.NoiseTunnel(path)
-        black, _, white = subject.references
-        deviation = parameters.noise * float((white - black).mean())
-
-        def explain(piece: Tensor) -> Tensor:
-            found: Tensor = tunnel.attribute(
-                piece,
-                nt_type=kind,
-                nt_samples=parameters.samples,
-                nt_samples_batch_size=1,
-                stdevs=deviation,
-                **arguments,
-            )
-            return found
-
-        return lambda batch: subject.in_pieces(batch, 1, explain)
+        explain = _noisy(subject)
+        return lambda batch: explain(batch)[name]
 
     return prepare
 
@@ -206,8 +233,8 @@ def _noise_tunnel(kind: str) -> Callable[[Subject], Explain]:
 def _gradient_shap(subject: Subject) -> Explain:
     parameters, references = subject.parameters, subject.references
     shap = attr.GradientShap(subject.forward)
-    at_once = min(parameters.points, parameters.batch)
-    rounds = -(-parameters.points // at_once)
+    rounds = -(-parameters.points // parameters.batch)
+    at_once = -(-parameters.points // rounds)
 
     def explain(piece: Tensor) -> Tensor:
         # Captum runs all points of a call in one pass; the mean over calls of the same size is the
@@ -253,7 +280,7 @@ def _guided_backpropagation(subject: Subject) -> Explain:
 def _on_form(subject: Subject, explain: Callable[[fx.GraphModule, Tensor, int], Tensor]) -> Explain:
     def counted(piece: Tensor) -> Tensor:
         subject.count(len(piece))
-        return explain(subject.form, piece, subject.target)
+        return explain(subject.form, subject.laid_out(piece), subject.target)
 
     return lambda batch: subject.in_pieces(batch, 1, counted)
 
@@ -303,22 +330,25 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         _integrated_gradients,
         passes=lambda parameters, _side: parameters.steps,
         paper="sundararajan2017",
+        uses=("steps",),
         rule="a straight path from zero, the mean colour of the normalisation",
     ),
     "smoothgrad_squared": AttributionMethod(
         "SmoothGrad² of Integrated Gradients",
-        _noise_tunnel("smoothgrad_sq"),
+        _summary("smoothgrad_squared"),
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="hooker2019",
+        uses=("samples", "noisy_steps", "noise"),
         draws=True,
         signed=False,
         rule="the mean square of Integrated Gradients over noisy copies of the picture",
     ),
     "vargrad": AttributionMethod(
         "VarGrad of Integrated Gradients",
-        _noise_tunnel("vargrad"),
+        _summary("vargrad"),
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="adebayo2018",
+        uses=("samples", "noisy_steps", "noise"),
         draws=True,
         signed=False,
         rule="the variance of Integrated Gradients over noisy copies of the picture",
@@ -328,6 +358,8 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         _gradient_shap,
         passes=lambda parameters, _side: parameters.points,
         paper="lundberg2017",
+        revision=2,
+        uses=("points",),
         draws=True,
         rule="random points on straight paths from black, grey or white, drawn anew for each",
     ),
@@ -336,6 +368,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         _occlusion,
         passes=_windows,
         paper="zeiler2014",
+        uses=("window", "stride"),
         rule="the loss in the logit where a square is replaced by zero, the mean colour",
     ),
     "lrp": AttributionMethod(
@@ -398,6 +431,7 @@ def explaining(
     target: int,
     parameters: Parameters | None = None,
     progress: Progress = lambda _: None,
+    settings: Settings = PLAIN,
 ) -> Iterator[Explain]:
     """A function that explains ``target`` for batches ``float32 [n, 3, h, w]`` of any size.
 
@@ -406,8 +440,30 @@ def explaining(
     NumPy's own generators are given back as they were; so is the network. Raises ``StudyError`` for
     an unknown method or class and ``NotApplicable`` for a network that does not support the method.
     """
-    with _explaining(classifier, method, target, parameters, progress) as (explain, _):
+    with _explaining(classifier, method, target, parameters, progress, settings) as (explain, _):
         yield explain
+
+
+@contextmanager
+def explaining_together(
+    classifier: Classifier,
+    method: str,
+    target: int,
+    parameters: Parameters | None = None,
+    progress: Progress = lambda _: None,
+    settings: Settings = PLAIN,
+) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+    """As ``explaining``, with the attributions of all methods that come of the same passes.
+
+    SmoothGrad² and VarGrad are two summaries of the same noisy copies; every other method comes by
+    itself.
+    """
+    with _explaining(classifier, method, target, parameters, progress, settings) as (explain, one):
+        if method not in _SUMMARIES:
+            yield lambda batch: {method: explain(batch)}
+            return
+        together = _noisy(one)
+        yield lambda batch: {name: found.detach() for name, found in together(batch).items()}
 
 
 def attribute(
@@ -418,6 +474,7 @@ def attribute(
     target: int,
     parameters: Parameters | None = None,
     progress: Progress = lambda _: None,
+    settings: Settings = PLAIN,
 ) -> Attribution:
     """Explain ``target`` for one crop ``uint8 [h, w, 3]``; see ``explaining`` for what it raises.
 
@@ -432,7 +489,8 @@ def attribute(
         )
     row = pick_attribution_method(method)
     start = time.perf_counter()
-    with _explaining(classifier, method, target, parameters, progress) as (explain, subject):
+    way = (parameters, progress, settings)
+    with _explaining(classifier, method, target, *way) as (explain, subject):
         found = explain(classifier.normalise(crop[None]))[0].sum(dim=0)
         values = found.detach().cpu().numpy().astype(np.float32)
     seconds = time.perf_counter() - start
@@ -452,6 +510,7 @@ def _explaining(
     target: int,
     parameters: Parameters | None,
     progress: Progress,
+    settings: Settings,
 ) -> Iterator[tuple[Explain, Subject]]:
     row = pick_attribution_method(method)
     if not 0 <= target < len(classifier.categories):
@@ -459,7 +518,9 @@ def _explaining(
             f"There is no class {target}",
             f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
         )
-    subject = Subject(classifier, target, parameters or Parameters(), progress)
+    subject = Subject(classifier, target, parameters or Parameters(), progress, settings)
+    if settings.keep_memory:
+        keep_memory()
     with untouched(classifier.network), seeded(subject.parameters.seed), torch.enable_grad():
         explain = row.prepare(subject)
         yield lambda batch: explain(batch).detach(), subject

@@ -39,18 +39,50 @@ def crop_of(picture: Picture, frame: Frame, side: int = SIDE) -> Pixels:
     return np.asarray(image)
 
 
-def overlay(crop: Pixels, heatmap: Heatmap) -> Pixels:
+def overlay(
+    crop: Pixels, heatmap: Heatmap, *, share: float = 1.0, positive: bool = False
+) -> Pixels:
     """A map over a pale picture: unsigned on a sequential scale, signed on a diverging one.
 
     Unsigned values run from 0 to the map's own maximum. Signed ones run to the map's greatest
     absolute value in both directions; what says nothing stays the picture. A map that is zero
     everywhere shows the pale picture only.
+
+    share : the scale ends where so large a share of the pixels lies below it in size. A map of
+        single pixels, such as a gradient, has a few outliers that would leave the rest dark.
+    positive : show positive evidence only, on the sequential scale.
     """
-    values = _resized(heatmap.values, crop.shape[0], smooth=not heatmap.signed)
-    extent = float(np.abs(values).max())
-    if extent == 0:
-        return _pixels(_pale(crop))
-    return _pixels(_coloured(_pale(crop), values / extent, signed=heatmap.signed))
+    shown, signed = _shown(heatmap, positive=positive)
+    values = _scaled(_resized(shown, crop.shape[0], smooth=not signed), share)
+    return _pixels(_coloured(_pale(crop), values, signed=signed) if values.any() else _pale(crop))
+
+
+def alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
+    """The positive evidence of a map without its picture: ``uint8 [side, side, 3]``.
+
+    On the sequential scale, from black; ``share`` as in ``overlay``.
+    """
+    values, _ = _shown(heatmap, positive=True)
+    scaled = np.clip(_scaled(_resized(values, side, smooth=False), share), 0, 1)
+    return _pixels(matplotlib.colormaps[SEQUENTIAL](scaled)[..., :3])
+
+
+def smaller(crop: Pixels, side: int) -> Pixels:
+    """A picture ``[h, w, 3]`` as ``[side, side, 3]``, where a page has many of them."""
+    return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
+
+
+def _shown(heatmap: Heatmap, *, positive: bool) -> tuple[npt.NDArray[np.float32], bool]:
+    """The values that are shown, and whether they have signs."""
+    if positive:
+        return np.clip(heatmap.values, 0, None), False
+    return heatmap.values, heatmap.signed
+
+
+def _scaled(values: Rgb, share: float) -> Rgb:
+    """Values up to 1 in size where ``share`` of them lie; zeros where all are zero."""
+    extent = float(np.quantile(np.abs(values), share)) or float(np.abs(values).max())
+    return np.clip(values / extent, -1, 1) if extent else values
 
 
 def _coloured(base: Rgb, values: Rgb, *, signed: bool) -> Rgb:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from IPython.display import Markdown
 
 from vitrine.errors import ResultsError
 from vitrine.inputs import sources
-from vitrine.inputs.objects import load_outlines
+from vitrine.inputs.objects import outlines_of
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.inputs.wordnet import class_indices
 from vitrine.measures.localisation import Mask, object_mask
@@ -37,7 +37,12 @@ class StudyReport:
     @property
     def pictures(self) -> list[str]:
         """The pictures' names, in the order of the study file."""
-        return [row["name"] for row in self.provenance["pictures"]]
+        return [row["name"] for row in self.provenance["pictures"] if not row["more"]]
+
+    @property
+    def more_pictures(self) -> list[str]:
+        """The names of the pictures that only attribution and the measures look at."""
+        return [row["name"] for row in self.provenance["pictures"] if row["more"]]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -130,8 +135,8 @@ class StudyReport:
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
         origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
-        known = load_outlines(self.store.project, origin["source"]) if origin["source"] else {}
-        outlines = known.get(PurePosixPath(file).stem)
+        source = origin["source"]
+        outlines = outlines_of(self.store.project, source, file) if source else None
         if outlines is None or not outlines.outlines:
             return None
         frame = self.store.frame(self.classifier, picture)

@@ -1,0 +1,333 @@
+"""A study's maps are attributed and measured, resumably, and what cannot be done is said."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from networks import Awkward, classifier_of
+from vitrine.assessment_tables import table_names
+from vitrine.assessments import check, draws, methods
+from vitrine.errors import NotApplicable, StudyError
+from vitrine.inputs.classifiers import load_classifier
+from vitrine.inputs.pictures import Frame, read_picture
+from vitrine.inputs.speed import Settings
+from vitrine.measures.agreement import rank_correlation
+from vitrine.measures.baselines import BASELINES
+from vitrine.measures.catalogue import MEASURES
+from vitrine.measures.complexity import gini
+from vitrine.measures.faithfulness import infidelity, unforetold
+from vitrine.measures.sensitivity import perturbations
+from vitrine.methods.attribution import (
+    ATTRIBUTION_METHODS,
+    Parameters,
+    attribute,
+    explaining,
+    explaining_together,
+)
+from vitrine.methods.cam import class_activation_map
+from vitrine.methods.lime import explain
+from vitrine.methods.repeated import Asked, repeated
+from vitrine.methods.segmentation import superpixels
+from vitrine.pipeline import Summary, run
+from vitrine.project import Project
+from vitrine.results import Store
+from vitrine.steps import Progress
+from vitrine.study import Lime, Slic, load_study
+
+MEASURED = """
+[attribution]
+methods = ["gradient", "lrp", "gradient_shap", "smoothgrad_squared", "vargrad", "lrp_captum"]
+batch = 4
+points = 6
+samples = 2
+noisy_steps = 2
+also = [{ name = "resnet18", weights = "random" }]
+
+[measures]
+curve = 4
+squares = 6
+side = 60
+perturbations = 2
+stages = 3
+seeds = 2
+lime_samples = 12
+batch = 4
+"""
+
+WAYS = ("faithfulness", "sensitivity", "sanity")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
+    """A study run once: two pictures, one of them for the measures only."""
+    import shutil
+
+    from PIL import Image
+
+    from conftest import STUDY
+
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "_quarto.yml").write_text("project:\n  type: book\n", encoding="utf-8")
+    (folder / "data" / "studies").mkdir(parents=True)
+    shutil.copy(root / "data" / "sources.toml", folder / "data")
+    shutil.copytree(root / "data" / "registries", folder / "data" / "registries")
+    (folder / "pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "pictures" / "n00000001_red_square.png")
+    Image.fromarray(noise[:, ::-1]).save(folder / "pictures" / "n00000002_noise.png")
+    text = STUDY.replace('"n00000002_noise.png"]', ']\nmore = ["n00000002_noise.png"]')
+    (folder / "data" / "studies" / "tiny.toml").write_text(text + MEASURED, encoding="utf-8")
+    project = Project(folder)
+    passes: list[int] = []
+    planned: list[tuple[int, int, int]] = []
+    progress = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    study = load_study(project, "tiny")
+    # gradcam and lime and six attributions, and two maps that see no network
+    of_a_picture = 3 + 6 + (8 + 2) * len(WAYS) + 5
+    elsewhere = 1 + 2 + 2
+    summary = run(project, study, progress=progress)
+    assert summary == Summary(2 * of_a_picture + elsewhere, 0)
+    assert sum(passes) == planned[0][0]
+    assert run(project, study) == Summary(0, summary.computed)
+    return project
+
+
+def test_every_table_is_there_and_every_method_has_every_measure(measured: Project) -> None:
+    study, store = load_study(measured, "tiny"), Store(measured, "tiny")
+    for name in table_names(study):
+        assert len(store.table(name)) > 0, name
+    table = store.table("assessment")
+    assert set(table["classifier"]) == {"efficientnet_lite0"}
+    assert set(table["picture"]) == {"red square", "noise"}
+    for method in methods(study):
+        own = set(table.query("method == @method")["measure"])
+        wanted = {*MEASURES, "share_inside", "entropy"}
+        assert own == (wanted if draws(method) else wanted - {"seeds"})
+    silent = table["value"].isna()
+    assert (table["reason"][silent] != "").all() and (table["reason"][~silent] == "").all()
+    assert set(store.table("predictions")["picture"]) == {"red square", "noise"}
+    assert set(store.table("maps")["picture"]) == {"red square"}
+
+
+def test_a_method_that_a_network_cannot_support_is_named_and_the_rest_goes_on(
+    measured: Project,
+) -> None:
+    store = Store(measured, "tiny")
+    rows = store.table("attributions").set_index(["classifier", "method", "picture"])
+    reason = rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "reason"]
+    assert "Captum's layer-wise relevance propagation stops at this network" in reason
+    assert np.isnan(rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "total"])
+    table = store.table("assessment").query("method == 'lrp_captum'")
+    assert table["value"].isna().all() and (table["reason"] == reason).all()
+    with pytest.raises(NotApplicable, match="stops at this network"):
+        store.heatmap("efficientnet_lite0", "lrp_captum", "noise")
+    assert rows.loc[("efficientnet_lite0", "lrp", "noise"), "reason"] == ""
+
+
+def test_relevance_is_kept_and_captums_is_not_where_a_shortcut_is_added(measured: Project) -> None:
+    rows = Store(measured, "tiny").table("attributions").set_index(["classifier", "method"])
+    for network in ("efficientnet_lite0", "resnet18"):
+        found = rows.loc[(network, "lrp")].reset_index().iloc[-1]
+        assert found["total"] == pytest.approx(found["logit"], rel=1e-3)
+    wrong = rows.loc[("resnet18", "lrp_captum")].iloc[0]
+    assert abs(wrong["total"]) > 1000 * abs(wrong["logit"])
+    moved = Store(measured, "tiny").table("sensitivities").set_index(["classifier", "method"])
+    own, captums = (
+        moved.loc[("resnet18", key), "by_channel"].item() for key in ("lrp", "lrp_captum")
+    )
+    assert own < captums
+
+
+def test_a_stored_map_is_the_methods_map(measured: Project) -> None:
+    store = Store(measured, "tiny")
+    classifier = load_classifier(measured, "efficientnet_lite0", "random")
+    picture = read_picture(measured.root / "pictures" / "n00000001_red_square.png")
+    stored = store.heatmap("efficientnet_lite0", "gradient", "red square")
+    crop, frame = classifier.crop(picture), classifier.frame(picture)
+    settings = Settings(batch=8)
+    found = attribute(
+        classifier, crop, frame, "gradient", stored.target, Parameters(batch=4), settings=settings
+    ).heatmap.values
+    assert np.allclose(stored.values, found, atol=1e-3 * np.abs(found).max())
+    rows = store.table("assessment").set_index(["picture", "method", "measure"])["value"]
+    assert rows["red square", "gradient", "gini"] == pytest.approx(gini(stored.values), rel=1e-6)
+    drawn = BASELINES["edges"].draw(crop, 0)
+    assert rows["red square", "edges", "gini"] == pytest.approx(gini(drawn), rel=1e-6)
+
+
+def test_the_untrained_network_is_the_last_stage(measured: Project) -> None:
+    store = Store(measured, "tiny")
+    table = store.table("randomised").query("picture == 'noise' and method == 'edges'")
+    assert list(table["block"]) == ["classifier", "blocks.3", "conv_stem"]
+    assert np.allclose(table[["rho", "ssim"]], 1, atol=1e-3)  # edges do not see the network
+    task = store.read_task("efficientnet_lite0/gradient.sanity/n00000002_noise.png")
+    assert task.arrays["maps"].shape == (3, 112, 112)
+    rows = store.table("assessment").set_index(["picture", "method", "measure"])["value"]
+    last = max(0, task.arrays["rho"][-1], task.arrays["rho_of_sizes"][-1])
+    assert rows["noise", "gradient", "sanity"] == pytest.approx(last)
+
+
+def test_seeds_are_compared_in_pairs(measured: Project) -> None:
+    store = Store(measured, "tiny")
+    classifier = load_classifier(measured, "efficientnet_lite0", "random")
+    crop = classifier.crop(read_picture(measured.root / "pictures" / "n00000002_noise.png"))
+    maps = [BASELINES["random"].draw(crop, seed).ravel() for seed in range(2)]
+    expected = np.mean([spearmanr(*pair).statistic for pair in combinations(maps, 2)])
+    rows = store.table("assessment").set_index(["picture", "method", "measure"])["value"]
+    assert rows["noise", "random", "seeds"] == pytest.approx(expected, abs=1e-6)
+    assert rows["noise", "lime", "seeds"] < 1
+
+
+def test_only_the_measure_that_changed_is_computed_again(measured: Project) -> None:
+    path = measured.studies / "tiny.toml"
+    before = path.read_text()
+    path.write_text(before.replace("squares = 6", "squares = 7"))
+    study = load_study(measured, "tiny")
+    assert run(measured, study).computed == 2 * 10
+    path.write_text(
+        before.replace("points = 6", "points = 7").replace("squares = 6", "squares = 7")
+    )
+    # Gradient SHAP's map and its four measures, on both pictures
+    assert run(measured, load_study(measured, "tiny")).computed == 2 * 5
+
+
+# --- the function behind the measures ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked() -> Asked:
+    classifier = classifier_of(Awkward(), "last")
+    crop = np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    segments = superpixels(crop, Slic(pieces=9), 0)
+    wanted = Lime(samples=40, seed=0, batch=7)
+    return Asked(classifier, 2, lime=wanted, segments=segments, settings=Settings(batch=7))
+
+
+def _crop() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "scorecam", "gradient", "lrp"])
+def test_a_method_on_an_input_gives_the_map_of_the_picture(asked: Asked, method: str) -> None:
+    classifier, frame = asked.classifier, Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
+    inputs = classifier.normalise(_crop()[None]).numpy()
+    batch = np.concatenate([inputs, inputs[:, :, ::-1]])
+    with repeated(method, asked) as maps:
+        (found,) = maps(batch).values()
+    if method in ATTRIBUTION_METHODS:
+        expected = attribute(classifier, _crop(), frame, method, 2).heatmap.values
+        assert found.shape == (2, 3, 32, 32)
+    else:
+        expected = class_activation_map(classifier, _crop(), frame, method, 2).values
+        assert found.shape == (2, 1, 32, 32)
+    assert np.allclose(found[0].sum(axis=0), expected, atol=1e-4 * np.abs(expected).max())
+    assert not np.allclose(found[0], found[1])
+
+
+def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Asked) -> None:
+    assert asked.lime is not None and asked.segments is not None
+    inputs = asked.classifier.normalise(_crop()[None]).numpy()
+    with repeated("lime", asked) as maps:
+        moved = inputs + perturbations((3, 32, 32), 0, 1)
+        found, other = maps(np.concatenate([inputs, moved]))["lime"]
+    frame = Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
+    expected = explain(asked.classifier, _crop(), frame, 2, asked.lime, asked.segments)
+    assert rank_correlation(
+        expected.heatmap, type(expected.heatmap)(found[0], frame, True, "lime", 2, 0.0)
+    ) == pytest.approx(1, abs=0.02)
+    assert not np.array_equal(found, other)
+    with (
+        pytest.raises(StudyError, match="needs its parameters"),
+        repeated("lime", Asked(asked.classifier, 2)) as maps,
+    ):
+        maps(inputs)
+
+
+def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Asked) -> None:
+    batch = asked.classifier.normalise(_crop()[None]).repeat(2, 1, 1, 1)
+    few = Parameters(samples=3, noisy_steps=3)
+    with explaining_together(asked.classifier, "vargrad", 2, few) as explained:
+        together = explained(batch)
+    assert set(together) == {"vargrad", "smoothgrad_squared"}
+    for method, found in together.items():
+        with explaining(asked.classifier, method, 2, few) as explained_alone:
+            assert torch.equal(found, explained_alone(batch))
+    with explaining_together(asked.classifier, "gradient", 2) as explained:
+        assert set(explained(batch)) == {"gradient"}
+
+
+def test_the_memory_layout_changes_rounding_only(asked: Asked) -> None:
+    batch = asked.classifier.normalise(_crop()[None])
+    for method in ("gradient", "lrp", "guided_backpropagation", "integrated_gradients"):
+        found = []
+        for settings in (Settings(), Settings(channels_last=True, keep_memory=True)):
+            with explaining(asked.classifier, method, 2, settings=settings) as explained:
+                found.append(explained(batch))
+        assert torch.allclose(*found, rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_gives_the_maps_of_the_processor(root: Path) -> None:
+    """To a rank correlation of 0.999: convolutions round otherwise there."""
+    maps = []
+    for device in ("cpu", "cuda"):
+        classifier = load_classifier(Project(root), "efficientnet_lite0", "random", 0, device)
+        batch = classifier.normalise(_crop().repeat(7, axis=0).repeat(7, axis=1)[None])
+        with explaining(classifier, "integrated_gradients", 2) as explained:
+            maps.append(explained(batch).cpu().numpy().sum(axis=1).ravel())
+    assert spearmanr(*maps).statistic > 0.999
+
+
+# --- what a map does not foretell ----------------------------------------------------------------
+
+
+def test_what_is_not_foretold_is_scaled_infidelity_of_here_or_not() -> None:
+    generator = np.random.default_rng(3)
+    values, lost = generator.normal(size=(8, 8)), generator.normal(size=12) + 1
+    places = generator.random((12, 8, 8)) < 0.3
+    claimed = np.array([values[place].sum() for place in places])
+    if claimed @ lost < 0:
+        values, claimed = -values, -claimed
+    error = infidelity(values[None], places[:, None].astype(np.float32), lost)
+    assert unforetold(values, places, lost) == pytest.approx(error / np.mean(lost**2))
+    assert unforetold(-values, places, lost) == 1  # the reverse of the truth is no knowledge
+    assert unforetold(values, places, 3 * claimed) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(unforetold(values * 0, places, lost))
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"lrp", ', '"lpr", ', "There is no attribution method 'lpr'. Did you mean 'lrp'"),
+        ('"lrp", ', '"lrp", "lrp", ', "listed twice under `methods`"),
+        ("stages = 3", "stages = 0", "measures.stages"),
+        ("seeds = 2", "seeds = 1", "measures.seeds"),
+        ("radius", "radios", "radios"),
+    ],
+)
+def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, message: str) -> None:
+    path = tiny.studies / "tiny.toml"
+    text = (path.read_text() + MEASURED).replace(
+        "perturbations = 2", "perturbations = 2\nradius = 0.1"
+    )
+    path.write_text(text.replace("also =", "# also =").replace(old, new))
+    with pytest.raises(StudyError) as caught:
+        run(tiny, load_study(tiny, "tiny"))
+    assert message in str(caught.value)
+    assert not (tiny.results / "tiny").exists()
+
+
+def test_networks_to_try_relevance_on_need_a_picture(tiny: Project) -> None:
+    path = tiny.studies / "tiny.toml"
+    path.write_text(path.read_text() + MEASURED)
+    with pytest.raises(StudyError, match=r"attribution\.also names networks"):
+        check(load_study(tiny, "tiny"))
