@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitrine.measures.ranking import beats, disagreement, ranks, score, tau
+from vitrine.measures.ranking import disagreement, ranks, score, standing, tau
 
 NAN = float("nan")
 
@@ -34,10 +34,11 @@ def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
     assert np.isnan(score([1.0]).deviation)
 
 
-def test_a_method_beats_a_baseline_picture_by_picture() -> None:
-    assert beats([1, 2, 3, NAN], [0, 2, 4, 0], "higher") == pytest.approx(0.5)
-    assert beats([1, 2, 3], [2, 3, 4], "lower") == 1
-    assert np.isnan(beats([NAN], [1], "lower"))
+def test_a_method_is_better_only_where_the_interval_of_the_difference_says_so() -> None:
+    assert standing([1, 2, 3, NAN], [0, 1, 1, 9], "higher") == "better"
+    assert standing([1, 2, 3], [0, 1, 1], "lower") == "worse"
+    assert standing([1, 2, 3, 4], [2, 1, 4, 3], "higher") == "undecided"
+    assert standing([1, NAN], [0, 0], "higher") == "undecided"
 
 
 def test_tau_is_one_for_the_same_order_and_minus_one_for_the_reverse() -> None:

@@ -60,16 +60,27 @@ def score(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Score:
     return Score(float(kept.mean()), deviation, low, high, len(kept), len(numbers) - len(kept))
 
 
-def beats(values: Sequence[float], baseline: Sequence[float], direction: Direction) -> float:
-    """The share of pictures on which a method is better than a baseline; a tie counts half.
+Standing = Literal["better", "undecided", "worse"]
 
-    Pictures without a value for either are left out; ``nan`` without any.
+
+def standing(
+    values: Sequence[float],
+    baseline: Sequence[float],
+    direction: Direction,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Standing:
+    """How a method stands against a baseline, by the mean difference over the same pictures.
+
+    Better or worse where the bootstrap's 95% interval of that mean lies on one side of zero.
+    Pictures without a value for either are left out; with fewer than two left it is undecided.
     """
     difference = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     difference = difference[np.isfinite(difference)] * (1 if direction == "higher" else -1)
-    if len(difference) == 0:
-        return float("nan")
-    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+    if len(difference) < 2:
+        return "undecided"
+    low, high = bootstrap_interval(difference, draws, seed)
+    return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
 def tau(first: Sequence[float], second: Sequence[float]) -> float:
