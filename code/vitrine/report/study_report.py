@@ -169,6 +169,11 @@ def open_study(name: str, classifier: str | None = None) -> StudyReport:
     """
     store = Store(Project.find(), name)
     known = [row["name"] for row in store.provenance()["classifiers"]]
+    if not known:
+        raise ResultsError(
+            f"The study {name!r} holds imported runs, and no classifier of its own",
+            "Open it with open_published",
+        )
     chosen = classifier or known[0]
     if chosen not in known:
         raise ResultsError(
