@@ -60,6 +60,12 @@ class PublishedReport:
         own = table[table["run"] == run].drop(columns="run").rename(columns={"score": "similarity"})
         return own.reset_index(drop=True)
 
+    def on_object(self, picture: str) -> pd.Series:
+        """By run of maps: the share of positive weight on the object, ``nan`` without outline."""
+        regions = self.table("regions")
+        found: pd.Series = regions[regions["picture"] == picture].set_index("run")["inside"]
+        return found
+
     def frame(self, run: str, picture: str) -> Frame:
         """The frame in which a run's map of a picture lives."""
         return self.store.map_in_frame(run, picture)[1]

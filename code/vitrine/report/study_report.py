@@ -15,7 +15,7 @@ from vitrine.inputs import sources
 from vitrine.inputs.objects import load_outlines
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.inputs.wordnet import class_indices
-from vitrine.measures.localisation import Mask, object_mask
+from vitrine.measures.localisation import Mask, object_mask, share_inside
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
@@ -137,6 +137,17 @@ class StudyReport:
         frame = self.store.frame(self.classifier, picture)
         size = read_picture(self._path(origin, file)).size
         return object_mask(outlines.in_frame(frame, size), frame.size)
+
+    def on_object(self, method: str) -> pd.Series:
+        """By picture with an outline: the share of a map's positive weight on the object."""
+        masks = {picture: self.object_mask(picture) for picture in self.pictures}
+        return pd.Series(
+            {
+                picture: share_inside(self.heatmap(method, picture).values, mask)
+                for picture, mask in masks.items()
+                if mask is not None
+            }
+        )
 
     def segments(self, picture: str) -> np.ndarray:
         """A picture's superpixels: ``int16 [h, w]``."""
