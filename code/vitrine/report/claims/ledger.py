@@ -85,16 +85,21 @@ def claims_table(
 def ledger_table(claims: pd.DataFrame, project: Project) -> Markdown:
     """All claims with their verdicts and a link to where each is computed."""
     places = [link(project, chapter) for chapter in claims["chapter"]]
-    shown = claims.assign(where=pd.Series(places, index=claims.index, dtype=object))
+    shown = claims.assign(
+        where=pd.Series(places, index=claims.index, dtype=object),
+        why=[
+            f"{words}. {number}" if number else words
+            for words, number in zip(claims["words"], claims["number"], strict=True)
+        ],
+    )
     return table(
-        shown[["report", "claim", "verdict", "words", "number", "where"]],
+        shown[["report", "claim", "verdict", "why", "where"]],
         "ledger",
         headings={
             "report": "Report",
             "claim": "Claim",
             "verdict": "Verdict",
-            "words": "In words",
-            "number": "Number",
+            "why": "What it rests on",
             "where": "Computed in",
         },
     )
