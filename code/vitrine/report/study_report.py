@@ -33,6 +33,7 @@ class StudyReport:
         self.classifier = classifier
         self.provenance = store.provenance()
         self._crops: dict[str, Pixels] = {}
+        self._masks: dict[str, Mask | None] = {}
 
     @property
     def pictures(self) -> list[str]:
@@ -129,6 +130,11 @@ class StudyReport:
 
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
+        if picture not in self._masks:
+            self._masks[picture] = self._object_mask(picture)
+        return self._masks[picture]
+
+    def _object_mask(self, picture: str) -> Mask | None:
         origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
         known = load_outlines(self.store.project, origin["source"]) if origin["source"] else {}
         outlines = known.get(PurePosixPath(file).stem)
