@@ -9,7 +9,9 @@ import pytest
 from scipy.stats import false_discovery_control, hypergeom
 
 from vitrine.errors import SourceError
-from vitrine.inputs.published import PUBLISHED_UNITS, published_figures, published_units
+from vitrine.imports.store import open_imported
+from vitrine.imports.study import load_import_study
+from vitrine.inputs.published import published_figures
 from vitrine.measures.diversity import expected_different
 from vitrine.measures.significance import discoveries
 from vitrine.project import Project
@@ -24,8 +26,8 @@ def test_every_figure_names_its_source_in_the_bibliography(root: Path) -> None:
         assert len(figures) and figures.columns[0] == "source", path.stem
         for key in figures["source"].unique():
             assert f"{{{key}," in bibliography, key
-    for row in PUBLISHED_UNITS.values():
-        assert f"{{{row.paper}," in bibliography, row.paper
+    for run in load_import_study(Project(root), "published").runs:
+        assert f"{{{run.paper}," in bibliography, run.run
 
 
 def test_figures_that_are_not_there_are_named(root: Path) -> None:
@@ -34,33 +36,21 @@ def test_figures_that_are_not_there_are_named(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "units", "labels", "greatest"),
+    ("run", "units", "labels", "greatest"),
     [
         ("resnet18_imagenet", 1768, 573, 0.86022949),
         ("resnet18_places365", 1133, 489, 0.9736328),
-        ("resnet50_imagenet_authors", 3904, 1110, 0.8918762),
+        ("resnet50_imagenet", 3904, 1110, 0.8918762),
         ("resnet18_places365_authors", 1024, 457, 0.8062439),
     ],
 )
-def test_labels_of_published_runs_are_read(
-    project: Project,
-    mirror: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    units: int,
-    labels: int,
-    greatest: float,
+def test_labels_of_published_runs_are_in_the_store(
+    root: Path, run: str, units: int, labels: int, greatest: float
 ) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    found = published_units(project, name)
-    assert list(found.columns) == ["layer", "unit", "label", "similarity", "kind"]
+    table = open_imported(Project(root), "published").table("labels")
+    found = table[table["run"] == run]
     assert (len(found), found["label"].nunique()) == (units, labels)
-    assert found["similarity"].max() == pytest.approx(greatest, rel=1e-5)
-
-
-def test_labels_that_nobody_published_are_refused(project: Project) -> None:
-    with pytest.raises(SourceError, match="published as 'resnet50'.*There are resnet18_imagenet"):
-        published_units(project, "resnet50")
+    assert found["score"].astype(float).max() == pytest.approx(greatest, rel=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,4 +1,4 @@
-"""The command line: ``vitrine fetch | run | freeze | render | doctor``."""
+"""The command line: ``vitrine fetch | run | import | freeze | render | doctor``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 from vitrine.errors import VitrineError
+from vitrine.imports.study import ImportStudy, is_import_study, load_import_study
 from vitrine.project import Project
 from vitrine.study import load_study
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="vitrine",
-    help="A living report on what image classifiers look at: fetch, run, freeze, render.",
+    help="A living report on what image classifiers look at: fetch, run, import, freeze, render.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -96,6 +98,9 @@ def main() -> None:
 def fetch(study: StudyName = "embedded") -> None:
     """Bring pictures and weights into the cache, each verified by its SHA-256."""
     project = Project.find()
+    if is_import_study(project, study):
+        _fetch_imported(project, load_import_study(project, study))
+        return
     wanted = load_study(project, study)
     pipeline = _pipeline()
     total = pipeline.fetched_files(project, wanted)
@@ -118,6 +123,9 @@ def run(
 ) -> None:
     """Compute what a study asks for and is not there yet."""
     project = Project.find()
+    if is_import_study(project, study):
+        _import_all(project, study)
+        return
     wanted = load_study(project, study)
     pipeline = _pipeline()
     with _bar(TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
@@ -139,6 +147,94 @@ def run(
         _say(f"computed {steps}, kept {summary.kept}; results in {folder}")
     else:
         _say(f"nothing to do: all {_counted(summary.kept, 'step')} of {study} are in {folder}")
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FORMAT]",
+            help="clip-dissect, network-dissection or milan (labels of units), masks or heatmaps. "
+            "Without it, all runs that the study's file names.",
+        ),
+    ] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(help="The files of the run.")] = None,
+    study: Annotated[
+        str | None,
+        typer.Option("--study", "-s", help="Where to; made if it is not there. [published]"),
+    ] = None,
+    run: Annotated[str, typer.Option("--run", help="The run's key; the file's name if none.")] = "",
+    title: Annotated[str, typer.Option(help="The run's title.")] = "",
+    network: Annotated[str, typer.Option(help="What the run explained, e.g. ResNet-50.")] = "",
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Of each file of Network Dissection, in their order.")
+    ] = None,
+    training_set: Annotated[
+        str, typer.Option(help="ImageNet or Places365: what unit j of the classifier is.")
+    ] = "",
+    method: Annotated[str, typer.Option(help="What made the maps, e.g. lime.")] = "",
+    pictures: Annotated[Path | None, typer.Option(help="Folder of the maps' pictures.")] = None,
+    crop: Annotated[
+        str, typer.Option(help="The maps' frame, e.g. 256x256:224; the whole picture if none.")
+    ] = "",
+) -> None:
+    """Take other people's results into a store: labels of units, masks and heatmaps."""
+    project = Project.find()
+    if kind is None:
+        _import_all(project, study or "published")
+        return
+    if study is None:
+        raise VitrineError(
+            "The study to import into is not named",
+            "Add --study NAME; it is made if it is not there",
+        )
+    from vitrine.imports import own as own_runs
+
+    own = own_runs.OwnRun(
+        kind,
+        tuple(paths or ()),
+        run,
+        title,
+        network,
+        tuple(layer or ()),
+        training_set,
+        method,
+        pictures,
+        crop,
+    )
+    with _bar() as bar:
+        task = bar.add_task("import", total=None)
+        done = own_runs.import_own(project, study, own, lambda what: _announce(bar, task, what))
+        bar.update(task, description="done", total=1, completed=1)
+    folder = project.relative(project.results / study)
+    _say(f"imported; {study} has {_counted(done.runs, 'run')} now, in {folder}")
+
+
+def _import_all(project: Project, name: str) -> None:
+    """Import the runs that a study's file names."""
+    from vitrine.imports import run as importing
+
+    study = load_import_study(project, name)
+    with _bar() as bar:
+        task = bar.add_task("import", total=None)
+        done = importing.import_study(project, study, lambda what: _announce(bar, task, what))
+        bar.update(task, description="done", total=1, completed=1)
+    runs, folder = _counted(done.runs, "run"), project.relative(project.results / name)
+    if done.changed:
+        _say(f"imported {runs} from {_counted(done.files, 'file')}; results in {folder}")
+    else:
+        _say(f"nothing to do: all {runs} of {name} are in {folder}")
+
+
+def _fetch_imported(project: Project, study: ImportStudy) -> None:
+    """Bring the files of a study of imported runs into the cache."""
+    from vitrine.imports import run as importing
+
+    with _bar(MofNCompleteColumn()) as bar:
+        task = bar.add_task("fetch", total=importing.fetched_files(study))
+        importing.fetch(project, study, lambda file: bar.update(task, advance=1, description=file))
+        bar.update(task, description="fetched and verified")
 
 
 @app.command()

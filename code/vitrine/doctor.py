@@ -8,9 +8,11 @@ import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from vitrine.errors import VitrineError
+from vitrine.imports.store import ImportStore
+from vitrine.imports.study import ImportStudy, is_import_study, load_import_study
 from vitrine.inputs import sources
 from vitrine.inputs.concepts import CONCEPT_LISTS, CONCEPT_SOURCE
 from vitrine.inputs.sources import Source
@@ -183,20 +185,35 @@ def _study(project: Project, name: str, cached: _Cached) -> list[Finding]:
     """A study's results, and whether the files that it needs are there."""
     subject = f"Study {name}"
     try:
+        if is_import_study(project, name):
+            return [_imported(project, load_import_study(project, name), subject)]
         study = load_study(project, name)
         return [_results(project, study, subject), *_files(study, subject, cached)]
     except VitrineError as error:
         return [Finding("bad", subject, error.problem, error.remedy)]
 
 
+def _imported(project: Project, study: ImportStudy, subject: str) -> Finding:
+    """The results of a study of imported runs."""
+    remedy = f"Run `vitrine import --study {study.name}`"
+    return _finished(
+        ImportStore(project, study.name), study.model_dump(mode="json"), subject, remedy
+    )
+
+
 def _results(project: Project, study: Study, subject: str) -> Finding:
     remedy = f"Run `make study STUDY={study.name}`"
-    store = Store(project, study.name)
+    asked = study.model_dump(mode="json")
+    return _finished(Store(project, study.name), asked, subject, remedy)
+
+
+def _finished(store: Store, asked: dict[str, Any], subject: str, remedy: str) -> Finding:
+    """Whether a store is finished, and from the study file as it is now."""
     if not store.is_finished():
         started = "started but not finished" if store.folder.is_dir() else "not run here"
         return Finding("note", subject, started, remedy)
     provenance = store.provenance()
-    stored, asked = provenance["study"], study.model_dump(mode="json")
+    stored = provenance["study"]
     if any(stored.get(key) != asked[key] for key in asked if key not in ("title", "description")):
         return Finding("bad", subject, "its file changed since it was run", remedy)
     return Finding("good", subject, f"computed on {provenance['computed']}")

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -345,7 +345,14 @@ class TaskResult:
 
 
 class Store:
-    """The results of one study, to write (by the pipeline) and to read (by the report)."""
+    """The results of one study, to write (by the pipeline) and to read (by the report).
+
+    schemas : the tables that it may hold, each with its columns and what they say.
+    command : what computes them, in words for the person who has to.
+    """
+
+    schemas: ClassVar[dict[str, dict[str, str]]] = SCHEMAS
+    command: ClassVar[str] = "run"
 
     def __init__(self, project: Project, study: str) -> None:
         self.project = project
@@ -362,8 +369,8 @@ class Store:
         self._write(self._task_path(name), stream.getvalue())
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table of ``SCHEMAS`` as CSV, with eight significant digits."""
-        columns = list(SCHEMAS[name])
+        """Write a table of ``schemas`` as CSV, with eight significant digits."""
+        columns = list(self.schemas[name])
         if list(table.columns) != columns:
             raise ValueError(f"the table {name} has columns {list(table.columns)}, not {columns}")
         text = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
@@ -403,8 +410,8 @@ class Store:
                     path.unlink()
 
     def drop_other_tables(self, names: set[str]) -> None:
-        """Remove tables of ``SCHEMAS`` that the study no longer asks for."""
-        for name in set(SCHEMAS) - names:
+        """Remove tables of ``schemas`` that the study no longer asks for."""
+        for name in set(self.schemas) - names:
             path = self.folder / f"{name}.csv"
             with self._changing(path):
                 path.unlink(missing_ok=True)
@@ -507,11 +514,11 @@ class Store:
         return (self.folder / "provenance.json").is_file()
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of ``SCHEMAS`` as pandas frame. Raises ``ResultsError``."""
-        if name not in SCHEMAS:
+        """A table of ``schemas`` as pandas frame. Raises ``ResultsError``."""
+        if name not in self.schemas:
             raise ResultsError(
                 f"There is no table {name!r}",
-                suggestion(name, sorted(SCHEMAS), "The tables are"),
+                suggestion(name, sorted(self.schemas), "The tables are"),
             )
         self.provenance()
         path = self.folder / f"{name}.csv"
@@ -529,7 +536,7 @@ class Store:
                 f"{self.project.relative(path)} cannot be read ({error})",
                 f"Delete it. {self._how_to_run()}",
             ) from error
-        if list(table.columns) != list(SCHEMAS[name]):
+        if list(table.columns) != list(self.schemas[name]):
             raise ResultsError(
                 f"{self.project.relative(path)} has other columns than it should",
                 self._how_to_run(),
@@ -555,7 +562,7 @@ class Store:
         return self.read_task(f"{classifier}/lime/{self.files()[picture]}").arrays["segments"]
 
     def _how_to_run(self) -> str:
-        return f"Run `vitrine run --study {self.study}`"
+        return f"Run `vitrine {self.command} --study {self.study}`"
 
 
 def frame_facts(frame: Frame) -> dict[str, Any]:

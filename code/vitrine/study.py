@@ -465,18 +465,34 @@ def load_study(project: Project, name: str) -> Study:
 
     Raises ``StudyError`` naming the file, the key and what is allowed there.
     """
-    path = project.studies / f"{name}.toml"
+    path = study_path(project, name)
+    return read_study(path, shown_as=project.relative(path))
+
+
+def study_path(project: Project, name: str) -> Path:
+    """The file of a study. Raises ``StudyError`` listing the studies that there are."""
     if name not in study_names(project):
         raise StudyError(
             f"There is no study {name!r}",
             suggestion(name, study_names(project), "The studies are"),
         )
-    return read_study(path, shown_as=project.relative(path))
+    return project.studies / f"{name}.toml"
 
 
 def read_study(path: Path, shown_as: str | None = None) -> Study:
     """Read and validate one study file. Raises ``StudyError``."""
     shown = shown_as or str(path)
+    table = read_toml(path, shown)
+    try:
+        return Study(name=path.stem, **table)
+    except ValidationError as error:
+        raise StudyError(
+            "\n".join(problems(shown, error, Study)), "Mend the study file and run again"
+        ) from error
+
+
+def read_toml(path: Path, shown: str) -> dict[str, Any]:
+    """The table of a study file, which has no name of its own. Raises ``StudyError``."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -497,12 +513,7 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
         raise StudyError(
             f"{shown}: the key `name` is not allowed", "The file's name is the study's name"
         )
-    try:
-        return Study(name=path.stem, **table)
-    except ValidationError as error:
-        raise StudyError(
-            "\n".join(_sentences(shown, error)), "Mend the study file and run again"
-        ) from error
+    return table
 
 
 MANY = 24
@@ -534,14 +545,19 @@ def _closest(wrong: str, allowed: Sequence[str]) -> list[str]:
     return [spelt[key] for key in dict.fromkeys((*near, *reversed(within)))][:3]
 
 
-def _sentences(shown: str, error: ValidationError) -> list[str]:
-    """One sentence for each problem that pydantic found: file, key, problem, allowed values."""
+def problems(shown: str, error: ValidationError, whole: type[BaseModel]) -> list[str]:
+    """One sentence for each problem that pydantic found: file, key, problem, allowed values.
+
+    whole : the model of the file.
+    """
     sentences = []
     for problem in error.errors():
         location = problem["loc"]
-        key = ".".join(_keys(location)[0]) or "the whole file"
+        key = ".".join(_keys(location, whole)[0]) or "the whole file"
         if problem["type"] == "extra_forbidden":
-            advice = suggestion(str(location[-1]), _keys(location[:-1])[1], "the keys here are")
+            advice = suggestion(
+                str(location[-1]), _keys(location[:-1], whole)[1], "the keys here are"
+            )
             sentences.append(f"{shown}: unknown key `{key}`; {advice}")
         elif problem["type"] == "missing":
             sentences.append(f"{shown}: the key `{key}` is missing")
@@ -555,14 +571,14 @@ def _sentences(shown: str, error: ValidationError) -> list[str]:
         else:
             value = problem["input"]
             shown_value = "" if isinstance(value, dict) else f", not {value!r}"
-            sentences.append(f"{shown}: `{key}`: {_expected(problem)}{shown_value}")
+            sentences.append(f"{shown}: `{key}`: {_expected(problem, whole)}{shown_value}")
     return sentences
 
 
-def _expected(problem: Any) -> str:
+def _expected(problem: Any, whole: type[BaseModel]) -> str:
     """What one problem of pydantic asks for, in the words of TOML."""
     if problem["type"] == "model_type":
-        keys, value = _keys(problem["loc"])[1], problem["input"]
+        keys, value = _keys(problem["loc"], whole)[1], problem["input"]
         example = f"{{ name = {json.dumps(value)} }}" if isinstance(value, str) else "{ … }"
         return f"Write a table with the keys {', '.join(keys)}, e.g. {example}"
     if problem["type"] == "tuple_type":
@@ -572,13 +588,13 @@ def _expected(problem: Any) -> str:
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _keys(location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+def _keys(location: tuple[int | str, ...], whole: type[BaseModel]) -> tuple[list[str], list[str]]:
     """The keys that lead to a place of the study file, and the keys that are allowed there.
 
     pydantic adds the tag of a union to the place, which is not a key of the file.
     """
     keys: list[str] = []
-    parts: list[Any] = [Study]
+    parts: list[Any] = [whole]
     for step in location:
         tagged = [part for part in parts if part.model_fields.get("method") and len(parts) > 1]
         chosen = [part for part in tagged if part.model_fields["method"].default == step]
@@ -590,7 +606,7 @@ def _keys(location: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
             fields = [part.model_fields[step] for part in parts if step in part.model_fields]
             parts = [model for field in fields for model in _models_in(field.annotation)]
     allowed = {name for part in parts for name in part.model_fields}
-    return keys, sorted(allowed - ({"name"} if parts == [Study] else set()))
+    return keys, sorted(allowed - ({"name"} if parts == [whole] else set()))
 
 
 def _models_in(annotation: Any) -> list[Any]:

@@ -42,17 +42,21 @@ Progress = Callable[[int], None]
 TEXTS_AT_ONCE = 256
 
 
-class Encoder(Protocol):
-    """What every row of ``ENCODERS`` makes."""
+class TextEncoder(Protocol):
+    """What places texts."""
 
     @property
     def identity(self) -> str:
         """A digest of everything that its embeddings depend on besides their input."""
         ...
 
-    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings: ...
-
     def encode_texts(self, texts: Sequence[str]) -> Embeddings: ...
+
+
+class Encoder(TextEncoder, Protocol):
+    """What every row of ``ENCODERS`` makes."""
+
+    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings: ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def unit(vectors: npt.NDArray[Any]) -> Embeddings:
 
 
 def text_embeddings(
-    project: Project, encoder: Encoder, concepts: Concepts, progress: Progress = lambda _: None
+    project: Project, encoder: TextEncoder, concepts: Concepts, progress: Progress = lambda _: None
 ) -> Embeddings:
     """The embeddings of a concept list; from the cache if they were computed before."""
 

@@ -53,7 +53,7 @@ def load_kinds(project: Project) -> dict[str, str]:
 def kind_of(concept: str, kinds: dict[str, str]) -> str:
     """The kind of a concept, in the singular where the plural has none; ``"other"`` otherwise."""
     word = concept.lower()
-    for form in (word, *_singulars(word)):
+    for form in (word, *singulars(word)):
         if form in kinds:
             return kinds[form]
     return "other"
@@ -67,17 +67,17 @@ def _broden(project: Project) -> dict[str, str]:
         for path in paths.values():
             with path.open(encoding="utf-8", newline="") as stream:
                 for row in csv.DictReader(stream):
-                    if name := _plain(row.get(f"{kind}-label") or ""):
+                    if name := plain(row.get(f"{kind}-label") or ""):
                         found[name] = kind
     return found
 
 
-def _plain(label: str) -> str:
+def plain(label: str) -> str:
     """Broden's name of a concept in words: ``"game_room-s"`` is a game room."""
     return re.sub(r"-[sc]$", "", label).replace("_", " ").replace("-", " ").strip().lower()
 
 
-def _singulars(word: str) -> list[str]:
+def singulars(word: str) -> list[str]:
     """What an English plural may be the plural of."""
     forms = []
     if word.endswith("ies"):

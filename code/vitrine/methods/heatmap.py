@@ -53,7 +53,7 @@ def enlarged(evidence: npt.NDArray[np.floating], size: tuple[int, int]) -> Value
     without positive evidence it is zero everywhere.
     """
     positive = _from_nought_to_one(np.clip(np.asarray(evidence, dtype=np.float64), 0, None))
-    down, across = (_bilinear(*sides) for sides in zip(positive.shape, size, strict=True))
+    down, across = (bilinear(*sides) for sides in zip(positive.shape, size, strict=True))
     return _from_nought_to_one(np.clip(down @ positive @ across.T, 0, None)).astype(np.float32)
 
 
@@ -62,8 +62,35 @@ def _from_nought_to_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return np.asarray(above / (1e-7 + above.max()))
 
 
-def _bilinear(small: int, large: int) -> npt.NDArray[np.float64]:
+def bilinear(small: int, large: int) -> npt.NDArray[np.float64]:
     """``[large, small]``: pixel centres lie half a pixel from the edge, and the edge goes on."""
-    places = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
-    distance = np.abs(places[:, None] - np.arange(small))
+    return _weights((np.arange(large) + 0.5) * small / large - 0.5, small)
+
+
+def _weights(places: npt.NDArray[np.float64], small: int) -> npt.NDArray[np.float64]:
+    """How much each of ``small`` pixels gives to places between them: ``[places, small]``."""
+    distance = np.abs(np.clip(places, 0, small - 1)[:, None] - np.arange(small))
     return np.asarray(np.clip(1 - distance, 0, None))
+
+
+def warped(values: npt.NDArray[np.floating], own: Frame, other: Frame) -> Values:
+    """A map ``[h, w]`` of the frame ``own`` in another frame of the same picture, bilinearly.
+
+    Raises ``FrameError`` where ``other`` shows what ``own`` does not, or another picture.
+    """
+    if own.picture != other.picture:
+        raise FrameError(f"A map of {own.picture} cannot be warped to a frame of {other.picture}")
+    sides = []
+    for axis in (0, 1):
+        start, length = own.box[axis], own.box[axis + 2]
+        first, extent = other.box[axis], other.box[axis + 2]
+        if first < start - 1e-6 or first + extent > start + length + 1e-6:
+            raise FrameError(
+                f"The frame {own} does not show all that {other} does",
+                "Compare the part they share",
+            )
+        size = values.shape[axis]
+        centres = first + (np.arange(other.size[axis]) + 0.5) * extent / other.size[axis]
+        sides.append(_weights((centres - start) * size / length - 0.5, size))
+    down, across = sides
+    return np.asarray(down @ np.asarray(values, np.float64) @ across.T, dtype=np.float32)

@@ -6,6 +6,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.errors import ResultsError, StudyError
+from vitrine.imports.study import is_import_study, load_import_study
 from vitrine.inputs.sources import load_sources
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
@@ -32,7 +33,8 @@ def studies_table() -> Markdown:
 
 def _study_row(project: Project, name: str) -> tuple[str, str, str]:
     try:
-        study = load_study(project, name)
+        load = load_import_study if is_import_study(project, name) else load_study
+        study = load(project, name)
     except StudyError as error:
         return name, f"Its file cannot be read: {error.problem}", "not run here"
     try:

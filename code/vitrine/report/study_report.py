@@ -15,7 +15,7 @@ from vitrine.inputs import sources
 from vitrine.inputs.objects import outlines_of
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.inputs.wordnet import class_indices
-from vitrine.measures.localisation import Mask, object_mask
+from vitrine.measures.localisation import Mask, object_mask, share_inside
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
@@ -33,6 +33,7 @@ class StudyReport:
         self.classifier = classifier
         self.provenance = store.provenance()
         self._crops: dict[str, Pixels] = {}
+        self._masks: dict[str, Mask | None] = {}
 
     @property
     def pictures(self) -> list[str]:
@@ -134,6 +135,11 @@ class StudyReport:
 
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
+        if picture not in self._masks:
+            self._masks[picture] = self._object_mask(picture)
+        return self._masks[picture]
+
+    def _object_mask(self, picture: str) -> Mask | None:
         origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
         source = origin["source"]
         outlines = outlines_of(self.store.project, source, file) if source else None
@@ -142,6 +148,17 @@ class StudyReport:
         frame = self.store.frame(self.classifier, picture)
         size = read_picture(self._path(origin, file)).size
         return object_mask(outlines.in_frame(frame, size), frame.size)
+
+    def on_object(self, method: str) -> pd.Series:
+        """By picture with an outline: the share of a map's positive weight on the object."""
+        masks = {picture: self.object_mask(picture) for picture in self.pictures}
+        return pd.Series(
+            {
+                picture: share_inside(self.heatmap(method, picture).values, mask)
+                for picture, mask in masks.items()
+                if mask is not None
+            }
+        )
 
     def segments(self, picture: str) -> np.ndarray:
         """A picture's superpixels: ``int16 [h, w]``."""
@@ -174,6 +191,11 @@ def open_study(name: str, classifier: str | None = None) -> StudyReport:
     """
     store = Store(Project.find(), name)
     known = [row["name"] for row in store.provenance()["classifiers"]]
+    if not known:
+        raise ResultsError(
+            f"The study {name!r} holds imported runs, and no classifier of its own",
+            "Open it with open_published",
+        )
     chosen = classifier or known[0]
     if chosen not in known:
         raise ResultsError(

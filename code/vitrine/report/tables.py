@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 from IPython.display import Markdown
@@ -13,6 +14,17 @@ from vitrine.report.text import number, safe
 
 Format = Callable[..., str] | int
 """How a cell is written: a function of its value, or the digits of a number."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads somewhere; in the CSV file it is its address."""
+
+    text: str
+    address: str
+
+    def __str__(self) -> str:
+        return self.address
 
 
 def table(
@@ -67,6 +79,8 @@ def _share(head: str, column: list[str]) -> int:
 def _cell(value: object, how: Format | None) -> str:
     if isinstance(value, float) and math.isnan(value):
         return "–"
+    if isinstance(value, Link):
+        return f"[{safe(value.text)}]({value.address})"
     if isinstance(how, int):
         return number(float(str(value)), how)
     return safe(value if how is None else how(value))

@@ -1,0 +1,179 @@
+"""A study of other people's runs: which of their files to import, and what is known about each.
+
+Like a study that is computed it is one TOML file of ``data/studies``; it has no classifiers of its
+own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of pictures).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vitrine.errors import StudyError
+from vitrine.project import Project
+from vitrine.study import Pictures, problems, read_toml, study_path
+
+LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(_Part):
+    """What every run names: itself, what it explained, who published it, and its files.
+
+    run : its key, in tables and in folders.
+    title : of the run, e.g. "MILAN".
+    network : that it is about; runs about the same network are compared.
+    paper : key of the bibliography.
+    source, folder : where the files lie: a source of ``data/sources.toml``, or a local folder.
+    """
+
+    run: str = Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")
+    title: str = Field(min_length=1)
+    network: str = Field(min_length=1)
+    paper: str = ""
+    source: str | None = None
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Origin:
+        if (self.source is None) == (self.folder is None):
+            raise ValueError("name either a `source` or a `folder`, not both and not neither")
+        return self
+
+
+class LabelRun(Origin):
+    """Labels of a network's units.
+
+    files : one or more; ``layers`` names the layer of each where the format does not.
+    settings : the file in which CLIP-Dissect noted how it was run.
+    training_set : ImageNet or Places365, where the last layer's units are its classes.
+    probing_set : the pictures that were shown to the network.
+    classifier_layer : the layer whose unit ``j`` is class ``j``.
+    concepts : the list that the labels were chosen from.
+    """
+
+    format: LabelFormatName
+    files: tuple[str, ...] = Field(min_length=1)
+    layers: tuple[str, ...] = ()
+    settings: str | None = None
+    training_set: Literal["ImageNet", "Places365", ""] = ""
+    probing_set: str = ""
+    classifier_layer: str = "fc"
+    concepts: str | None = None
+
+    @model_validator(mode="after")
+    def _a_layer_a_file(self) -> LabelRun:
+        if self.layers and len(self.layers) != len(self.files):
+            raise ValueError("name as many `layers` as `files`, or none")
+        return self
+
+
+class CropFrame(_Part):
+    """The centre crop of a picture that was resized first.
+
+    resize : height and width; both, so that the picture's shape is not kept.
+    crop : side of the square in the middle.
+    """
+
+    resize: tuple[int, int]
+    crop: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _crop_inside(self) -> CropFrame:
+        if min(self.resize) < self.crop:
+            raise ValueError("the crop is larger than what it is cut from")
+        return self
+
+
+class MapRun(Origin):
+    """Masks or heatmaps of the study's pictures, one file a picture.
+
+    files : the path of each, with ``{file}`` for the picture's file and ``{stem}`` for its name
+        without the ending.
+    method : key of the method, e.g. ``gradcam``.
+    kind : ``region`` for masks, in which everything but zero is marked; ``heatmap`` for evidence.
+    frame : the frame in which the maps live: the whole picture where it is not named.
+    """
+
+    method: str = Field(min_length=1)
+    files: str = Field(min_length=1)
+    kind: Literal["region", "heatmap"] = "heatmap"
+    frame: CropFrame | None = None
+
+    @model_validator(mode="after")
+    def _a_file_a_picture(self) -> MapRun:
+        if "{file}" not in self.files and "{stem}" not in self.files:
+            raise ValueError("write {file} or {stem} where the picture's name stands in `files`")
+        return self
+
+
+class ImportStudy(_Part):
+    """A study of imported runs. ``name`` is the file's stem and the results' folder."""
+
+    name: str
+    title: str
+    description: str
+    pictures: Pictures | None = None
+    labels: tuple[LabelRun, ...] = ()
+    maps: tuple[MapRun, ...] = ()
+    bootstrap: Annotated[int, Field(ge=100)] = 10_000
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _runs(self) -> ImportStudy:
+        names = [row.run for row in self.runs]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two runs have the same key: {', '.join(doubled)}")
+        if not names:
+            raise ValueError("name at least one run under [[labels]] or [[maps]]")
+        if self.maps and self.pictures is None:
+            raise ValueError("[[maps]] need the [pictures] that they explain")
+        return self
+
+    @property
+    def runs(self) -> tuple[LabelRun | MapRun, ...]:
+        return (*self.labels, *self.maps)
+
+
+def is_import_study(project: Project, name: str) -> bool:
+    """Whether a study's file is about imported runs; false where it cannot be read."""
+    try:
+        table = tomllib.loads((project.studies / f"{name}.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool({"labels", "maps"} & set(table)) and "classifiers" not in table
+
+
+def load_import_study(project: Project, name: str) -> ImportStudy:
+    """Read and validate ``data/studies/NAME.toml``. Raises ``StudyError``."""
+    path = study_path(project, name)
+    if not is_import_study(project, name):
+        raise StudyError(
+            f"The study {name!r} is computed, and nothing is imported into it",
+            f"Run `vitrine run --study {name}`, or name another study",
+        )
+    return read_import_study(path, shown_as=project.relative(path))
+
+
+def read_import_study(path: Path, shown_as: str | None = None) -> ImportStudy:
+    """Read and validate one file of an import study. Raises ``StudyError``."""
+    shown = shown_as or str(path)
+    table = read_toml(path, shown)
+    return parse_import_study(path.stem, table, shown)
+
+
+def parse_import_study(name: str, table: dict[str, object], shown: str) -> ImportStudy:
+    """An import study from the table of its file. Raises ``StudyError``."""
+    try:
+        return ImportStudy(name=name, **table)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise StudyError(
+            "\n".join(problems(shown, error, ImportStudy)), "Mend the study file and import again"
+        ) from error

@@ -1,0 +1,84 @@
+"""How far two labellings of the same units agree, word by word."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def words_of(label: str) -> str:
+    """A label as its words in lower case and the singular, each between spaces.
+
+    >>> words_of("Trees and buildings")
+    ' tree and building '
+    """
+    found = re.findall(r"[^\W_]+", label.lower())
+    return f" {' '.join(map(_singular, found))} "
+
+
+def _singular(word: str) -> str:
+    """An English noun in the singular, by its ending; other words may lose an s, the same ones."""
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def same_words(
+    first: Sequence[str], second: Sequence[str], *, within: bool
+) -> npt.NDArray[np.bool_]:
+    """For each unit whether its two labels say the same in words: ``bool [n]``.
+
+    within : whether one label is a sentence, in which the other's words need only occur.
+    """
+    return np.array(
+        [_same(one, two, within) for one, two in zip(*_plain(first, second), strict=True)], bool
+    )
+
+
+def same_by_chance(first: Sequence[str], second: Sequence[str], *, within: bool) -> float:
+    """The share of agreement when every unit gets the second label of every other unit."""
+    ones, twos = _plain(first, second)
+    count = len(ones)
+    if count < 2:
+        return float("nan")
+    one_counts, two_counts = Counter(ones), Counter(twos)
+    if within:
+        pairs = sum(
+            number * other
+            for one, number in one_counts.items()
+            for two, other in two_counts.items()
+            if _same(one, two, within)
+        )
+    else:
+        pairs = sum(number * two_counts[one] for one, number in one_counts.items())
+    own = sum(_same(one, two, within) for one, two in zip(ones, twos, strict=True))
+    return (pairs - own) / (count * (count - 1))
+
+
+def _plain(first: Sequence[str], second: Sequence[str]) -> tuple[list[str], list[str]]:
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} labels and {len(second)} are not of the same units")
+    return [words_of(label) for label in first], [words_of(label) for label in second]
+
+
+def _same(one: str, two: str, within: bool) -> bool:
+    return one == two or (within and (one in two or two in one))
+
+
+def paired_cosines(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Cosines ``[n]`` of unit vectors row by row, and their mean over all other pairs of rows."""
+    own = np.einsum("nd,nd->n", first, second, dtype=np.float64)
+    count = len(own)
+    every = float(first.sum(axis=0, dtype=np.float64) @ second.sum(axis=0, dtype=np.float64))
+    others = (every - own.sum()) / (count * (count - 1)) if count > 1 else float("nan")
+    return own, others

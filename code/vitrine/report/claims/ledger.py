@@ -1,0 +1,115 @@
+"""The ledger: every claim of the earlier reports with its verdict, its number and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.inputs.published import published_figures
+from vitrine.project import Project
+from vitrine.report.claims import attribution, cam, comparison, dissection, lime
+from vitrine.report.claims.judgement import Judgement
+from vitrine.report.published import PublishedReport
+from vitrine.report.study_report import StudyReport
+from vitrine.report.tables import Link, table
+
+Judge = Callable[[StudyReport, PublishedReport], dict[str, Judgement]]
+
+JUDGES: dict[str, Judge] = {
+    "dissection": dissection.judge,
+    "lime": lime.judge,
+    "cam": cam.judge,
+    "comparison": comparison.judge,
+    "attribution": attribution.judge,
+}
+"""What judges the claims of a chapter, by their keys."""
+
+CLAIMED_IN: dict[str, tuple[str, str]] = {
+    "dissection": ("dissection.qmd", "sec-dissection-claims"),
+    "lime": ("lime.qmd", "sec-lime-claims"),
+    "cam": ("cam.qmd", "sec-cam-claims"),
+    "comparison": ("published.qmd", "sec-published-comparison"),
+    "attribution": ("attribution.qmd", "sec-attribution-claims"),
+}
+"""Where the claims of a chapter are taken up: its file, and the section."""
+
+REPORTS = {
+    "sagimbayeva2024": "Sagimbayeva and Adhithya, 2024",
+    "balwani2024": "Balwani and Kaharova, 2024",
+    "rehman2025": "Rehman and Amir, 2025",
+    "sharma2022": "Sharma, 2022",
+}
+
+_HEADINGS = {"report": "Report", "claim": "Claim", "words": "Verdict", "number": "Number"}
+
+
+def claims_of(project: Project, chapter: str | None = None) -> pd.DataFrame:
+    """The claims of ``data/published/claims.csv``: source, chapter, key, claim, and the report."""
+    claims = published_figures(project, "claims")
+    claims = claims.assign(report=claims["source"].map(REPORTS))
+    return claims if chapter is None else claims[claims["chapter"] == chapter]
+
+
+def judged(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
+    """Every claim with its verdict; ``open`` where no chapter of this edition judges it."""
+    claims = claims_of(study.store.project)
+    found: dict[str, Judgement] = {}
+    for chapter, judge in JUDGES.items():
+        verdicts = judge(study, published)
+        known = set(claims.loc[claims["chapter"] == chapter, "key"])
+        if set(verdicts) != known:
+            raise ValueError(f"the claims of {chapter} are {known}, and judged are {set(verdicts)}")
+        found |= verdicts
+    rows = [found.get(key) for key in claims["key"]]
+    return claims.assign(
+        verdict=[row.verdict if row else "open" for row in rows],
+        words=[row.words if row else "Not computed in this edition" for row in rows],
+        number=[row.number if row else "" for row in rows],
+    )
+
+
+def claims_table(
+    study: StudyReport, published: PublishedReport, chapter: str, name: str
+) -> Markdown:
+    """The claims of a chapter with their verdicts, as that chapter shows them."""
+    verdicts = JUDGES[chapter](study, published)
+    claims = claims_of(study.store.project, chapter)
+    claims = claims.assign(
+        words=[verdicts[key].words for key in claims["key"]],
+        number=[verdicts[key].number for key in claims["key"]],
+    )
+    return table(claims[list(_HEADINGS)], name, headings=_HEADINGS)
+
+
+def ledger_table(claims: pd.DataFrame, project: Project) -> Markdown:
+    """All claims with their verdicts and a link to where each is computed."""
+    places = [link(project, chapter) for chapter in claims["chapter"]]
+    shown = claims.assign(
+        where=pd.Series(places, index=claims.index, dtype=object),
+        why=[
+            f"{words}. {number}" if number else words
+            for words, number in zip(claims["words"], claims["number"], strict=True)
+        ],
+    )
+    return table(
+        shown[["report", "claim", "verdict", "why", "where"]],
+        "ledger",
+        headings={
+            "report": "Report",
+            "claim": "Claim",
+            "verdict": "Verdict",
+            "why": "What it rests on",
+            "where": "Computed in",
+        },
+    )
+
+
+def link(project: Project, chapter: str) -> Link | str:
+    """A link to the section that takes up a chapter's claims; its name where there is no such."""
+    file, section = CLAIMED_IN[chapter]
+    path = project.root / "chapters" / file
+    if not path.is_file() or f"{{#{section}}}" not in path.read_text(encoding="utf-8"):
+        return chapter
+    return Link(chapter, f"{file}#{section}" if file != "published.qmd" else f"#{section}")

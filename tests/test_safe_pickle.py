@@ -1,0 +1,273 @@
+"""Pickled arrays are read, and nothing in a file is ever run."""
+
+from __future__ import annotations
+
+import collections
+import io
+import os
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vitrine.errors import SourceError
+from vitrine.inputs import safe_pickle
+from vitrine.inputs.safe_pickle import read_pickled
+
+ARRAYS = [
+    np.arange(12, dtype=np.int64).reshape(3, 4),
+    np.asfortranarray(np.random.default_rng(0).random((5, 7), dtype=np.float32)),
+    np.array([[True, False], [False, True]]),
+    np.arange(6, dtype=">f8").reshape(2, 3),
+    np.zeros((0, 3), dtype=np.uint8),
+    np.arange(24, dtype=np.float16).reshape(2, 3, 4)[:, ::2],
+]
+
+
+class Evil:
+    """Pickles to a call of a function with arguments."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
+def _zip(path: Path, content: bytes, **more: bytes) -> Path:
+    """An archive as torch.save writes it, around any pickle."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+        for name, entry in more.items():
+            archive.writestr(f"archive/data/{name}", entry)
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda array: f"{array.dtype}{array.shape}")
+def test_arrays_are_read_as_pickle_reads_them(
+    tmp_path: Path, array: np.ndarray, protocol: int
+) -> None:
+    path = tmp_path / "array.pkl"
+    path.write_bytes(pickle.dumps(array, protocol=protocol))
+    found = read_pickled(path)
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("array", [*ARRAYS[:3], ARRAYS[5][0]], ids=lambda array: str(array.dtype))
+def test_tensors_are_read_as_torch_reads_them(
+    tmp_path: Path, array: np.ndarray, zipped: bool
+) -> None:
+    path = tmp_path / "tensor.pth"
+    tensor = torch.from_numpy(np.array(array))
+    saved = {"mask": tensor.T, "part": tensor[:1], "weight": torch.nn.Parameter(tensor.float())}
+    torch.save(saved, path, _use_new_zipfile_serialization=zipped)
+    found = read_pickled(path)
+    np.testing.assert_array_equal(found["mask"], array.T)
+    np.testing.assert_array_equal(found["part"], array[:1])
+    np.testing.assert_array_equal(found["weight"], array.astype(np.float32))
+
+
+def test_an_array_saved_by_torch_is_read(tmp_path: Path) -> None:
+    torch.save(ARRAYS[0], tmp_path / "array.pth")
+    np.testing.assert_array_equal(read_pickled(tmp_path / "array.pth"), ARRAYS[0])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
+    tmp_path: Path, protocol: int, zipped: bool
+) -> None:
+    trace = tmp_path / "it-ran"
+    content = pickle.dumps(Evil(os.mkdir, str(trace)), protocol=protocol)
+    pickle.loads(content)
+    assert trace.is_dir()  # as it does where a file is trusted
+    trace.rmdir()
+    path = tmp_path / "evil.pth"
+    if zipped:
+        _zip(path, content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"is refused: it (names|uses).*Nothing of it was run"):
+        read_pickled(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        (eval, "1"),
+        (exec, "1"),
+        (getattr, "x", "upper"),
+        (np.load, "x"),
+        (np.fromfile, "x"),
+        (np.frombuffer, b"x"),
+        (torch.load, "x"),
+        (bytearray, 10**12),
+        (bytes, 10**12),
+        (collections.Counter, "x"),
+        (io.open, "x", "w"),
+    ],
+    ids=lambda call: call[0].__name__,
+)
+def test_no_other_function_can_be_named(tmp_path: Path, function: tuple[Any, ...]) -> None:
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(pickle.dumps({"mask": [Evil(*function)]}))
+    with pytest.raises(SourceError, match="is refused"):
+        read_pickled(path)
+
+
+def test_what_a_file_may_name_cannot_be_changed_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pkl"
+    state = b"}X\x07\x00\x00\x00_answerNs"
+    for module, name in safe_pickle._NAMES:
+        path.write_bytes(b"\x80\x02c" + f"{module}\n{name}\n".encode() + state + b"b.")
+        with pytest.raises(SourceError, match="is refused"):
+            read_pickled(path)
+    path.write_bytes(pickle.dumps(ARRAYS[0]))
+    np.testing.assert_array_equal(read_pickled(path), ARRAYS[0])
+
+
+def test_objects_records_and_texts_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "array.pkl"
+    for array in (
+        np.array([{}, []], dtype=object),
+        np.array(["a"]),
+        np.array([(1, 2.0)], dtype="i4,f8"),
+        np.array(["2024-01-01"], dtype="M8[D]"),
+    ):
+        path.write_bytes(pickle.dumps(array))
+        with pytest.raises(SourceError, match="is refused: it holds"):
+            read_pickled(path)
+
+
+def _array_of(shape: tuple[int, ...], content: bytes) -> bytes:
+    """A pickle of an array whose declared shape is not that of its bytes."""
+    plain = pickle.dumps(np.zeros((1, 1), np.uint8), protocol=2)
+    stated = pickle.dumps((1, 1), protocol=2)[2:-1]
+    assert plain.count(b"K\x01K\x01\x86") == 1 and stated
+    sides = b"".join(b"\x8a\x08" + struct.pack("<q", side) for side in shape)
+    plain = plain.replace(b"K\x01K\x01\x86", b"(" + sides + b"t")
+    return plain.replace(b"X\x01\x00\x00\x00\x00", b"X" + struct.pack("<I", len(content)) + content)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((10**6, 10**6), "more than 50,000,000 values"),
+        ((2**40, 2**40), "more than 50,000,000 values"),
+        ((-1, 1), "has the shape"),
+        ((3, 3), "has 1 bytes, not 9"),
+    ],
+)
+def test_a_declared_shape_is_held_against_the_bytes(
+    tmp_path: Path, shape: tuple[int, ...], said: str
+) -> None:
+    path = tmp_path / "array.pkl"
+    path.write_bytes(_array_of(shape, b"\x00"))
+    with pytest.raises(SourceError, match=said):
+        read_pickled(path)
+
+
+def _tensor(size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
+    """The pickle of a tensor over the storage "0", as torch writes it."""
+
+    class Storage:
+        pass
+
+    class Writer(pickle.Pickler):
+        def persistent_id(self, thing: object) -> object:
+            if isinstance(thing, Storage):
+                return ("storage", torch.FloatStorage, "0", "cpu", 4)
+            return None
+
+    stream = io.BytesIO()
+    function = torch._utils._rebuild_tensor_v2
+    arguments = (Storage(), offset, size, stride, False, collections.OrderedDict())
+    Writer(stream, protocol=2).dump(Evil(function, *arguments))
+    return stream.getvalue()
+
+
+def test_a_tensor_lies_within_its_storage(tmp_path: Path) -> None:
+    path = tmp_path / "tensor.pth"
+    content = np.arange(4, dtype="<f4").tobytes()
+    _zip(path, _tensor((2, 2), (2, 1)), **{"0": content})
+    np.testing.assert_array_equal(read_pickled(path), [[0, 1], [2, 3]])
+    for size, stride, offset in (((2, 2), (2, 1), 1), ((5,), (1,), 0), ((2,), (9,), 0)):
+        _zip(path, _tensor(size, stride, offset), **{"0": content})
+        with pytest.raises(SourceError, match="larger than its storage"):
+            read_pickled(path)
+    _zip(path, _tensor((10**9,), (0,)), **{"0": content})
+    with pytest.raises(SourceError, match="more than 50,000,000 values"):
+        read_pickled(path)
+    _zip(path, _tensor((2,), (-1,)), **{"0": content})
+    with pytest.raises(SourceError, match="stride"):
+        read_pickled(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safe_pickle, "MAX_BYTES", 2**20)
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(np.zeros(3)))
+        archive.writestr("archive/data/0", bytes(2**21))
+    assert path.stat().st_size < 2**14
+    with pytest.raises(SourceError, match="unpacks to more than 1 MiB"):
+        read_pickled(path)
+
+
+def test_a_pickle_that_grows_when_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pkl"
+    nested: Any = np.zeros(1)
+    for _ in range(9):
+        nested = [nested] * 10
+    path.write_bytes(pickle.dumps(nested))
+    with pytest.raises(SourceError, match="more than 10,000 parts"):
+        read_pickled(path)
+    path.write_bytes(b"\x80\x02Nr\xff\xff\xff\x7f.")
+    with pytest.raises(SourceError, match="enormous memo"):
+        read_pickled(path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_one_message(tmp_path: Path, part: float) -> None:
+    for zipped in (True, False):
+        path = tmp_path / "tensor.pth"
+        torch.save(torch.rand(40, 40), path, _use_new_zipfile_serialization=zipped)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(len(whole) * part)])
+        with pytest.raises(SourceError, match=r"tensor\.pth (is damaged|is refused)"):
+            read_pickled(path)
+
+
+def test_a_foreign_file_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "mask.pth"
+    for content in (b"", b"\x89PNG\r\n\x1a\n", b"layer,unit\n", os.urandom(400)):
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=r"mask\.pth (is damaged|is refused)"):
+            read_pickled(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", "<x/>")
+    with pytest.raises(SourceError, match="not one that torch.save wrote"):
+        read_pickled(path)
+    with pytest.raises(SourceError, match="does not exist"):
+        read_pickled(tmp_path / "none.pth")
+
+
+def test_the_masks_of_the_published_run_are_what_the_readme_says(mirror: Path) -> None:
+    (run,) = mirror.glob("balwanishivam/tml-assignment/*/Assignment-4")
+    lime = read_pickled(run / "task-2/results/boundary_2/masks/n01616318_vulture.JPEG.pth")
+    assert (lime.shape, lime.dtype) == ((224, 224), np.int64)
+    assert set(np.unique(lime)) == {-1, 0, 1}
+    cam = read_pickled(run / "task-3/results/gradcam_images/n01616318_vulture.JPEG/masks.pth")
+    assert (cam.shape, cam.dtype) == ((500, 375, 3), np.float32)
+    assert (cam == cam[..., :1]).all()
