@@ -78,16 +78,6 @@ EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
         "weight": "coefficient in the local model",
         "share": "share of the frame that it covers",
     },
-    "agreement": {
-        "classifier": "key of the classifier",
-        "picture": "name of the picture",
-        "first": "key of the first method",
-        "second": "key of the second method",
-        "share": "share of the frame that each region covers",
-        "iou": "intersection over union of the two regions",
-        "chance": "IoU of two independent regions of that share",
-        "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
-    },
     "fidelity": {
         "classifier": "key of the classifier",
         "picture": "name of the picture",
@@ -96,14 +86,6 @@ EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
         "whole": "probability of the class for the whole picture",
         "kept": "probability when only those superpixels are shown",
         "removed": "probability when all others are shown",
-    },
-    "correlations": {
-        "classifier": "key of the classifier",
-        "picture": "name of the picture",
-        "first": "key of the first method",
-        "second": "key of the second method",
-        "rho": "Spearman's rank correlation of the two maps over all pixels",
-        "elsewhere": "mean of that with the second maps of the other pictures",
     },
     "costs": {
         "classifier": "key of the classifier",
@@ -171,6 +153,96 @@ SEARCH_SCHEMAS: dict[str, dict[str, str]] = {
         "removed": "mean probability when all others are shown",
         "area": "mean share of the frame that the kept superpixels cover",
         "off_centre": "mean distance of their centre of mass from the frame's centre, in widths",
+    },
+}
+
+COMPARISON_SCHEMAS: dict[str, dict[str, str]] = {
+    "correlations": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "elsewhere": "mean of that with the second maps of the other pictures",
+    },
+    "agreement": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "share": "share of the frame that each region covers",
+        "iou": "intersection over union of the two regions",
+        "chance": "IoU of two independent regions of that share",
+        "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
+    },
+    "regions": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method",
+        "rule": "key of the rule that says which pixels a map highlights",
+        "area": "share of the frame that the region covers; 0 where it highlights nothing",
+    },
+    "overlaps": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rule": "key of the rule that says which pixels a map highlights",
+        "iou": "intersection over union of the two regions",
+        "chance": "IoU of two independent regions of their areas",
+        "elsewhere": "mean IoU of the first region with the second ones of the other pictures",
+        "dice_elsewhere": "mean Dice coefficient of the same regions",
+    },
+    "complexity": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "edges": "share of the frame that lies on an edge (Canny)",
+        "entropy": "entropy of the frame's levels of brightness, in bits",
+        "superpixels": "number of superpixels of the study's segmentation for LIME",
+        "probability": "probability of the most probable class",
+    },
+}
+
+SURVEY_SCHEMAS: dict[str, dict[str, str]] = {
+    "survey": {
+        "classifier": "key of the classifier",
+        "picture": "file of the picture in its set",
+        "right": "whether the most probable class is the true one; empty where that is not known",
+        "target": "index of the most probable class",
+        "edges": "share of the frame that lies on an edge (Canny)",
+        "entropy": "entropy of the frame's levels of brightness, in bits",
+        "superpixels": "number of superpixels of the study's segmentation for LIME",
+        "probability": "probability of the most probable class",
+        "r_squared": "weighted R² of LIME's local model",
+    },
+    "survey_overlaps": {
+        "classifier": "key of the classifier",
+        "picture": "file of the picture in its set",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "iou": "intersection over union of the two regions",
+        "elsewhere": "mean IoU of the first region with the second ones of pictures of its step",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "rho_elsewhere": "mean of that with the second maps of pictures of its step",
+    },
+}
+
+CASE_SCHEMAS: dict[str, dict[str, str]] = {
+    "cases": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "region": "what the region shows",
+        "area": "share of the frame that it covers",
+        "fill": "what is shown instead of what is hidden: mean, grey or blur",
+        "shown": "rest: the region is hidden; region: everything else is",
+        "whole": "probability of the explained class for the whole picture",
+        "probability": "probability of that class",
+        "control": "mean of that when a region of the same shape at another place is taken",
+        "true_whole": "probability of the true class for the whole picture",
+        "true_probability": "probability of the true class",
+        "best": "index of the most probable class",
+        "category": "name of that class",
+        "best_probability": "its probability",
     },
 }
 
@@ -252,8 +324,24 @@ DISSECTION_SCHEMAS: dict[str, dict[str, str]] = {
 }
 
 SCHEMAS = (
-    EXPLANATION_SCHEMAS | VARIANT_SCHEMAS | STABILITY_SCHEMAS | SEARCH_SCHEMAS | DISSECTION_SCHEMAS
+    EXPLANATION_SCHEMAS
+    | VARIANT_SCHEMAS
+    | STABILITY_SCHEMAS
+    | SEARCH_SCHEMAS
+    | COMPARISON_SCHEMAS
+    | SURVEY_SCHEMAS
+    | CASE_SCHEMAS
+    | DISSECTION_SCHEMAS
 )
+
+_MAY_BE_EMPTY: dict[str, tuple[str, ...]] = {
+    "correlations": ("rho", "elsewhere"),
+    "agreement": ("iou", "elsewhere"),
+    "overlaps": ("iou", "chance", "elsewhere", "dice_elsewhere"),
+    "survey_overlaps": ("iou", "elsewhere", "rho", "rho_elsewhere"),
+    "cases": ("true_whole", "true_probability"),
+}
+"""Columns of numbers in which an empty cell says that there is none. Elsewhere it is a text."""
 
 _PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
 """What every provenance tells."""
@@ -343,6 +431,10 @@ class Store:
             return str(self._meta(name)["key"])
         except ResultsError:
             return None
+
+    def has_task(self, name: str) -> bool:
+        """Whether a task of that name is stored."""
+        return self._task_path(name).is_file()
 
     def read_task(self, name: str) -> TaskResult:
         """One task's result. Raises ``ResultsError``."""
@@ -435,7 +527,8 @@ class Store:
         self.provenance()
         path = self.folder / f"{name}.csv"
         try:
-            table = pd.read_csv(path, keep_default_na=False, na_values={})
+            empty = {column: [""] for column in _MAY_BE_EMPTY.get(name, ())}
+            table = pd.read_csv(path, keep_default_na=False, na_values=empty)
         except FileNotFoundError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} does not exist: the study {self.study!r} does not "
