@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from vitrine.errors import SourceError
-from vitrine.inputs.objects import Outline, Outlines, load_outlines
+from vitrine.inputs.objects import Outline, Outlines, Regions, load_outlines, load_regions
 from vitrine.inputs.pictures import Frame
-from vitrine.measures.localisation import gain_inside, object_mask, share_inside
+from vitrine.measures.localisation import (
+    gain_inside,
+    object_mask,
+    parts_of_frame,
+    share_inside,
+)
 from vitrine.project import Project
 
 SOURCE = "imagenet-sample-images"
@@ -109,3 +114,44 @@ def test_without_weight_or_object_there_is_no_share() -> None:
     assert np.isnan(share_inside(-np.ones((4, 4)), mask & (np.eye(4) > 0)))
     assert np.isnan(share_inside(np.ones((4, 4)), mask))
     assert np.isnan(gain_inside(np.ones((4, 4)), ~mask))
+
+
+# --- regions -------------------------------------------------------------------------------------
+
+
+def test_regions_cover_the_area_that_is_stated(root: Path, known: dict[str, Outlines]) -> None:
+    regions = load_regions(Project(root), SOURCE)
+    assert set(regions) <= set(known)
+    for name, found in regions.items():
+        for region, outlines in found.named.items():
+            mask = object_mask([outline * 224 for outline in outlines.outlines], (224, 224))
+            assert mask.mean() == pytest.approx(outlines.area, abs=0.001), (name, region)
+            assert not any(_crossings(outline) for outline in outlines.outlines), (name, region)
+
+
+def test_the_parts_of_a_frame_have_each_pixel_once(root: Path, known: dict[str, Outlines]) -> None:
+    frame, size = Frame("p", (16.0, 64.0, 224.0, 224.0), (224, 224)), (256, 352)
+    for name, regions in load_regions(Project(root), SOURCE).items():
+        parts = parts_of_frame(regions, known[name], frame, size)
+        assert (np.sum(list(parts.values()), axis=0) == 1).all()
+        assert set(parts) == {regions.object, *regions.named, regions.rest} - {""}
+
+
+def test_the_object_has_its_pixels_before_the_regions() -> None:
+    square = np.array([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]])
+    drawn = Outlines((square,), 0.5, 256, 256, "")
+    frame = Frame("p", (0.0, 0.0, 8.0, 8.0), (8, 8))
+    parts = parts_of_frame(Regions({"left": drawn}, "thing", "rest"), drawn, frame, (8, 8))
+    assert set(parts) == {"thing", "rest"} and parts["thing"][:, :4].all()
+    parts = parts_of_frame(Regions({"left": drawn}, "", ""), None, frame, (8, 8))
+    assert set(parts) == {"left"}
+
+
+def test_damaged_regions_are_named(project: Project) -> None:
+    folder = project.root / "data" / "objects"
+    folder.mkdir(parents=True)
+    path = folder / f"{SOURCE}.regions.toml"
+    path.write_text("resize = 256\ncrop = 224\n[pictures.one]\nobject = ''\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="cannot be read"):
+        load_regions(project, SOURCE)
+    assert load_regions(project, "another") == {}

@@ -16,10 +16,10 @@ import torch
 
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs import encoders, kinds, sources
+from vitrine.inputs import encoders, kinds, picture_sets, sources
 from vitrine.inputs.classifiers import Classifier, pick_architecture
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
-from vitrine.inputs.pictures import Picture, in_folder, read_picture
+from vitrine.inputs.pictures import Picture, read_picture
 from vitrine.methods import dissection
 from vitrine.methods.dissection import Activations, Labels
 from vitrine.methods.similarity import check_top, parameters_of, pick_similarity
@@ -72,20 +72,7 @@ def check(project: Project, wanted: study.Dissection) -> None:
 
 def files_of(project: Project, wanted: study.Dissection) -> tuple[str, ...]:
     """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
-    pictures = wanted.pictures
-    if pictures.files:
-        return pictures.files
-    if pictures.source is not None:
-        return tuple(sorted(sources.pick_source(project, pictures.source).digests))
-    folder = project.root / str(pictures.folder)
-    within = folder.iterdir() if folder.is_dir() else ()
-    found = sorted(path.name for path in within if path.is_file() and path.name[0] != ".")
-    if not found:
-        raise StudyError(
-            f"The folder {pictures.folder!r} of the probing set has no files",
-            "Correct dissection.pictures.folder",
-        )
-    return tuple(found)
+    return picture_sets.files_of(project, wanted.pictures, "dissection.pictures")
 
 
 def picture_paths(
@@ -93,9 +80,7 @@ def picture_paths(
 ) -> dict[str, Path]:
     """The probing set's pictures by file name: fetched from their source, or in their folder."""
     files = files_of(project, wanted)
-    if wanted.pictures.source is not None:
-        return sources.fetch(project, wanted.pictures.source, files, report)
-    return in_folder(project.root / str(wanted.pictures.folder), files)
+    return picture_sets.paths_of(project, wanted.pictures, files, report)
 
 
 def fetch(project: Project, wanted: study.Dissection, report: sources.Report) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,7 @@ import pandas as pd
 from vitrine import study as studies
 from vitrine.inputs.classifiers import Classifier
 from vitrine.inputs.pictures import Picture
-from vitrine.measures.agreement import (
-    chance_agreement,
-    intersection_over_union,
-    rank_correlation,
-    standard_ranks,
-    top_region,
-)
+from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.extent import area_above, centre_of_mass
 from vitrine.measures.stability import (
     chance_overlap,
@@ -104,10 +97,6 @@ class _Tables:
                 self._add_lime(file, picture, self.study.lime)
             if self.study.cam:
                 self._add_variants(file, picture, self.study.cam)
-        self._add_correlations()
-        if self.study.comparison and self.study.cam:
-            for method in self.study.cam.methods:
-                self._add_agreement("lime", method, self.study.comparison)
 
     def _task(self, way: str, file: str) -> TaskResult:
         return self.store.read_task(f"{self.key}/{way}/{file}")
@@ -291,38 +280,6 @@ class _Tables:
                 )
         samples = wanted.samples[-1]
         self._add_cost(picture, way, samples, task.facts["seconds"], {})
-
-    # --- agreement -------------------------------------------------------------------------------
-
-    def _add_correlations(self) -> None:
-        files = list(self.pictures)
-        ranks = {
-            method: np.stack([standard_ranks(self.maps[method, file].values) for file in files])
-            for method in self.methods
-        }
-        for first, second in combinations(self.methods, 2):
-            rho = ranks[first] @ ranks[second].T  # [pictures of the first, of the second]
-            for index, file in enumerate(files):
-                others = np.delete(rho[index], index)
-                elsewhere = float(np.nanmean(others)) if np.isfinite(others).any() else float("nan")
-                values = (first, second, float(rho[index, index]), elsewhere)
-                self.rows["correlations"].append((self.key, self.pictures[file].name, *values))
-
-    def _add_agreement(self, first: str, second: str, comparison: studies.Comparison) -> None:
-        for share in comparison.shares:
-            ours, theirs = (
-                {file: top_region(self.maps[method, file].values, share) for file in self.pictures}
-                for method in (first, second)
-            )
-            for file, picture in self.pictures.items():
-                iou = {
-                    other: intersection_over_union(ours[file], theirs[other])
-                    for other in self.pictures
-                }
-                own = iou.pop(file)
-                elsewhere = float(np.mean(list(iou.values()))) if iou else float("nan")
-                values = (first, second, share, own, chance_agreement(share), elsewhere)
-                self.rows["agreement"].append((self.key, picture.name, *values))
 
 
 def _shares(segments: np.ndarray) -> np.ndarray:

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
-from vitrine import assessments, dissections, explanations
+from vitrine import assessments, dissections, explanations, surveys
 from vitrine.assessments import Assessor
+from vitrine.cases import CaseWorker
+from vitrine.comparisons import Comparer
 from vitrine.dissections import Dissector, classifier_facts
 from vitrine.errors import StudyError
 from vitrine.explanations import Explainer
@@ -31,6 +33,7 @@ from vitrine.project import Project
 from vitrine.results import SCHEMAS, Store
 from vitrine.steps import SILENT, Part, Progress, Step
 from vitrine.study import Study
+from vitrine.surveys import Surveyor
 
 REPORTED_PACKAGES = (
     "torch",
@@ -66,6 +69,8 @@ def check(project: Project, study: Study) -> None:
         pick_architecture(classifier.name)
     explanations.check(study)
     assessments.check(study)
+    if study.survey:
+        surveys.check(project, study, study.survey)
     if study.dissection:
         dissections.check(project, study.dissection)
 
@@ -84,6 +89,8 @@ def fetch(
         row.categories(project)  # a network without weights has names for its classes too
         if classifier.weights == "pretrained":
             report(row.weights_file(project).name)
+    if study.survey:
+        surveys.fetch(project, study, study.survey, report)
     if study.dissection:
         dissections.fetch(project, study.dissection, report)
     return paths
@@ -93,6 +100,7 @@ def fetched_files(project: Project, study: Study) -> int:
     """How many files ``fetch`` reports."""
     own = len(study.pictures.all) if study.pictures.source is not None else 0
     weights = sum(classifier.weights == "pretrained" for classifier in study.networks)
+    own += surveys.fetched_files(study.survey)
     return own + weights + dissections.fetched_files(project, study.dissection)
 
 
@@ -129,6 +137,11 @@ def run(
     digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
     explainer = Explainer(study, classifiers, pictures, digests, store)
     parts: list[Part] = [explainer, Assessor(study, networks, pictures, explainer)]
+    parts.append(Comparer(study, classifiers, pictures))
+    if study.survey:
+        parts.append(Surveyor(project, study, study.survey, classifiers))
+    if study.cases:
+        parts.append(CaseWorker(project, study, study.cases, classifiers, pictures, digests, store))
     if study.dissection:
         parts.append(Dissector(project, study.dissection, networks, chosen))
     keys = {step.name: _key(step, *part.seen(step)) for part in parts for step in part.steps}

@@ -78,16 +78,6 @@ EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
         "weight": "coefficient in the local model",
         "share": "share of the frame that it covers",
     },
-    "agreement": {
-        "classifier": "key of the classifier",
-        "picture": "name of the picture",
-        "first": "key of the first method",
-        "second": "key of the second method",
-        "share": "share of the frame that each region covers",
-        "iou": "intersection over union of the two regions",
-        "chance": "IoU of two independent regions of that share",
-        "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
-    },
     "fidelity": {
         "classifier": "key of the classifier",
         "picture": "name of the picture",
@@ -96,14 +86,6 @@ EXPLANATION_SCHEMAS: dict[str, dict[str, str]] = {
         "whole": "probability of the class for the whole picture",
         "kept": "probability when only those superpixels are shown",
         "removed": "probability when all others are shown",
-    },
-    "correlations": {
-        "classifier": "key of the classifier",
-        "picture": "name of the picture",
-        "first": "key of the first method",
-        "second": "key of the second method",
-        "rho": "Spearman's rank correlation of the two maps over all pixels",
-        "elsewhere": "mean of that with the second maps of the other pictures",
     },
     "costs": {
         "classifier": "key of the classifier",
@@ -228,6 +210,96 @@ MEASURE_SCHEMAS: dict[str, dict[str, str]] = {
     },
 }
 
+COMPARISON_SCHEMAS: dict[str, dict[str, str]] = {
+    "correlations": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "elsewhere": "mean of that with the second maps of the other pictures",
+    },
+    "agreement": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "share": "share of the frame that each region covers",
+        "iou": "intersection over union of the two regions",
+        "chance": "IoU of two independent regions of that share",
+        "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
+    },
+    "regions": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method",
+        "rule": "key of the rule that says which pixels a map highlights",
+        "area": "share of the frame that the region covers; 0 where it highlights nothing",
+    },
+    "overlaps": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rule": "key of the rule that says which pixels a map highlights",
+        "iou": "intersection over union of the two regions",
+        "chance": "IoU of two independent regions of their areas",
+        "elsewhere": "mean IoU of the first region with the second ones of the other pictures",
+        "dice_elsewhere": "mean Dice coefficient of the same regions",
+    },
+    "complexity": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "edges": "share of the frame that lies on an edge (Canny)",
+        "entropy": "entropy of the frame's levels of brightness, in bits",
+        "superpixels": "number of superpixels of the study's segmentation for LIME",
+        "probability": "probability of the most probable class",
+    },
+}
+
+SURVEY_SCHEMAS: dict[str, dict[str, str]] = {
+    "survey": {
+        "classifier": "key of the classifier",
+        "picture": "file of the picture in its set",
+        "right": "whether the most probable class is the true one; empty where that is not known",
+        "target": "index of the most probable class",
+        "edges": "share of the frame that lies on an edge (Canny)",
+        "entropy": "entropy of the frame's levels of brightness, in bits",
+        "superpixels": "number of superpixels of the study's segmentation for LIME",
+        "probability": "probability of the most probable class",
+        "r_squared": "weighted R² of LIME's local model",
+    },
+    "survey_overlaps": {
+        "classifier": "key of the classifier",
+        "picture": "file of the picture in its set",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "iou": "intersection over union of the two regions",
+        "elsewhere": "mean IoU of the first region with the second ones of pictures of its step",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "rho_elsewhere": "mean of that with the second maps of pictures of its step",
+    },
+}
+
+CASE_SCHEMAS: dict[str, dict[str, str]] = {
+    "cases": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "region": "what the region shows",
+        "area": "share of the frame that it covers",
+        "fill": "what is shown instead of what is hidden: mean, grey or blur",
+        "shown": "rest: the region is hidden; region: everything else is",
+        "whole": "probability of the explained class for the whole picture",
+        "probability": "probability of that class",
+        "control": "mean of that when a region of the same shape at another place is taken",
+        "true_whole": "probability of the true class for the whole picture",
+        "true_probability": "probability of the true class",
+        "best": "index of the most probable class",
+        "category": "name of that class",
+        "best_probability": "its probability",
+    },
+}
+
 _RUNNERS_UP = {
     f"runner_up_{rank}{suffix}": text
     for rank in range(1, 6)
@@ -312,6 +384,9 @@ SCHEMAS = (
     | SEARCH_SCHEMAS
     | ATTRIBUTION_SCHEMAS
     | MEASURE_SCHEMAS
+    | COMPARISON_SCHEMAS
+    | SURVEY_SCHEMAS
+    | CASE_SCHEMAS
     | DISSECTION_SCHEMAS
 )
 
@@ -329,6 +404,11 @@ _MAY_BE_EMPTY: dict[str, tuple[str, ...]] = {
     "curves": ("error",),
     "randomised": ("rho", "rho_of_sizes", "ssim"),
     "sensitivities": ("by_channel", "value"),
+    "correlations": ("rho", "elsewhere"),
+    "agreement": ("iou", "elsewhere"),
+    "overlaps": ("iou", "chance", "elsewhere", "dice_elsewhere"),
+    "survey_overlaps": ("iou", "elsewhere", "rho", "rho_elsewhere"),
+    "cases": ("true_whole", "true_probability"),
 }
 """Columns of numbers in which an empty cell says that there is none. Elsewhere it is a text."""
 

@@ -339,6 +339,58 @@ class ProbingSet(_Part):
         return self
 
 
+class Survey(_Part):
+    """LIME and class activation maps on many pictures, with what is cheap enough for that.
+
+    pictures, sample, seed : so many of the set are drawn, without those that the study explains.
+    methods : class activation maps beside LIME.
+    samples, segmentation : of LIME; its other parameters are those of the section ``lime``.
+    share : of the frame that each region covers.
+    chunk : pictures a step. The maps are not kept, so those of another picture that a map is
+        compared with are those of its step.
+    """
+
+    pictures: ProbingSet
+    sample: int = Field(default=200, ge=2)
+    seed: int = Field(default=0, ge=0)
+    methods: tuple[str, ...] = Field(default=("gradcam",), min_length=1)
+    samples: int = Field(default=300, ge=2)
+    segmentation: Segmentation = Slic()
+    share: Share = 0.2
+    chunk: int = Field(default=20, ge=2)
+
+    @model_validator(mode="after")
+    def _has_parts_to_compare(self) -> Survey:
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError("a name is listed twice under `methods`")
+        if self.sample % self.chunk == 1:
+            raise ValueError("the last `chunk` would hold one picture, with no other to compare")
+        return self
+
+
+Fill = Literal["mean", "grey", "blur"]
+"""What is shown instead of a hidden region: its own mean colour, the networks' mean, a blur."""
+
+
+class Cases(_Part):
+    """What the network says when regions outlined by hand are hidden, or shown alone.
+
+    shifts : so many times the same shape is hidden at another place, as a control.
+    top : how many of the best answers are kept.
+    """
+
+    fills: tuple[Fill, ...] = Field(default=("mean", "grey", "blur"), min_length=1)
+    shifts: int = Field(default=20, ge=1)
+    seed: int = Field(default=0, ge=0)
+    top: int = Field(default=5, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> Cases:
+        if len(set(self.fills)) < len(self.fills):
+            raise ValueError("a name is listed twice under `fills`")
+        return self
+
+
 class Encoder(_Part):
     """A row of ``vitrine.inputs.encoders.ENCODERS`` and its settings.
 
@@ -415,6 +467,16 @@ class Study(_Part):
     measures: Measures | None = None
     comparison: Comparison | None = None
     dissection: Dissection | None = None
+    survey: Survey | None = None
+    cases: Cases | None = None
+
+    @model_validator(mode="after")
+    def _survey_and_cases_have_what_they_build_on(self) -> Study:
+        if self.survey and not self.lime:
+            raise ValueError("`survey` takes LIME's other parameters from a [lime] section")
+        if self.cases and not self.pictures.source:
+            raise ValueError("`cases` needs pictures from a source, whose regions are outlined")
+        return self
 
     @model_validator(mode="after")
     def _comparison_has_both_methods(self) -> Study:

@@ -1,11 +1,12 @@
-"""Where the object is that a picture's name says: outlines by hand, in ``data/objects``."""
+"""Where the object is that a picture's name says, and what is around it: outlines by hand."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,27 +51,49 @@ class Outlines:
         )
 
 
+@dataclass(frozen=True)
+class Regions:
+    """The parts of one picture's frame.
+
+    named : the regions that were outlined, by what they show.
+    object, rest : what the object that ``load_outlines`` knows is called, and what neither it nor a
+        region covers; empty where there is no such part.
+    """
+
+    named: dict[str, Outlines]
+    object: str
+    rest: str
+
+
 def load_outlines(project: Project, source: str) -> dict[str, Outlines]:
     """The outlines for a source's pictures, by file name without its ending; ``{}`` without any.
 
-    Raises ``SourceError`` for a file that is damaged, an outline of fewer than three points, or a
-    point outside the frame.
+    They lie in ``data/objects/SOURCE.toml``. Raises ``SourceError`` for a file that is damaged, an
+    outline of fewer than three points, or a point outside the frame.
     """
-    path = project.root / "data" / "objects" / f"{source}.toml"
+    return _load(project, f"{source}.toml", _outlines)
+
+
+def load_regions(project: Project, source: str) -> dict[str, Regions]:
+    """The regions of a source's pictures, by file name without its ending; ``{}`` without any.
+
+    They lie in ``data/objects/SOURCE.regions.toml``. Raises ``SourceError`` as ``load_outlines``.
+    """
+    return _load(project, f"{source}.regions.toml", _regions)
+
+
+Row = TypeVar("Row")
+
+
+def _load(
+    project: Project, file: str, read: Callable[[Path, str, Any, Any], Row]
+) -> dict[str, Row]:
+    path = project.root / "data" / "objects" / file
     if not path.exists():
         return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: Outlines(
-                tuple(_outline(path, name, points) for points in row["outlines"]),
-                float(row["area"]),
-                int(table["resize"]),
-                int(table["crop"]),
-                str(row.get("note", "")),
-            )
-            for name, row in table["pictures"].items()
-        }
+        return {name: read(path, name, row, table) for name, row in table["pictures"].items()}
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f"The outlines in {path} cannot be read ({error})",
@@ -81,6 +104,29 @@ def load_outlines(project: Project, source: str) -> dict[str, Outlines]:
 def outlines_of(project: Project, source: str, file: str) -> Outlines | None:
     """The outlines for one picture file of a source; ``None`` where nobody drew any."""
     return load_outlines(project, source).get(PurePosixPath(file).stem)
+
+
+def regions_of(project: Project, source: str, file: str) -> Regions | None:
+    """The regions of one picture file of a source; ``None`` where nobody drew any."""
+    return load_regions(project, source).get(PurePosixPath(file).stem)
+
+
+def _outlines(path: Path, name: str, row: Any, table: Any) -> Outlines:
+    return Outlines(
+        tuple(_outline(path, name, points) for points in row["outlines"]),
+        float(row["area"]),
+        int(table["resize"]),
+        int(table["crop"]),
+        str(row.get("note", "")),
+    )
+
+
+def _regions(path: Path, name: str, row: Any, table: Any) -> Regions:
+    named = {
+        region: _outlines(path, f"{name} ({region})", found, table)
+        for region, found in row["regions"].items()
+    }
+    return Regions(named, str(row["object"]), str(row["rest"]))
 
 
 def _outline(path: Path, name: str, points: Any) -> Outline:

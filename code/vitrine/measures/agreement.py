@@ -53,6 +53,71 @@ def intersection_over_union(first: Region, second: Region) -> float:
     return float(np.minimum(first, second).sum() / np.maximum(first, second).sum())
 
 
+def overlaps(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """IoU ``[n, m]`` of every region of ``first [n, pixels]`` with every one of ``second``.
+
+    As ``intersection_over_union``, by matrix products: of a region, all pixels that belong to it in
+    part must do so by the same fraction, as those of ``top_region`` do. ``nan`` where one of the
+    two is empty. Raises ``ValueError`` for a region with several fractions.
+    """
+    whole, tied, fraction = _in_parts(first)
+    other_whole, other_tied, other_fraction = _in_parts(second)
+    shared = (
+        whole @ other_whole.T
+        + (whole @ other_tied.T) * other_fraction
+        + (tied @ other_whole.T) * fraction[:, None]
+        + (tied @ other_tied.T) * np.minimum(fraction[:, None], other_fraction)
+    )
+    areas = whole.sum(axis=1) + fraction * tied.sum(axis=1)
+    other_areas = other_whole.sum(axis=1) + other_fraction * other_tied.sum(axis=1)
+    union = areas[:, None] + other_areas - shared
+    found = np.full(union.shape, np.nan)
+    np.divide(shared, union, out=found, where=(areas[:, None] > 0) & (other_areas > 0))
+    return found
+
+
+def _in_parts(
+    regions: npt.NDArray[np.floating],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Whole pixels and shared ones ``[n, pixels]``, and the fraction ``[n]`` of the latter.
+
+    Ones and zeros in ``float32`` are added up without rounding.
+    """
+    flat = regions.reshape(len(regions), -1)
+    whole, tied = flat >= 1, (flat > 0) & (flat < 1)
+    fraction = np.where(tied, flat, 0).max(axis=1)
+    if not (flat == np.where(tied, fraction[:, None], flat)).all():
+        raise ValueError("the pixels that belong to a region in part do so by several fractions")
+    return whole.astype(np.float32), tied.astype(np.float32), fraction.astype(np.float64)
+
+
+def own_and_elsewhere(
+    pair: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The diagonal ``[n]`` of a matrix of pictures, and each row's mean off the diagonal.
+
+    Missing numbers are left out of the means; what has none to average is missing.
+    """
+    own = np.diagonal(pair).copy()
+    others = pair.copy()
+    np.fill_diagonal(others, np.nan)
+    counts = np.isfinite(others).sum(axis=1)
+    means = np.full(len(own), np.nan)
+    np.divide(np.nansum(others, axis=1), counts, out=means, where=counts > 0)
+    return own, means
+
+
+def dice(iou: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+    """The Dice coefficient of two regions from their IoU: ``2 IoU / (1 + IoU)``.
+
+    Shared area over the mean of the two areas. The two measures order pairs of regions alike, and
+    Dice gives the greater number.
+    """
+    return np.asarray(2 * np.asarray(iou) / (1 + np.asarray(iou)))
+
+
 def agreement(first: Heatmap, second: Heatmap, share: float) -> float:
     """IoU of the strongest ``share`` of two maps of one frame.
 
@@ -94,13 +159,18 @@ def rank_correlation(first: Heatmap, second: Heatmap) -> float:
     return float(standard_ranks(first.values) @ standard_ranks(second.values))
 
 
-def chance_agreement(share: float) -> float:
-    """The IoU of two regions that each cover ``share`` of the frame independently.
+def chance_agreement(share: float, other: float | None = None) -> float:
+    """The IoU of two regions that lie independently, covering ``share`` and ``other`` of the frame.
 
-    The expected overlap is ``share²`` and the union ``2 share - share²``, so their quotient is
-    ``share / (2 - share)``.
+    other : as much as ``share`` by default.
+
+    The expected overlap is ``share · other`` and the union ``share + other - share · other``; their
+    quotient is ``share / (2 - share)`` for two equal areas. ``nan`` where one is empty.
     """
-    return share / (2 - share)
+    second = share if other is None else other
+    if not (share > 0 and second > 0):
+        return float("nan")
+    return share * second / (share + second - share * second)
 
 
 def bootstrap_interval(
@@ -109,8 +179,12 @@ def bootstrap_interval(
     seed: int,
     statistic: Callable[..., npt.NDArray[np.floating]] = np.mean,
 ) -> tuple[float, float]:
-    """The 95% percentile interval of a statistic over resampled ``values [n]``, seeded."""
+    """The 95% percentile interval of a statistic over resampled ``values [n]``, seeded.
+
+    Values that are not a number, of pictures for which there is none, are left out.
+    """
+    values = np.asarray(values)[~np.isnan(values)]
     generator = np.random.default_rng(seed)
     picks = generator.integers(0, len(values), size=(draws, len(values)))
-    low, high = np.quantile(statistic(np.asarray(values)[picks], axis=1), (0.025, 0.975))
+    low, high = np.quantile(statistic(values[picks], axis=1), (0.025, 0.975))
     return float(low), float(high)

@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import polygon2mask
 
+from vitrine.inputs.objects import Outlines, Regions
+from vitrine.inputs.pictures import Frame
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -21,6 +24,33 @@ def object_mask(outlines: Sequence[npt.NDArray[np.floating]], size: tuple[int, i
         # The centre of the first pixel is at 0.5 here and at 0 in scikit-image.
         mask |= polygon2mask(size, outline[:, ::-1] - 0.5)  # type: ignore[no-untyped-call]
     return mask
+
+
+def parts_of_frame(
+    regions: Regions, shown: Outlines | None, frame: Frame, picture_size: tuple[int, int]
+) -> dict[str, Mask]:
+    """The parts of a frame ``bool [h, w]``, each pixel in exactly one of them, by name.
+
+    shown : the object's outlines, where the picture has any. picture_size : height and width.
+
+    The object has its pixels first, then the regions in their order; what is left is the rest.
+    Parts without a name, or without a pixel, are not listed.
+    """
+
+    def mask(outlines: Outlines) -> Mask:
+        return object_mask(outlines.in_frame(frame, picture_size), frame.size)
+
+    everything = np.ones(frame.size, dtype=bool)
+    masks = [(regions.object, mask(shown) if shown else ~everything)]
+    masks += [(name, mask(outlines)) for name, outlines in regions.named.items()]
+    masks.append((regions.rest, everything))
+    parts: dict[str, Mask] = {}
+    left = everything
+    for name, found in masks:
+        if name and (found & left).any():
+            parts[name] = found & left
+            left = left & ~found
+    return parts
 
 
 def share_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:

@@ -39,6 +39,14 @@ def crop_of(picture: Picture, frame: Frame, side: int = SIDE) -> Pixels:
     return np.asarray(image)
 
 
+def middle_of(picture: Picture, side: int = SIDE) -> Pixels:
+    """The middle square of a picture as ``uint8 [side, side, 3]``."""
+    height, width = picture.size
+    edge = min(height, width)
+    box = ((height - edge) / 2, (width - edge) / 2, float(edge), float(edge))
+    return crop_of(picture, Frame(picture.name, box, (side, side)), side)
+
+
 def overlay(
     crop: Pixels, heatmap: Heatmap, *, share: float = 1.0, positive: bool = False
 ) -> Pixels:
@@ -144,6 +152,19 @@ def regions(
     image = image * (1 - 0.65 * two * (1 - one)) + blue * 0.65 * two * (1 - one)
     both = one * two
     return _pixels(image * (1 - both) + crop / 255 * both)
+
+
+TINTS = {"orange": FOR, "blue": AGAINST, "green": (0, 158, 115), "purple": (176, 74, 134)}
+"""The colours of parts, in their order."""
+
+
+def tinted(crop: Pixels, parts: Sequence[npt.NDArray[np.bool_]]) -> Pixels:
+    """A pale picture whose parts ``[h, w]`` are each in one colour of ``TINTS``, four at most."""
+    image = _pale(crop)
+    for mask, colour in zip(parts, TINTS.values(), strict=False):
+        large = _resized(mask.astype(np.float32), crop.shape[0], smooth=False)[..., None]
+        image = image * (1 - 0.45 * large) + np.array(colour) / 255 * 0.45 * large
+    return _pixels(image)
 
 
 def _borders(region: npt.NDArray[np.integer], thickness: int = 3) -> npt.NDArray[np.bool_]:
@@ -264,6 +285,20 @@ def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool)
         f'<a class="vitrine-zoom" href="{address}"><img src="{address}" width="{width}" '
         f'height="{height}" loading="lazy" alt="{safe_html(panel.alt_text)}">{label}</a>'
     )
+
+
+def inline_picture(panel: Panel, name: str) -> str:
+    """A picture in a line of Markdown, as in the cell of a table; on the site it can be enlarged.
+
+    name : of its file, without ending.
+    """
+    page = this_page()
+    alt = safe(panel.alt_text)
+    if not page.is_html:
+        address = page.write(f"{name}.jpg", _encoded(panel.pixels, "JPEG", quality=80))
+        return f"![{alt}]({address}){{width=100%}}"
+    address = page.write(f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6))
+    return f"[![{alt}]({address}){{.vitrine-thumbnail}}]({address}){{.vitrine-zoom}}"
 
 
 def _paper_picture(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:

@@ -12,13 +12,13 @@ from IPython.display import Markdown
 
 from vitrine.errors import ResultsError
 from vitrine.inputs import sources
-from vitrine.inputs.objects import outlines_of
-from vitrine.inputs.pictures import Frame, Pixels, read_picture
-from vitrine.inputs.wordnet import class_indices
-from vitrine.measures.localisation import Mask, object_mask, share_inside
+from vitrine.inputs.objects import outlines_of, regions_of
+from vitrine.inputs.pictures import Pixels, read_picture
+from vitrine.inputs.wordnet import SAMPLES, class_indices
+from vitrine.measures.localisation import Mask, object_mask, parts_of_frame, share_inside
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
-from vitrine.report.figures import crop_of
+from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.page import block, raw_html, this_page
 from vitrine.report.text import percent, safe, safe_html
 from vitrine.results import Store
@@ -113,11 +113,7 @@ class StudyReport:
     def probing_picture(self, file: str, side: int) -> Pixels:
         """The middle square of a picture of the probing set: ``uint8 [side, side, 3]``."""
         origin = self.provenance["study"]["dissection"]["pictures"]
-        picture = read_picture(self._path(origin, file))
-        height, width = picture.size
-        edge = min(height, width)
-        box = ((height - edge) / 2, (width - edge) / 2, float(edge), float(edge))
-        return crop_of(picture, Frame(picture.name, box, (side, side)), side)
+        return middle_of(read_picture(self._path(origin, file)), side)
 
     def _path(self, origin: dict[str, Any], file: str) -> Path:
         """Where a picture lies; fetched if its source's cache does not hold it."""
@@ -159,6 +155,26 @@ class StudyReport:
                 if mask is not None
             }
         )
+
+    def parts(self, picture: str) -> dict[str, Mask]:
+        """The parts ``bool [h, w]`` of a picture's frame that were outlined, by what they show.
+
+        Each pixel is in exactly one of them; ``{}`` for a picture without outlined regions.
+        """
+        origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
+        source = str(origin["source"])
+        regions = regions_of(self.store.project, source, file)
+        if regions is None:
+            return {}
+        shown = outlines_of(self.store.project, source, file)
+        frame = self.store.frame(self.classifier, picture)
+        return parts_of_frame(regions, shown, frame, read_picture(self._path(origin, file)).size)
+
+    def sample_of(self, target: int, side: int = SIDE) -> Pixels:
+        """The sample picture of an ImageNet class: its middle square ``uint8 [side, side, 3]``."""
+        files = sorted(sources.pick_source(self.store.project, SAMPLES).digests)
+        picture = read_picture(sources.fetch_one(self.store.project, SAMPLES, files[target]))
+        return middle_of(picture, side)
 
     def segments(self, picture: str) -> np.ndarray:
         """A picture's superpixels: ``int16 [h, w]``."""

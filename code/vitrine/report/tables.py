@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.report.figures import Panel, inline_picture
 from vitrine.report.page import block, fenced, this_page
-from vitrine.report.text import number, safe
+from vitrine.report.text import number, safe, slug
+
+PICTURE_SHARE = 14
+"""How wide a column of pictures is beside the others, in letters."""
 
 Format = Callable[..., str] | int
 """How a cell is written: a function of its value, or the digits of a number."""
@@ -32,6 +36,7 @@ def table(
     name: str,
     headings: Mapping[str, str] | None = None,
     formats: Mapping[str, Format] | None = None,
+    panels: Mapping[str, Sequence[Panel]] | None = None,
 ) -> Markdown:
     """A pandas frame as a Markdown table.
 
@@ -39,8 +44,9 @@ def table(
     name : of the CSV file that the site offers, without ending. It holds the unrounded values.
     headings : what the header says instead of the column's name; the CSV keeps the names.
     formats : how the cells of a column are written. Numeric columns are set flush right.
+    panels : columns of small pictures, one a row, which stand after the first column.
     """
-    text = markdown_table(frame, headings or {}, formats or {})
+    text = markdown_table(frame, headings or {}, formats or {}, _pictures(name, panels or {}))
     page = this_page()
     if not page.is_html:
         return block(text)
@@ -49,10 +55,23 @@ def table(
     return block(fenced(".vitrine-table", text, download))
 
 
+def _pictures(name: str, panels: Mapping[str, Sequence[Panel]]) -> dict[str, list[str]]:
+    return {
+        heading: [
+            inline_picture(panel, f"{name}-{slug(heading)}-{place}")
+            for place, panel in enumerate(column, start=1)
+        ]
+        for heading, column in panels.items()
+    }
+
+
 def markdown_table(
-    frame: pd.DataFrame, headings: Mapping[str, str], formats: Mapping[str, Format]
+    frame: pd.DataFrame,
+    headings: Mapping[str, str],
+    formats: Mapping[str, Format],
+    pictures: Mapping[str, list[str]] | None = None,
 ) -> str:
-    """A pandas frame as a pipe table; see ``table``."""
+    """A pandas frame as a pipe table; see ``table``. pictures : Markdown of further columns."""
     header = [safe(headings.get(column, column)) for column in frame.columns]
     columns = [
         [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
@@ -61,6 +80,10 @@ def markdown_table(
         f"{'-' * (share - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * share
         for column, share in zip(frame.columns, map(_share, header, columns), strict=True)
     ]
+    for heading, cells in reversed(list((pictures or {}).items())):
+        header.insert(1, safe(heading))
+        columns.insert(1, cells)
+        rules.insert(1, "-" * PICTURE_SHARE)
     rows = [_line(list(row)) for row in zip(*columns, strict=True)]
     return "\n".join([_line(header), _line(rules), *rows])
 

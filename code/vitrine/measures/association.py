@@ -1,0 +1,90 @@
+"""Whether two measures of the same pictures go together, and how far few pictures can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import permutation_test, rankdata
+
+Values = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Association:
+    """Spearman's rank correlation of two measures.
+
+    p_value : two-sided, of the hypothesis that the pairing of the values is arbitrary.
+    low, high : 95% percentile interval over resampled pairs.
+    count : pairs.
+    """
+
+    rho: float
+    p_value: float
+    low: float
+    high: float
+    count: int
+
+
+def spearman(first: Values, second: Values, draws: int = 9999, seed: int = 0) -> Association:
+    """Spearman's rho of ``first [n]`` and ``second [n]`` with its permutation p-value.
+
+    Pairs in which one value is not a number are left out. All ``nan`` for fewer than three pairs,
+    or where one measure is the same for all.
+    """
+    one, other = _paired(first, second)
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return Association(*(float("nan"),) * 4, count=len(one))
+    ranks = rankdata(other)
+
+    def statistic(values: Values, axis: int = -1) -> npt.NDArray[np.float64]:
+        return _correlation(values, ranks)
+
+    tested = permutation_test(
+        (rankdata(one),),
+        statistic,
+        permutation_type="pairings",
+        n_resamples=draws,
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    picks = np.random.default_rng(seed).integers(0, len(one), size=(draws, len(one)))
+    drawn = _correlation(rankdata(one[picks], axis=1), rankdata(other[picks], axis=1))
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return Association(
+        float(tested.statistic), float(tested.pvalue), float(low), float(high), len(one)
+    )
+
+
+def few_of_many(
+    first: Values, second: Values, size: int, draws: int = 9999, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """Spearman's rho ``[draws]`` of random parts of ``size`` pairs: what few of them would show."""
+    one, other = _paired(first, second)
+    generator = np.random.default_rng(seed)
+    picks = np.stack([generator.choice(len(one), size, replace=False) for _ in range(draws)])
+    return _correlation(rankdata(one[picks], axis=1), rankdata(other[picks], axis=1))
+
+
+def least_significant(count: int, level: float = 0.05, draws: int = 9999, seed: int = 0) -> float:
+    """The size of rho above which so many pairs are significant, two-sided."""
+    generator = np.random.default_rng(seed)
+    ranks = np.arange(count, dtype=np.float64)
+    shuffled = generator.permuted(np.tile(ranks, (draws, 1)), axis=1)
+    return float(np.quantile(np.abs(_correlation(shuffled, ranks)), 1 - level))
+
+
+def _paired(first: Values, second: Values) -> tuple[Values, Values]:
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    known = ~(np.isnan(one) | np.isnan(other))
+    return one[known], other[known]
+
+
+def _correlation(first: Values, second: Values) -> npt.NDArray[np.float64]:
+    """Pearson's correlation along the last axis; ``nan`` where one side is constant."""
+    one = first - first.mean(axis=-1, keepdims=True)
+    other = second - second.mean(axis=-1, keepdims=True)
+    size = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((one * other).sum(axis=-1) / size)

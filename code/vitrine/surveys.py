@@ -1,0 +1,301 @@
+"""A survey: how far LIME and class activation maps agree on many pictures.
+
+The maps of a survey are not kept; a step computes those of a chunk of pictures, compares them, and
+stores the numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from vitrine import study as studies
+from vitrine.errors import StudyError
+from vitrine.inputs import picture_sets, sources
+from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.pictures import Picture, picture_name, read_picture
+from vitrine.inputs.speed import Settings
+from vitrine.inputs.wordnet import class_indices
+from vitrine.measures.agreement import overlaps, own_and_elsewhere, standard_ranks, top_region
+from vitrine.measures.clutter import edge_density, grey_entropy
+from vitrine.methods import cam, lime
+from vitrine.methods.segmentation import superpixels
+from vitrine.project import Project
+from vitrine.results import SCHEMAS, SURVEY_SCHEMAS, Store, TaskResult
+from vitrine.steps import Progress, Step
+from vitrine.study import Study
+
+REVISION = 1
+"""Raised whenever this module computes something else from the same parameters."""
+
+Values = npt.NDArray[np.float32]
+
+
+def check(project: Project, study: Study, wanted: studies.Survey) -> None:
+    """Stop before work starts if the survey asks for what does not exist."""
+    for method in wanted.methods:
+        if cam.pick_cam_method(method).passes_a_channel:
+            raise StudyError(
+                f"{cam.CAM_METHODS[method].title} asks the network once for each feature map, too "
+                "often for a survey",
+                f"Remove {method!r} from survey.methods",
+            )
+    drawn_files(project, study, wanted)
+
+
+def drawn_files(project: Project, study: Study, wanted: studies.Survey) -> tuple[str, ...]:
+    """The files of the pictures that are drawn. Raises ``StudyError`` for too few.
+
+    A larger sample of the same seed begins with the smaller one.
+    """
+    known = picture_sets.files_of(project, wanted.pictures, "survey.pictures")
+    others = [file for file in known if file not in study.pictures.files]
+    if len(others) < wanted.sample:
+        raise StudyError(
+            f"The survey asks for {wanted.sample} pictures, and there are {len(others)} besides "
+            "those that the study explains",
+            "Lower survey.sample",
+        )
+    order = np.random.default_rng(wanted.seed).permutation(len(others))
+    return tuple(others[place] for place in order[: wanted.sample])
+
+
+def fetch(project: Project, study: Study, wanted: studies.Survey, report: sources.Report) -> None:
+    """Bring the pictures."""
+    picture_sets.paths_of(project, wanted.pictures, drawn_files(project, study, wanted), report)
+
+
+def fetched_files(wanted: studies.Survey | None) -> int:
+    """How many files ``fetch`` reports."""
+    return wanted.sample if wanted and wanted.pictures.source is not None else 0
+
+
+class Surveyor:
+    """A study's survey, ready to be computed.
+
+    Raises ``StudyError``, ``SourceError`` or ``PictureError`` when something is wrong with its
+    pictures.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        study: Study,
+        wanted: studies.Survey,
+        classifiers: dict[str, Classifier],
+    ) -> None:
+        assert study.lime is not None
+        self.project, self.study, self.wanted, self.lime = project, study, wanted, study.lime
+        self.classifiers = classifiers
+        files = drawn_files(project, study, wanted)
+        self.paths = picture_sets.paths_of(project, wanted.pictures, files)
+        self.digests = {
+            file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in self.paths.items()
+        }
+        self.chunks = {
+            f"{start:04d}": files[start : start + wanted.chunk]
+            for start in range(0, len(files), wanted.chunk)
+        }
+        self.methods = ["lime", *wanted.methods]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        return [
+            Step(name, "survey", chunk, self._passes(name, len(files)), self._known)
+            for name in self.classifiers
+            for chunk, files in self.chunks.items()
+        ]
+
+    def _passes(self, classifier: str, pictures: int) -> int:
+        channels = pick_architecture(classifier).channels
+        maps = sum(
+            cam.pick_cam_method(name).expected_passes(channels) for name in self.wanted.methods
+        )
+        return pictures * (1 + maps + self.wanted.samples)
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        """Everything that a step's result depends on besides the network and the pictures."""
+        own = self.wanted.model_dump(
+            mode="json", include={"methods", "samples", "segmentation", "share"}
+        )
+        return own | {
+            "lime": self.lime.model_dump(mode="json", include={"kernel_width", "seed"}),
+            "pieces": self.lime.segmentation.model_dump(mode="json"),
+            "speed": self.study.speed.model_dump() if self.study.speed else None,
+            "revision": [
+                REVISION,
+                lime.REVISION,
+                *(cam.pick_cam_method(name).revision for name in self.wanted.methods),
+            ],
+        }
+
+    @property
+    def tables(self) -> set[str]:
+        return set(SURVEY_SCHEMAS)
+
+    def seen(self, step: Step) -> tuple[str, str]:
+        digests = "\n".join(f"{file} {self.digests[file]}" for file in self.chunks[step.file])
+        pictures = hashlib.sha256(digests.encode()).hexdigest()
+        return self.classifiers[step.classifier].digest, pictures
+
+    def preparation(self, todo: list[Step]) -> int:
+        return 0
+
+    def provenance(self) -> dict[str, Any]:
+        return {}
+
+    # --- one step --------------------------------------------------------------------------------
+
+    def compute(self, step: Step, progress: Progress) -> TaskResult:
+        """A chunk of pictures: what is in them, and how far the maps of each two methods agree."""
+        classifier, files = self.classifiers[step.classifier], self.chunks[step.file]
+        progress.step(f"survey · {len(files)} pictures from {files[0]}")
+        told = 0
+
+        def advance(passes: int) -> None:
+            nonlocal told
+            told += passes
+            progress.advance(passes)
+
+        pictures = [read_picture(self.paths[file]) for file in files]
+        crops = [classifier.crop(picture) for picture in pictures]
+        probabilities = np.concatenate([classifier.probabilities(crop[None]) for crop in crops])
+        advance(len(files))
+        targets = probabilities.argmax(axis=1)
+        maps, r_squared = self._maps(classifier, pictures, crops, targets, advance)
+        progress.advance(step.passes - told)
+        pieces = [self._pieces(crop) for crop in crops]
+        return TaskResult(
+            {
+                "target": targets.astype(np.int64),
+                "probability": probabilities.max(axis=1),
+                "edges": np.array([edge_density(crop) for crop in crops]),
+                "entropy": np.array([grey_entropy(crop) for crop in crops]),
+                "superpixels": np.array(pieces),
+                "r_squared": r_squared,
+                **self._agreement(maps),
+            },
+            {"files": list(files), "methods": self.methods},
+        )
+
+    def _pieces(self, crop: np.ndarray) -> int:
+        """How many superpixels the study's own segmentation finds; 1 where it finds no border."""
+        try:
+            return int(superpixels(crop, self.lime.segmentation, self.lime.seed).max()) + 1
+        except StudyError:
+            return 1
+
+    def _maps(
+        self,
+        classifier: Classifier,
+        pictures: list[Picture],
+        crops: list[np.ndarray],
+        targets: npt.NDArray[np.integer],
+        advance: lime.Progress,
+    ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
+        """The maps of each method by picture, and the fit of LIME's models."""
+        asked = [
+            lime.Picture(
+                crop,
+                classifier.frame(picture),
+                int(target),
+                superpixels(crop, self.wanted.segmentation, self.lime.seed),
+            )
+            for picture, crop, target in zip(pictures, crops, targets, strict=True)
+        ]
+        parameters = self.lime.model_copy(update={"samples": self.wanted.samples})
+        settings = Settings(**self.study.speed.model_dump()) if self.study.speed else None
+        explained = lime.explain_many(classifier, asked, parameters, advance, settings)
+        maps = {"lime": [one.heatmap.values for one in explained]}
+        for method in self.wanted.methods:
+            maps[method] = [
+                cam.class_activation_map(
+                    classifier, one.crop, one.frame, method, one.target, progress=advance
+                ).values
+                for one in asked
+            ]
+        return maps, np.array([one.r_squared for one in explained])
+
+    def _agreement(self, maps: dict[str, list[Values]]) -> dict[str, np.ndarray]:
+        """For each pair of methods and picture: ``[pairs, pictures]``, missing for a blank map."""
+        regions = {
+            name: np.stack([_region(values, self.wanted.share) for values in rows])
+            for name, rows in maps.items()
+        }
+        ranks = {
+            name: np.stack([standard_ranks(row) for row in rows]) for name, rows in maps.items()
+        }
+        found: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("iou", "elsewhere", "rho", "rho_elsewhere")
+        }
+        for first, second in combinations(self.methods, 2):
+            own, elsewhere = own_and_elsewhere(overlaps(regions[first], regions[second]))
+            found["iou"].append(own)
+            found["elsewhere"].append(elsewhere)
+            own, elsewhere = own_and_elsewhere(ranks[first] @ ranks[second].T)
+            found["rho"].append(own)
+            found["rho_elsewhere"].append(elsewhere)
+        return {name: np.stack(rows) for name, rows in found.items()}
+
+    # --- tables ----------------------------------------------------------------------------------
+
+    def write_tables(self, store: Store) -> None:
+        pictures: list[tuple[Any, ...]] = []
+        pairs: list[tuple[Any, ...]] = []
+        for step in self.steps:
+            task = store.read_task(step.name)
+            pictures += self._picture_rows(step.classifier, task)
+            pairs += self._pair_rows(step.classifier, task)
+        for name, rows in (("survey", pictures), ("survey_overlaps", pairs)):
+            store.write_table(name, pd.DataFrame(rows, columns=list(SCHEMAS[name])))
+
+    def _picture_rows(self, classifier: str, task: TaskResult) -> list[tuple[Any, ...]]:
+        values = task.arrays
+        return [
+            (
+                classifier,
+                file,
+                self._is_right(classifier, file, int(values["target"][place])),
+                int(values["target"][place]),
+                float(values["edges"][place]),
+                float(values["entropy"][place]),
+                int(values["superpixels"][place]),
+                float(values["probability"][place]),
+                float(values["r_squared"][place]),
+            )
+            for place, file in enumerate(task.facts["files"])
+        ]
+
+    def _pair_rows(self, classifier: str, task: TaskResult) -> list[tuple[Any, ...]]:
+        columns = [task.arrays[name] for name in ("iou", "elsewhere", "rho", "rho_elsewhere")]
+        return [
+            (classifier, file, *pair, *(round(float(column[row, place]), 6) for column in columns))
+            for row, pair in enumerate(combinations(task.facts["methods"], 2))
+            for place, file in enumerate(task.facts["files"])
+        ]
+
+    def _is_right(self, classifier: str, file: str, target: int) -> bool | str:
+        """Whether the answer is the class that the file's name says; "" where that is not known."""
+        wnid = picture_name(Path(file).name)[1]
+        if not wnid or "places" in self.classifiers[classifier].training_set.lower():
+            return ""
+        return self._classes.get(wnid) == target
+
+    @cached_property
+    def _classes(self) -> dict[str, int]:
+        return class_indices(self.project)
+
+
+def _region(values: Values, share: float) -> npt.NDArray[np.float32]:
+    """The strongest share of a map as one row; empty for a map that is the same everywhere."""
+    blank = np.ptp(values) == 0
+    found = np.zeros(values.shape) if blank else top_region(values, share)
+    return found.ravel().astype(np.float32)

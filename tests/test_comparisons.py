@@ -1,0 +1,362 @@
+"""A study compares all its methods, surveys many pictures, and hides regions of some."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vitrine.cases import FILLS, moved, without
+from vitrine.comparisons import mapped_methods
+from vitrine.errors import StudyError
+from vitrine.inputs.classifiers import load_classifier
+from vitrine.inputs.objects import load_outlines, load_regions
+from vitrine.inputs.pictures import read_picture
+from vitrine.measures.agreement import (
+    chance_agreement,
+    intersection_over_union,
+    rank_correlation,
+    top_region,
+)
+from vitrine.measures.clutter import edge_density, grey_entropy
+from vitrine.measures.localisation import parts_of_frame
+from vitrine.measures.region_rules import REGION_RULES
+from vitrine.measures.stability import strongest
+from vitrine.methods import lime
+from vitrine.methods.cam import class_activation_map
+from vitrine.methods.segmentation import superpixels
+from vitrine.pipeline import Summary, run
+from vitrine.project import Project
+from vitrine.results import COMPARISON_SCHEMAS, SURVEY_SCHEMAS, Store
+from vitrine.steps import Progress
+from vitrine.study import Survey, load_study
+
+SURVEY = """
+[survey]
+sample = 5
+methods = ["gradcam", "eigencam"]
+samples = 12
+segmentation = { method = "grid", rows = 2, columns = 3 }
+chunk = 3
+
+[survey.pictures]
+folder = "many"
+"""
+
+
+@pytest.fixture
+def broad(tiny: Project) -> Project:
+    """The study ``tiny`` with two more methods."""
+    path = tiny.studies / "tiny.toml"
+    more = 'methods = ["gradcam", "ablationcam", "eigencam"]'
+    path.write_text(path.read_text().replace('methods = ["gradcam"]', more))
+    return tiny
+
+
+def _row(table: pd.DataFrame, **wanted: object) -> pd.Series:
+    found = table[np.logical_and.reduce([table[key] == value for key, value in wanted.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
+    study = load_study(broad, "tiny")
+    run(broad, study)
+    store = Store(broad, "tiny")
+    key, names = "efficientnet_lite0", ["red square", "noise"]
+    methods = mapped_methods(study)
+    assert methods == ["lime", "gradcam", "ablationcam", "eigencam"]
+    maps = {(m, p): store.heatmap(key, m, p) for m in methods for p in names}
+    areas = {"share": dict.fromkeys(names, study.comparison.share)}  # type: ignore[union-attr]
+    for rule, positive in (("lime1", True), ("lime2", False)):
+        tasks = {p: store.read_task(f"{key}/lime/{store.files()[p]}").arrays for p in names}
+        areas[rule] = {
+            p: float(
+                np.isin(a["segments"], strongest(a["weights"], 10, positive_only=positive)).mean()
+            )
+            for p, a in tasks.items()
+        }
+    table, regions = store.table("overlaps"), store.table("regions")
+    assert len(table) == 6 * 2 * len(REGION_RULES)
+    for rule, row in REGION_RULES.items():
+        drawn = {
+            (m, p): row.region(one.values, areas.get(rule, {}).get(p, 0.2))
+            for (m, p), one in maps.items()
+        }
+        for (method, name), region in drawn.items():
+            found = _row(regions, picture=name, method=method, rule=rule)
+            assert found["area"] == pytest.approx(region.mean(), abs=1e-6)
+        for i, first in enumerate(methods):
+            for second in methods[i + 1 :]:
+                for name, other in (names, names[::-1]):
+                    found = _row(table, picture=name, first=first, second=second, rule=rule)
+                    one = drawn[first, name]
+                    _check(found["iou"], one, drawn[second, name])
+                    _check(found["elsewhere"], one, drawn[second, other])
+                    wanted = chance_agreement(one.mean(), drawn[second, name].mean())
+                    assert found["chance"] == pytest.approx(wanted, abs=1e-5, nan_ok=True)
+    _check_the_older_tables(store, maps, names)
+
+
+def _check(found: float, one: np.ndarray, other: np.ndarray) -> None:
+    if not one.any() or not other.any():
+        assert np.isnan(found)
+    else:
+        assert found == pytest.approx(intersection_over_union(one, other), abs=1e-5)
+
+
+def _check_the_older_tables(store: Store, maps: dict, names: list[str]) -> None:
+    for _, row in store.table("agreement").iterrows():
+        assert row["first"] == "lime" and row["second"] != "lime"
+        one, other = (maps[row[side], row["picture"]] for side in ("first", "second"))
+        regions = [top_region(each.values, row["share"]) for each in (one, other)]
+        assert row["iou"] == pytest.approx(intersection_over_union(*regions), abs=1e-6)
+    for _, row in store.table("correlations").iterrows():
+        one, other = (maps[row[side], row["picture"]] for side in ("first", "second"))
+        wanted = rank_correlation(one, other)
+        assert row["rho"] == pytest.approx(wanted, abs=1e-6, nan_ok=True)
+    complexity = store.table("complexity")
+    assert list(complexity["picture"]) == names
+
+
+def test_a_method_without_a_map_of_a_picture_has_no_agreement_there(broad: Project) -> None:
+    study = load_study(broad, "tiny")
+    run(broad, study)
+    store = Store(broad, "tiny")
+    (path,) = (broad.results / "tiny" / "tasks").rglob("eigencam/*noise.png.npz")
+    path.unlink()
+    from vitrine.comparisons import Comparer
+    from vitrine.pipeline import picture_paths
+
+    pictures = {file: read_picture(one) for file, one in picture_paths(broad, study).items()}
+    networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
+    Comparer(study, networks, pictures).write_tables(store)
+    table = store.table("overlaps").query("rule == 'share' and first == 'lime'")
+    found = table.set_index(["second", "picture"])["iou"]
+    assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0
+    assert store.table("correlations").query("picture == 'noise'")["rho"].isna().sum() == 3
+
+
+def test_without_a_comparison_there_are_correlations_only(broad: Project) -> None:
+    path = broad.studies / "tiny.toml"
+    path.write_text(path.read_text().split("[comparison]")[0])
+    run(broad, load_study(broad, "tiny"))
+    store = Store(broad, "tiny")
+    assert len(store.table("correlations")) == 6 * 2
+    assert not any(
+        (store.folder / f"{name}.csv").exists() for name in COMPARISON_SCHEMAS if name[0] != "c"
+    )
+
+
+# --- surveys -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def surveyed(tiny: Project) -> Project:
+    """The study ``tiny`` with a survey of five of six other pictures."""
+    folder = tiny.root / "many"
+    folder.mkdir()
+    generator = np.random.default_rng(1)
+    for index in range(6):
+        pixels = generator.integers(0, 255, (64, 80, 3), dtype=np.uint8)
+        pixels[10 : 20 + 5 * index, 10:40] = (30 * index, 200, 10)
+        Image.fromarray(pixels).save(folder / f"n0144000{index}_thing.png")
+    path = tiny.studies / "tiny.toml"
+    path.write_text(path.read_text() + SURVEY)
+    return tiny
+
+
+def test_a_survey_goes_on_where_it_was_and_is_computed_once(surveyed: Project) -> None:
+    study = load_study(surveyed, "tiny")
+    planned: list[tuple[int, int, int]] = []
+    passes: list[int] = []
+    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    assert run(surveyed, study, progress=told) == Summary(computed=8, kept=0)
+    assert sum(passes) == planned[0][0]
+    assert run(surveyed, study) == Summary(computed=0, kept=8)
+    (chunk,) = (surveyed.results / "tiny" / "tasks").rglob("survey/0003.npz")
+    chunk.unlink()
+    assert run(surveyed, study) == Summary(computed=1, kept=7)
+    store = Store(surveyed, "tiny")
+    pictures, pairs = (store.table(name) for name in SURVEY_SCHEMAS)
+    assert len(pictures) == 5 and pictures["picture"].is_unique
+    assert len(pairs) == 5 * 3 and set(pairs["first"]) == {"lime", "gradcam"}
+    _check_a_survey(surveyed, pictures, pairs)
+
+
+def _check_a_survey(project: Project, pictures: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """One picture of the last chunk, explained again one by one."""
+    study = load_study(project, "tiny")
+    assert study.lime is not None and study.survey is not None
+    classifier = load_classifier(project, "efficientnet_lite0", "random")
+    last = pictures.iloc[-1]
+    both = [read_picture(project.root / "many" / f) for f in pictures["picture"].iloc[-2:]]
+    parameters = study.lime.model_copy(update={"samples": study.survey.samples})
+    maps = []
+    for picture in both:
+        crop, frame = classifier.crop(picture), classifier.frame(picture)
+        target = int(classifier.probabilities(crop[None])[0].argmax())
+        segments = superpixels(crop, study.survey.segmentation, study.lime.seed)
+        explained = lime.explain(classifier, crop, frame, target, parameters, segments)
+        maps.append((explained, class_activation_map(classifier, crop, frame, "gradcam", target)))
+    crop = classifier.crop(both[1])
+    assert last["edges"] == pytest.approx(edge_density(crop))
+    assert last["entropy"] == pytest.approx(grey_entropy(crop))
+    assert last["superpixels"] == superpixels(crop, study.lime.segmentation, 0).max() + 1
+    assert last["r_squared"] == pytest.approx(maps[1][0].r_squared, rel=1e-3)
+    own = _row(pairs, picture=last["picture"], first="lime", second="gradcam")
+    (_, elsewhere), (explained, cam) = maps
+    if not cam.is_blank:
+        ours, theirs = (top_region(one.values, 0.2) for one in (explained.heatmap, cam))
+        assert own["iou"] == pytest.approx(intersection_over_union(ours, theirs), abs=1e-3)
+        wanted = rank_correlation(explained.heatmap, cam)
+        assert own["rho"] == pytest.approx(wanted, abs=1e-2)
+        if not elsewhere.is_blank:
+            other = top_region(elsewhere.values, 0.2)
+            wanted = intersection_over_union(ours, other)
+            assert own["elsewhere"] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_survey_of_too_many_or_too_slow_stops_before_work_starts(surveyed: Project) -> None:
+    path = surveyed.studies / "tiny.toml"
+    text = path.read_text()
+    path.write_text(text.replace("sample = 5", "sample = 8"))
+    with pytest.raises(StudyError, match="asks for 8 pictures, and there are 6"):
+        run(surveyed, load_study(surveyed, "tiny"))
+    path.write_text(text.replace('"gradcam", "eigencam"', '"scorecam"'))
+    with pytest.raises(StudyError, match="too often for a survey"):
+        run(surveyed, load_study(surveyed, "tiny"))
+    assert not Store(surveyed, "tiny").folder.exists()
+
+
+def test_a_chunk_of_one_picture_has_no_other_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="the last `chunk` would hold one picture"):
+        Survey.model_validate({"pictures": {"folder": "p"}, "sample": 41, "chunk": 20})
+
+
+def test_another_seed_of_a_survey_draws_other_pictures(surveyed: Project) -> None:
+    path = surveyed.studies / "tiny.toml"
+    run(surveyed, load_study(surveyed, "tiny"))
+    first = set(Store(surveyed, "tiny").table("survey")["picture"])
+    path.write_text(path.read_text().replace("sample = 5", "sample = 5\nseed = 3"))
+    assert run(surveyed, load_study(surveyed, "tiny")).computed >= 1
+    second = set(Store(surveyed, "tiny").table("survey")["picture"])
+    assert len(second) == 5 and second != first
+
+
+# --- cases ---------------------------------------------------------------------------------------
+
+
+def test_what_is_hidden_is_filled_and_nothing_else() -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    hidden = np.zeros((16, 20), dtype=bool)
+    hidden[3:9, 4:12] = True
+    grey = (10.0, 20.0, 30.0)
+    for fill in FILLS:
+        found = without(crop, hidden, fill, grey)
+        assert (found[~hidden] == crop[~hidden]).all(), fill
+        assert (found[hidden] != crop[hidden]).any(), fill
+        assert (without(crop, np.zeros_like(hidden), fill, grey) == crop).all()
+    assert (without(crop, hidden, "grey", grey)[hidden] == grey).all()
+    mean = np.round(crop[hidden].mean(axis=0))
+    assert (without(crop, hidden, "mean", grey)[hidden] == mean).all()
+
+
+def test_a_control_has_the_same_shape_elsewhere() -> None:
+    mask = np.zeros((12, 15), dtype=bool)
+    mask[2:6, 3:5] = True
+    places = moved(mask, 30, np.random.default_rng(0))
+    assert len(places) == 30 and all(one.sum() == mask.sum() for one in places)
+    assert len({one.tobytes() for one in places}) > 20
+
+
+def test_hiding_regions_of_a_real_picture(
+    project: Project, root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    shutil.copytree(root / "data" / "objects", project.root / "data" / "objects")
+    (project.studies / "few.toml").write_text(
+        'title = "few"\ndescription = "One picture."\n'
+        'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
+        '[pictures]\nsource = "imagenet-sample-images"\nfiles = ["n02018207_American_coot.JPEG"]\n'
+        '[cases]\nfills = ["grey"]\nshifts = 2\n',
+        encoding="utf-8",
+    )
+    study = load_study(project, "few")
+    passes: list[int] = []
+    planned: list[tuple[int, int, int]] = []
+    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    assert run(project, study, progress=told).computed == 2
+    assert sum(passes) == planned[0][0] == 1 + 1 + 3 * 2 * 3
+    assert run(project, study).computed == 0
+    table = Store(project, "few").table("cases").set_index(["region", "shown"])
+    assert set(table.index) == {
+        (region, shown)
+        for region in ("the coots", "the reeds", "the water")
+        for shown in ("rest", "region")
+    }
+    assert table.xs("rest", level="shown")["area"].sum() == pytest.approx(1)
+
+    classifier = load_classifier(project, "efficientnet_lite0", "random")
+    picture = read_picture(next((project.cache).rglob("*coot*")))
+    crop = classifier.crop(picture)
+    target = int(classifier.probabilities(crop[None])[0].argmax())
+    stem, source = "n02018207_American_coot", "imagenet-sample-images"
+    parts = parts_of_frame(
+        load_regions(project, source)[stem],
+        load_outlines(project, source)[stem],
+        classifier.frame(picture),
+        picture.size,
+    )
+    for region, shown in table.index:
+        hidden = parts[region] if shown == "rest" else ~parts[region]
+        filled = without(crop, hidden, "grey", classifier.preprocessing.mean)
+        answer = classifier.probabilities(filled[None])[0]
+        row = table.loc[region, shown]
+        assert row["probability"] == pytest.approx(answer[target], rel=1e-3)
+        assert row["best_probability"] == pytest.approx(answer.max(), rel=1e-3)
+
+
+def test_cases_need_regions_that_are_outlined(
+    project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    (project.studies / "few.toml").write_text(
+        'title = "few"\ndescription = "One picture."\n'
+        'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
+        '[pictures]\nsource = "imagenet-sample-images"\nfiles = ["n07747607_orange.JPEG"]\n'
+        "[cases]\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(StudyError, match="No region of the study's pictures is outlined"):
+        run(project, load_study(project, "few"))
+
+
+def test_sections_name_what_they_build_on(tiny: Project) -> None:
+    path = tiny.studies / "tiny.toml"
+    text = path.read_text()
+    path.write_text(text + "\n[cases]\n")
+    with pytest.raises(StudyError, match="`cases` needs pictures from a source"):
+        load_study(tiny, "tiny")
+    path.write_text(text.split("[lime]")[0] + SURVEY)
+    with pytest.raises(StudyError, match="`survey` takes LIME's other parameters"):
+        load_study(tiny, "tiny")
+
+
+def test_missing_numbers_are_read_as_numbers_and_words_as_words(tiny: Project) -> None:
+    store = Store(tiny, "tiny")
+    columns = ["classifier", "picture", "first", "second", "rho", "elsewhere"]
+    rows = [("c", "nan", "null", "", 0.5, float("nan")), ("c", "p", "1", "2", float("nan"), 1.0)]
+    store.write_table("correlations", pd.DataFrame(rows, columns=columns))
+    provenance = dict.fromkeys(
+        ("study", "signature", "computed", "classifiers", "methods", "pictures"), ""
+    )
+    store.write_provenance(provenance)
+    table = store.table("correlations")
+    assert list(table["picture"]) == ["nan", "p"] and list(table["first"]) == ["null", "1"]
+    np.testing.assert_array_equal(table["rho"], [0.5, np.nan])
+    np.testing.assert_array_equal(table["elsewhere"], [np.nan, 1.0])
