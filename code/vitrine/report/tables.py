@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from vitrine.report.text import number, safe
 
 Format = Callable[..., str] | int
 """How a cell is written: a function of its value, or the digits of a number."""
+
+
+_ADDRESS = re.compile(r"(?<!\\)\]\([^)]*\)")
+"""Where a link leads, which takes no room on the page."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ def table(
     name: str,
     headings: Mapping[str, str] | None = None,
     formats: Mapping[str, Format] | None = None,
+    widest: int = 36,
 ) -> Markdown:
     """A pandas frame as a Markdown table.
 
@@ -39,8 +45,9 @@ def table(
     name : of the CSV file that the site offers, without ending. It holds the unrounded values.
     headings : what the header says instead of the column's name; the CSV keeps the names.
     formats : how the cells of a column are written. Numeric columns are set flush right.
+    widest : letters beyond which a column of text gets no greater share of the width.
     """
-    text = markdown_table(frame, headings or {}, formats or {})
+    text = markdown_table(frame, headings or {}, formats or {}, widest)
     page = this_page()
     if not page.is_html:
         return block(text)
@@ -50,7 +57,10 @@ def table(
 
 
 def markdown_table(
-    frame: pd.DataFrame, headings: Mapping[str, str], formats: Mapping[str, Format]
+    frame: pd.DataFrame,
+    headings: Mapping[str, str],
+    formats: Mapping[str, Format],
+    widest: int = 36,
 ) -> str:
     """A pandas frame as a pipe table; see ``table``."""
     header = [safe(headings.get(column, column)) for column in frame.columns]
@@ -59,21 +69,25 @@ def markdown_table(
     ]
     rules = [
         f"{'-' * (share - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * share
-        for column, share in zip(frame.columns, map(_share, header, columns), strict=True)
+        for column, share in zip(
+            frame.columns,
+            [_share(head, cells, widest) for head, cells in zip(header, columns, strict=True)],
+            strict=True,
+        )
     ]
     rows = [_line(list(row)) for row in zip(*columns, strict=True)]
     return "\n".join([_line(header), _line(rules), *rows])
 
 
-def _share(head: str, column: list[str]) -> int:
+def _share(head: str, column: list[str], widest: int) -> int:
     """How wide a column should be beside the others, in letters.
 
     Where lines are long Pandoc divides the width by the dashes below the header: a long text may
     wrap and takes no more than its share, a word may not and gets its length.
     """
-    cells = (head, *column)
+    cells = [_ADDRESS.sub("", cell) for cell in (head, *column)]
     word = max(len(part) for cell in cells for part in [*cell.split(), ""])
-    return max(word + 3, min(36, max(map(len, cells))))
+    return max(word + 3, min(widest, max(map(len, cells))))
 
 
 def _cell(value: object, how: Format | None) -> str:
