@@ -96,6 +96,7 @@ def ledger_table(claims: pd.DataFrame, project: Project) -> Markdown:
     return table(
         shown[["report", "claim", "verdict", "why", "where"]],
         "ledger",
+        widest=90,
         headings={
             "report": "Report",
             "claim": "Claim",
