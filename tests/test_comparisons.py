@@ -282,7 +282,7 @@ def test_hiding_regions_of_a_real_picture(
     (project.studies / "few.toml").write_text(
         'title = "few"\ndescription = "One picture."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
-        '[pictures]\nsource = "imagenet-sample-images"\nfiles = ["n02018207_American_coot.JPEG"]\n'
+        '[pictures]\nsource = "imagenet-sample-images"\nfiles = ["n01616318_vulture.JPEG"]\n'
         '[cases]\nfills = ["grey"]\nshifts = 2\n',
         encoding="utf-8",
     )
@@ -291,21 +291,21 @@ def test_hiding_regions_of_a_real_picture(
     planned: list[tuple[int, int, int]] = []
     told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
     assert run(project, study, progress=told).computed == 2
-    assert sum(passes) == planned[0][0] == 1 + 1 + 3 * 2 * 3
+    assert sum(passes) == planned[0][0] == 1 + 1 + 4 * 2 * 3
     assert run(project, study).computed == 0
     table = Store(project, "few").table("cases").set_index(["region", "shown"])
     assert set(table.index) == {
         (region, shown)
-        for region in ("the coots", "the reeds", "the water")
+        for region in ("the vultures", "the chimney", "the house", "the sky")
         for shown in ("rest", "region")
     }
     assert table.xs("rest", level="shown")["area"].sum() == pytest.approx(1)
 
     classifier = load_classifier(project, "efficientnet_lite0", "random")
-    picture = read_picture(next((project.cache).rglob("*coot*")))
+    picture = read_picture(next((project.cache).rglob("*vulture*")))
     crop = classifier.crop(picture)
     target = int(classifier.probabilities(crop[None])[0].argmax())
-    stem, source = "n02018207_American_coot", "imagenet-sample-images"
+    stem, source = "n01616318_vulture", "imagenet-sample-images"
     parts = parts_of_frame(
         load_regions(project, source)[stem],
         load_outlines(project, source)[stem],
@@ -317,6 +317,7 @@ def test_hiding_regions_of_a_real_picture(
         filled = without(crop, hidden, "grey", classifier.preprocessing.mean)
         answer = classifier.probabilities(filled[None])[0]
         row = table.loc[region, shown]
+        assert row["area"] == pytest.approx(parts[region].mean())
         assert row["probability"] == pytest.approx(answer[target], rel=1e-3)
         assert row["best_probability"] == pytest.approx(answer.max(), rel=1e-3)
 

@@ -25,7 +25,7 @@ from vitrine.results import CASE_SCHEMAS, SCHEMAS, Store, TaskResult
 from vitrine.steps import Progress, Step
 from vitrine.study import Study
 
-REVISION = 1
+REVISION = 2
 """Raised whenever this module computes something else from the same parameters."""
 
 BLUR = 12.0
@@ -184,7 +184,8 @@ class CaseWorker:
         return TaskResult(
             {"found": np.array(rows), "best": np.array(best), "strength": np.array(strength)},
             {
-                "parts": {name: float(mask.mean()) for name, mask in parts.items()},
+                # In a list: the store sorts the keys of a table, and rows are in this order.
+                "parts": [[name, float(mask.mean())] for name, mask in parts.items()],
                 "target": target,
                 "whole": float(whole[target]),
                 "true_whole": float(whole[true]) if true is not None else None,
@@ -217,7 +218,7 @@ class CaseWorker:
         categories = self.classifiers[step.classifier].categories
         ways = [
             (region, area, fill, shown)
-            for region, area in facts["parts"].items()
+            for region, area in facts["parts"]
             for fill in self.wanted.fills
             for shown in SHOWN
         ]
