@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
+
+from vitrine.measures.agreement import standard_ranks
 
 Values = npt.NDArray[np.floating]
 
@@ -24,7 +25,7 @@ def rank_correlation(first: Values, second: Values, *, absolute: bool = False) -
         first, second = np.abs(first), np.abs(second)
     if not _speaks(first) or not _speaks(second):
         return float("nan")
-    return float(spearmanr(np.ravel(first), np.ravel(second)).statistic)
+    return float(standard_ranks(first) @ standard_ranks(second))
 
 
 def similarity(first: Values, second: Values, *, absolute: bool = False) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ PICTURE_SHARE = 14
 
 Format = Callable[..., str] | int
 """How a cell is written: a function of its value, or the digits of a number."""
+
+
+_ADDRESS = re.compile(r"(?<!\\)\]\([^)]*\)")
+"""Where a link leads, which takes no room on the page."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ def table(
     headings: Mapping[str, str] | None = None,
     formats: Mapping[str, Format] | None = None,
     panels: Mapping[str, Sequence[Panel]] | None = None,
+    widest: int = 36,
 ) -> Markdown:
     """A pandas frame as a Markdown table.
 
@@ -45,8 +51,10 @@ def table(
     headings : what the header says instead of the column's name; the CSV keeps the names.
     formats : how the cells of a column are written. Numeric columns are set flush right.
     panels : columns of small pictures, one a row, which stand after the first column.
+    widest : letters beyond which a column of text gets no greater share of the width.
     """
-    text = markdown_table(frame, headings or {}, formats or {}, _pictures(name, panels or {}))
+    pictures = _pictures(name, panels or {})
+    text = markdown_table(frame, headings or {}, formats or {}, pictures, widest)
     page = this_page()
     if not page.is_html:
         return block(text)
@@ -70,6 +78,7 @@ def markdown_table(
     headings: Mapping[str, str],
     formats: Mapping[str, Format],
     pictures: Mapping[str, list[str]] | None = None,
+    widest: int = 36,
 ) -> str:
     """A pandas frame as a pipe table; see ``table``. pictures : Markdown of further columns."""
     header = [safe(headings.get(column, column)) for column in frame.columns]
@@ -78,7 +87,11 @@ def markdown_table(
     ]
     rules = [
         f"{'-' * (share - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * share
-        for column, share in zip(frame.columns, map(_share, header, columns), strict=True)
+        for column, share in zip(
+            frame.columns,
+            [_share(head, cells, widest) for head, cells in zip(header, columns, strict=True)],
+            strict=True,
+        )
     ]
     for heading, cells in reversed(list((pictures or {}).items())):
         header.insert(1, safe(heading))
@@ -88,15 +101,15 @@ def markdown_table(
     return "\n".join([_line(header), _line(rules), *rows])
 
 
-def _share(head: str, column: list[str]) -> int:
+def _share(head: str, column: list[str], widest: int) -> int:
     """How wide a column should be beside the others, in letters.
 
     Where lines are long Pandoc divides the width by the dashes below the header: a long text may
     wrap and takes no more than its share, a word may not and gets its length.
     """
-    cells = (head, *column)
+    cells = [_ADDRESS.sub("", cell) for cell in (head, *column)]
     word = max(len(part) for cell in cells for part in [*cell.split(), ""])
-    return max(word + 3, min(36, max(map(len, cells))))
+    return max(word + 3, min(widest, max(map(len, cells))))
 
 
 def _cell(value: object, how: Format | None) -> str:

@@ -44,8 +44,8 @@ def _occlusion(study: StudyReport, moved: pd.DataFrame) -> Judgement:
         "confirmed" if steadier == 1 else "refuted",
         f"Not the most stable: {_ordinal(int(steadier))} of the eight on average; slow it is",
         f"Maximum sensitivity {number(moved['occlusion'].mean())} over {len(moved)} pictures, "
-        f"the most stable on {count(first)}; {number(seconds['occlusion'], 1)} s a map, "
-        f"{count(slower)} are slower",
+        f"the most stable on {count(first) if first else 'none'} of them; "
+        f"{number(seconds['occlusion'], 1)} s a map, {count(slower)} are slower",
     )
 
 

@@ -53,7 +53,7 @@ def claims_of(project: Project, chapter: str | None = None) -> pd.DataFrame:
 
 
 def judged(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
-    """Every claim with its verdict; ``open`` where no chapter of this edition judges it."""
+    """Every claim with its verdict."""
     claims = claims_of(study.store.project)
     found: dict[str, Judgement] = {}
     for chapter, judge in JUDGES.items():
@@ -62,11 +62,11 @@ def judged(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
         if set(verdicts) != known:
             raise ValueError(f"the claims of {chapter} are {known}, and judged are {set(verdicts)}")
         found |= verdicts
-    rows = [found.get(key) for key in claims["key"]]
+    rows = [found[key] for key in claims["key"]]
     return claims.assign(
-        verdict=[row.verdict if row else "open" for row in rows],
-        words=[row.words if row else "Not computed in this edition" for row in rows],
-        number=[row.number if row else "" for row in rows],
+        verdict=[row.verdict for row in rows],
+        words=[row.words for row in rows],
+        number=[row.number for row in rows],
     )
 
 
@@ -83,9 +83,9 @@ def claims_table(
     return table(claims[list(_HEADINGS)], name, headings=_HEADINGS)
 
 
-def ledger_table(claims: pd.DataFrame, project: Project) -> Markdown:
+def ledger_table(claims: pd.DataFrame) -> Markdown:
     """All claims with their verdicts and a link to where each is computed."""
-    places = [link(project, chapter) for chapter in claims["chapter"]]
+    places = [link(chapter) for chapter in claims["chapter"]]
     shown = claims.assign(
         where=pd.Series(places, index=claims.index, dtype=object),
         why=[
@@ -96,6 +96,7 @@ def ledger_table(claims: pd.DataFrame, project: Project) -> Markdown:
     return table(
         shown[["report", "claim", "verdict", "why", "where"]],
         "ledger",
+        widest=90,
         headings={
             "report": "Report",
             "claim": "Claim",
@@ -106,10 +107,7 @@ def ledger_table(claims: pd.DataFrame, project: Project) -> Markdown:
     )
 
 
-def link(project: Project, chapter: str) -> Link | str:
-    """A link to the section that takes up a chapter's claims; its name where there is no such."""
+def link(chapter: str) -> Link:
+    """A link to the section that takes up a chapter's claims."""
     file, section = CLAIMED_IN[chapter]
-    path = project.root / "chapters" / file
-    if not path.is_file() or f"{{#{section}}}" not in path.read_text(encoding="utf-8"):
-        return chapter
     return Link(chapter, f"{file}#{section}" if file != "published.qmd" else f"#{section}")
