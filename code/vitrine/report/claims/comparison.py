@@ -22,8 +22,8 @@ def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement
     return {
         "cams_on_object": _on_object(study, published),
         "coot": _coot(study, published),
-        "low_alike": _alike(overlaps.query("first == 'lime_1'").set_index("picture")),
-        "negative": _negative(wide["lime_2"] - wide["lime_1"], published),
+        "low_alike": _alike(study, overlaps.query("first == 'lime_1'").set_index("picture")),
+        "negative": _negative(study, wide["lime_2"] - wide["lime_1"], published),
         "simple_highest": _simple(study, wide["lime_1"]),
     }
 
@@ -50,15 +50,20 @@ def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
     ours = [study.on_object(method)["American coot"] for method in methods]
     theirs = published.on_object("American coot")
     outside = 1 - max(*ours, *theirs)
+    hidden = study.table("cases").query(
+        "picture == 'American coot' and region == 'the coots' and shown == 'rest'"
+    )
     return Judgement(
         "confirmed" if outside > 0.5 else "refuted",
         "Supported: most of the weight lies beside the bird, with every method",
         f"On the bird: {percent(min(ours))} to {percent(max(ours))} of the weight here, "
-        f"{percent(theirs.min())} to {percent(theirs.max())} with ResNet-50",
+        f"{percent(theirs.min())} to {percent(theirs.max())} with ResNet-50; without the birds the "
+        f"answer here keeps {percent(hidden['probability'].mean())} of "
+        f"{percent(hidden['whole'].mean())}",
     )
 
 
-def _alike(pairs: pd.DataFrame) -> Judgement:
+def _alike(study: StudyReport, pairs: pd.DataFrame) -> Judgement:
     gain = pairs["iou"] - pairs["elsewhere"]
     best, worst = pairs["iou"].idxmax(), pairs["iou"].idxmin()
     above = int((gain > 0).sum())
@@ -66,20 +71,37 @@ def _alike(pairs: pd.DataFrame) -> Judgement:
         "refuted",
         "What was alike is the rule; at equal area the pictures differ",
         f"From {number(pairs['iou'].min())} ({worst}) to {number(pairs['iou'].max())} ({best}); "
-        f"above the map of another picture in {above} of {len(pairs)}",
+        f"above the map of another picture in {above} of {len(pairs)}; {_by_edges(study)}",
     )
 
 
-def _negative(change: pd.Series, published: PublishedReport) -> Judgement:
+def _by_edges(study: StudyReport) -> str:
+    """What a picture adds to the overlap, for those with fewer edges and those with more."""
+    pairs = study.table("survey_overlaps").query("first == 'lime' and second == 'gradcam'")
+    pairs = pairs.set_index("picture")
+    gain = pairs["iou"] - pairs["elsewhere"]
+    edges = study.table("survey").set_index("picture")["edges"]
+    few = edges <= edges.median()
+    return (
+        f"of {len(edges)} pictures here those with fewer edges are {number(gain[few].mean())} "
+        f"above it, the others {number(gain[~few].mean())}"
+    )
+
+
+def _negative(study: StudyReport, change: pd.Series, published: PublishedReport) -> Judgement:
     asked = published.provenance["study"]
     low, high = bootstrap_interval(change.to_numpy(), asked["bootstrap"], asked["seed"])
     up, down = int((change > 0).sum()), int((change < 0).sum())
     consistent = low > 0 or high < 0
+    both = study.table("overlaps").query("first == 'lime' and second == 'gradcam'")
+    here = both.pivot(index="picture", columns="rule", values="iou")
+    ours = (here["lime2"] - here["lime1"]).round(9)
     return Judgement(
         "refuted" if consistent else "confirmed",
         "Supported, at equal area too" if not consistent else "Contradicted at equal area",
-        f"Up in {up}, down in {down}, unchanged in {len(change) - up - down}; mean "
-        f"{number(change.mean(), 3)} (95% interval {number(low, 3)} to {number(high, 3)})",
+        f"With ResNet-50 up in {up}, down in {down}, unchanged in {len(change) - up - down}; mean "
+        f"{number(change.mean(), 3)} (95% interval {number(low, 3)} to {number(high, 3)}); here up "
+        f"in {int((ours > 0).sum())}, down in {int((ours < 0).sum())}",
     )
 
 

@@ -30,7 +30,7 @@ CLAIMED_IN: dict[str, tuple[str, str]] = {
     "dissection": ("dissection.qmd", "sec-dissection-claims"),
     "lime": ("lime.qmd", "sec-lime-claims"),
     "cam": ("cam.qmd", "sec-cam-claims"),
-    "comparison": ("published.qmd", "sec-published-comparison"),
+    "comparison": ("comparison.qmd", "sec-comparison-claims"),
     "attribution": ("attribution.qmd", "sec-attribution-claims"),
 }
 """Where the claims of a chapter are taken up: its file, and the section."""
@@ -110,4 +110,4 @@ def ledger_table(claims: pd.DataFrame) -> Markdown:
 def link(chapter: str) -> Link:
     """A link to the section that takes up a chapter's claims."""
     file, section = CLAIMED_IN[chapter]
-    return Link(chapter, f"{file}#{section}" if file != "published.qmd" else f"#{section}")
+    return Link(chapter, f"{file}#{section}")
