@@ -106,6 +106,23 @@ def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
         assert "Download" not in text and not folder.exists()
 
 
+def test_pictures_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
+    frame = pd.DataFrame({"name": ["one", "two"], "value": [0.1, 0.2]})
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
+    panels = [figures.Panel("", pixels, EVIL), figures.Panel("", pixels, "the second")]
+    text = tables.table(frame, "t", panels={"Regions": panels}).data
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in lines[0].split("|")[1:4]] == ["name", "Regions", "value"]
+    target, folder = page
+    ending = "webp" if target == "html" else "jpg"
+    for place, line in enumerate(lines[2:], start=1):
+        assert f"figure-{target}/t-regions-{place}.{ending}" in line
+        assert Image.open(folder / f"t-regions-{place}.{ending}").size == (8, 8)
+    assert "the second" in lines[3] and "</script>" not in text
+    if target == "html":
+        assert list(pd.read_csv(folder / "t.csv").columns) == ["name", "value"]
+
+
 def test_an_explorer_shows_some_rows_and_holds_all(page: tuple[str, Path]) -> None:
     frame = pd.DataFrame({"label": [EVIL, *"abcdefghijklmnopq"], "value": np.arange(18) / 7})
     text = explorer(frame, "all", "Everything", ("label",), {"value": "Value"}, {"value": 2}).data
@@ -327,6 +344,31 @@ def test_a_study_that_was_not_run_says_how_to_run_it(
     run(tiny, load_study(tiny, "tiny"))
     with pytest.raises(ResultsError, match="has no classifier 'resnet50'"):
         open_study("tiny", "resnet50")
+
+
+def test_parts_are_tinted_in_their_order() -> None:
+    crop = np.full((8, 8, 3), 200, dtype=np.uint8)
+    left = np.zeros((4, 4), dtype=bool)
+    left[:, :2] = True
+    image = figures.tinted(crop, [left, ~left]).astype(int)
+    red, blue = image[4, 1], image[4, 6]
+    assert red[0] > red[2] and blue[2] > blue[0]  # orange first, then blue
+
+
+def test_the_parts_of_a_picture_and_the_sample_of_a_class(
+    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    study = open_study("embedded")
+    parts = study.parts("vulture")
+    assert list(parts) == ["the vultures", "the chimney", "the house", "the sky"]
+    areas = study.table("cases").query("picture == 'vulture'").groupby("region")["area"].first()
+    for name, mask in parts.items():
+        assert mask.mean() == pytest.approx(areas[name], abs=1e-6)
+    assert study.parts("orange") == {}
+    assert study.sample_of(1, 32).shape == (32, 32, 3)
 
 
 def test_an_object_is_known_where_it_was_outlined(
