@@ -262,7 +262,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
     (tiny.root / "tiny.json").write_text(TINY_CLIP)
     (tiny.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nwater\nthe\n")
     published = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
-    asked = published[published.index("[dissection]") :]
+    asked = published[published.index("[dissection]") : published.index("[survey]")]
     for old, new in (
         ('{ name = "resnet18" }', '{ name = "resnet18", weights = "random" }'),
         ('{ name = "resnet18_places365" }', '{ name = "resnet18_places365", weights = "random" }'),
@@ -361,7 +361,11 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
             'name = "conse"\nprobabilities = "resnet18"',
             "'resnet18', which is dissected itself",
         ),
-        ('folder = "probing"', 'folder = "nowhere"', "folder 'nowhere' of the probing set has no"),
+        (
+            'folder = "probing"',
+            'folder = "nowhere"',
+            "folder 'nowhere', named by dissection.pictures.folder, has no",
+        ),
     ],
 )
 def test_what_cannot_be_dissected_stops_the_run_before_the_long_pass(

@@ -246,15 +246,16 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     text = text.replace('{ name = "resnet50" }', '{ name = "resnet50", weights = "random" }')
     text = text.replace("samples = 1000", "samples = 4")
     assert 'weights = "random"' in text and "samples = 4" in text
-    # ScoreCAM's two thousand passes a picture, LIME's stability and search, and the dissection are
-    # other tests' business.
+    # ScoreCAM's two thousand passes a picture, LIME's stability and search, attribution, measures,
+    # the dissection and what follows it are other tests' business.
     text = text.replace(', "scorecam"', "")
     text = text[: text.index("[lime.stability]")] + text[text.index("[comparison]") :]
     text = text[: text.index("[dissection]")]
     text = text.replace("[cam]", "[speed]\nbatch = 8\n\n[cam]")
     (project.studies / "assignment.toml").write_text(text)
     summary = run(project, load_study(project, "assignment"))
-    assert summary.computed == 10 * (1 + 6 + 2 + 3 + 1)
+    # Predictions, six maps and LIME; of ten pictures the second class and three layers as well.
+    assert summary.computed == 11 * (1 + 6 + 1) + 10 * (2 + 3)
     assert len(Store(project, "assignment").table("agreement")) == 6 * 100
 
 

@@ -117,7 +117,8 @@ def test_pictures_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
     ending = "webp" if target == "html" else "jpg"
     for place, line in enumerate(lines[2:], start=1):
         assert f"figure-{target}/t-regions-{place}.{ending}" in line
-        assert Image.open(folder / f"t-regions-{place}.{ending}").size == (8, 8)
+        with Image.open(folder / f"t-regions-{place}.{ending}") as picture:
+            assert picture.size == (8, 8)
     assert "the second" in lines[3] and "</script>" not in text
     if target == "html":
         assert list(pd.read_csv(folder / "t.csv").columns) == ["name", "value"]
