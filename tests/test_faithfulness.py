@@ -24,8 +24,8 @@ from vitrine.measures.faithfulness import (
     squares,
 )
 from vitrine.measures.sensitivity import maximum_sensitivity, perturbations
-from vitrine.methods.attribution import explaining
-from vitrine.methods.scoring import on_arrays, scoring
+from vitrine.methods.repeated import Asked, repeated
+from vitrine.methods.scoring import scoring
 
 Inputs = np.ndarray
 
@@ -66,8 +66,8 @@ def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None
         np.testing.assert_allclose(scores(inputs), logits.softmax(1)[:, 2].numpy(), rtol=1e-5)
     with scoring(classifier, 2, Settings(folded=True), "logit") as scores:
         np.testing.assert_allclose(scores(inputs), logits[:, 2].numpy(), rtol=1e-4)
-    with explaining(classifier, "lrp", 2) as explain:
-        sums = on_arrays(classifier, explain)(inputs).sum(axis=(1, 2, 3))
+    with repeated("lrp", Asked(classifier, 2)) as maps:
+        sums = maps(inputs)["lrp"].sum(axis=(1, 2, 3))
     np.testing.assert_allclose(sums, logits[:, 2].numpy(), rtol=1e-4)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.speed import PLAIN, Settings, prepared
@@ -37,14 +36,3 @@ def scoring(
             return np.asarray(found[:, target].cpu().numpy())
 
         yield scores
-
-
-def on_arrays(
-    classifier: Classifier, explain: Callable[[Tensor], Tensor]
-) -> Callable[[Inputs], npt.NDArray[Any]]:
-    """``explain`` for arrays instead of tensors on the classifier's device."""
-
-    def found(inputs: Inputs) -> npt.NDArray[Any]:
-        return np.asarray(explain(torch.from_numpy(inputs).to(classifier.device)).cpu().numpy())
-
-    return found

@@ -72,6 +72,17 @@ def fenced(classes: str, *parts: str) -> str:
     return "\n\n".join([f"::: {{{classes}}}", *(part.strip("\n") for part in parts), ":::"])
 
 
+def study_line(study: str, *words: str) -> Markdown:
+    """One line that says which study a page shows, and ``words`` about it; all are escaped."""
+    if this_page().is_html:
+        text = " · ".join(safe_html(word) for word in words)
+        return block(
+            raw_html(f'<p class="vitrine-study">Study <b>{safe_html(study)}</b> · {text}</p>')
+        )
+    text = " · ".join(safe(word) for word in words)
+    return block(f"*Study* **{safe(study)}** · {text}")
+
+
 def facts(*pairs: tuple[str, str]) -> Markdown:
     """Key figures with what they are, side by side on the site and as a list on paper."""
     if this_page().is_html:

@@ -17,8 +17,7 @@ from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.methods.heatmap import warped
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
-from vitrine.report.page import block, raw_html, this_page
-from vitrine.report.text import safe, safe_html
+from vitrine.report.page import study_line
 from vitrine.study import suggestion
 
 
@@ -101,12 +100,7 @@ class PublishedReport:
             f"on {', '.join(networks)}",
             f"imported on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        if this_page().is_html:
-            text = " · ".join(safe_html(word) for word in words)
-            name = safe_html(self.store.study)
-            return block(raw_html(f'<p class="vitrine-study">Study <b>{name}</b> · {text}</p>'))
-        text = " · ".join(safe(word) for word in words)
-        return block(f"*Study* **{safe(self.store.study)}** · {text}")
+        return study_line(self.store.study, *words)
 
 
 def open_published(name: str = "published") -> PublishedReport:

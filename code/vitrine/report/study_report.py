@@ -19,8 +19,8 @@ from vitrine.measures.localisation import Mask, object_mask, parts_of_frame, sha
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
-from vitrine.report.page import block, raw_html, this_page
-from vitrine.report.text import percent, safe, safe_html
+from vitrine.report.page import study_line
+from vitrine.report.text import percent
 from vitrine.results import Store
 from vitrine.study import suggestion
 
@@ -192,12 +192,7 @@ class StudyReport:
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        if this_page().is_html:
-            text = " · ".join(safe_html(word) for word in words)
-            name = safe_html(self.store.study)
-            return block(raw_html(f'<p class="vitrine-study">Study <b>{name}</b> · {text}</p>'))
-        text = " · ".join(safe(word) for word in words)
-        return block(f"*Study* **{safe(self.store.study)}** · {text}")
+        return study_line(self.store.study, *words)
 
 
 def open_study(name: str, classifier: str | None = None) -> StudyReport:
