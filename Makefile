@@ -14,8 +14,8 @@ report: .venv/.site
 
 test: .venv/.dev
 	@$(BIN)/python tests/browser.py
-	$(BIN)/ruff format --check code tests bench
-	$(BIN)/ruff check code tests bench
+	$(BIN)/ruff format --check code chapters tests bench
+	$(BIN)/ruff check code chapters tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest

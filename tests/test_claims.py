@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from claims import claims_of, claims_table, judged, link
+from claims.judgement import VERDICTS
+from claims.ledger import CLAIMED_IN, JUDGES, REPORTS
 from vitrine.project import Project
 from vitrine.report import open_study, tables
-from vitrine.report.claims import claims_of, claims_table, judged, link
-from vitrine.report.claims.judgement import VERDICTS
-from vitrine.report.claims.ledger import CLAIMED_IN, JUDGES, REPORTS
 from vitrine.report.published import PublishedReport, open_published
 from vitrine.report.study_report import StudyReport
 

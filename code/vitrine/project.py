@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from vitrine.errors import VitrineError
 
 
@@ -47,6 +49,25 @@ class Project:
     @property
     def results(self) -> Path:
         return self.data / "results"
+
+    @property
+    def shown_study(self) -> str:
+        """The study that the report shows: ``study`` of ``_variables.yml``, Quarto's own file.
+
+        Raises ``VitrineError`` when the file names none.
+        """
+        path = self.root / "_variables.yml"
+        try:
+            variables = yaml.safe_load(path.read_text(encoding="utf-8"))
+            name = variables["study"]
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+            name = None
+        if not name or not isinstance(name, str):
+            raise VitrineError(
+                "_variables.yml does not say which study the report shows",
+                "Write one line into it, as `study: embedded`",
+            )
+        return name
 
     @property
     def cache(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,34 @@ class StudyReport:
 
     def method_title(self, method: str) -> str:
         """A method's title, e.g. "Grad-CAM"."""
-        return next(str(r["title"]) for r in self.provenance["methods"] if r["name"] == method)
+        return self.method_titles[method]
+
+    @cached_property
+    def method_titles(self) -> dict[str, str]:
+        """The title of each method, by its key."""
+        return {str(row["name"]): str(row["title"]) for row in self.provenance["methods"]}
+
+    @cached_property
+    def ranked(self) -> pd.DataFrame:
+        """The most probable classes of the study's pictures, by picture and rank (from 1)."""
+        table = self.table("predictions")
+        return table[table["picture"].isin(self.pictures)].set_index(["picture", "rank"])
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """The most probable class of each of the study's pictures, by picture."""
+        return self.ranked.query("rank == 1").droplevel("rank")
+
+    @cached_property
+    def objects(self) -> dict[str, Mask]:
+        """The object masks ``bool [h, w]`` of the pictures in which an outline was drawn."""
+        masks = {picture: self.object_mask(picture) for picture in self.pictures}
+        return {picture: mask for picture, mask in masks.items() if mask is not None}
+
+    @cached_property
+    def object_areas(self) -> pd.Series:
+        """The share of the frame that the object covers, by picture with an outline."""
+        return pd.Series({picture: mask.mean() for picture, mask in self.objects.items()})
 
     def table(self, name: str) -> pd.DataFrame:
         """The classifier's rows of a table of the store, without its key."""
@@ -147,12 +175,10 @@ class StudyReport:
 
     def on_object(self, method: str) -> pd.Series:
         """By picture with an outline: the share of a map's positive weight on the object."""
-        masks = {picture: self.object_mask(picture) for picture in self.pictures}
         return pd.Series(
             {
                 picture: share_inside(self.heatmap(method, picture).values, mask)
-                for picture, mask in masks.items()
-                if mask is not None
+                for picture, mask in self.objects.items()
             }
         )
 
@@ -195,12 +221,15 @@ class StudyReport:
         return study_line(self.store.study, *words)
 
 
-def open_study(name: str, classifier: str | None = None) -> StudyReport:
+def open_study(name: str | None = None, classifier: str | None = None) -> StudyReport:
     """Open a finished study, for one of its classifiers (the first by default).
 
-    Raises ``ResultsError`` when the study was not run to its end here, or has no such classifier.
+    Without a name it is the one that the report shows (``study`` of ``_variables.yml``). Raises
+    ``ResultsError`` when the study was not run to its end here, or has no such classifier.
     """
-    store = Store(Project.find(), name)
+    project = Project.find()
+    name = name or project.shown_study
+    store = Store(project, name)
     known = [row["name"] for row in store.provenance()["classifiers"]]
     if not known:
         raise ResultsError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vitrine.report.claims.judgement import Judgement
+from claims.judgement import Judgement
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, number

@@ -4,8 +4,8 @@ The claims are in ``data/published/claims.csv``, in our words. A module of this 
 of one chapter, from the tables and maps of the stores; ``JUDGES`` says which.
 """
 
-from vitrine.report.claims.judgement import Judgement
-from vitrine.report.claims.ledger import (
+from claims.judgement import Judgement
+from claims.ledger import (
     CLAIMED_IN,
     claims_of,
     claims_table,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from vitrine.report.claims.judgement import Judgement
+from claims.judgement import Judgement
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, percent

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from claims.judgement import Judgement
 from vitrine.inputs.published import published_figures
 from vitrine.measures.agreement import bootstrap_interval
-from vitrine.report.claims.judgement import Judgement
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, percent

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pandas as pd
 from IPython.display import Markdown
 
+from claims import attribution, cam, comparison, dissection, lime
+from claims.judgement import Judgement
 from vitrine.inputs.published import published_figures
 from vitrine.project import Project
-from vitrine.report.claims import attribution, cam, comparison, dissection, lime
-from vitrine.report.claims.judgement import Judgement
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import Link, table
