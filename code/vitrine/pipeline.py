@@ -144,7 +144,11 @@ def run(
         parts.append(CaseWorker(project, study, study.cases, classifiers, pictures, digests, store))
     if study.dissection:
         parts.append(Dissector(project, study.dissection, networks, chosen))
-    keys = {step.name: _key(step, *part.seen(step)) for part in parts for step in part.steps}
+    keys = {
+        step.name: task_key(step.method, step.parameters, *part.seen(step))
+        for part in parts
+        for step in part.steps
+    }
     todo = [
         (part, [step for step in part.steps if store.task_key(step.name) != keys[step.name]])
         for part in parts
@@ -181,9 +185,12 @@ def _check_names(pictures: dict[str, Picture]) -> None:
         )
 
 
-def _key(step: Step, network: str, picture: str) -> str:
-    """Everything that a step's result depends on, as one digest."""
-    known = [step.method, step.parameters, network, picture]
+def task_key(method: str, parameters: dict[str, Any], network: str, picture: str) -> str:
+    """Everything that a task's result depends on, as one digest.
+
+    network, picture : the digests of the network's parameters and of the picture's bytes.
+    """
+    known = [method, parameters, network, picture]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
