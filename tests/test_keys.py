@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitrine import assessments, explanations
-from vitrine.pipeline import task_key
+from vitrine.experiments.base import task_key
+from vitrine.experiments.evaluation import evaluation_tasks
+from vitrine.experiments.lime_analysis import lime_tasks
+from vitrine.experiments.maps import map_tasks
 from vitrine.project import Project
-from vitrine.results import Store
+from vitrine.store import Store
 from vitrine.study import load_study
 
 
@@ -31,7 +33,7 @@ def test_the_committed_maps_and_measures_stand_under_todays_keys(root: Path) -> 
     images = {row["file"]: row["sha256"] for row in provenance["pictures"]}
     tasks = [
         task
-        for task in (*explanations.steps(study), *assessments.steps(study))
+        for task in (*map_tasks(study), *lime_tasks(study), *evaluation_tasks(study))
         if task.classifier in networks
     ]
     assert len(tasks) == 1034
