@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,14 +13,14 @@ import torch
 from scipy.stats import spearmanr
 
 from networks import Awkward, classifier_of
-from vitrine.assessment_tables import table_names
-from vitrine.assessments import check, draws, methods
 from vitrine.errors import NotApplicable, StudyError
+from vitrine.experiments.base import Progress
+from vitrine.experiments.evaluation import TABLES, measured_methods
+from vitrine.experiments.run import Summary, check, run
 from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, read_picture
 from vitrine.inputs.speed import Settings
 from vitrine.measures.agreement import rank_correlation
-from vitrine.measures.baselines import BASELINES
 from vitrine.measures.catalogue import MEASURES
 from vitrine.measures.complexity import gini
 from vitrine.measures.faithfulness import infidelity, unforetold
@@ -30,14 +32,14 @@ from vitrine.methods.attribution import (
     explaining,
     explaining_together,
 )
+from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import class_activation_map
 from vitrine.methods.lime import explain
-from vitrine.methods.repeated import Asked, repeated
+from vitrine.methods.method import Explain, Query
+from vitrine.methods.registry import METHODS
 from vitrine.methods.segmentation import superpixels
-from vitrine.pipeline import Summary, run
 from vitrine.project import Project
-from vitrine.results import Store
-from vitrine.steps import Progress
+from vitrine.store import Store
 from vitrine.study import Lime, Slic, load_study
 
 MEASURED = """
@@ -99,15 +101,15 @@ def measured(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
 
 def test_every_table_is_there_and_every_method_has_every_measure(measured: Project) -> None:
     study, store = load_study(measured, "tiny"), Store(measured, "tiny")
-    for name in table_names(study):
+    for name in (*TABLES, "attributions"):
         assert len(store.table(name)) > 0, name
     table = store.table("assessment")
     assert set(table["classifier"]) == {"efficientnet_lite0"}
     assert set(table["picture"]) == {"red square", "noise"}
-    for method in methods(study):
+    for method in measured_methods(study):
         own = set(table.query("method == @method")["measure"])
         wanted = {*MEASURES, "share_inside", "entropy"}
-        assert own == (wanted if draws(method) else wanted - {"seeds"})
+        assert own == (wanted if METHODS[method].stochastic else wanted - {"seeds"})
     silent = table["value"].isna()
     assert (table["reason"][silent] != "").all() and (table["reason"][~silent] == "").all()
     assert set(store.table("predictions")["picture"]) == {"red square", "noise"}
@@ -194,13 +196,21 @@ def test_only_the_measure_that_changed_is_computed_again(measured: Project) -> N
 # --- the function behind the measures ------------------------------------------------------------
 
 
+FRAME = Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
+
+
 @pytest.fixture(scope="module")
-def asked() -> Asked:
-    classifier = classifier_of(Awkward(), "last")
-    crop = np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-    segments = superpixels(crop, Slic(pieces=9), 0)
-    wanted = Lime(samples=40, seed=0, batch=7)
-    return Asked(classifier, 2, lime=wanted, segments=segments, settings=Settings(batch=7))
+def asked() -> Query:
+    """Of any method; LIME's parameters stand in ``LIME``."""
+    classifier, settings = classifier_of(Awkward(), "last"), Settings(batch=7)
+    return Query("", classifier, _crop(), FRAME, 2, Parameters(), settings)
+
+
+LIME = Lime(samples=40, seed=0, batch=7, segmentation=Slic(pieces=9))
+
+
+def _repeated(asked: Query, method: str, **changes: object) -> AbstractContextManager[Explain]:
+    return METHODS[method].repeated(replace(asked, method=method, **changes))  # type: ignore[arg-type]
 
 
 def _crop() -> np.ndarray:
@@ -208,11 +218,11 @@ def _crop() -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "gradient", "lrp"])
-def test_a_method_on_an_input_gives_the_map_of_the_picture(asked: Asked, method: str) -> None:
-    classifier, frame = asked.classifier, Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
+def test_a_method_on_an_input_gives_the_map_of_the_picture(asked: Query, method: str) -> None:
+    classifier, frame = asked.classifier, FRAME
     inputs = classifier.normalise(_crop()[None]).numpy()
     batch = np.concatenate([inputs, inputs[:, :, ::-1]])
-    with repeated(method, asked) as maps:
+    with _repeated(asked, method) as maps:
         (found,) = maps(batch).values()
     if method in ATTRIBUTION_METHODS:
         expected = attribute(classifier, _crop(), frame, method, 2).heatmap.values
@@ -224,26 +234,20 @@ def test_a_method_on_an_input_gives_the_map_of_the_picture(asked: Asked, method:
     assert not np.allclose(found[0], found[1])
 
 
-def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Asked) -> None:
-    assert asked.lime is not None and asked.segments is not None
+def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Query) -> None:
     inputs = asked.classifier.normalise(_crop()[None]).numpy()
-    with repeated("lime", asked) as maps:
+    with _repeated(asked, "lime", parameters=LIME) as maps:
         moved = inputs + perturbations((3, 32, 32), 0, 1)
         found, other = maps(np.concatenate([inputs, moved]))["lime"]
-    frame = Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
-    expected = explain(asked.classifier, _crop(), frame, 2, asked.lime, asked.segments)
+    frame, segments = FRAME, superpixels(_crop(), LIME.segmentation, LIME.seed)
+    expected = explain(asked.classifier, _crop(), frame, 2, LIME, segments)
     assert rank_correlation(
         expected.heatmap, type(expected.heatmap)(found[0], frame, True, "lime", 2, 0.0)
     ) == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
-    with (
-        pytest.raises(StudyError, match="needs its parameters"),
-        repeated("lime", Asked(asked.classifier, 2)) as maps,
-    ):
-        maps(inputs)
 
 
-def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Asked) -> None:
+def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> None:
     batch = asked.classifier.normalise(_crop()[None]).repeat(2, 1, 1, 1)
     few = Parameters(samples=3, noisy_steps=3)
     with explaining_together(asked.classifier, "vargrad", 2, few) as explained:
@@ -256,7 +260,7 @@ def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Asked) -> N
         assert set(explained(batch)) == {"gradient"}
 
 
-def test_the_memory_layout_changes_rounding_only(asked: Asked) -> None:
+def test_the_memory_layout_changes_rounding_only(asked: Query) -> None:
     batch = asked.classifier.normalise(_crop()[None])
     for method in ("gradient", "lrp", "guided_backpropagation", "integrated_gradients"):
         found = []
@@ -324,4 +328,4 @@ def test_networks_to_try_relevance_on_need_a_picture(tiny: Project) -> None:
     path = tiny.studies / "tiny.toml"
     path.write_text(path.read_text() + MEASURED)
     with pytest.raises(StudyError, match=r"attribution\.also names networks"):
-        check(load_study(tiny, "tiny"))
+        check(tiny, load_study(tiny, "tiny"))

@@ -347,9 +347,9 @@ def test_another_class_has_another_map_and_only_those_that_draw_know_the_seed(
     first = attribute(awkward, crop, FRAME, method, TARGET, FEW).heatmap.values
     other = attribute(awkward, crop, FRAME, method, 1, FEW).heatmap.values
     assert (first != other).any()
-    again = Parameters(**{**vars(FEW), "seed": 1})
+    again = FEW.model_copy(update={"seed": 1})
     reseeded = attribute(awkward, crop, FRAME, method, TARGET, again).heatmap.values
-    assert (first != reseeded).any() == ATTRIBUTION_METHODS[method].draws
+    assert (first != reseeded).any() == ATTRIBUTION_METHODS[method].stochastic
 
 
 def test_draws_go_on_from_one_call_to_the_next(awkward: Classifier) -> None:

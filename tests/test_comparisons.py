@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vitrine.cases import FILLS, moved, without
-from vitrine.comparisons import mapped_methods
 from vitrine.errors import StudyError
+from vitrine.experiments.agreement import Agreement, compared_methods
+from vitrine.experiments.base import Context, Progress
+from vitrine.experiments.region_occlusion import FILLS, moved, without
+from vitrine.experiments.run import Summary, picture_paths, run
 from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.objects import load_outlines, load_regions
 from vitrine.inputs.pictures import read_picture
@@ -25,14 +27,11 @@ from vitrine.measures.agreement import (
 from vitrine.measures.clutter import edge_density, grey_entropy
 from vitrine.measures.localisation import parts_of_frame
 from vitrine.measures.region_rules import REGION_RULES
-from vitrine.measures.stability import strongest
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
-from vitrine.methods.segmentation import superpixels
-from vitrine.pipeline import Summary, run
+from vitrine.methods.segmentation import superpixels, top_superpixels
 from vitrine.project import Project
-from vitrine.results import COMPARISON_SCHEMAS, SURVEY_SCHEMAS, Store
-from vitrine.steps import Progress
+from vitrine.store import Store
 from vitrine.study import Survey, load_study
 
 SURVEY = """
@@ -68,7 +67,7 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
     run(broad, study)
     store = Store(broad, "tiny")
     key, names = "efficientnet_lite0", ["red square", "noise"]
-    methods = mapped_methods(study)
+    methods = compared_methods(study)
     assert methods == ["lime", "gradcam", "ablationcam", "eigencam"]
     maps = {(m, p): store.heatmap(key, m, p) for m in methods for p in names}
     areas = {"share": dict.fromkeys(names, study.comparison.share)}  # type: ignore[union-attr]
@@ -76,7 +75,9 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
         tasks = {p: store.read_task(f"{key}/lime/{store.files()[p]}").arrays for p in names}
         areas[rule] = {
             p: float(
-                np.isin(a["segments"], strongest(a["weights"], 10, positive_only=positive)).mean()
+                np.isin(
+                    a["segments"], top_superpixels(a["weights"], 10, positive_only=positive)
+                ).mean()
             )
             for p, a in tasks.items()
         }
@@ -129,16 +130,14 @@ def test_a_method_without_a_map_of_a_picture_has_no_agreement_there(broad: Proje
     store = Store(broad, "tiny")
     (path,) = (broad.results / "tiny" / "tasks").rglob("eigencam/*noise.png.npz")
     path.unlink()
-    from vitrine.comparisons import Comparer
-    from vitrine.pipeline import picture_paths
-
-    pictures = {file: read_picture(one) for file, one in picture_paths(broad, study).items()}
+    images = {file: read_picture(one) for file, one in picture_paths(broad, study).items()}
     networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
-    Comparer(study, networks, pictures).write_tables(store)
-    table = store.table("overlaps").query("rule == 'share' and first == 'lime'")
+    rows = Agreement(Context(broad, study, networks, images, {}, store)).rows()
+    table = pd.DataFrame(rows["overlaps"]).query("rule == 'share' and first == 'lime'")
     found = table.set_index(["second", "picture"])["iou"]
     assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0
-    assert store.table("correlations").query("picture == 'noise'")["rho"].isna().sum() == 3
+    correlations = pd.DataFrame(rows["correlations"])
+    assert correlations.query("picture == 'noise'")["rho"].isna().sum() == 3
 
 
 def test_without_a_comparison_there_are_correlations_only(broad: Project) -> None:
@@ -147,9 +146,7 @@ def test_without_a_comparison_there_are_correlations_only(broad: Project) -> Non
     run(broad, load_study(broad, "tiny"))
     store = Store(broad, "tiny")
     assert len(store.table("correlations")) == 6 * 2
-    assert not any(
-        (store.folder / f"{name}.csv").exists() for name in COMPARISON_SCHEMAS if name[0] != "c"
-    )
+    assert not {"agreement", "regions", "overlaps", "complexity"} & set(store.tables())
 
 
 # --- surveys -------------------------------------------------------------------------------------
@@ -182,7 +179,7 @@ def test_a_survey_goes_on_where_it_was_and_is_computed_once(surveyed: Project) -
     chunk.unlink()
     assert run(surveyed, study) == Summary(computed=1, kept=7)
     store = Store(surveyed, "tiny")
-    pictures, pairs = (store.table(name) for name in SURVEY_SCHEMAS)
+    pictures, pairs = (store.table(name) for name in ("survey", "survey_overlaps"))
     assert len(pictures) == 5 and pictures["picture"].is_unique
     assert len(pairs) == 5 * 3 and set(pairs["first"]) == {"lime", "gradcam"}
     _check_a_survey(surveyed, pictures, pairs)

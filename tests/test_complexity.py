@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitrine.measures.baselines import BASELINES
 from vitrine.measures.complexity import entropy, gini
+from vitrine.methods.baselines import BASELINES
 
 
 def test_an_even_map_is_not_concentrated() -> None:

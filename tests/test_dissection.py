@@ -14,14 +14,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitrine.errors import DissectionError, StudyError
+from vitrine.experiments.network_dissection import TABLES
+from vitrine.experiments.run import Progress, Summary, run
 from vitrine.inputs.classifiers import Classifier, load_classifier
 from vitrine.inputs.pictures import Picture
 from vitrine.methods import dissection
 from vitrine.methods.dissection import Activations, collect, merge
 from vitrine.methods.similarity import Matches, parameters_of, pick_similarity, similarities
-from vitrine.pipeline import Progress, Summary, run
 from vitrine.project import Project
-from vitrine.results import DISSECTION_SCHEMAS, EXPLANATION_SCHEMAS, Store
+from vitrine.store import Store
 from vitrine.study import load_study
 
 LAYERS = ("layer2", "layer4", "fc")
@@ -307,9 +308,9 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     assert summary == Summary(computed=4 + 6, kept=0)
     assert sum(passes) == planned[0][0]
     store = Store(dissected, "tiny")
-    tables = {name: store.table(name) for name in DISSECTION_SCHEMAS}
+    tables = {name: store.table(name) for name in TABLES}
     for name, table in tables.items():
-        assert list(table.columns) == list(DISSECTION_SCHEMAS[name])
+        assert list(table.columns) == list(TABLES[name])
         assert set(table["classifier"]) == {"resnet18", "resnet18_places365", "resnet50"}
     units = tables["units"]
     assert len(units) == 2 * (128 + 256 + 512) + 1000 + 365 + (512 + 1024 + 2048 + 1000)
@@ -342,7 +343,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     path.write_text(path.read_text().split("[dissection]")[0])
     assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=0, kept=4)
     assert not (store.folder / "units.csv").exists()
-    assert set(EXPLANATION_SCHEMAS) <= {path.stem for path in store.folder.glob("*.csv")}
+    assert {"predictions", "maps", "costs"} <= {path.stem for path in store.folder.glob("*.csv")}
 
 
 @pytest.mark.parametrize(
@@ -395,7 +396,7 @@ def test_activations_that_are_not_numbers_stop_the_run(
             nn.init.constant_(found.layer("fc").bias, float("nan"))
         return found
 
-    monkeypatch.setattr("vitrine.pipeline.load_classifier", broken)
+    monkeypatch.setattr("vitrine.experiments.run.load_classifier", broken)
     steps: list[str] = []
     with pytest.raises(DissectionError, match="'fc' of ResNet-18 gives activations that are not"):
         run(one_network, load_study(one_network, "tiny"), progress=Progress(step=steps.append))

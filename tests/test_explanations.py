@@ -8,7 +8,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy.stats import spearmanr
 
 from vitrine.errors import StudyError
-from vitrine.explanation_tables import table_names
+from vitrine.experiments.base import Progress
+from vitrine.experiments.run import Summary, run
 from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import read_picture
 from vitrine.inputs.speed import Settings
@@ -16,10 +17,8 @@ from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
 from vitrine.methods.heatmap import enlarged
 from vitrine.methods.segmentation import superpixels
-from vitrine.pipeline import Summary, run
 from vitrine.project import Project
-from vitrine.results import Store
-from vitrine.steps import Progress
+from vitrine.store import Store
 from vitrine.study import load_study
 
 DEEP = """
@@ -58,7 +57,7 @@ def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Projec
     assert sum(passes) == planned[0][0]
     assert run(deep, study) == Summary(computed=0, kept=steps)
     store = Store(deep, "tiny")
-    for name in table_names(study):
+    for name in store.tables():
         assert len(store.table(name)) > 0, name
     assert (store.table("correlations").groupby(["first", "second"]).size() == 2).all()
     costs = store.table("costs").set_index(["picture", "method"])
@@ -135,7 +134,9 @@ def _check_search(store: Store) -> None:
 
 def _check_fidelity(project: Project, store: Store) -> None:
     classifier, crop, _ = _crop(project, "noise")
-    segments = store.segments("efficientnet_lite0", "noise")
+    segments = store.read_task(f"efficientnet_lite0/lime/{store.files()['noise']}").arrays[
+        "segments"
+    ]
     weights = store.table("superpixels").query("picture == 'noise'")["weight"].to_numpy()
     target = int(store.table("predictions").query("picture == 'noise'")["target"].iloc[0])
     rows = store.table("fidelity").query("picture == 'noise'").set_index("rule")
@@ -194,7 +195,7 @@ def test_settings_are_measured_once_and_kept(
         measured.append(str(classifier)[:10])
         return Settings(batch=4)
 
-    monkeypatch.setattr("vitrine.explanations.fastest_settings", fastest)
+    monkeypatch.setattr("vitrine.experiments.base.fastest_settings", fastest)
     run(tiny, load_study(tiny, "tiny"))
     assert len(measured) == 1
     assert Store(tiny, "tiny").provenance()["passes"]["efficientnet_lite0"]["batch"] == 4

@@ -24,7 +24,7 @@ from vitrine.measures.faithfulness import (
     squares,
 )
 from vitrine.measures.sensitivity import maximum_sensitivity, perturbations
-from vitrine.methods.repeated import Asked, repeated
+from vitrine.methods.attribution import explaining
 from vitrine.methods.scoring import scoring
 
 Inputs = np.ndarray
@@ -66,9 +66,9 @@ def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None
         np.testing.assert_allclose(scores(inputs), logits.softmax(1)[:, 2].numpy(), rtol=1e-5)
     with scoring(classifier, 2, Settings(folded=True), "logit") as scores:
         np.testing.assert_allclose(scores(inputs), logits[:, 2].numpy(), rtol=1e-4)
-    with repeated("lrp", Asked(classifier, 2)) as maps:
-        sums = maps(inputs)["lrp"].sum(axis=(1, 2, 3))
-    np.testing.assert_allclose(sums, logits[:, 2].numpy(), rtol=1e-4)
+    with explaining(classifier, "lrp", 2) as explain:
+        sums = explain(torch.from_numpy(inputs)).sum(dim=(1, 2, 3))
+    np.testing.assert_allclose(sums.numpy(), logits[:, 2].numpy(), rtol=1e-4)
 
 
 # --- curves --------------------------------------------------------------------------------------

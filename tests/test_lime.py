@@ -22,7 +22,6 @@ from vitrine.measures.stability import (
     jaccard,
     mean_overlap,
     relative_spread,
-    strongest,
     weight_spread,
 )
 from vitrine.methods import lime
@@ -37,7 +36,7 @@ from vitrine.methods.lime import (
     pooled,
 )
 from vitrine.methods.perturbation import draw, mean_colours, veil
-from vitrine.methods.segmentation import superpixels
+from vitrine.methods.segmentation import superpixels, top_superpixels
 from vitrine.project import Project
 
 PARAMETERS = study.Lime(samples=40, batch=16)
@@ -141,7 +140,7 @@ def test_the_strongest_are_those_the_library_would_mask(
     library = lime_image.ImageExplanation(seen[0], segments)
     library.local_exp[3] = sorted(enumerate(found.weights), key=lambda pair: -abs(pair[1]))
     _, mask = library.get_image_and_mask(3, positive_only=True, num_features=5, hide_rest=True)
-    assert sorted(strongest(found.weights, 5)) == sorted(set(segments[mask == 1]))
+    assert sorted(top_superpixels(found.weights, 5)) == sorted(set(segments[mask == 1]))
 
 
 def test_progress_counts_every_forward_pass(

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from vitrine.errors import ResultsError
+from vitrine.experiments.run import run
 from vitrine.inputs.pictures import Frame, Picture
 from vitrine.methods.heatmap import Heatmap
-from vitrine.pipeline import run
 from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
 from vitrine.report.explorer import explorer
@@ -24,7 +24,7 @@ from vitrine.report.page import facts, this_page
 from vitrine.report.provenance import studies_table
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, percent, safe, safe_html, slug
-from vitrine.results import Store
+from vitrine.store import Store
 from vitrine.study import load_study
 
 EVIL = '</script><b onclick="x()">|`*_#$@[a](b)\\'

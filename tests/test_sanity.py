@@ -14,9 +14,9 @@ from networks import SIDE, Awkward, Plain, classifier_of, seeded_network
 from vitrine.errors import NotApplicable
 from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame
-from vitrine.measures.baselines import BASELINES
 from vitrine.measures.sanity import rank_correlation, similarity
 from vitrine.methods.attribution import attribute
+from vitrine.methods.baselines import BASELINES
 from vitrine.methods.randomisation import cascade, cascading
 from vitrine.project import Project
 

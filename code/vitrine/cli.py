@@ -346,7 +346,7 @@ def _stale(project: Project) -> list[Stale]:
 def _pipeline() -> ModuleType:
     """The pipeline, with torch behind it; a clear word if that is not installed."""
     try:
-        from vitrine import pipeline
+        from vitrine.experiments import run as pipeline
     except ModuleNotFoundError as error:
         raise VitrineError(
             f"The package {error.name} is not installed, which computing a study needs",

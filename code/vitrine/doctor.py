@@ -17,8 +17,8 @@ from vitrine.inputs import sources
 from vitrine.inputs.concepts import CONCEPT_LISTS, CONCEPT_SOURCE
 from vitrine.inputs.sources import Source
 from vitrine.project import Project
-from vitrine.results import Store
 from vitrine.site.render import QUARTO_NEEDED, quarto_version
+from vitrine.store import Store
 from vitrine.study import Pictures, ProbingSet, Study, load_study, study_names
 
 SITE_PACKAGES = (

@@ -254,14 +254,20 @@ class Lime(_Part):
     search: Search | None = None
 
 
-class Attribution(_Part):
-    """Attribution methods, in the terms of ``vitrine.methods.attribution.Parameters``.
+class AttributionParameters(_Part):
+    """What attribution methods can be asked to do.
 
-    also : networks on which layer-wise relevance propagation is tried as well, by its correct rules
-        and as the library Captum does it, with the pictures under ``pictures.more``.
+    batch : inputs in one pass. On two processor cores 10 to 16 are fastest, and 50 at once, as
+        Captum's defaults ask for, take gigabytes.
+    steps : points on the path of Integrated Gradients.
+    samples : noisy pictures of SmoothGrad² and VarGrad; each has a path of ``noisy_steps`` points.
+    noise : standard deviation of that noise as a share of the range from black to white; Smilkov et
+        al. (2017) recommend 0.1 to 0.2. Captum's default is 1 in units of the normalised input.
+    points : random points of Gradient SHAP, rounded up to batches of one size.
+    window, stride : side of Occlusion's square and how far it moves, in pixels.
+    seed : of everything that is drawn.
     """
 
-    methods: tuple[str, ...] = Field(min_length=1)
     batch: int = Field(default=16, ge=1)
     steps: int = Field(default=50, ge=2)
     samples: int = Field(default=10, ge=2)
@@ -271,6 +277,16 @@ class Attribution(_Part):
     window: int = Field(default=32, ge=1)
     stride: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
+
+
+class Attribution(AttributionParameters):
+    """Attribution methods of the predicted class, and their parameters.
+
+    also : networks on which layer-wise relevance propagation is tried as well, by its correct rules
+        and as the library Captum does it, with the pictures under ``pictures.more``.
+    """
+
+    methods: tuple[str, ...] = Field(min_length=1)
     also: tuple[Classifier, ...] = ()
 
     @model_validator(mode="after")

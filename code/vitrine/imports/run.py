@@ -23,8 +23,9 @@ from vitrine.imports.study import ImportStudy, LabelRun, MapRun
 from vitrine.inputs import objects, sources
 from vitrine.inputs.pictures import Picture, in_folder, read_picture
 from vitrine.inputs.unit_labels import pick_format, read_arguments
+from vitrine.methods.heatmap import frame_facts
 from vitrine.project import Project
-from vitrine.results import TaskResult, frame_facts
+from vitrine.store import TaskResult
 
 REVISION = 1
 """Raised whenever the same files would give other tables."""
@@ -123,8 +124,7 @@ def import_study(project: Project, study: ImportStudy, report: Report = lambda _
     store.reopen()
     names = _write_maps(study, store, read, digests)
     store.drop_other_tasks(names)
-    for name, table in tables.items():
-        store.write_table(name, table)
+    store.write_tables({name: (IMPORT_SCHEMAS[name], table) for name, table in tables.items()})
     store.write_provenance(_provenance(project, study, read, digests, signature))
     return Imported(len(study.runs), count, True)
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from vitrine.inputs.maps import Map
 from vitrine.inputs.pictures import Frame
+from vitrine.methods.heatmap import frame_from
 from vitrine.project import Project
-from vitrine.results import Store, frame_from
+from vitrine.store import Store
 
 IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
     "labels": {
@@ -83,7 +84,6 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
 class ImportStore(Store):
     """The results of a study of imported runs."""
 
-    schemas: ClassVar[dict[str, dict[str, str]]] = IMPORT_SCHEMAS
     command: ClassVar[str] = "import"
 
     def map_in_frame(self, run: str, picture: str) -> tuple[Map, Frame]:

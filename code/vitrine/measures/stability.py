@@ -37,20 +37,6 @@ def chance_overlap(count: int, superpixels: int) -> float:
     return shared / (2 * count - shared) if count else 1.0
 
 
-def strongest(weights: Weights, count: int, *, positive_only: bool = True) -> list[int]:
-    """The indices of the weights that are greatest in size, strongest first.
-
-    With ``positive_only`` those that speak against the class are left out, as in the library's
-    ``get_image_and_mask``; fewer than ``count`` are then found if fewer are positive.
-
-    >>> strongest(np.array([0.1, -0.9, 0.3, 0.0]), 3)
-    [2, 0]
-    """
-    order = np.argsort(-np.abs(weights), kind="stable")
-    kept = [int(index) for index in order if weights[index] > 0 or not positive_only]
-    return kept[:count]
-
-
 def weight_spread(weights: Weights) -> Weights:
     """Each superpixel's standard deviation ``[superpixels]`` over runs ``[runs, superpixels]``.
 

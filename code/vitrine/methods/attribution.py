@@ -14,8 +14,9 @@ import torch
 from captum import attr
 from torch import Tensor, fx, nn
 
+from vitrine import study as studies
 from vitrine.errors import NotApplicable, StudyError
-from vitrine.inputs.classifiers import Classifier, untouched
+from vitrine.inputs.classifiers import Architecture, Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, keep_memory
 from vitrine.methods.canonical import canonical
@@ -23,37 +24,19 @@ from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.evidence import Progress
 from vitrine.methods.guided import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.method import Explain as ExplainInputs
+from vitrine.methods.method import Method, Query, Stored, speed_of
 from vitrine.methods.relevance import RULE, check_rules, relevance
+from vitrine.methods.scoring import scoring
+from vitrine.study import AttributionParameters as Parameters
 from vitrine.study import suggestion
 
 Explain = Callable[[Tensor], Tensor]
 """Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """What the methods can be asked to do; the defaults are what the report shows.
-
-    batch : inputs in one pass. On two processor cores 10 to 16 are fastest, and 50 at once, as
-        Captum's defaults ask for, take gigabytes.
-    steps : points on the path of Integrated Gradients.
-    samples : noisy pictures of SmoothGrad² and VarGrad; each has a path of ``noisy_steps`` points.
-    noise : standard deviation of that noise as a share of the range from black to white; Smilkov et
-        al. (2017) recommend 0.1 to 0.2. Captum's default is 1 in units of the normalised input.
-    points : random points of Gradient SHAP, rounded up to batches of one size.
-    window, stride : side of Occlusion's square and how far it moves, in pixels.
-    seed : of everything that is drawn.
-    """
-
-    batch: int = 10
-    steps: int = 50
-    samples: int = 10
-    noisy_steps: int = 10
-    noise: float = 0.15
-    points: int = 20
-    window: int = 32
-    stride: int = 16
-    seed: int = 0
+BACKWARD = 2
+"""A gradient takes about so many forward passes beside its own."""
 
 
 @dataclass
@@ -122,7 +105,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class AttributionMethod:
+class AttributionMethod(Method):
     """A row of ``ATTRIBUTION_METHODS``.
 
     prepare : makes the function that explains, once for any number of batches. Raises
@@ -130,8 +113,9 @@ class AttributionMethod:
     passes : forward passes for a crop of so many pixels on a side; what progress counts.
     paper : its key in the bibliography.
     uses : the parameters on which the result depends besides ``batch`` and ``seed``.
-    draws : whether the result depends on the seed.
+    stochastic : whether the result depends on the seed.
     signed : whether attributions below zero speak against the class; otherwise there are none.
+    differentiates : whether it takes the network's gradient, which takes longer than a pass.
     rule : how it was computed, where the name leaves a choice.
     reference : the row is there for comparison, and not one of the methods that are recommended.
     """
@@ -142,10 +126,55 @@ class AttributionMethod:
     paper: str
     revision: int = 1
     uses: tuple[str, ...] = ()
-    draws: bool = False
+    stochastic: bool = False
     signed: bool = True
+    differentiates: bool = True
     rule: str = ""
     reference: bool = False
+
+    def section(self, study: studies.Study, *, again: bool = False) -> Any:
+        return study.attribution
+
+    def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
+        assert study.attribution is not None
+        passes = self.passes(study.attribution, architecture.preprocessing.crop)
+        return passes * (1 + BACKWARD if self.differentiates else 1)
+
+    def parameters(self, study: studies.Study, layer: str | None, variant: str) -> dict[str, Any]:
+        assert study.attribution is not None
+        used = study.attribution.model_dump(include={"batch", "seed", *self.uses})
+        return {"revision": self.revision, "speed": speed_of(study), "parameters": used}
+
+    def explain(self, query: Query) -> Stored:
+        how = (query.target, query.parameters, query.progress, query.settings)
+        found = attribute(query.classifier, query.crop, query.frame, query.method, *how)
+        with scoring(query.classifier, query.target, query.settings, "logit") as scores:
+            inputs = np.asarray(query.classifier.normalise(query.crop[None]).cpu().numpy())
+            logit, nothing = scores(np.concatenate([inputs, np.zeros_like(inputs)]))
+        values = found.heatmap.values.astype(np.float64)
+        scale = float(np.abs(values).max()) or 1.0
+        facts = found.heatmap.facts() | {
+            "passes": found.passes,
+            "scale": scale,
+            "total": float(values.sum()),
+            "logit": float(logit),
+            "logit_of_nothing": float(nothing),
+            "rule": found.note,
+        }
+        # Half precision of values up to 1 is finer than any screen, and a tenth of the size.
+        return {"values": (values / scale).astype(np.float16)}, facts
+
+    @contextmanager
+    def repeated(self, query: Query) -> Iterator[ExplainInputs]:
+        """With the attributions of each colour channel."""
+        how = (query.target, query.parameters, query.progress, query.settings)
+        with explaining_together(query.classifier, query.method, *how) as explain:
+            yield lambda inputs: {
+                name: found.cpu().numpy()
+                for name, found in explain(
+                    torch.from_numpy(inputs).to(query.classifier.device)
+                ).items()
+            }
 
 
 @dataclass(frozen=True)
@@ -339,7 +368,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="hooker2019",
         uses=("samples", "noisy_steps", "noise"),
-        draws=True,
+        stochastic=True,
         signed=False,
         rule="the mean square of Integrated Gradients over noisy copies of the picture",
     ),
@@ -349,7 +378,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="adebayo2018",
         uses=("samples", "noisy_steps", "noise"),
-        draws=True,
+        stochastic=True,
         signed=False,
         rule="the variance of Integrated Gradients over noisy copies of the picture",
     ),
@@ -360,7 +389,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         paper="lundberg2017",
         revision=2,
         uses=("points",),
-        draws=True,
+        stochastic=True,
         rule="random points on straight paths from black, grey or white, drawn anew for each",
     ),
     "occlusion": AttributionMethod(
@@ -369,6 +398,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         passes=_windows,
         paper="zeiler2014",
         uses=("window", "stride"),
+        differentiates=False,
         rule="the loss in the logit where a square is replaced by zero, the mean colour",
     ),
     "lrp": AttributionMethod(

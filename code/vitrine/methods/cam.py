@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -18,14 +18,25 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from vitrine import study as studies
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, untouched
+from vitrine.inputs.classifiers import Architecture, Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.ablation_cam import ablationcam
 from vitrine.methods.evidence import Evidence, Progress, Question, feature_gradients
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
-from vitrine.methods.heatmap import Heatmap, Values
+from vitrine.methods.heatmap import Heatmap, Values, enlarged
+from vitrine.methods.method import (
+    Explain,
+    Inputs,
+    Maps,
+    Method,
+    Query,
+    Stored,
+    as_context,
+    speed_of,
+)
 from vitrine.methods.score_cam import scorecam
 from vitrine.study import suggestion
 
@@ -33,7 +44,7 @@ Backend = Literal["fast", "reference"]
 
 
 @dataclass(frozen=True)
-class CamMethod:
+class CamMethod(Method):
     """A row of ``CAM_METHODS``.
 
     library : the class of ``grad-cam`` that ``backend="reference"`` calls.
@@ -56,6 +67,58 @@ class CamMethod:
     def expected_passes(self, channels: int) -> int:
         """Forward passes of the fast way for a layer of so many channels; what progress counts."""
         return self.passes + channels * self.passes_a_channel
+
+    def section(self, study: studies.Study, *, again: bool = False) -> Any:
+        return study.cam
+
+    def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
+        return self.expected_passes(architecture.channels)
+
+    def parameters(self, study: studies.Study, layer: str | None, variant: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"revision": self.revision, "layer": layer, "variant": variant}
+        return found | ({"speed": speed_of(study)} if self.passes_a_channel else {})
+
+    def explain(self, query: Query) -> Stored:
+        found = class_activation(
+            query.classifier,
+            query.crop,
+            query.frame,
+            query.method,
+            query.target,
+            query.layer,
+            settings=query.settings if self.passes_a_channel else PLAIN,
+            progress=query.progress,
+        )
+        evidence = found.evidence
+        facts = found.heatmap.facts() | {
+            "layer": query.layer or query.classifier.last_convolution,
+            "strength": found.strength,
+            "passes": evidence.passes,
+            "head_passes": evidence.head_passes,
+            "note": evidence.note,
+        }
+        if self.passes_a_channel:
+            facts["settings"] = evidence.settings.facts()
+        # As small as the feature maps; whoever reads it enlarges it.
+        return {"evidence": evidence.values}, facts
+
+    def repeated(self, query: Query) -> AbstractContextManager[Explain]:
+        """Each map scaled to a greatest value of 1, as it is shown."""
+        classifier = query.classifier
+        layer = query.layer or classifier.last_convolution
+        settings = query.settings if self.passes_a_channel else PLAIN
+
+        def one(batch: torch.Tensor) -> Values:
+            asked = Question(classifier, batch, query.target, layer, settings, query.progress)
+            with untouched(classifier.network):
+                values = _finite(self.fast(asked)).values
+            return enlarged(values, (batch.shape[2], batch.shape[3]))[None]
+
+        def explain(inputs: Inputs) -> dict[str, Maps]:
+            batch = torch.from_numpy(inputs).to(classifier.device)
+            return {query.method: np.stack([one(each) for each in torch.split(batch, 1)])}
+
+        return as_context(explain)
 
 
 CAM_METHODS: dict[str, CamMethod] = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.errors import FrameError
+from vitrine.errors import FrameError, NotApplicable
 from vitrine.inputs.pictures import Frame
 
 Values = npt.NDArray[np.float32]
@@ -44,6 +45,51 @@ class Heatmap:
     def is_blank(self) -> bool:
         """Whether the map says nothing: the same value everywhere."""
         return bool(np.ptp(self.values) == 0)
+
+    def facts(self) -> dict[str, Any]:
+        """All but the values, as JSON can hold it."""
+        return {
+            "frame": frame_facts(self.frame),
+            "target": self.target,
+            "signed": self.signed,
+            "seconds": self.seconds,
+        }
+
+
+def frame_facts(frame: Frame) -> dict[str, Any]:
+    """A frame as JSON can hold it."""
+    return {"picture": frame.picture, "box": list(frame.box), "size": list(frame.size)}
+
+
+def frame_from(facts: dict[str, Any]) -> Frame:
+    """The frame of ``frame_facts``."""
+    top, left, height, width = facts["box"]
+    return Frame(facts["picture"], (top, left, height, width), (facts["size"][0], facts["size"][1]))
+
+
+def heatmap_from(arrays: dict[str, np.ndarray], facts: dict[str, Any], method: str) -> Heatmap:
+    """The heatmap that was stored: values of feature maps, of superpixels or of pixels.
+
+    Which of them is said by the arrays that are there. Raises ``NotApplicable`` where the reason
+    was stored why there is none.
+    """
+    if "reason" in facts:
+        raise NotApplicable(facts["reason"])
+    frame = frame_from(facts["frame"])
+    if "segments" in arrays:
+        values = arrays["weights"][arrays["segments"]].astype(np.float32)
+    elif "evidence" in arrays:
+        values = enlarged(arrays["evidence"], frame.size)
+    else:
+        values = arrays["values"].astype(np.float32) * np.float32(facts["scale"])
+    return Heatmap(
+        values,
+        frame,
+        bool(facts["signed"]),
+        method,
+        int(facts["target"]),
+        float(facts["seconds"]),
+    )
 
 
 def enlarged(evidence: npt.NDArray[np.floating], size: tuple[int, int]) -> Values:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from lime import lime_image
 from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, Probabilities, untouched
+from vitrine.inputs.classifiers import Architecture, Classifier, Probabilities, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.heatmap import Heatmap
-from vitrine.methods.perturbation import Progress, Shown, answers, draw, veil
-from vitrine.methods.segmentation import Segments, superpixels
+from vitrine.methods.method import Explain, Maps, Method, Query, Stored, as_context, speed_of
+from vitrine.methods.perturbation import Progress, Shown, Veil, answers, draw, veil
+from vitrine.methods.segmentation import KEPT, Segments, superpixels, top_superpixels
 
 __all__ = [
     "REVISION",
@@ -115,6 +117,111 @@ class Fidelity:
     whole: float
     kept: float
     removed: float
+
+
+@dataclass(frozen=True)
+class LimeMethod(Method):
+    """The row of ``LIME_METHODS``."""
+
+    title: str = "LIME"
+    paper: str = "ribeiro2016"
+    revision: int = REVISION
+    stochastic: bool = True
+    signed: bool = True
+
+    def section(self, study: study.Study, *, again: bool = False) -> Any:
+        if again and study.lime and study.measures:
+            return study.lime.model_copy(update={"samples": study.measures.lime_samples})
+        return study.lime
+
+    def cost(self, study: study.Study, architecture: Architecture, *, again: bool = False) -> int:
+        return int(self.section(study, again=again).samples)
+
+    def parameters(self, study: study.Study, layer: str | None, variant: str) -> dict[str, Any]:
+        assert study.lime is not None
+        own = {"kernel_width", "seed", "segmentation", "samples", "features"}
+        found = study.lime.model_dump(include=own)
+        return found | {"speed": speed_of(study), "revision": self.revision}
+
+    def fewer_samples(self, study: study.Study) -> int | bool:
+        return study.measures.lime_samples if study.measures else False
+
+    def explain(self, query: Query) -> Stored:
+        wanted: study.Lime = query.parameters
+        segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
+        found = explain(
+            query.classifier,
+            query.crop,
+            query.frame,
+            query.target,
+            wanted,
+            segments,
+            query.progress,
+            settings=query.settings,
+        )
+        sets = [
+            top_superpixels(found.weights, wanted.features, positive_only=positive)
+            for positive in KEPT.values()
+        ]
+        kept = fidelities(
+            query.classifier, query.crop, segments, sets, query.target, query.settings
+        )
+        facts = found.heatmap.facts() | {
+            "layer": "",
+            "intercept": found.intercept,
+            "r_squared": found.r_squared,
+            "local_prediction": found.local_prediction,
+            "passes": wanted.samples,
+            "fidelity": {
+                rule: {"kept": one.kept, "removed": one.removed, "superpixels": len(chosen)}
+                for rule, one, chosen in zip(KEPT, kept, sets, strict=True)
+            },
+            "settings": query.settings.facts(),
+        }
+        return {"segments": found.segments, "weights": found.weights}, facts
+
+    def repeated(self, query: Query) -> AbstractContextManager[Explain]:
+        """With the superpixels and the draws of the image itself, so only the answers change."""
+        wanted: study.Lime = query.parameters
+        segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
+        return as_context(
+            lambda inputs: {
+                query.method: _maps_of_inputs(
+                    query, segments, torch.from_numpy(inputs).to(query.classifier.device)
+                )
+            }
+        )
+
+
+LIME_METHODS: dict[str, LimeMethod] = {"lime": LimeMethod()}
+
+
+def _maps_of_inputs(query: Query, segments: Segments, batch: torch.Tensor) -> Maps:
+    wanted: study.Lime = query.parameters
+    shown = draw(wanted.samples, int(segments.max()) + 1, wanted.seed)
+    veils = [Veil(one[None], _mean_colours(one[None], segments), segments) for one in batch]
+    with untouched(query.classifier.network):
+        found = answers(
+            query.classifier,
+            veils,
+            [shown] * len(veils),
+            [query.target] * len(veils),
+            query.settings,
+            query.progress,
+        )
+    models = [
+        fit(Neighbourhood(shown, probabilities), wanted.kernel_width) for probabilities in found
+    ]
+    return np.stack([model.weights[segments][None] for model in models]).astype(np.float32)
+
+
+def _mean_colours(picture: torch.Tensor, segments: Segments) -> torch.Tensor:
+    """The input ``[1, 3, h, w]`` with each superpixel in its mean colour, not rounded."""
+    labels = torch.from_numpy(segments.astype(np.int64)).to(picture.device).flatten()
+    pixels = picture[0].flatten(1)  # [3, h · w]
+    sums = torch.zeros(3, int(labels.max()) + 1, device=picture.device).index_add(1, labels, pixels)
+    means = sums / torch.bincount(labels)
+    return means[:, labels].reshape(picture.shape)
 
 
 def explain(

@@ -108,3 +108,23 @@ _REMEDIES = {
     "felzenszwalb": "Lower the scale or the least size of the segmentation",
     "grid": "Ask for at least two rows or columns",
 }
+
+
+KEPT = {"positive": True, "both signs": False}
+"""Which superpixels are kept, and whether those that speak against the class are left out."""
+
+
+def top_superpixels(
+    weights: npt.NDArray[np.float64], count: int, *, positive_only: bool = True
+) -> list[int]:
+    """The indices of the weights that are greatest in size, strongest first.
+
+    With ``positive_only`` those that speak against the class are left out, as in the library's
+    ``get_image_and_mask``; fewer than ``count`` are then found if fewer are positive.
+
+    >>> top_superpixels(np.array([0.1, -0.9, 0.3, 0.0]), 3)
+    [2, 0]
+    """
+    order = np.argsort(-np.abs(weights), kind="stable")
+    kept = [int(index) for index in order if weights[index] > 0 or not positive_only]
+    return kept[:count]

@@ -11,7 +11,7 @@ from vitrine.inputs.sources import load_sources
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import table
-from vitrine.results import Store
+from vitrine.store import Store
 from vitrine.study import load_study, study_names
 
 

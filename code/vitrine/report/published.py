@@ -45,12 +45,8 @@ class PublishedReport:
         return dict(known[name])
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the store, with numbers where a column holds numbers and gaps."""
-        table = self.store.table(name)
-        for column in ("score", "object", "inside"):
-            if column in table:
-                table[column] = pd.to_numeric(table[column], errors="coerce")
-        return table
+        """A table of the store."""
+        return self.store.table(name)
 
     def labels(self, run: str) -> pd.DataFrame:
         """The units that a run labels: layer, unit, label, kind and similarity (its score)."""

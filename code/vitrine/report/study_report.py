@@ -22,7 +22,7 @@ from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.page import study_line
 from vitrine.report.text import percent
-from vitrine.results import Store
+from vitrine.store import Store
 from vitrine.study import suggestion
 
 
@@ -204,7 +204,8 @@ class StudyReport:
 
     def segments(self, picture: str) -> np.ndarray:
         """A picture's superpixels: ``int16 [h, w]``."""
-        return self.store.segments(self.classifier, picture)
+        task = f"{self.classifier}/lime/{self.store.files()[picture]}"
+        return self.store.read_task(task).arrays["segments"]
 
     def badge(self, networks: str | None = None, pictures: int | None = None) -> Markdown:
         """One line that says which study a page shows.

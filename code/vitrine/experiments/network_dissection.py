@@ -1,10 +1,10 @@
-"""The dissection of a study: its steps, computing them, and the tables that come of it."""
+"""Network dissection: which concepts the units of a network's layers answer to."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -14,24 +14,31 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vitrine import study
+from vitrine import study as studies
 from vitrine.errors import StudyError
+from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
+from vitrine.experiments.dissection_tables import (
+    RUNNERS_UP,
+    TABLES,
+    class_table,
+    concept_table,
+    image_table,
+    layer_table,
+    unit_table,
+)
 from vitrine.inputs import encoders, kinds, picture_sets, sources
-from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.classifiers import pick_architecture
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
 from vitrine.inputs.pictures import Picture, read_picture
 from vitrine.methods import dissection
 from vitrine.methods.dissection import Activations, Labels
 from vitrine.methods.similarity import check_top, parameters_of, pick_similarity
 from vitrine.project import Project
-from vitrine.results import DISSECTION_SCHEMAS, Store, TaskResult
-from vitrine.steps import Progress, Step
+from vitrine.store import TaskResult
+from vitrine.study import Study
 
 Embedded = tuple[torch.Tensor, torch.Tensor]
 """The embeddings of the pictures and of the concepts, ``float32 [n, d]`` each."""
-
-RUNNERS_UP = 5
-SIGNIFICANT = 0.05
 
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
@@ -43,8 +50,7 @@ PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
 
-def check(project: Project, wanted: study.Dissection) -> None:
-    """Stop before work starts if the study names something that does not exist."""
+def _check(project: Project, wanted: studies.Dissection) -> None:
     row = pick_similarity(wanted.similarity)
     parameters = parameters_of(wanted.similarity, wanted.parameters)
     dissection.pick_pooling(wanted.pooling)
@@ -70,59 +76,25 @@ def check(project: Project, wanted: study.Dissection) -> None:
             )
 
 
-def files_of(project: Project, wanted: study.Dissection) -> tuple[str, ...]:
+def _wanted(study: Study) -> studies.Dissection:
+    assert study.dissection is not None
+    return study.dissection
+
+
+def files_of(project: Project, wanted: studies.Dissection) -> tuple[str, ...]:
     """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
     return picture_sets.files_of(project, wanted.pictures, "dissection.pictures")
 
 
 def picture_paths(
-    project: Project, wanted: study.Dissection, report: sources.Report = lambda _: None
+    project: Project, wanted: studies.Dissection, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
     """The probing set's pictures by file name: fetched from their source, or in their folder."""
     files = files_of(project, wanted)
     return picture_sets.paths_of(project, wanted.pictures, files, report)
 
 
-def fetch(project: Project, wanted: study.Dissection, report: sources.Report) -> None:
-    """Bring the probing set, the concept list and what decides about their kinds."""
-    picture_paths(project, wanted, report)
-    report(concept_file(project, wanted.concepts).name)
-    kinds.load_kinds(project)
-    report("kinds of concepts")
-    encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
-    report("encoder")
-
-
-def fetched_files(project: Project, wanted: study.Dissection | None) -> int:
-    """How many files ``fetch`` reports."""
-    if wanted is None:
-        return 0
-    return 3 + (len(files_of(project, wanted)) if wanted.pictures.source is not None else 0)
-
-
-def methods(wanted: study.Dissection) -> list[dict[str, str]]:
-    """The methods with their titles, and the papers as keys of the bibliography."""
-    row, encoder = pick_similarity(wanted.similarity), encoders.pick_encoder(wanted.encoder.name)
-    return [
-        {"name": "dissection", "title": f"CLIP-Dissect, {row.title}", "paper": row.paper},
-        {"name": wanted.encoder.name, "title": encoder.title, "paper": encoder.paper},
-    ]
-
-
-def classifier_facts(classifier: Classifier) -> dict[str, Any]:
-    """What the provenance says about a classifier."""
-    return {
-        "name": classifier.name,
-        "title": classifier.title,
-        "training_set": classifier.training_set,
-        "weights": classifier.weights,
-        "sha256": classifier.digest,
-        "last_convolution": classifier.last_convolution,
-        "input": list((classifier.preprocessing.crop,) * 2),
-    }
-
-
-def _read_concepts(project: Project, wanted: study.Dissection) -> Concepts:
+def _read_concepts(project: Project, wanted: studies.Dissection) -> Concepts:
     concepts = read_concepts(project, wanted.concepts)
     if len(concepts.words) <= RUNNERS_UP:
         raise StudyError(
@@ -133,23 +105,54 @@ def _read_concepts(project: Project, wanted: study.Dissection) -> Concepts:
     return concepts
 
 
-class Dissector:
+class NetworkDissection(Experiment):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
 
     Raises ``StudyError``, ``SourceError``, ``PictureError`` or ``DissectionError`` when something
     is wrong with the concepts, the probing set, the encoder or a layer of one of the networks.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        wanted: study.Dissection,
-        networks: dict[str, Classifier],
-        device: str,
-    ) -> None:
-        self.project = project
-        self.wanted = wanted
-        self.networks = {row.name: networks[row.name] for row in wanted.classifiers}
+    TABLES = TABLES
+
+    @classmethod
+    def is_asked(cls, study: Study) -> bool:
+        return study.dissection is not None
+
+    @classmethod
+    def check(cls, project: Project, study: Study) -> None:
+        _check(project, _wanted(study))
+
+    @classmethod
+    def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
+        """Bring the probing set, the concept list and what decides about their kinds."""
+        wanted = _wanted(study)
+        picture_paths(project, wanted, report)
+        report(concept_file(project, wanted.concepts).name)
+        kinds.load_kinds(project)
+        report("kinds of concepts")
+        encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
+        report("encoder")
+
+    @classmethod
+    def fetched_files(cls, project: Project, study: Study) -> int:
+        wanted = _wanted(study)
+        return 3 + (len(files_of(project, wanted)) if wanted.pictures.source is not None else 0)
+
+    @classmethod
+    def methods(cls, study: Study) -> list[dict[str, str]]:
+        wanted = _wanted(study)
+        row = pick_similarity(wanted.similarity)
+        encoder = encoders.pick_encoder(wanted.encoder.name)
+        return [
+            {"name": "dissection", "title": f"CLIP-Dissect, {row.title}", "paper": row.paper},
+            {"name": wanted.encoder.name, "title": encoder.title, "paper": encoder.paper},
+        ]
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.project = project = context.project
+        self.wanted = wanted = _wanted(self.study)
+        self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
         self.concepts = _read_concepts(project, wanted)
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity)
@@ -163,13 +166,13 @@ class Dissector:
             name: dissection.check_layers(network, self.layers(name), first, wanted.pooling)
             for name, network in self.networks.items()
         }
-        self.digests = [
+        self.image_digests = [
             f"{file} {hashlib.sha256(path.read_bytes()).hexdigest()}"
             for file, path in self.paths.items()
         ]
-        self.pictures_digest = hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
+        self.pictures_digest = hashlib.sha256("\n".join(self.image_digests).encode()).hexdigest()
         self.encoder = encoders.pick_encoder(wanted.encoder.name).load(
-            project, wanted.encoder, device
+            project, wanted.encoder, context.device
         )
         self._embedded: Embedded | None = None
         self._last_pass: tuple[str, dict[str, Activations]] | None = None
@@ -178,24 +181,24 @@ class Dissector:
         """The layers that are dissected: the study's, or the network's own stages."""
         return self.wanted.layers or self.networks[classifier].stages
 
-    # --- steps -----------------------------------------------------------------------------------
+    # --- tasks -----------------------------------------------------------------------------------
 
     @property
-    def steps(self) -> list[Step]:
-        """The steps of every network: its labels, and the effect of the probing set's size."""
+    def tasks(self) -> list[Task]:
+        """The tasks of every network: its labels, and the effect of the probing set's size."""
         found = []
         for name in self.networks:
             rounds = len(self.layers(name)) * (1 + self.wanted.permutations)
             passes = len(self.files) + PASSES_A_ROUND * rounds
-            found.append(Step(name, "dissection", "labels", passes, self._known(name, "labels")))
+            found.append(Task(name, "dissection", "labels", passes, self._known(name, "labels")))
             if self.wanted.probing:
                 passes = len(self.files) + PASSES_A_PART * len(self.layers(name)) * self._parts
                 known = self._known(name, "probing")
-                found.append(Step(name, "dissection", "probing", passes, known))
+                found.append(Task(name, "dissection", "probing", passes, known))
         return found
 
     def _known(self, name: str, part: str) -> dict[str, Any]:
-        """Everything that a step's result depends on besides the network and the pictures."""
+        """Everything that a task's result depends on besides the network and the pictures."""
         known = {
             "layers": list(self.layers(name)),
             "concepts": self.concepts.digest,
@@ -223,55 +226,44 @@ class Dissector:
             len(dissection.rules_of(self.similarity)),
         )
 
-    @property
-    def tables(self) -> set[str]:
-        return set(DISSECTION_SCHEMAS)
+    def digests(self, task: Task) -> tuple[str, str]:
+        return self.networks[task.classifier].digest, self.pictures_digest
 
-    def seen(self, step: Step) -> tuple[str, str]:
-        return self.networks[step.classifier].digest, self.pictures_digest
+    def describe(self, task: Task) -> str:
+        return f"dissection · {task.file} of {self.networks[task.classifier].title}"
 
-    def preparation(self, todo: list[Step]) -> int:
+    def preparation(self, todo: Sequence[Task]) -> int:
         return self._embeddings if todo else 0
 
     @property
     def _embeddings(self) -> int:
-        """The work that comes before the steps, in forward passes: the embeddings."""
+        """The work that comes before the tasks, in forward passes: the embeddings."""
         batches = -(-len(self.concepts.words) // encoders.TEXTS_AT_ONCE)
         return PASSES_OF_TEXTS * batches + len(self.files)
 
-    def compute(self, step: Step, progress: Progress) -> TaskResult:
-        """One step's result; the pass through the network is shared by the steps that follow it."""
-        if self._embedded is None:
-            self._embedded = self._embed(progress)
-        title = self.networks[step.classifier].title
-        progress.step(f"dissection · activations of {title}")
-        activations = self._activations(step.classifier, progress)
-        progress.step(f"dissection · {step.file} of {title}")
-        compute = self._labels if step.file == "labels" else self._probing
-        return compute(step.classifier, activations, self._embedded, progress)
+    def prepare(self, progress: Progress) -> None:
+        self._embedded = self._embed(progress)
+
+    def compute(self, task: Task, progress: Progress) -> TaskResult:
+        """One task's result; the pass through the network is shared by the tasks that follow it."""
+        assert self._embedded is not None
+        activations = self._activations(task.classifier, progress)
+        compute = self._labels if task.file == "labels" else self._probing
+        return compute(task.classifier, activations, self._embedded, progress)
 
     def _embed(self, progress: Progress) -> Embedded:
         """The embeddings of pictures and concepts, ``float32 [n, d]`` each."""
-        before = 0
-
-        def pictures_done(count: int) -> None:
-            nonlocal before
-            before += count
-            progress.advance(count)
 
         def texts_done(_count: int) -> None:
-            nonlocal before
-            before += PASSES_OF_TEXTS
             progress.advance(PASSES_OF_TEXTS)
 
         # Pictures first: what is wrong with one is told before the longer work.
         progress.step(f"embeddings · {len(self.files)} pictures")
         images = encoders.image_embeddings(
-            self.project, self.encoder, self.digests, self._batches, pictures_done
+            self.project, self.encoder, self.image_digests, self._batches, progress.advance
         )
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
         texts = encoders.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
-        progress.advance(self._embeddings - before)
         return torch.from_numpy(images), torch.from_numpy(texts)
 
     def _batches(self) -> Iterator[list[Picture]]:
@@ -380,88 +372,35 @@ class Dissector:
 
     # --- tables and provenance -------------------------------------------------------------------
 
-    def write_tables(self, store: Store) -> None:
+    def rows(self) -> dict[str, pd.DataFrame]:
         """All tables from the stored tasks, so that they say what the store holds."""
-        parts: dict[str, list[pd.DataFrame]] = {name: [] for name in DISSECTION_SCHEMAS}
+        parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
         for name in self.networks:
-            task = store.read_task(f"{name}/dissection/labels")
+            task = self.store.read_task(f"{name}/dissection/labels")
             for place, layer in enumerate(self.layers(name)):
-                units = self._unit_table(name, layer, place, task)
+                about, arrays = {"classifier": name, "layer": layer}, task.arrays
+                units = unit_table(about, place, arrays, self.concepts.words, self.kinds)
+                examples = self.wanted.examples
                 parts["units"].append(units)
-                parts["layers"].append(_layer_table(units, task.arrays, place))
-                parts["concepts"].append(_concept_table(units))
-                parts["top_pictures"].append(self._picture_table(units, task.arrays, place))
+                parts["layers"].append(layer_table(units, arrays, place))
+                parts["concepts"].append(concept_table(units))
+                parts["top_pictures"].append(
+                    image_table(units, arrays, place, self.files, examples)
+                )
                 if self._is_classifier(name, layer):
-                    parts["classes"].append(self._class_table(units, task.arrays))
+                    names = self._class_names(name)
+                    parts["classes"].append(class_table(units, arrays, names, self.concepts.words))
             if self.wanted.probing:
-                draws = store.read_task(f"{name}/dissection/probing").facts["draws"]
+                draws = self.store.read_task(f"{name}/dissection/probing").facts["draws"]
                 for layer, rows in draws.items():
                     table = pd.DataFrame(rows)
                     parts["probing"].append(table.assign(classifier=name, layer=layer))
-        for table_name, found in parts.items():
-            columns = list(DISSECTION_SCHEMAS[table_name])
-            whole = pd.concat(found) if found else pd.DataFrame(columns=columns)
-            store.write_table(table_name, whole[columns])
-
-    def _unit_table(self, name: str, layer: str, place: int, task: TaskResult) -> pd.DataFrame:
-        concepts = task.arrays[f"{place}_concepts"]
-        similarities = task.arrays[f"{place}_similarities"]
-        words = np.array(self.concepts.words, dtype=object)[concepts]
-        columns: dict[str, Any] = {
-            "classifier": name,
-            "layer": layer,
-            "unit": np.arange(len(concepts)),
-            "label": words[:, 0],
-            "kind": [kinds.kind_of(word, self.kinds) for word in words[:, 0]],
-            "similarity": similarities[:, 0],
-            "p_value": task.arrays[f"{place}_p_values"],
+        return {
+            name: pd.concat(found)[list(TABLES[name])]
+            if found
+            else pd.DataFrame(columns=list(TABLES[name]))
+            for name, found in parts.items()
         }
-        for rank in range(1, RUNNERS_UP + 1):
-            columns[f"runner_up_{rank}"] = words[:, rank]
-            columns[f"runner_up_{rank}_similarity"] = similarities[:, rank]
-        return pd.DataFrame(columns)
-
-    def _picture_table(
-        self, units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int
-    ) -> pd.DataFrame:
-        """The strongest pictures of the example units: from the most similar to the least."""
-        order = units["similarity"].argsort(kind="stable").to_numpy()[::-1]
-        count = min(self.wanted.examples, len(order))
-        chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
-        rows = [
-            (unit, rank, self.files[picture], value)
-            for unit in chosen
-            for rank, (picture, value) in enumerate(
-                zip(
-                    arrays[f"{place}_pictures"][unit],
-                    arrays[f"{place}_activations"][unit],
-                    strict=True,
-                ),
-                start=1,
-            )
-        ]
-        table = pd.DataFrame(rows, columns=["unit", "rank", "picture", "activation"])
-        return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])
-
-    def _class_table(self, units: pd.DataFrame, arrays: dict[str, np.ndarray]) -> pd.DataFrame:
-        names = self._class_names(units["classifier"][0])
-        known = {word.lower() for word in self.concepts.words}
-        single = [set(name.lower().split(", ")) for name in names]
-        return pd.DataFrame(
-            {
-                "classifier": units["classifier"],
-                "layer": units["layer"],
-                "target": units["unit"],
-                "category": names,
-                "label": units["label"],
-                "exact": [
-                    label.lower() in own for label, own in zip(units["label"], single, strict=True)
-                ],
-                "listed": [bool(own & known) for own in single],
-                "likeness": arrays["likeness"],
-                "shuffled": arrays["shuffled"],
-            }
-        )
 
     def provenance(self) -> dict[str, Any]:
         """From what the dissection was computed."""
@@ -509,39 +448,3 @@ def _layer_arrays(
         f"{place}_pictures": kept.pictures[:, :pictures].numpy().astype(np.int32),
         f"{place}_activations": kept.values[:, :pictures].numpy(),
     }
-
-
-def _layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) -> pd.DataFrame:
-    significant = units[units["p_value"] < SIGNIFICANT]
-    row = {
-        "classifier": units["classifier"][0],
-        "layer": units["layer"][0],
-        "units": len(units),
-        "constant": int(arrays[f"{place}_constant"].sum()),
-        "significant": len(significant),
-        "concepts": units["label"].nunique(),
-        "significant_concepts": significant["label"].nunique(),
-        "greatest": units["similarity"].max(),
-        "mean": units["similarity"].mean(),
-        "null_mean": float(arrays[f"{place}_null_mean"]),
-        "null_95": float(arrays[f"{place}_null"][1]),
-    }
-    return pd.DataFrame([row])
-
-
-def _concept_table(units: pd.DataFrame) -> pd.DataFrame:
-    """A row for each label of a layer, the most frequent first."""
-    marked = units.assign(significant=units["p_value"] < SIGNIFICANT)
-    grouped = marked.groupby("label", sort=True)
-    table = pd.DataFrame(
-        {
-            "kind": grouped["kind"].first(),
-            "units": grouped.size(),
-            "significant": grouped["significant"].sum(),
-            "mean": grouped["similarity"].mean(),
-            "greatest": grouped["similarity"].max(),
-        }
-    )
-    table = table.rename_axis("concept").reset_index()
-    table = table.sort_values(["units", "concept"], ascending=[False, True], kind="stable")
-    return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])

@@ -1,6 +1,6 @@
-"""A survey: how far LIME and class activation maps agree on many pictures.
+"""A large sample: how far LIME and class activation maps agree on many pictures.
 
-The maps of a survey are not kept; a step computes those of a chunk of pictures, compares them, and
+The maps are not kept; a task computes those of a chunk of pictures, compares them, and
 stores the numbers.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from vitrine import study as studies
 from vitrine.errors import StudyError
+from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
 from vitrine.inputs import picture_sets, sources
 from vitrine.inputs.classifiers import Classifier, pick_architecture
 from vitrine.inputs.pictures import Picture, picture_name, read_picture
@@ -28,8 +28,7 @@ from vitrine.measures.clutter import edge_density, grey_entropy
 from vitrine.methods import cam, lime
 from vitrine.methods.segmentation import superpixels
 from vitrine.project import Project
-from vitrine.results import SCHEMAS, SURVEY_SCHEMAS, Store, TaskResult
-from vitrine.steps import Progress, Step
+from vitrine.store import TaskResult
 from vitrine.study import Study
 
 REVISION = 1
@@ -37,17 +36,34 @@ REVISION = 1
 
 Values = npt.NDArray[np.float32]
 
+TABLES = {
+    "survey": {
+        "classifier": "key of the classifier",
+        "picture": "file of the picture in its set",
+        "right": "whether the most probable class is the true one; empty where that is not known",
+        "target": "index of the most probable class",
+        "edges": "share of the frame that lies on an edge (Canny)",
+        "entropy": "entropy of the frame's levels of brightness, in bits",
+        "superpixels": "number of superpixels of the study's segmentation for LIME",
+        "probability": "probability of the most probable class",
+        "r_squared": "weighted R² of LIME's local model",
+    },
+    "survey_overlaps": {
+        "classifier": "key of the classifier",
+        "picture": "file of the picture in its set",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "iou": "intersection over union of the two regions",
+        "elsewhere": "mean IoU of the first region with the second ones of pictures of its step",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "rho_elsewhere": "mean of that with the second maps of pictures of its step",
+    },
+}
 
-def check(project: Project, study: Study, wanted: studies.Survey) -> None:
-    """Stop before work starts if the survey asks for what does not exist."""
-    for method in wanted.methods:
-        if cam.pick_cam_method(method).passes_a_channel:
-            raise StudyError(
-                f"{cam.CAM_METHODS[method].title} asks the network once for each feature map, too "
-                "often for a survey",
-                f"Remove {method!r} from survey.methods",
-            )
-    drawn_files(project, study, wanted)
+
+def _wanted(study: Study) -> studies.Survey:
+    assert study.survey is not None
+    return study.survey
 
 
 def drawn_files(project: Project, study: Study, wanted: studies.Survey) -> tuple[str, ...]:
@@ -67,48 +83,61 @@ def drawn_files(project: Project, study: Study, wanted: studies.Survey) -> tuple
     return tuple(others[place] for place in order[: wanted.sample])
 
 
-def fetch(project: Project, study: Study, wanted: studies.Survey, report: sources.Report) -> None:
-    """Bring the pictures."""
-    picture_sets.paths_of(project, wanted.pictures, drawn_files(project, study, wanted), report)
-
-
-def fetched_files(wanted: studies.Survey | None) -> int:
-    """How many files ``fetch`` reports."""
-    return wanted.sample if wanted and wanted.pictures.source is not None else 0
-
-
-class Surveyor:
-    """A study's survey, ready to be computed.
+class LargeSample(Experiment):
+    """LIME and class activation maps on many images, ready to be computed.
 
     Raises ``StudyError``, ``SourceError`` or ``PictureError`` when something is wrong with its
-    pictures.
+    images.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        study: Study,
-        wanted: studies.Survey,
-        classifiers: dict[str, Classifier],
-    ) -> None:
-        assert study.lime is not None
-        self.project, self.study, self.wanted, self.lime = project, study, wanted, study.lime
-        self.classifiers = classifiers
-        files = drawn_files(project, study, wanted)
-        self.paths = picture_sets.paths_of(project, wanted.pictures, files)
-        self.digests = {
+    TABLES = TABLES
+
+    @classmethod
+    def is_asked(cls, study: Study) -> bool:
+        return study.survey is not None
+
+    @classmethod
+    def check(cls, project: Project, study: Study) -> None:
+        wanted = _wanted(study)
+        for method in wanted.methods:
+            if cam.pick_cam_method(method).passes_a_channel:
+                raise StudyError(
+                    f"{cam.CAM_METHODS[method].title} asks the network once for each feature map, "
+                    "too often for a survey",
+                    f"Remove {method!r} from survey.methods",
+                )
+        drawn_files(project, study, wanted)
+
+    @classmethod
+    def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
+        wanted = _wanted(study)
+        picture_sets.paths_of(project, wanted.pictures, drawn_files(project, study, wanted), report)
+
+    @classmethod
+    def fetched_files(cls, project: Project, study: Study) -> int:
+        wanted = _wanted(study)
+        return wanted.sample if wanted.pictures.source is not None else 0
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert self.study.lime is not None
+        self.project, self.lime, self.wanted = context.project, self.study.lime, _wanted(self.study)
+        self.classifiers = context.classifiers
+        files = drawn_files(self.project, self.study, self.wanted)
+        self.paths = picture_sets.paths_of(self.project, self.wanted.pictures, files)
+        self.image_digests = {
             file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in self.paths.items()
         }
         self.chunks = {
-            f"{start:04d}": files[start : start + wanted.chunk]
-            for start in range(0, len(files), wanted.chunk)
+            f"{start:04d}": files[start : start + self.wanted.chunk]
+            for start in range(0, len(files), self.wanted.chunk)
         }
-        self.methods = ["lime", *wanted.methods]
+        self.methods_compared = ["lime", *self.wanted.methods]
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def tasks(self) -> list[Task]:
         return [
-            Step(name, "survey", chunk, self._passes(name, len(files)), self._known)
+            Task(name, "survey", chunk, self._passes(name, len(files)), self._known)
             for name in self.classifiers
             for chunk, files in self.chunks.items()
         ]
@@ -137,41 +166,26 @@ class Surveyor:
             ],
         }
 
-    @property
-    def tables(self) -> set[str]:
-        return set(SURVEY_SCHEMAS)
+    def digests(self, task: Task) -> tuple[str, str]:
+        digests = "\n".join(f"{file} {self.image_digests[file]}" for file in self.chunks[task.file])
+        images = hashlib.sha256(digests.encode()).hexdigest()
+        return self.classifiers[task.classifier].digest, images
 
-    def seen(self, step: Step) -> tuple[str, str]:
-        digests = "\n".join(f"{file} {self.digests[file]}" for file in self.chunks[step.file])
-        pictures = hashlib.sha256(digests.encode()).hexdigest()
-        return self.classifiers[step.classifier].digest, pictures
+    def describe(self, task: Task) -> str:
+        files = self.chunks[task.file]
+        return f"survey · {len(files)} pictures from {files[0]}"
 
-    def preparation(self, todo: list[Step]) -> int:
-        return 0
+    # --- one task --------------------------------------------------------------------------------
 
-    def provenance(self) -> dict[str, Any]:
-        return {}
-
-    # --- one step --------------------------------------------------------------------------------
-
-    def compute(self, step: Step, progress: Progress) -> TaskResult:
+    def compute(self, task: Task, progress: Progress) -> TaskResult:
         """A chunk of pictures: what is in them, and how far the maps of each two methods agree."""
-        classifier, files = self.classifiers[step.classifier], self.chunks[step.file]
-        progress.step(f"survey · {len(files)} pictures from {files[0]}")
-        told = 0
-
-        def advance(passes: int) -> None:
-            nonlocal told
-            told += passes
-            progress.advance(passes)
-
+        classifier, files = self.classifiers[task.classifier], self.chunks[task.file]
         pictures = [read_picture(self.paths[file]) for file in files]
         crops = [classifier.crop(picture) for picture in pictures]
         probabilities = np.concatenate([classifier.probabilities(crop[None]) for crop in crops])
-        advance(len(files))
+        progress.advance(len(files))
         targets = probabilities.argmax(axis=1)
-        maps, r_squared = self._maps(classifier, pictures, crops, targets, advance)
-        progress.advance(step.passes - told)
+        maps, r_squared = self._maps(classifier, pictures, crops, targets, progress.advance)
         pieces = [self._pieces(crop) for crop in crops]
         return TaskResult(
             {
@@ -183,7 +197,7 @@ class Surveyor:
                 "r_squared": r_squared,
                 **self._agreement(maps),
             },
-            {"files": list(files), "methods": self.methods},
+            {"files": list(files), "methods": self.methods_compared},
         )
 
     def _pieces(self, crop: np.ndarray) -> int:
@@ -236,7 +250,7 @@ class Surveyor:
         found: dict[str, list[np.ndarray]] = {
             name: [] for name in ("iou", "elsewhere", "rho", "rho_elsewhere")
         }
-        for first, second in combinations(self.methods, 2):
+        for first, second in combinations(self.methods_compared, 2):
             own, elsewhere = own_and_elsewhere(overlaps(regions[first], regions[second]))
             found["iou"].append(own)
             found["elsewhere"].append(elsewhere)
@@ -247,39 +261,29 @@ class Surveyor:
 
     # --- tables ----------------------------------------------------------------------------------
 
-    def write_tables(self, store: Store) -> None:
-        pictures: list[tuple[Any, ...]] = []
-        pairs: list[tuple[Any, ...]] = []
-        for step in self.steps:
-            task = store.read_task(step.name)
-            pictures += self._picture_rows(step.classifier, task)
-            pairs += self._pair_rows(step.classifier, task)
-        for name, rows in (("survey", pictures), ("survey_overlaps", pairs)):
-            store.write_table(name, pd.DataFrame(rows, columns=list(SCHEMAS[name])))
+    def rows(self) -> Rows:
+        rows: Rows = {"survey": [], "survey_overlaps": []}
+        for task in self.tasks:
+            result = self.store.read_task(task.name)
+            rows["survey"] += self._image_rows(task.classifier, result)
+            rows["survey_overlaps"] += _pair_rows(task.classifier, result)
+        return rows
 
-    def _picture_rows(self, classifier: str, task: TaskResult) -> list[tuple[Any, ...]]:
-        values = task.arrays
+    def _image_rows(self, classifier: str, result: TaskResult) -> list[Row]:
+        values = result.arrays
         return [
-            (
-                classifier,
-                file,
-                self._is_right(classifier, file, int(values["target"][place])),
-                int(values["target"][place]),
-                float(values["edges"][place]),
-                float(values["entropy"][place]),
-                int(values["superpixels"][place]),
-                float(values["probability"][place]),
-                float(values["r_squared"][place]),
-            )
-            for place, file in enumerate(task.facts["files"])
-        ]
-
-    def _pair_rows(self, classifier: str, task: TaskResult) -> list[tuple[Any, ...]]:
-        columns = [task.arrays[name] for name in ("iou", "elsewhere", "rho", "rho_elsewhere")]
-        return [
-            (classifier, file, *pair, *(round(float(column[row, place]), 6) for column in columns))
-            for row, pair in enumerate(combinations(task.facts["methods"], 2))
-            for place, file in enumerate(task.facts["files"])
+            {
+                "classifier": classifier,
+                "picture": file,
+                "right": self._is_right(classifier, file, int(values["target"][place])),
+                "target": int(values["target"][place]),
+                "edges": float(values["edges"][place]),
+                "entropy": float(values["entropy"][place]),
+                "superpixels": int(values["superpixels"][place]),
+                "probability": float(values["probability"][place]),
+                "r_squared": float(values["r_squared"][place]),
+            }
+            for place, file in enumerate(result.facts["files"])
         ]
 
     def _is_right(self, classifier: str, file: str, target: int) -> bool | str:
@@ -292,6 +296,20 @@ class Surveyor:
     @cached_property
     def _classes(self) -> dict[str, int]:
         return class_indices(self.project)
+
+
+def _pair_rows(classifier: str, result: TaskResult) -> list[Row]:
+    about = {"classifier": classifier}
+    return [
+        about
+        | {"picture": file, "first": first, "second": second}
+        | {
+            name: round(float(result.arrays[name][row, place]), 6)
+            for name in ("iou", "elsewhere", "rho", "rho_elsewhere")
+        }
+        for row, (first, second) in enumerate(combinations(result.facts["methods"], 2))
+        for place, file in enumerate(result.facts["files"])
+    ]
 
 
 def _region(values: Values, share: float) -> npt.NDArray[np.float32]:

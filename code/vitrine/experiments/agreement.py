@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from vitrine import study as studies
 from vitrine.errors import NotApplicable
+from vitrine.experiments.base import Columns, Experiment, Row, Rows
 from vitrine.inputs.classifiers import Classifier
 from vitrine.inputs.pictures import Picture
 from vitrine.measures.agreement import (
@@ -24,67 +24,90 @@ from vitrine.measures.agreement import (
 )
 from vitrine.measures.clutter import edge_density, grey_entropy
 from vitrine.measures.region_rules import REGION_RULES
-from vitrine.measures.stability import strongest
-from vitrine.methods.heatmap import Heatmap
-from vitrine.results import COMPARISON_SCHEMAS, SCHEMAS, Store, TaskResult, heatmap_from
-from vitrine.steps import Progress, Step
+from vitrine.methods.heatmap import Heatmap, heatmap_from
+from vitrine.methods.lime import LIME_METHODS
+from vitrine.methods.registry import methods_of
+from vitrine.methods.segmentation import KEPT, top_superpixels
+from vitrine.store import Store
 from vitrine.study import Study
-from vitrine.variants import RULES
 
-Rows = dict[str, list[tuple[Any, ...]]]
 Table = npt.NDArray[np.float64]
 
 DIGITS = 6
 """After the decimal point, of overlaps: tables of all pairs of methods are long."""
 
 
-def mapped_methods(study: Study) -> list[str]:
-    """All methods of a study that give each picture a map, in the order of the report."""
-    cams = study.cam.methods if study.cam else ()
-    attributions = study.attribution.methods if study.attribution else ()
-    return [*(["lime"] if study.lime else []), *cams, *attributions]
+TABLES = {
+    "correlations": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rho": "Spearman's rank correlation of the two maps over all pixels",
+        "elsewhere": "mean of that with the second maps of the other pictures",
+    },
+    "agreement": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "share": "share of the frame that each region covers",
+        "iou": "intersection over union of the two regions",
+        "chance": "IoU of two independent regions of that share",
+        "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
+    },
+    "regions": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "method": "key of the method",
+        "rule": "key of the rule that says which pixels a map highlights",
+        "area": "share of the frame that the region covers; 0 where it highlights nothing",
+    },
+    "overlaps": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "first": "key of the first method",
+        "second": "key of the second method",
+        "rule": "key of the rule that says which pixels a map highlights",
+        "iou": "intersection over union of the two regions",
+        "chance": "IoU of two independent regions of their areas",
+        "elsewhere": "mean IoU of the first region with the second ones of the other pictures",
+        "dice_elsewhere": "mean Dice coefficient of the same regions",
+    },
+    "complexity": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "edges": "share of the frame that lies on an edge (Canny)",
+        "entropy": "entropy of the frame's levels of brightness, in bits",
+        "superpixels": "number of superpixels of the study's segmentation for LIME",
+        "probability": "probability of the most probable class",
+    },
+}
 
 
-class Comparer:
-    """The part of a study that compares the maps of all its methods, as the store holds them.
+def compared_methods(study: Study) -> list[str]:
+    """All methods that give each image a map; LIME first, with which the report's pairs begin."""
+    return sorted(methods_of(study), key=lambda method: method not in LIME_METHODS)
 
-    A method that has no map of a picture, or one that is the same everywhere, has no agreement
+
+class Agreement(Experiment):
+    """Compares the maps of all methods of a study, as the store holds them; it has no tasks.
+
+    A method that has no map of an image, or one that is the same everywhere, has no agreement
     there: the number is missing, not zero.
     """
 
-    def __init__(
-        self, study: Study, classifiers: dict[str, Classifier], pictures: dict[str, Picture]
-    ) -> None:
-        self.study = study
-        self.classifiers = classifiers
-        self.pictures = {file: pictures[file] for file in study.pictures.files}
+    TABLES = TABLES
 
     @property
-    def steps(self) -> list[Step]:
-        return []
+    def tables(self) -> dict[str, Columns]:
+        return TABLES if self.study.comparison else {"correlations": TABLES["correlations"]}
 
-    @property
-    def tables(self) -> set[str]:
-        return set(COMPARISON_SCHEMAS) if self.study.comparison else {"correlations"}
-
-    def seen(self, step: Step) -> tuple[str, str]:
-        raise KeyError(step.name)
-
-    def preparation(self, todo: list[Step]) -> int:
-        return 0
-
-    def compute(self, step: Step, progress: Progress) -> TaskResult:
-        raise KeyError(step.name)
-
-    def provenance(self) -> dict[str, Any]:
-        return {}
-
-    def write_tables(self, store: Store) -> None:
-        rows: Rows = {name: [] for name in sorted(self.tables)}
-        for classifier in self.classifiers.values():
-            _Comparison(self.study, store, classifier, self.pictures, rows).add()
-        for name, found in rows.items():
-            store.write_table(name, pd.DataFrame(found, columns=list(SCHEMAS[name])))
+    def rows(self) -> Rows:
+        rows: Rows = {name: [] for name in self.tables}
+        for classifier in self.context.classifiers.values():
+            _Comparison(self.study, self.store, classifier, self.context.explained, rows).add()
+        return rows
 
 
 class _Comparison:
@@ -103,7 +126,7 @@ class _Comparison:
         self.names = [picture.name for picture in pictures.values()]
         maps = {
             method: [self._map(method, file) for file in pictures]
-            for method in mapped_methods(study)
+            for method in compared_methods(study)
         }
         # A method that the network does not support is not compared at all.
         maps = {method: found for method, found in maps.items() if any(found)}
@@ -114,7 +137,8 @@ class _Comparison:
         if not self.store.has_task(name):
             return None
         try:
-            return heatmap_from(self.store.read_task(name), method)
+            result = self.store.read_task(name)
+            return heatmap_from(result.arrays, result.facts, method)
         except NotApplicable:
             return None
 
@@ -137,7 +161,7 @@ class _Comparison:
         rho = self._by_method(ranks @ ranks.T)
         for first, second in combinations(range(len(self.methods)), 2):
             own, elsewhere = own_and_elsewhere(rho[first, :, second])
-            self.rows["correlations"] += self._rows(first, second, own, elsewhere)
+            self.rows["correlations"] += self._rows(first, second, rho=own, elsewhere=elsewhere)
 
     def _add_agreement(self, comparison: studies.Comparison) -> None:
         """LIME against every other method, for all shares of the frame."""
@@ -153,14 +177,16 @@ class _Comparison:
                 own, elsewhere = own_and_elsewhere(iou[lime, :, other])
                 chance = np.full(len(own), chance_agreement(share))
                 fixed = np.full(len(own), share)
-                found[self.methods[other]] += self._rows(lime, other, fixed, own, chance, elsewhere)
+                found[self.methods[other]] += self._rows(
+                    lime, other, share=fixed, iou=own, chance=chance, elsewhere=elsewhere
+                )
         for rows in found.values():
             self.rows["agreement"] += rows
 
     def _add_overlaps(self, rule: str, comparison: studies.Comparison) -> None:
         """Every method against every other, with one rule for what a map highlights."""
         row = REGION_RULES[rule]
-        kept = self._kept(row.area) if row.area in RULES else None
+        kept = self._kept(row.area) if row.area in KEPT else None
         regions = self._regions(
             lambda one, picture: row.region(one.values, kept[picture] if kept else comparison.share)
         )
@@ -168,7 +194,13 @@ class _Comparison:
         iou = self._by_method(overlaps(regions, regions))
         for place, method in enumerate(self.methods):
             self.rows["regions"] += [
-                (self.key, name, method, rule, round(float(area), DIGITS))
+                {
+                    "classifier": self.key,
+                    "picture": name,
+                    "method": method,
+                    "rule": rule,
+                    "area": round(float(area), DIGITS),
+                }
                 for name, area in zip(self.names, areas[place], strict=True)
             ]
         for first, second in combinations(range(len(self.methods)), 2):
@@ -178,9 +210,15 @@ class _Comparison:
                 chance_agreement(*each) for each in zip(areas[first], areas[second], strict=True)
             ]
             _, dice_elsewhere = own_and_elsewhere(np.asarray(dice(pair)))
-            columns = (own, np.array(chance), elsewhere, dice_elsewhere)
-            rounded = [np.round(column, DIGITS) for column in columns]
-            self.rows["overlaps"] += self._rows(first, second, [rule] * len(own), *rounded)
+            columns = {
+                "iou": own,
+                "chance": np.array(chance),
+                "elsewhere": elsewhere,
+                "dice_elsewhere": dice_elsewhere,
+            }
+            rounded = {name: np.round(column, DIGITS) for name, column in columns.items()}
+            rules = [rule] * len(own)
+            self.rows["overlaps"] += self._rows(first, second, rule=rules, **rounded)
 
     def _add_complexity(self) -> None:
         for file, picture in self.pictures.items():
@@ -188,8 +226,16 @@ class _Comparison:
             superpixels = len(self.store.read_task(f"{self.key}/lime/{file}").arrays["weights"])
             predictions = self.store.read_task(f"{self.key}/predictions/{file}").arrays
             best = float(predictions["probabilities"].max())
-            values = (edge_density(crop), grey_entropy(crop), superpixels, best)
-            self.rows["complexity"].append((self.key, picture.name, *values))
+            self.rows["complexity"].append(
+                {
+                    "classifier": self.key,
+                    "picture": picture.name,
+                    "edges": edge_density(crop),
+                    "entropy": grey_entropy(crop),
+                    "superpixels": superpixels,
+                    "probability": best,
+                }
+            )
 
     # --- helpers ---------------------------------------------------------------------------------
 
@@ -210,8 +256,8 @@ class _Comparison:
         found = []
         for file in self.pictures:
             arrays = self.store.read_task(f"{self.key}/lime/{file}").arrays
-            chosen = strongest(
-                arrays["weights"], self.study.lime.features, positive_only=RULES[rule]
+            chosen = top_superpixels(
+                arrays["weights"], self.study.lime.features, positive_only=KEPT[rule]
             )
             found.append(float(np.isin(arrays["segments"], chosen).mean()))
         return found
@@ -221,10 +267,11 @@ class _Comparison:
         shape = (len(self.methods), len(self.names))
         return matrix.reshape(*shape, *shape)
 
-    def _rows(self, first: int, second: int, *columns: Any) -> list[tuple[Any, ...]]:
-        """One row a picture for a pair of methods."""
-        pair = (self.methods[first], self.methods[second])
+    def _rows(self, first: int, second: int, **columns: Any) -> list[Row]:
+        """One row an image for a pair of methods, each column with a value for each image."""
+        about = {"classifier": self.key, "first": self.methods[first]}
+        about["second"] = self.methods[second]
         return [
-            (self.key, name, *pair, *values)
-            for name, *values in zip(self.names, *columns, strict=True)
+            about | {"picture": name} | dict(zip(columns, values, strict=True))
+            for name, *values in zip(self.names, *columns.values(), strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Case studies: what a network says when regions outlined by hand are hidden, or shown alone."""
+"""Region occlusion: what a network says when outlined regions are hidden, or shown alone."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from skimage.filters import gaussian
 
 from vitrine import study as studies
 from vitrine.errors import StudyError
+from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
 from vitrine.inputs.classifiers import Classifier
 from vitrine.inputs.objects import load_outlines, load_regions
 from vitrine.inputs.pictures import Picture, Pixels
 from vitrine.inputs.wordnet import class_indices
 from vitrine.measures.localisation import Mask, parts_of_frame
-from vitrine.project import Project
-from vitrine.results import CASE_SCHEMAS, SCHEMAS, Store, TaskResult
-from vitrine.steps import Progress, Step
+from vitrine.store import TaskResult
 from vitrine.study import Study
 
 REVISION = 2
@@ -32,6 +30,25 @@ BLUR = 12.0
 """Width in pixels of the Gaussian of the fill ``blur``."""
 
 BATCH = 16
+
+TABLES = {
+    "cases": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "region": "what the region shows",
+        "area": "share of the frame that it covers",
+        "fill": "what is shown instead of what is hidden: mean, grey or blur",
+        "shown": "rest: the region is hidden; region: everything else is",
+        "whole": "probability of the explained class for the whole picture",
+        "probability": "probability of that class",
+        "control": "mean of that when a region of the same shape at another place is taken",
+        "true_whole": "probability of the true class for the whole picture",
+        "true_probability": "probability of the true class",
+        "best": "index of the most probable class",
+        "category": "name of that class",
+        "best_probability": "its probability",
+    },
+}
 
 Float = npt.NDArray[np.float64]
 
@@ -79,30 +96,28 @@ def moved(mask: Mask, places: int, generator: np.random.Generator) -> list[Mask]
     return [np.roll(mask, (int(down), int(across)), axis=(0, 1)) for down, across in shifts]
 
 
-class CaseWorker:
-    """A study's case studies, ready to be computed: its pictures whose regions are outlined.
+class RegionOcclusion(Experiment):
+    """The images of a study whose regions are outlined, with those regions hidden or shown alone.
 
     Raises ``StudyError`` when there is none among them.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        study: Study,
-        wanted: studies.Cases,
-        classifiers: dict[str, Classifier],
-        pictures: dict[str, Picture],
-        digests: dict[str, str],
-        store: Store,
-    ) -> None:
-        self.project, self.wanted, self.store = project, wanted, store
-        self.classifiers, self.pictures, self.digests = classifiers, pictures, digests
-        source = str(study.pictures.source)
-        known = load_regions(project, source)
-        self.objects = load_outlines(project, source)
+    TABLES = TABLES
+
+    @classmethod
+    def is_asked(cls, study: Study) -> bool:
+        return study.cases is not None
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert self.study.cases is not None
+        self.wanted, self.classifiers = self.study.cases, context.classifiers
+        source = str(self.study.pictures.source)
+        known = load_regions(context.project, source)
+        self.objects = load_outlines(context.project, source)
         self.regions = {
             file: known[stem]
-            for file in study.pictures.files
+            for file in self.study.pictures.files
             if (stem := PurePosixPath(file).stem) in known
         }
         if not self.regions:
@@ -113,9 +128,9 @@ class CaseWorker:
             )
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def tasks(self) -> list[Task]:
         return [
-            Step(name, "cases", file, self._passes(name, file), self._known(name, file))
+            Task(name, "cases", file, self._passes(name, file), self._known(name, file))
             for name in self.classifiers
             for file in self.regions
         ]
@@ -139,31 +154,17 @@ class CaseWorker:
 
     def parts(self, classifier: str, file: str) -> dict[str, Mask]:
         """The parts of the frame that the classifier sees, by what they show."""
-        picture, regions = self.pictures[file], self.regions[file]
+        picture, regions = self.context.images[file], self.regions[file]
         frame = self.classifiers[classifier].frame(picture)
         shown = self.objects.get(PurePosixPath(file).stem)
         return parts_of_frame(regions, shown, frame, picture.size)
 
-    @property
-    def tables(self) -> set[str]:
-        return set(CASE_SCHEMAS)
+    # --- one task --------------------------------------------------------------------------------
 
-    def seen(self, step: Step) -> tuple[str, str]:
-        return self.classifiers[step.classifier].digest, self.digests[step.file]
-
-    def preparation(self, todo: list[Step]) -> int:
-        return 0
-
-    def provenance(self) -> dict[str, Any]:
-        return {}
-
-    # --- one step --------------------------------------------------------------------------------
-
-    def compute(self, step: Step, progress: Progress) -> TaskResult:
+    def compute(self, task: Task, progress: Progress) -> TaskResult:
         """The answers for each part hidden and shown alone, by fill, and for its control."""
-        classifier, picture = self.classifiers[step.classifier], self.pictures[step.file]
-        progress.step(f"cases · {picture.name}")
-        crop, parts = classifier.crop(picture), self.parts(step.classifier, step.file)
+        classifier, picture = self.classifiers[task.classifier], self.context.images[task.file]
+        crop, parts = classifier.crop(picture), self.parts(task.classifier, task.file)
         whole = classifier.probabilities(crop[None])[0]
         progress.advance(1)
         target, true = int(whole.argmax()), self._true(picture)
@@ -205,35 +206,36 @@ class CaseWorker:
         )
 
     def _true(self, picture: Picture) -> int | None:
-        return class_indices(self.project).get(picture.wnid)
+        return class_indices(self.context.project).get(picture.wnid)
 
     # --- tables ----------------------------------------------------------------------------------
 
-    def write_tables(self, store: Store) -> None:
-        rows = [row for step in self.steps for row in self._rows(step, store.read_task(step.name))]
-        store.write_table("cases", pd.DataFrame(rows, columns=list(SCHEMAS["cases"])))
+    def rows(self) -> Rows:
+        return {"cases": [row for task in self.tasks for row in self._rows(task)]}
 
-    def _rows(self, step: Step, task: TaskResult) -> list[tuple[Any, ...]]:
-        facts, found = task.facts, task.arrays["found"]
-        categories = self.classifiers[step.classifier].categories
+    def _rows(self, task: Task) -> list[Row]:
+        result = self.store.read_task(task.name)
+        facts, found = result.facts, result.arrays["found"]
+        categories = self.classifiers[task.classifier].categories
         ways = [
-            (region, area, fill, shown)
+            {"region": region, "area": area, "fill": fill, "shown": shown}
             for region, area in facts["parts"]
             for fill in self.wanted.fills
             for shown in SHOWN
         ]
+        true = float("nan") if facts["true_whole"] is None else facts["true_whole"]
         return [
-            (
-                step.classifier,
-                self.pictures[step.file].name,
-                *way,
-                facts["whole"],
-                *(float(value) for value in found[place, :2]),
-                float("nan") if facts["true_whole"] is None else facts["true_whole"],
-                float(found[place, 2]),
-                int(task.arrays["best"][place, 0]),
-                categories[task.arrays["best"][place, 0]],
-                float(task.arrays["strength"][place, 0]),
-            )
+            {"classifier": task.classifier, "picture": self.context.images[task.file].name}
+            | way
+            | {
+                "whole": facts["whole"],
+                "probability": float(found[place, 0]),
+                "control": float(found[place, 1]),
+                "true_whole": true,
+                "true_probability": float(found[place, 2]),
+                "best": int(result.arrays["best"][place, 0]),
+                "category": categories[result.arrays["best"][place, 0]],
+                "best_probability": float(result.arrays["strength"][place, 0]),
+            }
             for place, way in enumerate(ways)
         ]

@@ -1,0 +1,1 @@
+"""What a study computes: experiments, each with its tasks, its rows and its tables."""

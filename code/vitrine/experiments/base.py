@@ -1,0 +1,251 @@
+"""What every experiment of a study is: tasks, computing each of them, and the tables they make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from vitrine import study as studies
+from vitrine.inputs import sources
+from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.pictures import Picture
+from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
+from vitrine.project import Project
+from vitrine.store import Store, TaskResult
+from vitrine.study import Study
+
+Row = dict[str, Any]
+"""One row of a table, by column."""
+
+Rows = dict[str, list[Row]]
+"""Rows by the name of their table."""
+
+Columns = dict[str, str]
+"""What each column of a table says."""
+
+SECOND, STABILITY = "second", "stability"
+"""Variants: the second most probable class; LIME drawn again and again."""
+
+
+def segmentation_key(segmentation: studies.Segmentation) -> str:
+    """A segmentation and its parameters as a name: ``"slic-50-10-1"``."""
+    values = segmentation.model_dump(exclude={"method"}).values()
+    return "-".join([segmentation.method, *(f"{value:g}" for value in values)])
+
+
+def searched(segmentation: studies.Segmentation) -> str:
+    """The variant of LIME that one segmentation of a search is."""
+    return f"search-{segmentation_key(segmentation)}"
+
+
+def at_layer(layer: str) -> str:
+    """The variant of a class activation map at a layer."""
+    return f"at-{layer}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of a run: a method on an image, or on a whole set of them, with a classifier.
+
+    file : the image's file; of a set, the part of the experiment.
+    variant : of the method, where an image is explained by it in several ways.
+    passes : the forward passes it takes, or work of that length, which is what time is measured in.
+    parameters : everything that its result depends on besides the network and the image.
+    """
+
+    classifier: str
+    method: str
+    file: str
+    passes: int
+    parameters: dict[str, Any]
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.classifier}/{self.way}/{self.file}"
+
+    @property
+    def way(self) -> str:
+        """The method with its variant, which is also the name of the folder of its results."""
+        return f"{self.method}.{self.variant}" if self.variant else self.method
+
+
+def task_key(method: str, parameters: dict[str, Any], network: str, images: str) -> str:
+    """Everything that a task's result depends on, as one digest.
+
+    network, images : the digests of the network's parameters and of the images' bytes.
+    """
+    known = [method, parameters, network, images]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells about itself while it goes.
+
+    plan : called once with the forward passes that are left to do, the tasks left and those done.
+    step : called with the name of each step that begins.
+    advance : called with the forward passes just done.
+    """
+
+    plan: Callable[[int, int, int], None] = lambda passes, todo, done: None
+    step: Callable[[str], None] = lambda name: None
+    advance: Callable[[int], None] = lambda passes: None
+
+
+SILENT = Progress()
+"""Tells nothing."""
+
+
+@dataclass
+class Context:
+    """What the experiments of one run share: the study with its networks, images and store.
+
+    networks, images, digests : by name or file, in the order of the study; the digests are those of
+        the images' bytes.
+    """
+
+    project: Project
+    study: Study
+    networks: dict[str, Classifier]
+    images: dict[str, Picture]
+    digests: dict[str, str]
+    store: Store
+    device: str = "cpu"
+    _settings: dict[str, Settings] = field(default_factory=dict)
+
+    @property
+    def classifiers(self) -> dict[str, Classifier]:
+        """The networks whose predictions are explained."""
+        return {row.name: self.networks[row.name] for row in self.study.classifiers}
+
+    @property
+    def explained(self) -> dict[str, Picture]:
+        """The images under ``pictures.files``, without those that only evaluation looks at."""
+        return {file: self.images[file] for file in self.study.pictures.files}
+
+    def settings(self, network: str, tasks: Sequence[Task]) -> Settings:
+        """How passes are run: as the study says, as stored results of tasks were, or measured here.
+
+        A network that is not explained takes the study's settings or none.
+        """
+        if self.study.speed:
+            return Settings(**self.study.speed.model_dump())
+        if network not in self.classifiers:
+            return PLAIN
+        if network not in self._settings:
+            known = self.stored_settings(network, tasks)
+            self._settings[network] = (
+                Settings(**known) if known else fastest_settings(self.networks[network])
+            )
+        return self._settings[network]
+
+    def stored_settings(self, network: str, tasks: Sequence[Task]) -> dict[str, Any] | None:
+        """How the passes of the first stored task that tells it were run."""
+        own = (task for task in tasks if task.classifier == network)
+        stored = (self.store.facts(task.name).get("settings") for task in own)
+        return next((facts for facts in stored if facts), None)
+
+    def probabilities(self, network: str, file: str) -> np.ndarray:
+        """The stored predictions of an image: ``float32 [classes]``."""
+        return self.store.read_task(f"{network}/predictions/{file}").arrays["probabilities"]
+
+    def ranked(self, network: str, file: str) -> list[int]:
+        """The classes of an image from the most probable one, as its stored predictions say."""
+        order = np.argsort(-self.probabilities(network, file), kind="stable")
+        return [int(target) for target in order]
+
+
+def classifier_facts(classifier: Classifier) -> dict[str, Any]:
+    """What the provenance says about a classifier."""
+    return {
+        "name": classifier.name,
+        "title": classifier.title,
+        "training_set": classifier.training_set,
+        "weights": classifier.weights,
+        "sha256": classifier.digest,
+        "last_convolution": classifier.last_convolution,
+        "input": list((classifier.preprocessing.crop,) * 2),
+    }
+
+
+class Experiment:
+    """A part of a study. What a subclass does not say is nothing, or what most of them do.
+
+    TABLES : what each column of each of its tables says.
+    """
+
+    TABLES: ClassVar[dict[str, Columns]] = {}
+
+    @classmethod
+    def is_asked(cls, study: Study) -> bool:
+        """Whether a study asks for it."""
+        return True
+
+    @classmethod
+    def check(cls, project: Project, study: Study) -> None:
+        """Stop before work starts if the study names what does not exist. Raises ``StudyError``."""
+
+    @classmethod
+    def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
+        """Bring what it needs beside the networks and the study's images."""
+
+    @classmethod
+    def fetched_files(cls, project: Project, study: Study) -> int:
+        """How many files ``fetch`` reports."""
+        return 0
+
+    @classmethod
+    def methods(cls, study: Study) -> list[dict[str, str]]:
+        """Its methods with their titles, and the papers as keys of the bibliography."""
+        return []
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.study, self.store = context, context.study, context.store
+
+    @property
+    def tasks(self) -> Sequence[Task]:
+        """The tasks, in an order in which each finds what it builds on in the store."""
+        return ()
+
+    @property
+    def tables(self) -> dict[str, Columns]:
+        """Those of ``TABLES`` that the study asks for."""
+        return self.TABLES
+
+    def digests(self, task: Task) -> tuple[str, str]:
+        """The digests of the network and of the images that a task looks at."""
+        return self.context.networks[task.classifier].digest, self.context.digests[task.file]
+
+    def describe(self, task: Task) -> str:
+        """What a run says when a task begins."""
+        variant = f" ({task.variant})" if task.variant else ""
+        return f"{task.method}{variant} · {self.context.images[task.file].name}"
+
+    def preparation(self, todo: Sequence[Task]) -> int:
+        """The work that comes before such tasks, in forward passes."""
+        return 0
+
+    def prepare(self, progress: Progress) -> None:
+        """Do that work."""
+
+    def compute(self, task: Task, progress: Progress) -> TaskResult:
+        """One task's result. Raises ``NotApplicable`` where the network does not support it."""
+        raise NotImplementedError(f"{type(self).__name__} has no tasks to compute")
+
+    def rows(self) -> Rows | dict[str, pd.DataFrame]:
+        """The rows of all its tables from the stored tasks, so that they say what the store holds.
+
+        A table may be given as a frame where it is one already.
+        """
+        return {}
+
+    def provenance(self) -> dict[str, Any]:
+        """What the study's provenance says about this experiment."""
+        return {}

@@ -1,0 +1,206 @@
+"""The tables of a network dissection, from its stored arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vitrine.inputs import kinds
+
+RUNNERS_UP = 5
+SIGNIFICANT = 0.05
+
+_RUNNER_UP_COLUMNS = {
+    f"runner_up_{rank}{suffix}": text
+    for rank in range(1, RUNNERS_UP + 1)
+    for suffix, text in (
+        ("", f"concept of rank {rank + 1} in similarity"),
+        ("_similarity", "its similarity"),
+    )
+}
+
+TABLES = {
+    # Every table begins with the classifier and the layer that a row is about.
+    "layers": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "units": "number of its units",
+        "constant": "units that answer every picture of the probing set alike",
+        "significant": "units whose p-value is below 0.05",
+        "concepts": "different labels of all units",
+        "significant_concepts": "different labels of the significant units",
+        "greatest": "greatest similarity",
+        "mean": "mean similarity of the labels",
+        "null_mean": "mean similarity of the labels when the pictures are permuted",
+        "null_95": "95% quantile of that similarity",
+    },
+    "units": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "unit": "number of the unit in the layer, from 0",
+        "label": "concept of greatest similarity",
+        "kind": "object, scene, part, texture, material, color or other",
+        "similarity": "similarity of unit and label",
+        "p_value": "share of labels of permuted pictures that are at least as similar",
+        **_RUNNER_UP_COLUMNS,
+    },
+    "top_pictures": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "unit": "number of the unit in the layer, one of those chosen as examples",
+        "rank": "1 for the picture of greatest activation",
+        "picture": "file of the picture in the probing set",
+        "activation": "pooled activation of the unit",
+    },
+    "concepts": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "concept": "a concept that is the label of a unit",
+        "kind": "object, scene, part, texture, material, color or other",
+        "units": "units with that label",
+        "significant": "those of them whose p-value is below 0.05",
+        "mean": "mean similarity of those units",
+        "greatest": "greatest similarity of those units",
+    },
+    "classes": {
+        "classifier": "key of the classifier",
+        "layer": "name of the classifier layer",
+        "target": "index of the class, which is the unit's number",
+        "category": "names of the class",
+        "label": "label of the unit",
+        "exact": "whether the label is a name of the class",
+        "listed": "whether any name of the class is in the concept list",
+        "likeness": "cosine of the sentence embeddings of label and class",
+        "shuffled": "mean cosine of the class with the labels of all other units",
+    },
+    "probing": {
+        "classifier": "key of the classifier",
+        "layer": "name of the layer",
+        "rule": "fixed: as many strongest pictures as for the whole set; share: as large a share",
+        "size": "number of pictures drawn",
+        "draw": "number of the draw, from 0",
+        "top": "number of strongest pictures that the similarity looks at",
+        "similarity": "mean similarity of the sampled units' labels",
+        "deviation": "standard deviation of that similarity over the units",
+        "stable": "share of units whose label is that of the whole probing set",
+        "concepts": "different labels",
+    },
+}
+
+
+def unit_table(
+    about: dict[str, str],
+    place: int,
+    arrays: dict[str, np.ndarray],
+    words: Sequence[str],
+    known: dict[str, str],
+) -> pd.DataFrame:
+    """A row for each unit of a layer.
+
+    about : the classifier and the layer. place : of the layer in the stored arrays. known : the
+    kinds of concepts.
+    """
+    concepts = arrays[f"{place}_concepts"]
+    similarities = arrays[f"{place}_similarities"]
+    labels = np.array(words, dtype=object)[concepts]
+    columns: dict[str, Any] = about | {
+        "unit": np.arange(len(concepts)),
+        "label": labels[:, 0],
+        "kind": [kinds.kind_of(word, known) for word in labels[:, 0]],
+        "similarity": similarities[:, 0],
+        "p_value": arrays[f"{place}_p_values"],
+    }
+    for rank in range(1, RUNNERS_UP + 1):
+        columns[f"runner_up_{rank}"] = labels[:, rank]
+        columns[f"runner_up_{rank}_similarity"] = similarities[:, rank]
+    return pd.DataFrame(columns)
+
+
+def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) -> pd.DataFrame:
+    """One row: how many units of a layer have a label that is beyond chance, and which."""
+    significant = units[units["p_value"] < SIGNIFICANT]
+    row = {
+        "classifier": units["classifier"][0],
+        "layer": units["layer"][0],
+        "units": len(units),
+        "constant": int(arrays[f"{place}_constant"].sum()),
+        "significant": len(significant),
+        "concepts": units["label"].nunique(),
+        "significant_concepts": significant["label"].nunique(),
+        "greatest": units["similarity"].max(),
+        "mean": units["similarity"].mean(),
+        "null_mean": float(arrays[f"{place}_null_mean"]),
+        "null_95": float(arrays[f"{place}_null"][1]),
+    }
+    return pd.DataFrame([row])
+
+
+def concept_table(units: pd.DataFrame) -> pd.DataFrame:
+    """A row for each label of a layer, the most frequent first."""
+    marked = units.assign(significant=units["p_value"] < SIGNIFICANT)
+    grouped = marked.groupby("label", sort=True)
+    table = pd.DataFrame(
+        {
+            "kind": grouped["kind"].first(),
+            "units": grouped.size(),
+            "significant": grouped["significant"].sum(),
+            "mean": grouped["similarity"].mean(),
+            "greatest": grouped["similarity"].max(),
+        }
+    )
+    table = table.rename_axis("concept").reset_index()
+    table = table.sort_values(["units", "concept"], ascending=[False, True], kind="stable")
+    return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])
+
+
+def image_table(
+    units: pd.DataFrame,
+    arrays: dict[str, np.ndarray],
+    place: int,
+    files: Sequence[str],
+    examples: int,
+) -> pd.DataFrame:
+    """The strongest images of the example units: from the most similar to the least."""
+    order = units["similarity"].argsort(kind="stable").to_numpy()[::-1]
+    count = min(examples, len(order))
+    chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
+    rows = [
+        (unit, rank, files[picture], value)
+        for unit in chosen
+        for rank, (picture, value) in enumerate(
+            zip(
+                arrays[f"{place}_pictures"][unit],
+                arrays[f"{place}_activations"][unit],
+                strict=True,
+            ),
+            start=1,
+        )
+    ]
+    table = pd.DataFrame(rows, columns=["unit", "rank", "picture", "activation"])
+    return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])
+
+
+def class_table(
+    units: pd.DataFrame, arrays: dict[str, np.ndarray], names: Sequence[str], words: Sequence[str]
+) -> pd.DataFrame:
+    """A row for each class, which is a unit. names : those of each class; words : the concepts."""
+    known = {word.lower() for word in words}
+    single = [set(name.lower().split(", ")) for name in names]
+    return pd.DataFrame(
+        {
+            "classifier": units["classifier"],
+            "layer": units["layer"],
+            "target": units["unit"],
+            "category": names,
+            "label": units["label"],
+            "exact": [
+                label.lower() in own for label, own in zip(units["label"], single, strict=True)
+            ],
+            "listed": [bool(own & known) for own in single],
+            "likeness": arrays["likeness"],
+            "shuffled": arrays["shuffled"],
+        }
+    )

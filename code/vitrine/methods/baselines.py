@@ -1,0 +1,76 @@
+"""Maps that see no network: what an explanation has to be better than."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from skimage.color import rgb2gray
+from skimage.filters import sobel
+
+from vitrine import study as studies
+from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, as_context
+
+if TYPE_CHECKING:
+    from vitrine.inputs.classifiers import Architecture
+
+Values = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Baseline(Method):
+    """A row of ``BASELINES``: a map of a crop ``uint8 [h, w, 3]`` from nothing but that and a seed.
+
+    stochastic : whether the map depends on the seed.
+    """
+
+    title: str
+    draw: Callable[[Pixels, int], Values]
+    stochastic: bool = False
+    paper: str = ""
+    revision: int = 1
+    sees_network: ClassVar[bool] = False
+
+    def section(self, study: studies.Study, *, again: bool = False) -> Any:
+        return study.measures
+
+    def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
+        return 0
+
+    def repeated(self, query: Query) -> AbstractContextManager[Explain]:
+        seeds = count(query.parameters.seed + 1)
+        preprocessing = query.classifier.preprocessing
+        mean, deviation = np.array(preprocessing.mean), np.array(preprocessing.deviation)
+
+        def explain(inputs: Inputs) -> dict[str, Maps]:
+            pixels = np.clip(inputs.transpose(0, 2, 3, 1) * deviation + mean, 0, 255) / 255
+            drawn = [self.draw(each, next(seeds)) for each in pixels]
+            return {query.method: np.stack(drawn)[:, None].astype(np.float32)}
+
+        return as_context(explain)
+
+    def redrawn(self, query: Query, inputs: Inputs) -> Values:
+        return self.draw(query.crop, query.parameters.seed)
+
+
+def _random(crop: Pixels, seed: int) -> Values:
+    """Each pixel by itself, uniformly from 0 to 1."""
+    return np.random.default_rng(seed).random(crop.shape[:2], dtype=np.float32)
+
+
+def _edges(crop: Pixels, _seed: int) -> Values:
+    """The size of the brightness's gradient, by Sobel's filter."""
+    brightness = rgb2gray(crop)
+    return np.asarray(sobel(brightness), dtype=np.float32)  # type: ignore[no-untyped-call]
+
+
+BASELINES: dict[str, Baseline] = {
+    "random": Baseline("Random weights", _random, stochastic=True),
+    "edges": Baseline("Edges of the picture", _edges),
+}

@@ -1,0 +1,116 @@
+"""What every method is: a row that says what the rest of the house needs to know, and explains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine import study as studies
+from vitrine.inputs.pictures import Frame, Pixels
+
+if TYPE_CHECKING:
+    from vitrine.inputs.classifiers import Architecture, Classifier
+    from vitrine.inputs.speed import Settings
+
+Maps = npt.NDArray[np.float32]
+"""``float32 [n, c, h, w]``: attributions of each colour channel, or one map where ``c`` is 1."""
+
+Inputs = npt.NDArray[np.float32]
+"""``float32 [n, 3, h, w]``, a network's input."""
+
+Explain = Callable[[Inputs], dict[str, Maps]]
+"""Maps of inputs, by method: the one that is asked, and any other that comes of the same passes."""
+
+Stored = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""Arrays and facts, as the store keeps them."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a method is asked: where the evidence for one class of one image lies.
+
+    crop, frame : ``uint8 [h, w, 3]``, what the network sees, and where in the image that is.
+    parameters : the section of the study file that is about methods of its kind.
+    layer : of class activation maps; the last convolutional one by default.
+    settings : how passes are run.
+    progress : called with the forward passes just done, or found not to be needed.
+    """
+
+    method: str
+    classifier: Classifier
+    crop: Pixels
+    frame: Frame
+    target: int
+    parameters: Any
+    settings: Settings
+    layer: str | None = None
+    progress: Callable[[int], None] = lambda _: None
+
+
+class Method:
+    """A row of ``METHODS``; what a family of methods does not say is what most of them do.
+
+    paper : its key in the bibliography.
+    revision : raised whenever the method computes something else from the same parameters.
+    stochastic : whether a map depends on a seed.
+    signed : whether values below zero speak against the class; otherwise there are none.
+    sees_network : whether the map depends on the network at all.
+    """
+
+    title: str
+    paper: str
+    revision: int
+    stochastic: bool = False
+    signed: bool = False
+    sees_network: ClassVar[bool] = True
+
+    def section(self, study: studies.Study, *, again: bool = False) -> Any:
+        """The section of the study that holds its parameters.
+
+        again : as they are where a map is made for many perturbed copies of an image.
+        """
+        raise NotImplementedError
+
+    def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
+        """About how long one map takes, in forward passes."""
+        raise NotImplementedError
+
+    def parameters(self, study: studies.Study, layer: str | None, variant: str) -> dict[str, Any]:
+        """Everything that its map depends on besides the network, the image and the class."""
+        raise NotImplementedError
+
+    def fewer_samples(self, study: studies.Study) -> int | bool:
+        """How many samples it draws for perturbed copies; ``False`` where no fewer than else."""
+        return False
+
+    def explain(self, query: Query) -> Stored:
+        """The map of an image, as it is stored. Raises ``NotApplicable`` and ``StudyError``."""
+        raise NotImplementedError
+
+    def repeated(self, query: Query) -> AbstractContextManager[Explain]:
+        """A function that gives maps of the network's input, for perturbed copies of the image.
+
+        What can be made once is made once. Raises ``NotApplicable`` and ``StudyError``.
+        """
+        raise NotImplementedError
+
+    def redrawn(self, query: Query, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """The map ``[h, w]`` of one input, drawn from the seed of the query's parameters."""
+        with self.repeated(query) as explain:
+            return np.asarray(explain(inputs)[query.method][0].sum(axis=0))
+
+
+def speed_of(study: studies.Study) -> dict[str, Any] | None:
+    """How passes are run, where the study says so."""
+    return study.speed.model_dump() if study.speed else None
+
+
+@contextmanager
+def as_context(explain: Explain) -> Iterator[Explain]:
+    """A function that needs nothing to be given back afterwards, as ``Method.repeated`` has it."""
+    yield explain

@@ -1,0 +1,284 @@
+"""The store: what a study computed, as arrays, tidy tables and provenance.
+
+``data/results/STUDY/`` holds
+
+- ``tasks/NAME.npz``: the arrays of one task and, as JSON, its key and facts;
+- one CSV file a table, assembled from the tasks, and ``tables.json``: what their columns say;
+- ``provenance.json``: from what, with what and when, and the key of every task.
+
+Every file is written to a temporary name in its own folder and moved into place, so that a run that
+is stopped leaves only whole files. A store is finished when its provenance says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from vitrine.errors import ResultsError
+from vitrine.inputs.pictures import Frame
+from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
+from vitrine.project import Project
+from vitrine.study import suggestion
+
+Arrays = dict[str, np.ndarray]
+
+_PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
+"""What every provenance tells."""
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task computed: arrays, and facts that JSON can hold."""
+
+    arrays: Arrays
+    facts: dict[str, Any]
+
+
+class Store:
+    """The results of one study, to write (by a run) and to read (by the report).
+
+    command : what computes them, in words for the person who has to.
+    """
+
+    command: ClassVar[str] = "run"
+
+    def __init__(self, project: Project, study: str) -> None:
+        self.project = project
+        self.study = study
+        self.folder = project.results / study
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def write_task(self, name: str, key: str, result: TaskResult) -> None:
+        """Store one task's result under its name, e.g. ``efficientnet_lite0/lime/kite.jpg``."""
+        meta = json.dumps({"key": key, "facts": result.facts}, sort_keys=True)
+        stream = io.BytesIO()
+        np.savez_compressed(stream, meta=np.array(meta), **result.arrays)  # type: ignore[arg-type]
+        self._write(self._task_path(name), stream.getvalue())
+
+    def write_tables(self, tables: dict[str, tuple[dict[str, str], pd.DataFrame]]) -> None:
+        """Write all tables as CSV, with eight significant digits; any other table is removed.
+
+        tables : by name, what each column says and the rows.
+        """
+        facts = {}
+        for name, (columns, table) in tables.items():
+            if list(table.columns) != list(columns):
+                raise ValueError(
+                    f"the table {name} has columns {list(table.columns)}, not {list(columns)}"
+                )
+            text = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
+            self._write(self.folder / f"{name}.csv", text.encode())
+            numbers = [column for column in columns if table[column].dtype.kind == "f"]
+            facts[name] = {"columns": columns, "numbers": numbers}
+        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        self._write(self.folder / "tables.json", text.encode())
+        for path in sorted(self.folder.glob("*.csv")):
+            if path.stem not in tables:
+                with self._changing(path):
+                    path.unlink()
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
+        self._write(self.folder / "provenance.json", text.encode())
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+        with self._changing(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(content)
+                temporary.replace(path)
+            finally:
+                if temporary.exists():
+                    temporary.unlink()
+
+    @contextmanager
+    def _changing(self, path: Path) -> Iterator[None]:
+        """Say which file could not be written or removed. Raises ``ResultsError``."""
+        try:
+            yield
+        except OSError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} cannot be written ({error.strerror})",
+                "Give yourself the right to write there; what was computed before is kept",
+            ) from error
+
+    def drop_other_tasks(self, names: set[str]) -> None:
+        """Remove tasks that the study no longer asks for."""
+        for path in sorted((self.folder / "tasks").rglob("*.npz")):
+            if path.relative_to(self.folder / "tasks").as_posix().removesuffix(".npz") not in names:
+                with self._changing(path):
+                    path.unlink()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def task_key(self, name: str) -> str | None:
+        """The key under which a task was computed; ``None`` if it was not, or cannot be read."""
+        if not self._task_path(name).is_file():
+            return None
+        try:
+            self.read_task(name)  # all of it: a file that is damaged anywhere is computed again
+            return str(self._meta(name)["key"])
+        except ResultsError:
+            return None
+
+    def has_task(self, name: str) -> bool:
+        """Whether a task of that name is stored."""
+        return self._task_path(name).is_file()
+
+    def read_task(self, name: str) -> TaskResult:
+        """One task's result. Raises ``ResultsError``."""
+        meta = self._meta(name)
+        path = self._task_path(name)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files if key != "meta"}
+        except Exception as error:
+            raise self._damaged(path, error) from error
+        return TaskResult(arrays, meta["facts"])
+
+    def task_or_none(self, name: str) -> TaskResult | None:
+        """One task's result, or ``None`` where it is not stored."""
+        return self.read_task(name) if self.has_task(name) else None
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """The facts of one task's result; none if it was not computed, or cannot be read."""
+        try:
+            return dict(self._meta(name)["facts"])
+        except ResultsError:
+            return {}
+
+    def _meta(self, name: str) -> dict[str, Any]:
+        path = self._task_path(name)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return dict(json.loads(str(archive["meta"])))
+        except FileNotFoundError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} does not exist", self._how_to_run()
+            ) from error
+        except Exception as error:
+            raise self._damaged(path, error) from error
+
+    def _damaged(self, path: Path, error: Exception | None = None) -> ResultsError:
+        why = f" ({error})" if error else ""
+        return ResultsError(
+            f"{self.project.relative(path)} is damaged{why}",
+            f"Delete it. {self._how_to_run()}",
+        )
+
+    def _task_path(self, name: str) -> Path:
+        return self.folder / "tasks" / f"{name}.npz"
+
+    def provenance(self) -> dict[str, Any]:
+        """From what, with what and when. Raises ``ResultsError`` if the store is not finished."""
+        if not self.is_finished():
+            started = (self.folder / "tasks").is_dir()
+            problem = "is not finished" if started else "has not been run here"
+            raise ResultsError(f"The study {self.study!r} {problem}", self._how_to_run())
+        found = self._json("provenance.json")
+        if not found.keys() >= _PROVENANCE:
+            raise self._damaged(self.folder / "provenance.json")
+        return found
+
+    def _json(self, name: str) -> dict[str, Any]:
+        """What a file of the store's folder says. Raises ``ResultsError``."""
+        path = self.folder / name
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} cannot be read ({error.strerror})",
+                f"Give yourself the right to read it. {self._how_to_run()}",
+            ) from error
+        except ValueError as error:
+            raise self._damaged(path) from error
+        if not isinstance(found, dict):
+            raise self._damaged(path)
+        return found
+
+    def is_whole(self, signature: str, tables: set[str]) -> bool:
+        """Whether the store holds these tables, finished from exactly what the signature says."""
+        try:
+            finished = self.is_finished() and self.provenance()["signature"] == signature
+            return finished and all(len(self.table(name).columns) > 0 for name in tables)
+        except ResultsError:
+            return False
+
+    def reopen(self) -> None:
+        """Mark the store as unfinished; what it holds stays."""
+        path = self.folder / "provenance.json"
+        with self._changing(path):
+            path.unlink(missing_ok=True)
+
+    def is_finished(self) -> bool:
+        """Whether the study has been run to its end here."""
+        return (self.folder / "provenance.json").is_file()
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """What the tables' columns say, and which of them hold numbers that may be missing."""
+        self.provenance()
+        return dict(self._json("tables.json"))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table as pandas frame. Raises ``ResultsError``.
+
+        An empty cell is a missing number in a column of fractions, and a text anywhere else.
+        """
+        known = self.tables()
+        if name not in known:
+            raise ResultsError(
+                f"The study {self.study!r} has no table {name!r}",
+                suggestion(name, sorted(known), "Its tables are"),
+            )
+        path = self.folder / f"{name}.csv"
+        empty = {column: [""] for column in known[name]["numbers"]}
+        try:
+            table = pd.read_csv(path, keep_default_na=False, na_values=empty)
+        except FileNotFoundError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} does not exist: the results of {self.study!r} are "
+                "not whole",
+                self._how_to_run(),
+            ) from error
+        except (ValueError, OSError) as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} cannot be read ({error})",
+                f"Delete it. {self._how_to_run()}",
+            ) from error
+        if list(table.columns) != list(known[name]["columns"]):
+            raise ResultsError(
+                f"{self.project.relative(path)} has other columns than it should",
+                self._how_to_run(),
+            )
+        return table
+
+    def files(self) -> dict[str, str]:
+        """The picture file behind each picture's name."""
+        return {row["name"]: row["file"] for row in self.provenance()["pictures"]}
+
+    def frame(self, classifier: str, picture: str) -> Frame:
+        """The crop of ``picture`` that ``classifier`` saw."""
+        facts = self.read_task(f"{classifier}/predictions/{self.files()[picture]}").facts
+        return frame_from(facts["frame"])
+
+    def heatmap(self, classifier: str, method: str, picture: str, variant: str = "") -> Heatmap:
+        """The heatmap of a method, or of a variant of it, for a picture."""
+        way = f"{method}.{variant}" if variant else method
+        result = self.read_task(f"{classifier}/{way}/{self.files()[picture]}")
+        return heatmap_from(result.arrays, result.facts, method)
+
+    def _how_to_run(self) -> str:
+        return f"Run `vitrine {self.command} --study {self.study}`"
