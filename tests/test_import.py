@@ -519,7 +519,8 @@ def _evil(path: Path) -> None:
             return os.mkdir, (str(path.parent / "it-ran"),)
 
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", pickle.dumps(Evil()))
+        archive.writestr("a/data.pkl", pickle.dumps(Evil(), protocol=2))
+        archive.writestr("a/version", "3")
 
 
 @pytest.mark.parametrize(
