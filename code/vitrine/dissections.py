@@ -16,8 +16,8 @@ import torch
 
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs import encoders, kinds, picture_sets, sources
-from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs import embeddings, encoders, kinds, picture_sets, sources
+from vitrine.inputs.classifiers import Classifier
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
 from vitrine.inputs.pictures import Picture, read_picture
 from vitrine.methods import dissection
@@ -236,7 +236,7 @@ class Dissector:
     @property
     def _embeddings(self) -> int:
         """The work that comes before the steps, in forward passes: the embeddings."""
-        batches = -(-len(self.concepts.words) // encoders.TEXTS_AT_ONCE)
+        batches = -(-len(self.concepts.words) // embeddings.TEXTS_AT_ONCE)
         return PASSES_OF_TEXTS * batches + len(self.files)
 
     def compute(self, step: Step, progress: Progress) -> TaskResult:
@@ -266,11 +266,11 @@ class Dissector:
 
         # Pictures first: what is wrong with one is told before the longer work.
         progress.step(f"embeddings · {len(self.files)} pictures")
-        images = encoders.image_embeddings(
+        images = embeddings.image_embeddings(
             self.project, self.encoder, self.digests, self._batches, pictures_done
         )
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
-        texts = encoders.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
+        texts = embeddings.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
         progress.advance(self._embeddings - before)
         return torch.from_numpy(images), torch.from_numpy(texts)
 
@@ -346,7 +346,7 @@ class Dissector:
         return {"likeness": likeness.astype(np.float32), "shuffled": shuffled.astype(np.float32)}
 
     def _class_names(self, name: str) -> tuple[str, ...]:
-        return encoders.class_names(self.project, pick_architecture(name).training_set)
+        return encoders.class_names(self.project, name)
 
     @cached_property
     def _sentences(self) -> encoders.Sentences:
