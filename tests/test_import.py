@@ -574,7 +574,7 @@ def test_what_a_source_does_not_list_or_changes_is_refused(
     ("old", "new", "said"),
     [
         ('format = "milan"', 'format = "Milan"', "`labels.0.format`"),
-        ('run = "cam"', 'run = "lime"', "two runs have the same key: lime"),
+        ('run = "cam"', 'run = "lime"', "listed twice: lime"),
         ('run = "cam"', 'run = "../cam"', "`maps.1.run`"),
         ("cam/{stem}.pth", "cam/x.pth", "write {file} or {stem}"),
         ("crop = 56", "crop = 99", "larger than what it is cut from"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class VitrineError(Exception):
     """An error that ends in one message: what was wrong, where, and what to do about it.
@@ -58,3 +61,32 @@ class ChapterError(VitrineError):
 
 class NotApplicable(VitrineError):
     """A method that a network cannot support; the message says why. What else is asked goes on."""
+
+
+MANY = 24
+"""Longer lists of names are not told in an error, only the closest names and their number."""
+
+
+def suggestion(wrong: str, allowed: Sequence[str], sentence: str) -> str:
+    """The allowed name that is closest to a wrong one as a question, then ``sentence`` and all.
+
+    Of a long list the three closest names are told and how many there are.
+    """
+    if not allowed:
+        return "None is known"
+    close = _closest(wrong, allowed)
+    if len(allowed) <= MANY:
+        listed = f"{sentence} {', '.join(allowed)}"
+        return f"Did you mean {close[0]!r}? {listed}" if close else listed
+    if close:
+        asked = " or ".join(repr(name) for name in close)
+        return f"Did you mean {asked}? There are {len(allowed):,} in all"
+    return f"{sentence} {', '.join(allowed[:3])}, … ({len(allowed):,} in all)"
+
+
+def _closest(wrong: str, allowed: Sequence[str]) -> list[str]:
+    """Up to three names that are spelt like a wrong one, or contain it, whatever their case."""
+    spelt = {name.casefold(): name for name in reversed(allowed)}
+    near = difflib.get_close_matches(wrong.casefold(), spelt, n=3)
+    within = [key for key in spelt if len(wrong) > 2 and wrong.casefold() in key]
+    return [spelt[key] for key in dict.fromkeys((*near, *reversed(within)))][:3]

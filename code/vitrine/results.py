@@ -26,11 +26,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import NotApplicable, ResultsError
+from vitrine.errors import NotApplicable, ResultsError, suggestion
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, enlarged
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 Arrays = dict[str, np.ndarray]
 

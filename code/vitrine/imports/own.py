@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.imports.run import Imported, Report, import_study
 from vitrine.imports.study import is_import_study, parse_import_study
 from vitrine.inputs.unit_labels import LABEL_FORMATS
 from vitrine.project import Project
-from vitrine.study import study_names, suggestion
+from vitrine.study import study_names
 
 MAP_KINDS = {"masks": "region", "heatmaps": "heatmap"}
 FORMATS = (*LABEL_FORMATS, *MAP_KINDS)

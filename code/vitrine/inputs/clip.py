@@ -12,13 +12,12 @@ import torch
 from PIL import Image
 
 from vitrine import study
-from vitrine.errors import SourceError, StudyError
+from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.inputs import sources
 from vitrine.inputs.classifiers import first_line
 from vitrine.inputs.embeddings import Embeddings, unit
 from vitrine.inputs.pictures import Picture
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 OPENAI = "openai-clip"
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.inputs import sources
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 CONCEPT_SOURCE = "clip-dissect"
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study
-from vitrine.errors import SourceError, StudyError
+from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.inputs.classifiers import Classifier, load_classifier, pick_architecture
 from vitrine.inputs.clip import check_clip, load_clip
 from vitrine.inputs.concepts import training_classes
@@ -28,7 +28,6 @@ from vitrine.inputs.embeddings import Embeddings, Encoder, cached, unit
 from vitrine.inputs.pictures import Picture
 from vitrine.inputs.wordnet import class_indices
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,8 @@ from urllib.parse import unquote, urlsplit
 import pooch
 import requests
 
-from vitrine.errors import SourceError
+from vitrine.errors import SourceError, suggestion
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 if sys.platform != "win32":
     import fcntl

@@ -14,7 +14,7 @@ import torch
 from captum import attr
 from torch import Tensor, fx, nn
 
-from vitrine.errors import NotApplicable, StudyError
+from vitrine.errors import NotApplicable, StudyError, suggestion
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, keep_memory
@@ -24,7 +24,6 @@ from vitrine.methods.evidence import Progress
 from vitrine.methods.guided import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.relevance import RULE, check_rules, relevance
-from vitrine.study import suggestion
 
 Explain = Callable[[Tensor], Tensor]
 """Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""

@@ -18,7 +18,7 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings
@@ -27,7 +27,6 @@ from vitrine.methods.evidence import Evidence, Progress, Question, feature_gradi
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values
 from vitrine.methods.score_cam import scorecam
-from vitrine.study import suggestion
 
 Backend = Literal["fast", "reference"]
 

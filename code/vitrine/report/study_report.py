@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.errors import ResultsError
+from vitrine.errors import ResultsError, suggestion
 from vitrine.inputs import sources
 from vitrine.inputs.objects import outlines_of, regions_of
 from vitrine.inputs.pictures import Pixels, read_picture
@@ -22,7 +22,6 @@ from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.page import study_line
 from vitrine.report.text import percent
 from vitrine.results import Store
-from vitrine.study import suggestion
 
 
 class StudyReport:
