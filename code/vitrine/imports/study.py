@@ -164,13 +164,8 @@ def read_import_study(path: Path, shown_as: str | None = None) -> ImportStudy:
     """Read and validate one file of an import study. Raises ``StudyError``."""
     shown = shown_as or str(path)
     table = read_toml(path, shown)
-    return parse_import_study(path.stem, table, shown)
-
-
-def parse_import_study(name: str, table: dict[str, object], shown: str) -> ImportStudy:
-    """An import study from the table of its file. Raises ``StudyError``."""
     try:
-        return ImportStudy(name=name, **table)  # type: ignore[arg-type]
+        return ImportStudy(name=path.stem, **table)
     except ValidationError as error:
         raise StudyError(
             "\n".join(problems(shown, error, ImportStudy)), "Mend the study file and import again"
