@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from vitrine import study
-from vitrine.errors import StudyError
+from vitrine.errors import Missing, StudyError
 from vitrine.inputs import embeddings, encoders, kinds, picture_sets, sources
 from vitrine.inputs.classifiers import Classifier
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
@@ -85,12 +85,18 @@ def picture_paths(
 
 def fetch(project: Project, wanted: study.Dissection, report: sources.Report) -> None:
     """Bring the probing set, the concept list and what decides about their kinds."""
-    picture_paths(project, wanted, report)
-    report(concept_file(project, wanted.concepts).name)
-    kinds.load_kinds(project)
-    report("kinds of concepts")
-    encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
-    report("encoder")
+    missing = Missing()
+    with missing.noted():
+        picture_paths(project, wanted, report)
+    with missing.noted():
+        report(concept_file(project, wanted.concepts).name)
+    with missing.noted():
+        kinds.load_kinds(project)
+        report("kinds of concepts")
+    with missing.noted():
+        encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
+        report("encoder")
+    missing.stop()
 
 
 def fetched_files(project: Project, wanted: study.Dissection | None) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class VitrineError(Exception):
@@ -39,6 +41,10 @@ class SourceError(VitrineError):
     """An outside file is missing, damaged or cannot be fetched."""
 
 
+class FileMissing(SourceError):
+    """A file is not where it must lie. Others may be missing too: see ``Missing``."""
+
+
 class PictureError(VitrineError):
     """A picture cannot be decoded safely."""
 
@@ -61,6 +67,34 @@ class ChapterError(VitrineError):
 
 class NotApplicable(VitrineError):
     """A method that a network cannot support; the message says why. What else is asked goes on."""
+
+
+class Missing:
+    """Goes on where a file is missing, so that all that are missing are named in one error."""
+
+    def __init__(self) -> None:
+        self._errors: list[FileMissing] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note that a file is missing, and go on behind the block."""
+        try:
+            yield
+        except FileMissing as error:
+            self._errors.append(error)
+
+    def stop(self) -> None:
+        """Raise ``FileMissing`` if anything is missing."""
+        if self._errors:
+            problems = dict.fromkeys(error.problem for error in self._errors)
+            remedies = dict.fromkeys(error.remedy for error in self._errors)
+            raise FileMissing("\n".join(problems), ". ".join(remedies)) from self._errors[0]
+
+
+def unwritten(error: OSError, otherwise: str) -> str:
+    """What to do about a file that cannot be written: make room, or ``otherwise``."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Make room on that disk, and run the same command again" if full else otherwise
 
 
 MANY = 24

@@ -19,7 +19,7 @@ from vitrine.assessments import Assessor
 from vitrine.cases import CaseWorker
 from vitrine.comparisons import Comparer
 from vitrine.dissections import Dissector, classifier_facts
-from vitrine.errors import StudyError
+from vitrine.errors import Missing, StudyError
 from vitrine.explanations import Explainer
 from vitrine.inputs import sources
 from vitrine.inputs.classifiers import (
@@ -80,19 +80,27 @@ def fetch(
 ) -> dict[str, Path]:
     """Bring everything that the study needs from outside; the pictures' paths by file name.
 
-    Files that are there and intact are not touched. Raises ``SourceError`` and ``StudyError``.
+    Files that are there and intact are not touched. Raises ``StudyError`` and ``SourceError``;
+    files that are missing are all named in one ``FileMissing``.
     """
     check(project, study)
-    paths = picture_paths(project, study, report)
+    paths, missing = {}, Missing()
+    with missing.noted():
+        paths = picture_paths(project, study, report)
     for classifier in study.networks:
         row = pick_architecture(classifier.name)
-        row.categories(project)  # a network without weights has names for its classes too
+        with missing.noted():
+            row.categories(project)  # a network without weights has names for its classes too
         if classifier.weights == "pretrained":
-            report(row.weights_file(project).name)
+            with missing.noted():
+                report(row.weights_file(project).name)
     if study.survey:
-        surveys.fetch(project, study, study.survey, report)
+        with missing.noted():
+            surveys.fetch(project, study, study.survey, report)
     if study.dissection:
-        dissections.fetch(project, study.dissection, report)
+        with missing.noted():
+            dissections.fetch(project, study.dissection, report)
+    missing.stop()
     return paths
 
 

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import NotApplicable, ResultsError, suggestion
+from vitrine.errors import NotApplicable, ResultsError, suggestion, unwritten
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, enlarged
 from vitrine.project import Project
@@ -478,7 +478,10 @@ class Store:
         except OSError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} cannot be written ({error.strerror})",
-                "Give yourself the right to write there; what was computed before is kept",
+                unwritten(
+                    error,
+                    "Give yourself the right to write there; what was computed before is kept",
+                ),
             ) from error
 
     def drop_other_tasks(self, names: set[str]) -> None:

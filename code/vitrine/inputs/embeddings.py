@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.errors import SourceError
+from vitrine.errors import SourceError, unwritten
 from vitrine.inputs.concepts import Concepts
 from vitrine.inputs.pictures import Picture
 from vitrine.project import Project
@@ -119,7 +119,10 @@ def cached(
     except OSError as error:
         raise SourceError(
             f"The cache folder {path.parent} cannot be written ({error.strerror})",
-            "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
+            unwritten(
+                error,
+                "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
+            ),
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
