@@ -15,10 +15,10 @@ from captum import attr
 from torch import Tensor, fx, nn
 
 from vitrine.errors import NotApplicable, StudyError, suggestion
+from vitrine.inputs.canonical import canonical
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, keep_memory
-from vitrine.methods.canonical import canonical
 from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.evidence import Progress
 from vitrine.methods.guided import check_activations, guided_gradient
