@@ -15,6 +15,7 @@ from zennit.composites import EpsilonPlusFlat
 from conftest import TEN
 from networks import CLASSES, SIDE, Awkward, Plain, classifier_of, seeded_network
 from vitrine.errors import NotApplicable, StudyError
+from vitrine.inputs.canonical import Addition, canonical
 from vitrine.inputs.classifiers import Classifier, load_classifier
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.methods.attribution import (
@@ -23,7 +24,6 @@ from vitrine.methods.attribution import (
     attribute,
     explaining,
 )
-from vitrine.methods.canonical import Addition, canonical
 from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.guided import guided_gradient
 from vitrine.methods.relevance import relevance

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
-from torch import nn
+from PIL import Image
 
 from vitrine import study
 from vitrine.errors import SourceError, StudyError
-from vitrine.inputs import encoders
-from vitrine.inputs.archives import read_archive
-from vitrine.inputs.classifiers import load_classifier
+from vitrine.inputs import clip, encoders
+from vitrine.inputs.classifiers import CLASSIFIERS, load_classifier
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
-from vitrine.inputs.encoders import Embeddings, pick_encoder, text_embeddings
+from vitrine.inputs.embeddings import Embeddings, Encoder, text_embeddings, unit
+from vitrine.inputs.encoders import pick_encoder
 from vitrine.inputs.kinds import KINDS, kind_of, load_kinds
 from vitrine.inputs.pictures import Picture
 from vitrine.project import Project
@@ -145,7 +146,7 @@ class _Letters(encoders.Sentences):
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         counts = [[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts]
-        return encoders.unit(np.array(counts, dtype=np.float32))
+        return unit(np.array(counts, dtype=np.float32))
 
 
 def test_conse_places_a_picture_where_its_class_names_lie() -> None:
@@ -155,8 +156,8 @@ def test_conse_places_a_picture_where_its_class_names_lie() -> None:
     found = conse.encode_images([_picture(), _picture()])
     assert _is_unit(found)
     cat, dog, hound, bird = _Letters().encode_texts(["cat", "dog", "hound", "bird"])
-    assert np.allclose(found[0], encoders.unit((dog + hound)[None])[0], atol=1e-6)
-    assert np.allclose(found[1], encoders.unit((0.25 * cat + 0.75 * bird)[None])[0], atol=1e-6)
+    assert np.allclose(found[0], unit((dog + hound)[None])[0], atol=1e-6)
+    assert np.allclose(found[1], unit((0.25 * cat + 0.75 * bird)[None])[0], atol=1e-6)
 
 
 def test_the_true_class_is_known_by_the_file_name(
@@ -184,7 +185,7 @@ def test_predictions_of_a_network_keep_the_best_only(project: Project) -> None:
 # --- CLIP ----------------------------------------------------------------------------------------
 
 
-def _tiny_clip(project: Project, **settings: object) -> encoders.Encoder:
+def _tiny_clip(project: Project, **settings: object) -> Encoder:
     (project.root / "tiny.json").write_text(TINY_CLIP)
     wanted = study.Encoder.model_validate(
         {"name": "clip", "model": "tiny.json", "pretrained": "random"} | settings
@@ -232,51 +233,74 @@ def test_weights_of_another_network_are_refused(project: Project) -> None:
 
 
 def test_openais_weights_have_digests_for_the_models_of_the_library(project: Project) -> None:
-    assert encoders._openai_file(project, "ViT-B-16").endswith("/ViT-B-16.pt")
-    assert encoders._openai_file(project, "ViT-L-14-336").endswith("/ViT-L-14-336px.pt")
+    assert clip._openai_file(project, "ViT-B-16").endswith("/ViT-B-16.pt")
+    assert clip._openai_file(project, "ViT-L-14-336").endswith("/ViT-L-14-336px.pt")
 
 
-class _Scripted(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Linear(3, 2)
-        self.scale = nn.Parameter(torch.tensor(2.0))
-        self.register_buffer("table", torch.arange(4))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner(x) * self.scale
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_scripted_archive_gives_its_tensors_and_runs_nothing(tmp_path: Path) -> None:
-    torch.jit.trace(_Scripted(), torch.zeros(1, 3)).save(str(tmp_path / "a.pt"))
-    module = _Scripted()
-    scripted = torch.jit.script(module)
-    scripted.save(str(tmp_path / "b.pt"))
-    found = read_archive(tmp_path / "b.pt")
-    assert set(found) >= set(module.state_dict())
-    for key, value in module.state_dict().items():
-        assert torch.equal(found[key], value), key
-    assert set(read_archive(tmp_path / "a.pt")) >= {"inner.weight", "inner.bias", "scale"}
-
-
-class _Malicious:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (print, ("run",))
-
-
-def test_an_archive_that_names_anything_else_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.filterwarnings("ignore")  # torch's own, about TorchScript
+def test_an_archive_as_openai_publishes_it_gives_its_network(
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "bad.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("bad/data.pkl", pickle.dumps(_Malicious()))
-    with pytest.raises(SourceError, match="names builtins.print"):
-        read_archive(path)
+    settings = json.loads(TINY_CLIP.replace('"width": 16', '"width": 64').replace("_width", "_x"))
+    settings["text_cfg"]["heads"] = 1
+    del settings["vision_cfg"]["head_x"]
+    (project.root / "tiny.json").write_text(json.dumps(settings))
+    model = open_clip.CLIP(**settings, quick_gelu=True).half().float().eval()
+    del model._buffers["attn_mask"]  # OpenAI's archives hold parameters alone
+    model.attn_mask = None
+    example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 12, dtype=torch.long))
+    path = project.root / "archive.pt"
+    torch.jit.trace(model, example, strict=False).save(str(path))
+    monkeypatch.setattr(clip.sources, "fetch_one", lambda *_: path)
+    monkeypatch.setattr(clip, "_openai_file", lambda *_: path.name)
+    wanted = study.Encoder(name="clip", model="tiny.json", pretrained="openai")
+    found = clip.load_clip(project, wanted, "cpu")
+    images = found._transform(Image.fromarray(_picture().pixels))[None]
+    with torch.inference_mode():
+        expected = unit(model.encode_image(images).numpy())
+    assert np.allclose(found.encode_images([_picture()]), expected, atol=1e-4)
     path.write_bytes(b"no archive")
-    with pytest.raises(SourceError, match="cannot be read as plain tensors"):
-        read_archive(path)
-    assert capsys.readouterr().out == ""
+    with pytest.raises(SourceError, match="do not fit the network"):
+        clip.load_clip(project, wanted, "cpu")
+
+
+def test_a_clip_is_given_images_as_it_was_trained_on_them(project: Project) -> None:
+    white = Picture("white", "", np.full((40, 40, 3), 255, dtype=np.uint8))
+    (project.root / "tiny.json").write_text(TINY_CLIP)
+    usual = clip.load_clip(project, study.Encoder(model="tiny.json", pretrained="random"), "cpu")
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    seen = usual._transform(Image.fromarray(white.pixels))
+    assert torch.allclose(seen[:, 0, 0], (1 - torch.tensor(mean)) / torch.tensor(std))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"vocab_size": 901629, "hf_tokenizer_name": "facebook/xlm-v-base"},
+        {"vocab_size": 32000},
+        {"vocab_size": 49408, "hf_tokenizer_name": "bert-base-uncased"},
+    ],
+)
+def test_a_clip_with_a_tokenizer_of_its_own_is_refused(
+    project: Project, text: dict[str, object]
+) -> None:
+    settings = json.loads(TINY_CLIP)
+    settings["text_cfg"] |= text
+    (project.root / "own.json").write_text(json.dumps(settings))
+    with pytest.raises(StudyError, match="reads texts by a tokenizer of its own"):
+        clip.check_clip(project, study.Encoder(model="own.json", pretrained="random"))
+
+
+def test_a_classifier_knows_its_classes_whatever_it_was_trained_on(
+    project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    assert encoders.class_names(project, "resnet18")[0] == "tench, Tinca tinca"
+    birds = replace(
+        CLASSIFIERS["resnet18"], training_set="CUB", categories=lambda _: ("albatross", "auklet")
+    )
+    monkeypatch.setitem(CLASSIFIERS, "birds", birds)
+    assert encoders.class_names(project, "birds") == ("albatross", "auklet")
 
 
 # --- the cache -----------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +24,11 @@ from vitrine.cli import app
 from vitrine.errors import ResultsError, SourceError, StudyError, VitrineError
 from vitrine.imports.labels import pair_tables
 from vitrine.imports.maps import frame_of, map_file, overlap_table, read_in_frame
-from vitrine.imports.own import OwnRun, import_own
 from vitrine.imports.run import fetch, import_study
 from vitrine.imports.store import IMPORT_SCHEMAS, ImportStore, open_imported
 from vitrine.imports.study import (
     CropFrame,
+    ImportStudy,
     LabelRun,
     MapRun,
     is_import_study,
@@ -519,7 +521,8 @@ def _evil(path: Path) -> None:
             return os.mkdir, (str(path.parent / "it-ran"),)
 
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", pickle.dumps(Evil()))
+        archive.writestr("a/data.pkl", pickle.dumps(Evil(), protocol=2))
+        archive.writestr("a/version", "3")
 
 
 @pytest.mark.parametrize(
@@ -573,7 +576,7 @@ def test_what_a_source_does_not_list_or_changes_is_refused(
     ("old", "new", "said"),
     [
         ('format = "milan"', 'format = "Milan"', "`labels.0.format`"),
-        ('run = "cam"', 'run = "lime"', "two runs have the same key: lime"),
+        ('run = "cam"', 'run = "lime"', "listed twice: lime"),
         ('run = "cam"', 'run = "../cam"', "`maps.1.run`"),
         ("cam/{stem}.pth", "cam/x.pth", "write {file} or {stem}"),
         ("crop = 56", "crop = 99", "larger than what it is cut from"),
@@ -604,71 +607,7 @@ def test_a_computed_study_is_no_study_of_imports(others: Project) -> None:
         ImportStore(others, "others").provenance()
 
 
-# --- a person's own files ------------------------------------------------------------------------
-
-
-def test_own_files_become_runs_of_a_study(others: Project, tmp_path: Path) -> None:
-    pictures, runs = others.root / "pictures", others.root / "runs"
-    masks = tuple(sorted((runs / "lime").iterdir()))
-    import_own(
-        others,
-        "mine",
-        OwnRun(
-            "masks", masks, "lime", network="Net", method="lime", pictures=pictures, crop="64x64:56"
-        ),
-    )
-    heats = tuple(sorted((runs / "cam").iterdir()))
-    import_own(others, "mine", OwnRun("heatmaps", heats, "cam", network="Net", method="gradcam"))
-    done = import_own(others, "mine", OwnRun("milan", (runs / "milan.csv",), network="Other"))
-    assert done.runs == 3
-    study = load_import_study(others, "mine")
-    assert [(row.run, row.kind, row.folder, row.files) for row in study.maps] == [
-        ("lime", "region", "runs/lime", "{file}.npy"),
-        ("cam", "heatmap", "runs/cam", "{stem}.pth"),
-    ]
-    theirs = load_import_study(others, "others")
-    assert study.maps[0].frame == theirs.maps[0].frame and study.pictures is not None
-    assert set(study.pictures.files) == set(theirs.pictures.files if theirs.pictures else ())
-    assert len(open_imported(others, "mine").table("overlaps")) == 2
-    assert not import_study(others, study).changed
-
-
-@pytest.mark.parametrize(
-    ("own", "said"),
-    [
-        (OwnRun("mask", (Path("x"),), network="N"), "no format 'mask'.*Did you mean 'masks'"),
-        (OwnRun("milan", (), network="N"), "No file is named"),
-        (OwnRun("milan", (Path("x"),)), "Add --network"),
-        (OwnRun("milan", (Path("x"),), network="N"), "x is not a file"),
-        (OwnRun("masks", (Path("runs/milan.csv"),), network="N", method="m"), "Add --pictures"),
-        (
-            OwnRun(
-                "masks", (Path("runs/milan.csv"),), network="N", method="m", pictures=Path("no")
-            ),
-            "no is not a folder",
-        ),
-        (
-            OwnRun(
-                "masks",
-                (Path("runs/cam/n00000002_noise.pth"),),
-                network="N",
-                pictures=Path("pictures"),
-            ),
-            "Add --method",
-        ),
-        (OwnRun("clip-dissect", (Path("runs/milan.csv"),), network="N"), "no column similarity"),
-    ],
-)
-def test_own_files_that_cannot_be_imported_change_nothing(
-    others: Project, monkeypatch: pytest.MonkeyPatch, own: OwnRun, said: str
-) -> None:
-    monkeypatch.chdir(others.root)
-    before = _contents(others.data)
-    with pytest.raises(VitrineError, match=said):
-        import_own(others, "mine", own)
-    assert _contents(others.data) == before
-    with pytest.raises(StudyError, match="is computed"):
-        import_own(others, "tiny", OwnRun("milan", (Path("runs/milan.csv"),), network="N"))
+# --- the command ---------------------------------------------------------------------------------
 
 
 def _vitrine(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -693,8 +632,6 @@ def test_the_command_imports_and_says_what_is_wrong(
     runner = CliRunner()
     again = runner.invoke(app, ["run", "--study", "others"])
     assert "nothing to do: all 3 runs of others" in again.output
-    own = ["import", "milan", "runs/milan.csv", "-s", "mine", "--network", "Net"]
-    assert "imported; mine has 1 run now" in runner.invoke(app, own).output
     _evil(others.root / "runs" / "cam" / "n00000002_noise.pth")
     before = _contents(others.data)
     failed = _vitrine(others.root, "import", "-s", "others")
@@ -702,7 +639,6 @@ def test_the_command_imports_and_says_what_is_wrong(
     assert "n00000002_noise.pth is refused: it names" in failed.stderr
     assert "Traceback" not in failed.stderr
     for arguments, said in (
-        (["import", "milan", "runs/milan.csv"], "Add --study NAME"),
         (["import", "-s", "tiny"], "The study 'tiny' is computed"),
         (["import", "-s", "none"], "There is no study 'none'"),
     ):
@@ -710,3 +646,10 @@ def test_the_command_imports_and_says_what_is_wrong(
         assert isinstance(wrong, VitrineError) and said in str(wrong)
     assert _contents(others.data) == before
     assert not list(others.root.rglob("it-ran"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "chapters/published.qmd"])
+def test_the_study_file_that_a_page_shows_is_one(root: Path, page: str) -> None:
+    text = (root / page).read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(title.*?)```", text, re.DOTALL)
+    assert ImportStudy(name="mine", **tomllib.loads(shown)).runs

@@ -6,7 +6,6 @@ import collections
 import io
 import os
 import pickle
-import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ ARRAYS = [
     np.asfortranarray(np.random.default_rng(0).random((5, 7), dtype=np.float32)),
     np.array([[True, False], [False, True]]),
     np.arange(6, dtype=">f8").reshape(2, 3),
-    np.zeros((0, 3), dtype=np.uint8),
     np.arange(24, dtype=np.float16).reshape(2, 3, 4)[:, ::2],
 ]
 
@@ -43,6 +41,7 @@ def _zip(path: Path, content: bytes, **more: bytes) -> Path:
     """An archive as torch.save writes it, around any pickle."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", content)
+        archive.writestr("archive/version", "3")
         for name, entry in more.items():
             archive.writestr(f"archive/data/{name}", entry)
     return path
@@ -61,7 +60,7 @@ def test_arrays_are_read_as_pickle_reads_them(
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("array", [*ARRAYS[:3], ARRAYS[5][0]], ids=lambda array: str(array.dtype))
+@pytest.mark.parametrize("array", [*ARRAYS[:3], ARRAYS[4][0]], ids=lambda array: str(array.dtype))
 def test_tensors_are_read_as_torch_reads_them(
     tmp_path: Path, array: np.ndarray, zipped: bool
 ) -> None:
@@ -95,85 +94,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
         _zip(path, content)
     else:
         path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"is refused: it (names|uses).*Nothing of it was run"):
+    with pytest.raises(SourceError, match=r"is refused: it .*Nothing of it was run"):
         read_pickled(path)
     assert not trace.exists()
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        (eval, "1"),
-        (exec, "1"),
-        (getattr, "x", "upper"),
-        (np.load, "x"),
-        (np.fromfile, "x"),
-        (np.frombuffer, b"x"),
-        (torch.load, "x"),
-        (bytearray, 10**12),
-        (bytes, 10**12),
-        (collections.Counter, "x"),
-        (io.open, "x", "w"),
-    ],
-    ids=lambda call: call[0].__name__,
-)
-def test_no_other_function_can_be_named(tmp_path: Path, function: tuple[Any, ...]) -> None:
-    path = tmp_path / "evil.pkl"
-    path.write_bytes(pickle.dumps({"mask": [Evil(*function)]}))
-    with pytest.raises(SourceError, match="is refused"):
-        read_pickled(path)
-
-
-def test_what_a_file_may_name_cannot_be_changed_by_it(tmp_path: Path) -> None:
-    path = tmp_path / "evil.pkl"
-    state = b"}X\x07\x00\x00\x00_answerNs"
-    for module, name in safe_pickle._NAMES:
-        path.write_bytes(b"\x80\x02c" + f"{module}\n{name}\n".encode() + state + b"b.")
-        with pytest.raises(SourceError, match="is refused"):
-            read_pickled(path)
-    path.write_bytes(pickle.dumps(ARRAYS[0]))
-    np.testing.assert_array_equal(read_pickled(path), ARRAYS[0])
-
-
-def test_objects_records_and_texts_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "array.pkl"
-    for array in (
-        np.array([{}, []], dtype=object),
-        np.array(["a"]),
-        np.array([(1, 2.0)], dtype="i4,f8"),
-        np.array(["2024-01-01"], dtype="M8[D]"),
-    ):
-        path.write_bytes(pickle.dumps(array))
-        with pytest.raises(SourceError, match="is refused: it holds"):
-            read_pickled(path)
-
-
-def _array_of(shape: tuple[int, ...], content: bytes) -> bytes:
-    """A pickle of an array whose declared shape is not that of its bytes."""
-    plain = pickle.dumps(np.zeros((1, 1), np.uint8), protocol=2)
-    stated = pickle.dumps((1, 1), protocol=2)[2:-1]
-    assert plain.count(b"K\x01K\x01\x86") == 1 and stated
-    sides = b"".join(b"\x8a\x08" + struct.pack("<q", side) for side in shape)
-    plain = plain.replace(b"K\x01K\x01\x86", b"(" + sides + b"t")
-    return plain.replace(b"X\x01\x00\x00\x00\x00", b"X" + struct.pack("<I", len(content)) + content)
-
-
-@pytest.mark.parametrize(
-    ("shape", "said"),
-    [
-        ((10**6, 10**6), "more than 50,000,000 values"),
-        ((2**40, 2**40), "more than 50,000,000 values"),
-        ((-1, 1), "has the shape"),
-        ((3, 3), "has 1 bytes, not 9"),
-    ],
-)
-def test_a_declared_shape_is_held_against_the_bytes(
-    tmp_path: Path, shape: tuple[int, ...], said: str
-) -> None:
-    path = tmp_path / "array.pkl"
-    path.write_bytes(_array_of(shape, b"\x00"))
-    with pytest.raises(SourceError, match=said):
-        read_pickled(path)
 
 
 def _tensor(size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> bytes:
@@ -195,21 +118,87 @@ def _tensor(size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> 
     return stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        (eval, "1"),
+        (getattr, "x", "upper"),
+        (np.load, "x"),
+        (np.frombuffer, b"x"),
+        (np.ndarray, (1,), "O", b"12345678"),  # would take the bytes for an address
+        (np.array, [1]),
+        (torch.load, "x"),
+        (io.open, "x", "w"),
+    ],
+    ids=lambda call: call[0].__name__,
+)
+def test_no_other_function_can_be_called(tmp_path: Path, function: tuple[Any, ...]) -> None:
+    path = tmp_path / "evil.pth"
+    content = pickle.dumps({"mask": [Evil(*function)]}, protocol=2)
+    for written in (lambda: path.write_bytes(content), lambda: _zip(path, content)):
+        written()
+        with pytest.raises(SourceError, match="is refused"):
+            read_pickled(path)
+
+
+def test_what_a_file_may_name_cannot_be_changed_by_it(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pkl"
+    state = b"N}X\x06\x00\x00\x00valuesNs\x86"  # as the state of an object with slots
+    for name in (*safe_pickle._NUMPY, "_codecs.encode"):
+        named = "\n".join(name.rsplit(".", 1)).encode()
+        path.write_bytes(b"\x80\x02c" + named + b"\n" + state + b"b.")
+        with pytest.raises(SourceError, match="is refused"):
+            read_pickled(path)
+    path.write_bytes(pickle.dumps(ARRAYS[0]))
+    np.testing.assert_array_equal(read_pickled(path), ARRAYS[0])
+
+
+def test_objects_records_and_texts_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "array.pth"
+    for array in (
+        np.array([{}, []], dtype=object),
+        np.array(["a"]),
+        np.array([(1, 2.0)], dtype="i4,f8"),
+        np.array(["2024-01-01"], dtype="M8[D]"),
+    ):
+        path.write_bytes(pickle.dumps(array))
+        with pytest.raises(SourceError, match="is refused: it holds"):
+            read_pickled(path)
+        torch.save(array, path)
+        with pytest.raises(SourceError, match="is refused"):
+            read_pickled(path)
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**6), (2**40, 2**40), (3, 3)])
+def test_a_declared_shape_is_held_against_the_bytes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "array.pkl"
+    state = (1, shape, np.dtype(np.uint8), False, b"\0")
+
+    class Declared:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (*np.zeros(1, np.uint8).__reduce__()[:2], state)
+
+    for protocol in (2, 4):
+        path.write_bytes(pickle.dumps(Declared(), protocol=protocol))
+        with pytest.raises(SourceError, match="is refused: cannot reshape|is refused: array is"):
+            read_pickled(path)
+
+
 def test_a_tensor_lies_within_its_storage(tmp_path: Path) -> None:
     path = tmp_path / "tensor.pth"
     content = np.arange(4, dtype="<f4").tobytes()
     _zip(path, _tensor((2, 2), (2, 1)), **{"0": content})
     np.testing.assert_array_equal(read_pickled(path), [[0, 1], [2, 3]])
-    for size, stride, offset in (((2, 2), (2, 1), 1), ((5,), (1,), 0), ((2,), (9,), 0)):
+    for size, stride, offset in (
+        ((2, 2), (2, 1), 1),
+        ((5,), (1,), 0),
+        ((2,), (9,), 0),
+        ((2,), (-1,), 0),
+        ((10**9,), (0,), 0),
+    ):
         _zip(path, _tensor(size, stride, offset), **{"0": content})
-        with pytest.raises(SourceError, match="larger than its storage"):
+        with pytest.raises(SourceError, match="is refused"):
             read_pickled(path)
-    _zip(path, _tensor((10**9,), (0,)), **{"0": content})
-    with pytest.raises(SourceError, match="more than 50,000,000 values"):
-        read_pickled(path)
-    _zip(path, _tensor((2,), (-1,)), **{"0": content})
-    with pytest.raises(SourceError, match="stride"):
-        read_pickled(path)
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(
@@ -225,14 +214,14 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
         read_pickled(path)
 
 
-def test_a_pickle_that_grows_when_it_is_read_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_grows_when_it_is_read_does_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "bomb.pkl"
     nested: Any = np.zeros(1)
-    for _ in range(9):
+    for _ in range(60):
         nested = [nested] * 10
     path.write_bytes(pickle.dumps(nested))
-    with pytest.raises(SourceError, match="more than 10,000 parts"):
-        read_pickled(path)
+    found = read_pickled(path)
+    assert all(part is found[0] for part in found)
     path.write_bytes(b"\x80\x02Nr\xff\xff\xff\x7f.")
     with pytest.raises(SourceError, match="enormous memo"):
         read_pickled(path)
@@ -245,7 +234,7 @@ def test_a_truncated_file_is_one_message(tmp_path: Path, part: float) -> None:
         torch.save(torch.rand(40, 40), path, _use_new_zipfile_serialization=zipped)
         whole = path.read_bytes()
         path.write_bytes(whole[: int(len(whole) * part)])
-        with pytest.raises(SourceError, match=r"tensor\.pth (is damaged|is refused)"):
+        with pytest.raises(SourceError, match=r"tensor\.pth is refused"):
             read_pickled(path)
 
 
@@ -253,11 +242,11 @@ def test_a_foreign_file_is_one_message(tmp_path: Path) -> None:
     path = tmp_path / "mask.pth"
     for content in (b"", b"\x89PNG\r\n\x1a\n", b"layer,unit\n", os.urandom(400)):
         path.write_bytes(content)
-        with pytest.raises(SourceError, match=r"mask\.pth (is damaged|is refused)"):
+        with pytest.raises(SourceError, match=r"mask\.pth is refused"):
             read_pickled(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<x/>")
-    with pytest.raises(SourceError, match="not one that torch.save wrote"):
+    with pytest.raises(SourceError, match="is refused"):
         read_pickled(path)
     with pytest.raises(SourceError, match="does not exist"):
         read_pickled(tmp_path / "none.pth")
@@ -271,3 +260,9 @@ def test_the_masks_of_the_published_run_are_what_the_readme_says(mirror: Path) -
     cam = read_pickled(run / "task-3/results/gradcam_images/n01616318_vulture.JPEG/masks.pth")
     assert (cam.shape, cam.dtype) == ((500, 375, 3), np.float32)
     assert (cam == cam[..., :1]).all()
+
+
+def test_weights_that_another_project_pickled_are_read(mirror: Path) -> None:
+    (path,) = mirror.glob("urbste/squeezenet_places365/*/*.params")
+    found = read_pickled(path)
+    assert len(found) == 152 and found[0].shape == (64, 3, 3, 3)

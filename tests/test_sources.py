@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.errors import SourceError
+from vitrine.errors import FileMissing, SourceError, unwritten
 from vitrine.inputs import sources
 from vitrine.project import Project
 
@@ -142,8 +143,31 @@ def test_a_mirror_without_the_file_says_where_it_should_be(
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path))
     _write_source(project, "https://example.org/", "0" * 64)
-    with pytest.raises(SourceError, match=r"Put the file at .*example.org/file.bin"):
+    with pytest.raises(SourceError, match=r"example.org/file.bin does not exist"):
         sources.fetch_one(project, "here", "file.bin")
+
+
+def test_all_missing_files_are_named_at_once(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = tmp_path / "example.org"
+    mirror.mkdir()
+    (mirror / "file.bin").write_bytes(CONTENT)
+    monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path))
+    _write_source(project, "https://example.org/", sha256(CONTENT).hexdigest())
+    path = project.data / "sources.toml"
+    more = "".join(f'"{name}.bin" = "{"0" * 64}"\n' for name in "ab")
+    path.write_text(path.read_text() + more)
+    with pytest.raises(FileMissing) as caught:
+        sources.fetch(project, "here", ["a.bin", "file.bin", "b.bin"])
+    assert all(f"{name}.bin does not exist" in caught.value.problem for name in "ab")
+    assert (project.cache / "here" / "file.bin").is_file()
+
+
+def test_a_full_disk_is_no_question_of_rights() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert unwritten(full, "Give yourself the right").startswith("Make room on that disk")
+    assert unwritten(PermissionError(errno.EACCES, "no"), "Give yourself the right").endswith("t")
 
 
 def test_a_mirror_that_is_no_folder_is_named(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from conftest import STUDY
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.project import Project
-from vitrine.study import load_study, read_study, suggestion
+from vitrine.study import load_study, read_study
 
 
 @pytest.mark.parametrize("name", ["embedded", "assignment"])
@@ -71,6 +71,11 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
         ),
         ("[lime]", "[limes]", "unknown key `limes`; Did you mean 'lime'?"),
         ('methods = ["gradcam"]', 'methods = "gradcam"', "`cam.methods`: Write a list, [ … ]"),
+        (
+            'methods = ["gradcam"]',
+            'methods = ["gradcam", "xgradcam", "gradcam"]',
+            "`cam.methods`: listed twice: gradcam.",
+        ),
         ('methods = ["gradcam"]', "methods = []", "`cam.methods`: Name at least one"),
     ],
 )

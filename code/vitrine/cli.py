@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
@@ -150,65 +149,9 @@ def run(
 
 
 @app.command("import")
-def import_(
-    kind: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[FORMAT]",
-            help="clip-dissect, network-dissection or milan (labels of units), masks or heatmaps. "
-            "Without it, all runs that the study's file names.",
-        ),
-    ] = None,
-    paths: Annotated[list[Path] | None, typer.Argument(help="The files of the run.")] = None,
-    study: Annotated[
-        str | None,
-        typer.Option("--study", "-s", help="Where to; made if it is not there. [published]"),
-    ] = None,
-    run: Annotated[str, typer.Option("--run", help="The run's key; the file's name if none.")] = "",
-    title: Annotated[str, typer.Option(help="The run's title.")] = "",
-    network: Annotated[str, typer.Option(help="What the run explained, e.g. ResNet-50.")] = "",
-    layer: Annotated[
-        list[str] | None, typer.Option(help="Of each file of Network Dissection, in their order.")
-    ] = None,
-    training_set: Annotated[
-        str, typer.Option(help="ImageNet or Places365: what unit j of the classifier is.")
-    ] = "",
-    method: Annotated[str, typer.Option(help="What made the maps, e.g. lime.")] = "",
-    pictures: Annotated[Path | None, typer.Option(help="Folder of the maps' pictures.")] = None,
-    crop: Annotated[
-        str, typer.Option(help="The maps' frame, e.g. 256x256:224; the whole picture if none.")
-    ] = "",
-) -> None:
+def import_(study: StudyName = "published") -> None:
     """Take other people's results into a store: labels of units, masks and heatmaps."""
-    project = Project.find()
-    if kind is None:
-        _import_all(project, study or "published")
-        return
-    if study is None:
-        raise VitrineError(
-            "The study to import into is not named",
-            "Add --study NAME; it is made if it is not there",
-        )
-    from vitrine.imports import own as own_runs
-
-    own = own_runs.OwnRun(
-        kind,
-        tuple(paths or ()),
-        run,
-        title,
-        network,
-        tuple(layer or ()),
-        training_set,
-        method,
-        pictures,
-        crop,
-    )
-    with _bar() as bar:
-        task = bar.add_task("import", total=None)
-        done = own_runs.import_own(project, study, own, lambda what: _announce(bar, task, what))
-        bar.update(task, description="done", total=1, completed=1)
-    folder = project.relative(project.results / study)
-    _say(f"imported; {study} has {_counted(done.runs, 'run')} now, in {folder}")
+    _import_all(Project.find(), study)
 
 
 def _import_all(project: Project, name: str) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class VitrineError(Exception):
     """An error that ends in one message: what was wrong, where, and what to do about it.
@@ -36,6 +41,10 @@ class SourceError(VitrineError):
     """An outside file is missing, damaged or cannot be fetched."""
 
 
+class FileMissing(SourceError):
+    """A file is not where it must lie. Others may be missing too: see ``Missing``."""
+
+
 class PictureError(VitrineError):
     """A picture cannot be decoded safely."""
 
@@ -58,3 +67,60 @@ class ChapterError(VitrineError):
 
 class NotApplicable(VitrineError):
     """A method that a network cannot support; the message says why. What else is asked goes on."""
+
+
+class Missing:
+    """Goes on where a file is missing, so that all that are missing are named in one error."""
+
+    def __init__(self) -> None:
+        self._errors: list[FileMissing] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note that a file is missing, and go on behind the block."""
+        try:
+            yield
+        except FileMissing as error:
+            self._errors.append(error)
+
+    def stop(self) -> None:
+        """Raise ``FileMissing`` if anything is missing."""
+        if self._errors:
+            problems = dict.fromkeys(error.problem for error in self._errors)
+            remedies = dict.fromkeys(error.remedy for error in self._errors)
+            raise FileMissing("\n".join(problems), ". ".join(remedies)) from self._errors[0]
+
+
+def unwritten(error: OSError, otherwise: str) -> str:
+    """What to do about a file that cannot be written: make room, or ``otherwise``."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Make room on that disk, and run the same command again" if full else otherwise
+
+
+MANY = 24
+"""Longer lists of names are not told in an error, only the closest names and their number."""
+
+
+def suggestion(wrong: str, allowed: Sequence[str], sentence: str) -> str:
+    """The allowed name that is closest to a wrong one as a question, then ``sentence`` and all.
+
+    Of a long list the three closest names are told and how many there are.
+    """
+    if not allowed:
+        return "None is known"
+    close = _closest(wrong, allowed)
+    if len(allowed) <= MANY:
+        listed = f"{sentence} {', '.join(allowed)}"
+        return f"Did you mean {close[0]!r}? {listed}" if close else listed
+    if close:
+        asked = " or ".join(repr(name) for name in close)
+        return f"Did you mean {asked}? There are {len(allowed):,} in all"
+    return f"{sentence} {', '.join(allowed[:3])}, … ({len(allowed):,} in all)"
+
+
+def _closest(wrong: str, allowed: Sequence[str]) -> list[str]:
+    """Up to three names that are spelt like a wrong one, or contain it, whatever their case."""
+    spelt = {name.casefold(): name for name in reversed(allowed)}
+    near = difflib.get_close_matches(wrong.casefold(), spelt, n=3)
+    within = [key for key in spelt if len(wrong) > 2 and wrong.casefold() in key]
+    return [spelt[key] for key in dict.fromkeys((*near, *reversed(within)))][:3]

@@ -25,11 +25,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import ResultsError
+from vitrine.errors import ResultsError, suggestion, unwritten
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 Arrays = dict[str, np.ndarray]
 
@@ -112,7 +111,10 @@ class Store:
         except OSError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} cannot be written ({error.strerror})",
-                "Give yourself the right to write there; what was computed before is kept",
+                unwritten(
+                    error,
+                    "Give yourself the right to write there; what was computed before is kept",
+                ),
             ) from error
 
     def drop_other_tasks(self, names: set[str]) -> None:

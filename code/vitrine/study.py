@@ -6,14 +6,12 @@ later step takes its parameters from here and from nowhere else.
 
 from __future__ import annotations
 
-import difflib
-import json
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -23,8 +21,24 @@ from pydantic import (
     model_validator,
 )
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.project import Project
+from vitrine.study_errors import problems
+
+Entry = TypeVar("Entry")
+
+
+def listed_once(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries, each another; tables are told apart by their name where they have one."""
+    names = [getattr(entry, "name", entry) for entry in entries]
+    doubled = dict.fromkeys(str(name) for name in names if names.count(name) > 1)
+    if doubled:
+        raise ValueError(f"listed twice: {', '.join(doubled)}")
+    return entries
+
+
+Unique = Annotated[tuple[Entry, ...], AfterValidator(listed_once)]
+"""A list in which nothing stands twice."""
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -64,9 +78,7 @@ class Pictures(_Part):
             raise ValueError(
                 f"write the files as paths below the folder, without '..': {', '.join(outside)}"
             )
-        doubled = sorted({name for name in self.all if self.all.count(name) > 1})
-        if doubled:
-            raise ValueError(f"these files are listed twice: {', '.join(doubled)}")
+        listed_once(self.all)
         return self
 
 
@@ -107,23 +119,12 @@ class Cam(_Part):
     layers : layers whose maps are made as well, by ``layer_method``.
     """
 
-    methods: tuple[str, ...] = Field(default=("gradcam",), min_length=1)
+    methods: Unique[str] = Field(default=("gradcam",), min_length=1)
     layer: str | None = None
-    second: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
+    second: Unique[str] = ()
+    layers: Unique[str] = ()
     layer_method: str = "gradcam"
     backend: Backend = "fast"
-
-    @model_validator(mode="after")
-    def _listed_once(self) -> Cam:
-        for key, names in (
-            ("methods", self.methods),
-            ("second", self.second),
-            ("layers", self.layers),
-        ):
-            if len(set(names)) < len(names):
-                raise ValueError(f"a name is listed twice under `{key}`")
-        return self
 
 
 class Quickshift(_Part):
@@ -225,7 +226,7 @@ class Search(_Part):
     seeds : explanations with each, so that their stability is known.
     """
 
-    segmentations: tuple[Segmentation, ...] = Field(min_length=1)
+    segmentations: Unique[Segmentation] = Field(min_length=1)
     samples: tuple[int, ...] = Field(default=(100, 300, 600), min_length=1)
     features: tuple[int, ...] = Field(default=(5, 10, 20), min_length=1)
     seeds: int = Field(default=2, ge=2)
@@ -235,8 +236,6 @@ class Search(_Part):
         for key, numbers, least in (("samples", self.samples, 2), ("features", self.features, 1)):
             if numbers[0] < least or list(numbers) != sorted(set(numbers)):
                 raise ValueError(f"`{key}` must be ascending, from {least} on")
-        if len(set(self.segmentations)) < len(self.segmentations):
-            raise ValueError("a segmentation is listed twice")
         return self
 
 
@@ -344,14 +343,12 @@ class ProbingSet(_Part):
 
     source: str | None = None
     folder: str | None = None
-    files: tuple[str, ...] | None = Field(default=None, min_length=1)
+    files: Annotated[Unique[str], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> ProbingSet:
         if (self.source is None) == (self.folder is None):
             raise ValueError("name either a `source` or a `folder`, not both and not neither")
-        if self.files and len(set(self.files)) < len(self.files):
-            raise ValueError("a file is listed twice under `files`")
         return self
 
 
@@ -369,7 +366,7 @@ class Survey(_Part):
     pictures: ProbingSet
     sample: int = Field(default=200, ge=2)
     seed: int = Field(default=0, ge=0)
-    methods: tuple[str, ...] = Field(default=("gradcam",), min_length=1)
+    methods: Unique[str] = Field(default=("gradcam",), min_length=1)
     samples: int = Field(default=300, ge=2)
     segmentation: Segmentation = Slic()
     share: Share = 0.2
@@ -377,8 +374,6 @@ class Survey(_Part):
 
     @model_validator(mode="after")
     def _has_parts_to_compare(self) -> Survey:
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError("a name is listed twice under `methods`")
         if self.sample % self.chunk == 1:
             raise ValueError("the last `chunk` would hold one picture, with no other to compare")
         return self
@@ -395,16 +390,10 @@ class Cases(_Part):
     top : how many of the best answers are kept.
     """
 
-    fills: tuple[Fill, ...] = Field(default=("mean", "grey", "blur"), min_length=1)
+    fills: Unique[Fill] = Field(default=("mean", "grey", "blur"), min_length=1)
     shifts: int = Field(default=20, ge=1)
     seed: int = Field(default=0, ge=0)
     top: int = Field(default=5, ge=1, le=1000)
-
-    @model_validator(mode="after")
-    def _listed_once(self) -> Cases:
-        if len(set(self.fills)) < len(self.fills):
-            raise ValueError("a name is listed twice under `fills`")
-        return self
 
 
 class Encoder(_Part):
@@ -451,7 +440,7 @@ class Dissection(_Part):
     examples : how many units of each layer are shown with their strongest pictures, and how many.
     """
 
-    classifiers: tuple[Classifier, ...] = Field(min_length=1)
+    classifiers: Unique[Classifier] = Field(min_length=1)
     pictures: ProbingSet
     concepts: str = "20k"
     encoder: Encoder = Encoder()
@@ -473,7 +462,7 @@ class Study(_Part):
     name: str
     title: str
     description: str
-    classifiers: tuple[Classifier, ...] = Field(min_length=1)
+    classifiers: Unique[Classifier] = Field(min_length=1)
     pictures: Pictures
     predictions: Predictions = Predictions()
     speed: Speed | None = None
@@ -500,10 +489,9 @@ class Study(_Part):
             raise ValueError("`comparison` needs both a [cam] and a [lime] section")
         if self.measures and not (self.cam or self.lime or self.attribution):
             raise ValueError("`measures` needs a [cam], a [lime] or an [attribution] section")
-        _check_listed_once("classifiers", self.classifiers)
         known = {row.name: ("classifiers", row) for row in self.classifiers}
         for key, others in self._other_networks().items():
-            _check_listed_once(key, others)
+            listed_once(others)
             for row in others:
                 place, first = known.setdefault(row.name, (key, row))
                 if first != row:
@@ -525,12 +513,6 @@ class Study(_Part):
             "attribution.also": self.attribution.also if self.attribution else (),
             "dissection.classifiers": self.dissection.classifiers if self.dissection else (),
         }
-
-
-def _check_listed_once(key: str, classifiers: tuple[Classifier, ...]) -> None:
-    names = [classifier.name for classifier in classifiers]
-    if len(set(names)) < len(names):
-        raise ValueError(f"a classifier is listed twice under `{key}`")
 
 
 def study_names(project: Project) -> list[str]:
@@ -592,103 +574,3 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
             f"{shown}: the key `name` is not allowed", "The file's name is the study's name"
         )
     return table
-
-
-MANY = 24
-"""Longer lists of names are not told in an error, only the closest names and their number."""
-
-
-def suggestion(wrong: str, allowed: Sequence[str], sentence: str) -> str:
-    """The allowed name that is closest to a wrong one as a question, then ``sentence`` and all.
-
-    Of a long list the three closest names are told and how many there are.
-    """
-    if not allowed:
-        return "None is known"
-    close = _closest(wrong, allowed)
-    if len(allowed) <= MANY:
-        listed = f"{sentence} {', '.join(allowed)}"
-        return f"Did you mean {close[0]!r}? {listed}" if close else listed
-    if close:
-        asked = " or ".join(repr(name) for name in close)
-        return f"Did you mean {asked}? There are {len(allowed):,} in all"
-    return f"{sentence} {', '.join(allowed[:3])}, … ({len(allowed):,} in all)"
-
-
-def _closest(wrong: str, allowed: Sequence[str]) -> list[str]:
-    """Up to three names that are spelt like a wrong one, or contain it, whatever their case."""
-    spelt = {name.casefold(): name for name in reversed(allowed)}
-    near = difflib.get_close_matches(wrong.casefold(), spelt, n=3)
-    within = [key for key in spelt if len(wrong) > 2 and wrong.casefold() in key]
-    return [spelt[key] for key in dict.fromkeys((*near, *reversed(within)))][:3]
-
-
-def problems(shown: str, error: ValidationError, whole: type[BaseModel]) -> list[str]:
-    """One sentence for each problem that pydantic found: file, key, problem, allowed values.
-
-    whole : the model of the file.
-    """
-    sentences = []
-    for problem in error.errors():
-        location = problem["loc"]
-        key = ".".join(_keys(location, whole)[0]) or "the whole file"
-        if problem["type"] == "extra_forbidden":
-            advice = suggestion(
-                str(location[-1]), _keys(location[:-1], whole)[1], "the keys here are"
-            )
-            sentences.append(f"{shown}: unknown key `{key}`; {advice}")
-        elif problem["type"] == "missing":
-            sentences.append(f"{shown}: the key `{key}` is missing")
-        elif problem["type"] == "too_short" and problem["input"]:
-            pass  # what it holds is wrong, and named by itself
-        elif problem["type"] == "union_tag_invalid":
-            tag, allowed = problem["ctx"]["tag"], problem["ctx"]["expected_tags"]
-            names = [name.strip(" '") for name in allowed.split(",")]
-            advice = suggestion(tag, names, "it is one of")
-            sentences.append(f"{shown}: `{key}.method` cannot be {tag!r}; {advice}")
-        else:
-            value = problem["input"]
-            shown_value = "" if isinstance(value, dict) else f", not {value!r}"
-            sentences.append(f"{shown}: `{key}`: {_expected(problem, whole)}{shown_value}")
-    return sentences
-
-
-def _expected(problem: Any, whole: type[BaseModel]) -> str:
-    """What one problem of pydantic asks for, in the words of TOML."""
-    if problem["type"] == "model_type":
-        keys, value = _keys(problem["loc"], whole)[1], problem["input"]
-        example = f"{{ name = {json.dumps(value)} }}" if isinstance(value, str) else "{ … }"
-        return f"Write a table with the keys {', '.join(keys)}, e.g. {example}"
-    if problem["type"] == "tuple_type":
-        return "Write a list, [ … ]"
-    if problem["type"] == "too_short":
-        return "Name at least one"
-    return str(problem["msg"]).removeprefix("Value error, ")
-
-
-def _keys(location: tuple[int | str, ...], whole: type[BaseModel]) -> tuple[list[str], list[str]]:
-    """The keys that lead to a place of the study file, and the keys that are allowed there.
-
-    pydantic adds the tag of a union to the place, which is not a key of the file.
-    """
-    keys: list[str] = []
-    parts: list[Any] = [whole]
-    for step in location:
-        tagged = [part for part in parts if part.model_fields.get("method") and len(parts) > 1]
-        chosen = [part for part in tagged if part.model_fields["method"].default == step]
-        if chosen:
-            parts = chosen
-            continue
-        keys.append(str(step))
-        if not isinstance(step, int):
-            fields = [part.model_fields[step] for part in parts if step in part.model_fields]
-            parts = [model for field in fields for model in _models_in(field.annotation)]
-    allowed = {name for part in parts for name in part.model_fields}
-    return keys, sorted(allowed - ({"name"} if parts == [whole] else set()))
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    """The pydantic models inside an annotation such as ``Lime | None`` or ``tuple[Lime, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_in(inner)]

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from vitrine import study as studies
-from vitrine.errors import StudyError
+from vitrine.errors import Missing, StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
@@ -26,8 +26,7 @@ from vitrine.experiments.dissection_tables import (
     layer_table,
     unit_table,
 )
-from vitrine.inputs import encoders, kinds, picture_sets, sources
-from vitrine.inputs.classifiers import pick_architecture
+from vitrine.inputs import embeddings, encoders, kinds, picture_sets, sources
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
 from vitrine.inputs.pictures import Picture, read_picture
 from vitrine.methods import dissection
@@ -126,12 +125,18 @@ class NetworkDissection(Experiment):
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
         """Bring the probing set, the concept list and what decides about their kinds."""
         wanted = _wanted(study)
-        picture_paths(project, wanted, report)
-        report(concept_file(project, wanted.concepts).name)
-        kinds.load_kinds(project)
-        report("kinds of concepts")
-        encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
-        report("encoder")
+        missing = Missing()
+        with missing.noted():
+            picture_paths(project, wanted, report)
+        with missing.noted():
+            report(concept_file(project, wanted.concepts).name)
+        with missing.noted():
+            kinds.load_kinds(project)
+            report("kinds of concepts")
+        with missing.noted():
+            encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
+            report("encoder")
+        missing.stop()
 
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
@@ -238,7 +243,7 @@ class NetworkDissection(Experiment):
     @property
     def _embeddings(self) -> int:
         """The work that comes before the tasks, in forward passes: the embeddings."""
-        batches = -(-len(self.concepts.words) // encoders.TEXTS_AT_ONCE)
+        batches = -(-len(self.concepts.words) // embeddings.TEXTS_AT_ONCE)
         return PASSES_OF_TEXTS * batches + len(self.files)
 
     def prepare(self, progress: Progress) -> None:
@@ -259,11 +264,11 @@ class NetworkDissection(Experiment):
 
         # Pictures first: what is wrong with one is told before the longer work.
         progress.step(f"embeddings · {len(self.files)} pictures")
-        images = encoders.image_embeddings(
+        images = embeddings.image_embeddings(
             self.project, self.encoder, self.image_digests, self._batches, progress.advance
         )
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
-        texts = encoders.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
+        texts = embeddings.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
         return torch.from_numpy(images), torch.from_numpy(texts)
 
     def _batches(self) -> Iterator[list[Picture]]:
@@ -338,7 +343,7 @@ class NetworkDissection(Experiment):
         return {"likeness": likeness.astype(np.float32), "shuffled": shuffled.astype(np.float32)}
 
     def _class_names(self, name: str) -> tuple[str, ...]:
-        return encoders.class_names(self.project, pick_architecture(name).training_set)
+        return encoders.class_names(self.project, name)
 
     @cached_property
     def _sentences(self) -> encoders.Sentences:

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vitrine.errors import NotApplicable, StudyError
+from vitrine.errors import Missing, NotApplicable, StudyError
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import (
     SILENT,
@@ -103,17 +103,24 @@ def fetch(
 ) -> dict[str, Path]:
     """Bring everything that the study needs from outside; the pictures' paths by file name.
 
-    Files that are there and intact are not touched. Raises ``SourceError`` and ``StudyError``.
+    Files that are there and intact are not touched. Raises ``StudyError`` and ``SourceError``;
+    files that are missing are all named in one ``FileMissing``.
     """
     check(project, study)
-    paths = picture_paths(project, study, report)
+    paths, missing = {}, Missing()
+    with missing.noted():
+        paths = picture_paths(project, study, report)
     for classifier in study.networks:
         row = pick_architecture(classifier.name)
-        row.categories(project)  # a network without weights has names for its classes too
+        with missing.noted():
+            row.categories(project)  # a network without weights has names for its classes too
         if classifier.weights == "pretrained":
-            report(row.weights_file(project).name)
+            with missing.noted():
+                report(row.weights_file(project).name)
     for experiment in _asked(study):
-        experiment.fetch(project, study, report)
+        with missing.noted():
+            experiment.fetch(project, study, report)
+    missing.stop()
     return paths
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from vitrine.errors import SourceError
 from vitrine.imports.study import LabelRun
-from vitrine.inputs.concepts import Concepts, read_concepts
+from vitrine.inputs.concepts import Concepts, read_concepts, training_classes
+from vitrine.inputs.embeddings import text_embeddings
 from vitrine.inputs.kinds import kind_of, load_kinds
 from vitrine.inputs.unit_labels import COLUMNS, pick_format, read_labels
 from vitrine.measures.labels import paired_cosines, same_by_chance, same_words
@@ -63,7 +64,7 @@ def class_table(
 
     vectors : the embedding of every label and of every class name, of length 1.
     """
-    names = class_names(project, run)
+    names = training_classes(project, run.training_set)
     own = labels[labels["layer"] == run.classifier_layer].sort_values("unit")
     if not pick_format(run.format).words or list(own["unit"]) != list(range(len(names))):
         return None
@@ -93,14 +94,6 @@ def class_table(
     )
 
 
-def class_names(project: Project, run: LabelRun) -> tuple[str, ...]:
-    """The classes of the run's training set with all their names; none where it is not known."""
-    lists = {"ImageNet": "imagenet", "Places365": "places365"}
-    if run.training_set not in lists:
-        return ()
-    return read_concepts(project, lists[run.training_set]).words
-
-
 def _likeness(
     names: tuple[str, ...], labels: list[str], vectors: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +117,7 @@ def embed(project: Project, texts: set[str]) -> dict[str, np.ndarray]:
 
     words = tuple(sorted(texts))
     sentences = encoders.Sentences()
-    vectors = encoders.text_embeddings(project, sentences, Concepts("labels", words, ""))
+    vectors = text_embeddings(project, sentences, Concepts("labels", words, ""))
     return dict(zip(words, vectors, strict=True))
 
 

@@ -21,6 +21,7 @@ from vitrine.imports.maps import Maps
 from vitrine.imports.store import IMPORT_SCHEMAS, ImportStore
 from vitrine.imports.study import ImportStudy, LabelRun, MapRun
 from vitrine.inputs import objects, sources
+from vitrine.inputs.concepts import training_classes
 from vitrine.inputs.pictures import Picture, in_folder, read_picture
 from vitrine.inputs.unit_labels import pick_format, read_arguments
 from vitrine.methods.heatmap import frame_facts
@@ -199,7 +200,7 @@ def _compare_labels(
 ) -> None:
     pairs = label_tables.comparable(study.labels)
     of_classes = {
-        run.run: label_tables.class_names(project, run)
+        run.run: training_classes(project, run.training_set)
         for run in study.labels
         if pick_format(run.format).words
         and run.classifier_layer in set(read.labels.loc[read.labels["run"] == run.run, "layer"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from vitrine.inputs.maps import Map
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import frame_from
 from vitrine.project import Project
@@ -86,8 +86,8 @@ class ImportStore(Store):
 
     command: ClassVar[str] = "import"
 
-    def map_in_frame(self, run: str, picture: str) -> tuple[Map, Frame]:
-        """A run's map of a picture as it is kept, and its frame. Raises ``ResultsError``."""
+    def map_in_frame(self, run: str, picture: str) -> tuple[npt.NDArray[np.float32], Frame]:
+        """A run's map ``[h, w]`` as it is kept, and its frame. Raises ``ResultsError``."""
         task = self.read_task(f"{run}/{self.files()[picture]}")
         return task.arrays["values"].astype(np.float32), frame_from(task.facts["frame"])
 

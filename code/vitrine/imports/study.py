@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vitrine.errors import StudyError
 from vitrine.project import Project
-from vitrine.study import Pictures, problems, read_toml, study_path
+from vitrine.study import Pictures, listed_once, read_toml, study_path
+from vitrine.study_errors import problems
 
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
 
@@ -127,11 +128,8 @@ class ImportStudy(_Part):
 
     @model_validator(mode="after")
     def _runs(self) -> ImportStudy:
-        names = [row.run for row in self.runs]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise ValueError(f"two runs have the same key: {', '.join(doubled)}")
-        if not names:
+        listed_once(tuple(row.run for row in self.runs))
+        if not self.runs:
             raise ValueError("name at least one run under [[labels]] or [[maps]]")
         if self.maps and self.pictures is None:
             raise ValueError("[[maps]] need the [pictures] that they explain")
@@ -166,13 +164,8 @@ def read_import_study(path: Path, shown_as: str | None = None) -> ImportStudy:
     """Read and validate one file of an import study. Raises ``StudyError``."""
     shown = shown_as or str(path)
     table = read_toml(path, shown)
-    return parse_import_study(path.stem, table, shown)
-
-
-def parse_import_study(name: str, table: dict[str, object], shown: str) -> ImportStudy:
-    """An import study from the table of its file. Raises ``StudyError``."""
     try:
-        return ImportStudy(name=name, **table)  # type: ignore[arg-type]
+        return ImportStudy(name=path.stem, **table)
     except ValidationError as error:
         raise StudyError(
             "\n".join(problems(shown, error, ImportStudy)), "Mend the study file and import again"

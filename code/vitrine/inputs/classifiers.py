@@ -19,12 +19,11 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from vitrine.errors import SourceError, StudyError
+from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.inputs import sources
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.inputs.separation import rest_after
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 Probabilities = npt.NDArray[np.float32]
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.inputs import sources
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 CONCEPT_SOURCE = "clip-dissect"
 
@@ -137,3 +136,15 @@ def _decoded(path: Path) -> tuple[str, str]:
     if b"\0" in content:
         raise StudyError(f"{path} is not a text file", "Name a text file with one concept a line")
     return content.decode("latin-1"), "Latin-1"
+
+
+_TRAINING_SETS = {"ImageNet": "imagenet", "Places365": "places365"}
+
+
+def training_classes(project: Project, training_set: str) -> tuple[str, ...]:
+    """The classes of a training set, in order, each with all its names: ``"tench, Tinca tinca"``.
+
+    None for a training set whose classes stand in no list.
+    """
+    known = _TRAINING_SETS.get(training_set)
+    return read_concepts(project, known).words if known else ()

@@ -11,52 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from PIL import Image
 
 from vitrine import study
-from vitrine.errors import SourceError, StudyError
-from vitrine.inputs import sources
-from vitrine.inputs.archives import read_archive
-from vitrine.inputs.classifiers import Classifier, first_line, load_classifier, pick_architecture
-from vitrine.inputs.concepts import Concepts, read_concepts
+from vitrine.errors import SourceError, StudyError, suggestion
+from vitrine.inputs.classifiers import Classifier, load_classifier, pick_architecture
+from vitrine.inputs.clip import check_clip, load_clip
+from vitrine.inputs.concepts import training_classes
+from vitrine.inputs.embeddings import Embeddings, Encoder, cached, unit
 from vitrine.inputs.pictures import Picture
 from vitrine.inputs.wordnet import class_indices
 from vitrine.project import Project
-from vitrine.study import suggestion
-
-Embeddings = npt.NDArray[np.float32]
-"""``float32 [n, d]``, each row of length 1."""
-
-Progress = Callable[[int], None]
-"""Called with the number of texts or pictures just encoded."""
-
-TEXTS_AT_ONCE = 256
-
-
-class TextEncoder(Protocol):
-    """What places texts."""
-
-    @property
-    def identity(self) -> str:
-        """A digest of everything that its embeddings depend on besides their input."""
-        ...
-
-    def encode_texts(self, texts: Sequence[str]) -> Embeddings: ...
-
-
-class Encoder(TextEncoder, Protocol):
-    """What every row of ``ENCODERS`` makes."""
-
-    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings: ...
 
 
 @dataclass(frozen=True)
@@ -83,91 +54,10 @@ def pick_encoder(name: str) -> EncoderRow:
     return ENCODERS[name]
 
 
-def unit(vectors: npt.NDArray[Any]) -> Embeddings:
-    """Vectors ``[n, d]`` scaled to length 1."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-# --- embeddings, computed once ------------------------------------------------------------------
-
-
-def text_embeddings(
-    project: Project, encoder: TextEncoder, concepts: Concepts, progress: Progress = lambda _: None
-) -> Embeddings:
-    """The embeddings of a concept list; from the cache if they were computed before."""
-
-    def compute() -> Embeddings:
-        parts = []
-        for start in range(0, len(concepts.words), TEXTS_AT_ONCE):
-            parts.append(encoder.encode_texts(concepts.words[start : start + TEXTS_AT_ONCE]))
-            progress(len(parts[-1]))
-        return np.concatenate(parts)
-
-    return _cached(
-        project, [encoder.identity, "texts", concepts.digest], len(concepts.words), compute
-    )
-
-
-def image_embeddings(
-    project: Project,
-    encoder: Encoder,
-    digests: Sequence[str],
-    batches: Callable[[], Any],
-    progress: Progress = lambda _: None,
-) -> Embeddings:
-    """The embeddings of a probing set; from the cache if they were computed before.
-
-    digests : the SHA-256 of every picture's file and its name, in order.
-    batches : gives the pictures, some at a time; called only if they are needed.
-    """
-
-    def compute() -> Embeddings:
-        parts = []
-        for pictures in batches():
-            parts.append(encoder.encode_images(pictures))
-            progress(len(pictures))
-        return np.concatenate(parts)
-
-    return _cached(project, [encoder.identity, "pictures", *digests], len(digests), compute)
-
-
-def _cache_path(project: Project, known: list[str]) -> Path:
-    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
-    return project.cache / "embeddings" / f"{digest}.npy"
-
-
-def _cached(
-    project: Project, known: list[str], rows: int, compute: Callable[[], Embeddings]
-) -> Embeddings:
-    path = _cache_path(project, known)
-    try:
-        found: Embeddings = np.load(path, allow_pickle=False)
-        if found.ndim == 2 and len(found) == rows and found.dtype == np.float32:
-            return found
-    except (OSError, ValueError, EOFError):
-        pass  # not there, or damaged: computed again
-    computed = compute()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            np.save(stream, computed)
-        temporary.replace(path)
-    except OSError as error:
-        raise SourceError(
-            f"The cache folder {path.parent} cannot be written ({error.strerror})",
-            "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return computed
-
-
 def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]) -> Embeddings:
     """``embed_names``; from the cache if they were computed before."""
     known = [sentences.identity, "names", *names]
-    return _cached(project, known, len(names), lambda: embed_names(sentences, names))
+    return cached(project, known, len(names), lambda: embed_names(sentences, names))
 
 
 # --- sentences -----------------------------------------------------------------------------------
@@ -238,10 +128,14 @@ TRUE_CLASS = "true"
 """The probabilities of a probing set whose file names give the true class of each picture."""
 
 
-def class_names(project: Project, training_set: str) -> tuple[str, ...]:
-    """The classes that a training set names, with all their names: ``"tench, Tinca tinca"``."""
-    lists = {"ImageNet": "imagenet", "Places365": "places365"}
-    return read_concepts(project, lists[training_set]).words
+def class_names(project: Project, classifier: str) -> tuple[str, ...]:
+    """The classes of a classifier, with all the names of each where its training set lists them.
+
+    >>> class_names(project, "resnet18")[0]  # doctest: +SKIP
+    'tench, Tinca tinca'
+    """
+    row = pick_architecture(classifier)
+    return training_classes(project, row.training_set) or row.categories(project)
 
 
 class Conse:
@@ -298,14 +192,13 @@ def _check_conse(_project: Project, wanted: study.Encoder) -> None:
 def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
     sentences = Sentences(device)
     if wanted.probabilities == TRUE_CLASS:
-        names = class_names(project, "ImageNet")
+        names = training_classes(project, "ImageNet")
         order = class_indices(project)
         return Conse(sentences, names, lambda found: _true_classes(found, order), TRUE_CLASS)
     network = load_classifier(project, wanted.probabilities, wanted.weights, wanted.seed, device)
-    training_set = pick_architecture(wanted.probabilities).training_set
     return Conse(
         sentences,
-        class_names(project, training_set),
+        class_names(project, wanted.probabilities),
         lambda found: _predicted(network, found, wanted.top),
         f"{network.digest} {wanted.top}",
     )
@@ -335,133 +228,7 @@ def _predicted(
     return np.where(found >= smallest, found, 0).astype(np.float32)
 
 
-# --- CLIP ----------------------------------------------------------------------------------------
-
-
-class Clip:
-    """CLIP (Radford et al., 2021) through the library ``open_clip``."""
-
-    def __init__(self, model: Any, identity: str, device: str) -> None:
-        from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-        from open_clip.tokenizer import SimpleTokenizer
-        from open_clip.transform import image_transform
-
-        self._model = model.eval().requires_grad_(False).float().to(device)
-        self._device = device
-        self._tokenise = SimpleTokenizer(context_length=model.context_length)
-        self._transform = image_transform(
-            model.visual.image_size,
-            is_train=False,
-            mean=OPENAI_DATASET_MEAN,
-            std=OPENAI_DATASET_STD,
-        )
-        digest = hashlib.sha256(identity.encode())
-        for key, value in self._model.state_dict().items():
-            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-        self.identity = digest.hexdigest()
-
-    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
-        tokens = self._tokenise(list(texts)).to(self._device)
-        with torch.inference_mode():
-            return unit(self._model.encode_text(tokens).cpu().numpy())
-
-    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
-        inputs = [self._transform(Image.fromarray(picture.pixels)) for picture in pictures]
-        with torch.inference_mode():
-            return unit(
-                self._model.encode_image(torch.stack(inputs).to(self._device)).cpu().numpy()
-            )
-
-
-OPENAI = "openai-clip"
-
-
-def _openai_file(project: Project, model: str) -> str:
-    """The file of OpenAI's weights of a model, below the source's URL. Raises ``StudyError``."""
-    listed = sources.pick_source(project, OPENAI).digests
-    files = {Path(file).stem.removesuffix("px"): file for file in listed}
-    if model not in files:
-        raise StudyError(
-            f"OpenAI publishes no weights of the CLIP model {model!r}",
-            suggestion(model, sorted(files), "The models with OpenAI's weights are"),
-        )
-    return files[model]
-
-
-def _clip_configuration(project: Project, model: str) -> dict[str, Any]:
-    """The configuration of a model of ``open_clip``, or of a JSON file in the project."""
-    import open_clip
-
-    path = project.root / model
-    if path.suffix == ".json" and path.is_file():
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise StudyError(
-                f"The model {model!r} is no table in JSON ({first_line(error)})",
-                "Correct the file, or name a model of open_clip",
-            ) from error
-    found = open_clip.get_model_config(model)
-    if found is None:
-        raise StudyError(
-            f"open_clip has no model {model!r}",
-            suggestion(model, open_clip.list_models(), "Its models are"),
-        )
-    return dict(found)
-
-
-def _check_clip(project: Project, wanted: study.Encoder) -> None:
-    configuration = _clip_configuration(project, wanted.model)
-    if (
-        not {"embed_dim", "vision_cfg", "text_cfg"} <= set(configuration)
-        or not isinstance(configuration["text_cfg"], dict)
-        or "hf_model_name" in configuration["text_cfg"]
-    ):
-        raise StudyError(
-            f"The model {wanted.model!r} of open_clip is not a CLIP with its own text network",
-            "Take one such as ViT-B-16",
-        )
-    if wanted.pretrained == "openai":
-        _openai_file(project, wanted.model)
-    elif wanted.pretrained != "random" and not (project.root / wanted.pretrained).is_file():
-        raise StudyError(
-            f"There are no weights {wanted.pretrained!r} for the encoder",
-            'Set dissection.encoder.pretrained to "openai", "random" or a file in the project',
-        )
-
-
-def _load_clip(project: Project, wanted: study.Encoder, device: str) -> Clip:
-    """CLIP with OpenAI's weights, with those of a checkpoint, or randomly initialised."""
-    from open_clip.factory import load_checkpoint
-    from open_clip.model import CLIP
-
-    configuration = _clip_configuration(project, wanted.model)
-    fitting = {key: configuration[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
-    # OpenAI trained with an approximation of GELU that its own configurations do not mention.
-    quick = wanted.pretrained == "openai" or bool(configuration.get("quick_gelu", False))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(wanted.seed)
-        model = CLIP(**fitting, quick_gelu=quick)
-    try:
-        if wanted.pretrained == "openai":
-            path = sources.fetch_one(project, OPENAI, _openai_file(project, wanted.model))
-            state = read_archive(path)
-            # The archive also holds constants that the network makes itself.
-            model.load_state_dict({key: state[key] for key in model.state_dict()}, strict=True)
-        elif wanted.pretrained != "random":
-            load_checkpoint(model, str(project.root / wanted.pretrained), weights_only=True)
-    except SourceError:
-        raise
-    except Exception as error:
-        raise SourceError(
-            f"The weights {wanted.pretrained!r} do not fit the network {wanted.model}, or are no "
-            f"plain tensors ({first_line(error)})",
-            "Name the network that they belong to",
-        ) from error
-    return Clip(model, json.dumps([fitting, quick], sort_keys=True), device)
-
-
 ENCODERS: dict[str, EncoderRow] = {
     "conse": EncoderRow("ConSE", "norouzi2014", _load_conse, _check_conse),
-    "clip": EncoderRow("CLIP", "radford2021", _load_clip, _check_clip),
+    "clip": EncoderRow("CLIP", "radford2021", load_clip, check_clip),
 }

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vitrine.errors import PictureError
+from vitrine.errors import FileMissing, PictureError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -75,18 +75,13 @@ def picture_name(file: str) -> tuple[str, str]:
 
 
 def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
-    """The paths of picture files by name. Raises ``PictureError`` for those that are not there."""
+    """The paths of picture files by name. Raises ``FileMissing`` with all that are not there."""
     paths = {file: folder / file for file in files}
-    missing = [path for path in paths.values() if not path.is_file()]
-    if len(missing) == 1:
-        raise PictureError(
-            f"The picture {missing[0]} does not exist", "Put it there, or correct its name"
-        )
+    missing = [
+        f"The picture {path} does not exist" for path in paths.values() if not path.is_file()
+    ]
     if missing:
-        raise PictureError(
-            f"{len(missing)} of {len(files)} pictures do not exist, the first is {missing[0]}",
-            "Put them there, or correct the folder and the names in the study file",
-        )
+        raise FileMissing("\n".join(missing), "Put it there, or correct the study file")
     return paths
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from vitrine.errors import SourceError
+from vitrine.errors import SourceError, suggestion
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 
 def published_figures(project: Project, name: str) -> pd.DataFrame:

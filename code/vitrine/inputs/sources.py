@@ -29,9 +29,8 @@ from urllib.parse import unquote, urlsplit
 import pooch
 import requests
 
-from vitrine.errors import SourceError
+from vitrine.errors import FileMissing, Missing, SourceError, suggestion, unwritten
 from vitrine.project import Project
-from vitrine.study import suggestion
 
 if sys.platform != "win32":
     import fcntl
@@ -40,6 +39,7 @@ PIN = "pin"
 """The digest of a file whose owner publishes none: pinned at its first download."""
 
 RETRIES = 3
+_WRITABLE = "Give yourself the right to write there, or set VITRINE_CACHE to another folder"
 _RAW_GITHUB = "raw.githubusercontent.com"
 
 Report = Callable[[str], None]
@@ -150,7 +150,8 @@ def fetch(
 
     A file that is cached and intact is not touched. Raises ``SourceError`` for a file that the
     source does not list, a digest that does not match, an unreachable network or mirror, and a
-    cache that cannot be written. What was fetched before the error stays.
+    cache that cannot be written; ``FileMissing`` with all files that the mirror lacks. What was
+    fetched before the error stays.
     """
     source = pick_source(project, source_name)
     wanted = list(files)
@@ -160,10 +161,12 @@ def fetch(
                 f"The source {source.name!r} has no file {file!r}",
                 suggestion(file, sorted(source.digests), "Its files are"),
             )
-    paths = {}
+    paths, missing = {}, Missing()
     for file in wanted:
-        paths[file] = _fetch_one(project, source, file)
-        report(file)
+        with missing.noted():
+            paths[file] = _fetch_one(project, source, file)
+            report(file)
+    missing.stop()
     return paths
 
 
@@ -196,7 +199,7 @@ def _fetch_one(project: Project, source: Source, file: str) -> Path:
     except OSError as error:
         raise SourceError(
             f"The cache folder {folder} cannot be written ({error.strerror or error})",
-            "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
+            unwritten(error, _WRITABLE),
         ) from error
     if expected is None:
         _pin(project, source, file, pooch.file_hash(str(path)))
@@ -261,9 +264,9 @@ def _from_mirror(url: str, output_file: str | Any, _keeper: Any) -> None:
     assert mirror is not None
     path = mirror_path(url, mirror)
     if not path.is_file():
-        raise SourceError(
-            f"The mirror {mirror} does not hold {url}",
-            f"Put the file at {path}, or unset VITRINE_MIRROR to download it",
+        raise FileMissing(
+            f"{path} does not exist: the mirror does not hold {url}",
+            "Put it there, or unset VITRINE_MIRROR to download it",
         )
     if hasattr(output_file, "write"):
         with path.open("rb") as stream:
@@ -308,7 +311,7 @@ def _pin(project: Project, source: Source, file: str, digest: str) -> None:
         raise SourceError(
             f"The SHA-256 of {name} cannot be noted in {project.relative(path)} "
             f"({error.strerror or error})",
-            "Give yourself the right to write there, and fetch again",
+            unwritten(error, "Give yourself the right to write there, and fetch again"),
         ) from error
     finally:
         if temporary.exists():

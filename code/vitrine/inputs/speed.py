@@ -12,9 +12,10 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor, nn
 
+from vitrine.errors import NotApplicable
+from vitrine.inputs.canonical import canonical
 from vitrine.inputs.classifiers import Classifier
 
 Answer = Callable[[Tensor], Tensor]
@@ -36,7 +37,7 @@ class Settings:
 
     batch : pictures a pass.
     channels_last : memory order of pictures and weights.
-    folded : batch normalisation is folded into the convolution before it.
+    folded : batch normalisation is folded into the convolution before it (``canonical``).
     precision : of weights and feature maps; logits are ``float32`` always.
     threads : of PyTorch; 0 leaves their number as it is.
     keep_memory : the allocator keeps freed blocks instead of giving them back to the system.
@@ -169,47 +170,12 @@ def _variant(classifier: Classifier, settings: Settings) -> nn.Module:
     return changed.eval()
 
 
-class _Tracer(fx.Tracer):
-    """Keeps convolutions and batch normalisations whole, whichever library they come from."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = isinstance(m, (nn.Conv2d, nn.BatchNorm2d))
-        return known or super().is_leaf_module(m, module_qualified_name)
-
-
 def _fold(classifier: Classifier) -> nn.Module:
     """A copy of the network with batch normalisations folded, if its logits stay the same."""
-    network = copy.deepcopy(classifier.network)
     try:
-        graph = _Tracer().trace(network)
-    except Exception:  # tracing runs the network's own Python, which may raise anything
-        return network
-    calls = [node.target for node in graph.nodes if node.op == "call_module"]
-    for node in graph.nodes:
-        before = node.args[0] if node.args else None
-        if (
-            isinstance(before, fx.Node)
-            and (node.op, before.op) == ("call_module", "call_module")
-            and len(before.users) == calls.count(node.target) == calls.count(before.target) == 1
-        ):
-            _fold_pair(network, str(before.target), str(node.target))
-    probe = _noise(classifier, 1)
-    with torch.inference_mode():
-        expected, found = classifier.network(probe), network(probe)
-    same = torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-    return network if same else copy.deepcopy(classifier.network)
-
-
-def _fold_pair(network: nn.Module, convolution: str, normalisation: str) -> None:
-    """Put ``normalisation`` into ``convolution``, in place; only its activation stays behind."""
-    first, second = (network.get_submodule(name) for name in (convolution, normalisation))
-    activation = getattr(second, "act", None)  # timm's norm layers carry the activation
-    if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.BatchNorm2d):
-        return
-    if activation is None and type(second) is not nn.BatchNorm2d:
-        return
-    network.set_submodule(convolution, fuse_conv_bn_eval(first, second))
-    network.set_submodule(normalisation, activation or nn.Identity())
+        return canonical(classifier.network, _noise(classifier, 1))
+    except NotApplicable:
+        return copy.deepcopy(classifier.network)
 
 
 # --- measuring -----------------------------------------------------------------------------------

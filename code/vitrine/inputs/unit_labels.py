@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import SourceError
+from vitrine.errors import SourceError, suggestion
 from vitrine.inputs.kinds import KINDS, plain
-from vitrine.study import suggestion
 
 COLUMNS = ("layer", "unit", "label", "kind", "score")
 """What every format is read into; units are counted from 0."""

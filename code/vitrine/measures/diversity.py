@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from math import exp, lgamma
+
+import numpy as np
+from scipy.stats import hypergeom
 
 
 def expected_different(labels: Iterable[Hashable], drawn: int) -> float:
@@ -24,16 +26,5 @@ def expected_different(labels: Iterable[Hashable], drawn: int) -> float:
     whole = counts.total()
     if not 0 <= drawn <= whole:
         raise ValueError(f"{drawn} of {whole} units cannot be drawn")
-    return sum(1 - _none_drawn(whole, count, drawn) for count in counts.values())
-
-
-def _none_drawn(whole: int, count: int, drawn: int) -> float:
-    """The probability that none of ``count`` among ``whole`` units is among the ``drawn``."""
-    if whole - count < drawn:
-        return 0.0
-    return exp(
-        lgamma(whole - count + 1)
-        - lgamma(whole - count - drawn + 1)
-        - lgamma(whole + 1)
-        + lgamma(whole - drawn + 1)
-    )
+    none_drawn = hypergeom.pmf(0, whole, list(counts.values()), drawn)
+    return float(np.sum(1 - none_drawn))

@@ -15,11 +15,11 @@ from captum import attr
 from torch import Tensor, fx, nn
 
 from vitrine import study as studies
-from vitrine.errors import NotApplicable, StudyError
+from vitrine.errors import NotApplicable, StudyError, suggestion
+from vitrine.inputs.canonical import canonical
 from vitrine.inputs.classifiers import Architecture, Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, keep_memory
-from vitrine.methods.canonical import canonical
 from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.evidence import Progress
 from vitrine.methods.guided import check_activations, guided_gradient
@@ -29,7 +29,6 @@ from vitrine.methods.method import Method, Query, Stored, speed_of
 from vitrine.methods.relevance import RULE, check_rules, relevance
 from vitrine.methods.scoring import scoring
 from vitrine.study import AttributionParameters as Parameters
-from vitrine.study import suggestion
 
 Explain = Callable[[Tensor], Tensor]
 """Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""

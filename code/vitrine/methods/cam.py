@@ -19,7 +19,7 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from vitrine import study as studies
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.inputs.classifiers import Architecture, Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings
@@ -38,7 +38,6 @@ from vitrine.methods.method import (
     speed_of,
 )
 from vitrine.methods.score_cam import scorecam
-from vitrine.study import suggestion
 
 Backend = Literal["fast", "reference"]
 

@@ -18,11 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitrine.errors import DissectionError, StudyError
+from vitrine.errors import DissectionError, StudyError, suggestion
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Picture
 from vitrine.methods.similarity import Evidence, Matches, Similarity
-from vitrine.study import suggestion
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""

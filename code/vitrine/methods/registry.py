@@ -6,13 +6,13 @@ from collections import ChainMap
 from collections.abc import MutableMapping
 from typing import cast
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, suggestion
 from vitrine.methods.attribution import ATTRIBUTION_METHODS
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import CAM_METHODS
 from vitrine.methods.lime import LIME_METHODS
 from vitrine.methods.method import Method
-from vitrine.study import Study, suggestion
+from vitrine.study import Study
 
 _FAMILIES = (LIME_METHODS, CAM_METHODS, ATTRIBUTION_METHODS, BASELINES)
 

@@ -25,7 +25,7 @@ from zennit.rules import Epsilon, Flat, Norm, Pass
 from zennit.types import Activation, AvgPool
 
 from vitrine.errors import NotApplicable
-from vitrine.methods.canonical import Addition
+from vitrine.inputs.canonical import Addition
 
 RULE = (
     "the ε rule for the classifier, the z⁺ rule (α = 1, β = 0) for convolutions, with equal shares "

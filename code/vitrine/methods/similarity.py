@@ -24,8 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrine.errors import StudyError
-from vitrine.study import suggestion
+from vitrine.errors import StudyError, suggestion
 
 BLOCK = 2**20
 """Greatest number of matches (pictures × concepts) in a block."""

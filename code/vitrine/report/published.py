@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.errors import ResultsError
+from vitrine.errors import ResultsError, suggestion
 from vitrine.imports.store import ImportStore, open_imported
 from vitrine.inputs import sources
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
@@ -18,7 +18,6 @@ from vitrine.methods.heatmap import warped
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
 from vitrine.report.page import study_line
-from vitrine.study import suggestion
 
 
 class PublishedReport:

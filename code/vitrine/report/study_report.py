@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.errors import ResultsError
+from vitrine.errors import ResultsError, suggestion
 from vitrine.inputs import sources
 from vitrine.inputs.objects import outlines_of, regions_of
 from vitrine.inputs.pictures import Pixels, read_picture
@@ -23,7 +23,6 @@ from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.page import study_line
 from vitrine.report.text import percent
 from vitrine.store import Store
-from vitrine.study import suggestion
 
 
 class StudyReport:
