@@ -30,6 +30,9 @@ from vitrine.steps import Progress, Step
 Embedded = tuple[torch.Tensor, torch.Tensor]
 """The embeddings of the pictures and of the concepts, ``float32 [n, d]`` each."""
 
+CONSTANT = "(constant)"
+"""In the place of a label for units that answer every picture alike."""
+
 RUNNERS_UP = 5
 SIGNIFICANT = 0.05
 
@@ -335,14 +338,19 @@ class Dissector:
         return layer == network.stages[-1] and self.units[name][layer] == len(network.categories)
 
     def _class_arrays(self, name: str, labels: Labels) -> dict[str, np.ndarray]:
-        """How alike each unit's label is to its class, and to the others' labels on average."""
+        """How alike each unit's label is to its class, and to the others' labels on average.
+
+        ``nan`` for a unit that has no label.
+        """
         names = self._class_names(name)
         used, places = np.unique(labels.concepts[:, 0].numpy(), return_inverse=True)
         words = self._sentences.encode_texts([self.concepts.words[place] for place in used])
         classes = encoders.name_embeddings(self.project, self._sentences, names)
         cosines = classes @ words[places].T  # [classes, labels]
-        likeness = np.diagonal(cosines)
-        shuffled = (cosines.sum(axis=1) - likeness) / (len(names) - 1)
+        silent = labels.silent.numpy()
+        likeness = np.where(silent, np.nan, np.diagonal(cosines))
+        sums = np.where(silent, 0, cosines).sum(axis=1)
+        shuffled = (sums - likeness) / (len(names) - silent.sum() - 1)
         return {"likeness": likeness.astype(np.float32), "shuffled": shuffled.astype(np.float32)}
 
     def _class_names(self, name: str) -> tuple[str, ...]:
@@ -407,6 +415,7 @@ class Dissector:
         concepts = task.arrays[f"{place}_concepts"]
         similarities = task.arrays[f"{place}_similarities"]
         words = np.array(self.concepts.words, dtype=object)[concepts]
+        words[task.arrays[f"{place}_constant"]] = CONSTANT
         columns: dict[str, Any] = {
             "classifier": name,
             "layer": layer,
@@ -425,7 +434,8 @@ class Dissector:
         self, units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int
     ) -> pd.DataFrame:
         """The strongest pictures of the example units: from the most similar to the least."""
-        order = units["similarity"].argsort(kind="stable").to_numpy()[::-1]
+        order = units["similarity"].to_numpy().argsort(kind="stable")[::-1]
+        order = order[~arrays[f"{place}_constant"][order]]
         count = min(self.wanted.examples, len(order))
         chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
         rows = [
@@ -499,27 +509,30 @@ def _layer_arrays(
     place: int, kept: Activations, labels: Labels, null: torch.Tensor, pictures: int
 ) -> dict[str, np.ndarray]:
     values = dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+    known = null[~null.isnan()]
+    spread = np.quantile(known.numpy(), (0.5, 0.95)) if len(known) else np.full(2, np.nan)
     return {
         f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
         f"{place}_similarities": labels.similarities.numpy(),
         f"{place}_p_values": values,
-        f"{place}_constant": kept.constant.numpy(),
-        f"{place}_null": np.quantile(null.numpy(), (0.5, 0.95)).astype(np.float32),
-        f"{place}_null_mean": null.mean().numpy(),
+        f"{place}_constant": labels.silent.numpy(),
+        f"{place}_null": spread.astype(np.float32),
+        f"{place}_null_mean": known.mean().numpy(),
         f"{place}_pictures": kept.pictures[:, :pictures].numpy().astype(np.int32),
         f"{place}_activations": kept.values[:, :pictures].numpy(),
     }
 
 
 def _layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) -> pd.DataFrame:
-    significant = units[units["p_value"] < SIGNIFICANT]
+    live = units[~arrays[f"{place}_constant"]]
+    significant = live[live["p_value"] < SIGNIFICANT]
     row = {
         "classifier": units["classifier"][0],
         "layer": units["layer"][0],
         "units": len(units),
         "constant": int(arrays[f"{place}_constant"].sum()),
         "significant": len(significant),
-        "concepts": units["label"].nunique(),
+        "concepts": live["label"].nunique(),
         "significant_concepts": significant["label"].nunique(),
         "greatest": units["similarity"].max(),
         "mean": units["similarity"].mean(),
@@ -531,7 +544,8 @@ def _layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int)
 
 def _concept_table(units: pd.DataFrame) -> pd.DataFrame:
     """A row for each label of a layer, the most frequent first."""
-    marked = units.assign(significant=units["p_value"] < SIGNIFICANT)
+    live = units[units["label"] != CONSTANT]
+    marked = live.assign(significant=live["p_value"] < SIGNIFICANT)
     grouped = marked.groupby("label", sort=True)
     table = pd.DataFrame(
         {

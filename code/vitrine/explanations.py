@@ -297,6 +297,8 @@ class Explainer:
                 for rule, one, chosen in zip(RULES, kept, sets, strict=True)
             },
         }
+        if found.reason:
+            facts["reason"] = found.reason
         if wanted.backend == "fast":
             facts["settings"] = settings.facts()
         return TaskResult({"segments": found.segments, "weights": found.weights}, facts)

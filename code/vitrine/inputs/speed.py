@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifiers import Classifier, untouched
 
 Answer = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
@@ -72,7 +72,8 @@ def prepared(classifier: Classifier, settings: Settings) -> Iterator[Answer]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     try:
-        yield _answer(_variant(classifier, settings), settings)
+        with untouched(classifier.network):
+            yield _answer(classifier, _variant(classifier, settings), settings)
     finally:
         torch.set_num_threads(threads)
 
@@ -145,14 +146,14 @@ def correlation(first: Tensor, second: Tensor) -> float:
 # --- variants of a network -----------------------------------------------------------------------
 
 
-def _answer(network: nn.Module, settings: Settings) -> Answer:
+def _answer(classifier: Classifier, network: nn.Module, settings: Settings) -> Answer:
     form = torch.channels_last if settings.channels_last else torch.contiguous_format
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
 
     def answer(batch: Tensor) -> Tensor:
         with torch.inference_mode():
-            logits: Tensor = network(batch.to(precision).contiguous(memory_format=form))
-            return logits.float()
+            laid_out = batch.to(precision).contiguous(memory_format=form)
+            return classifier.logits(laid_out, network).float()
 
     return answer
 
@@ -195,7 +196,7 @@ def _fold(classifier: Classifier) -> nn.Module:
             _fold_pair(network, str(before.target), str(node.target))
     probe = _noise(classifier, 1)
     with torch.inference_mode():
-        expected, found = classifier.network(probe), network(probe)
+        expected, found = classifier.logits(probe), classifier.logits(probe, network)
     same = torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     return network if same else copy.deepcopy(classifier.network)
 
