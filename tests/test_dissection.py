@@ -197,6 +197,46 @@ def test_units_that_carry_a_concept_stand_out_from_permuted_pictures() -> None:
     assert (dissection.p_values(labels.similarities[:, 0], null, constant) == 1).all()
 
 
+@pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
+def test_units_that_never_fire_count_nowhere(name: str) -> None:
+    """With and without constant units, the others have the same labels, null and p-values."""
+    live, images, texts = _planted()
+    assert live.everything is not None
+    pooled, positions = live.everything
+    mixed = torch.cat([torch.zeros(len(pooled), 2), pooled, torch.full((len(pooled), 1), 3.0)], 1)
+    both = dissection.activations_of(mixed, positions, live.values.shape[1], everything=True)
+    parameters = parameters_of(name, {"top_k": 20.0} if name.endswith("wpmi") else {})
+    given = (images, texts, pick_similarity(name), parameters)
+    expected, found = (dissection.label(each, *given, count=2) for each in (live, both))
+    units = len(live.values)
+    assert found.silent.tolist() == [True, True, *[False] * units, True]
+    assert torch.equal(found.concepts[2:-1], expected.concepts)
+    assert torch.equal(found.similarities[2:-1], expected.similarities)
+    nulls = [dissection.null_similarities(each, *given, 20, 0) for each in (live, both)]
+    assert torch.equal(nulls[1][:, 2:-1], nulls[0]) and nulls[1][:, [0, 1, -1]].isnan().all()
+    values = [
+        dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+        for labels, null, kept in zip((expected, found), nulls, (live, both), strict=True)
+    ]
+    assert values[1].tolist() == [1, 1, *values[0], 1]
+    for drawn in dissection.probing_effect(both, *given, [len(images)], 1, units + 3, 0):
+        assert drawn.similarity == pytest.approx(float(expected.similarities[:, 0].mean()))
+        assert drawn.stable == 1
+        assert drawn.concepts == len(set(expected.concepts[:, 0].tolist()))
+
+
+def test_a_layer_that_never_fires_has_no_labels_and_no_null() -> None:
+    _, images, texts = _planted()
+    dead = dissection.activations_of(
+        torch.zeros(len(images), 3), torch.arange(len(images)), len(images), everything=True
+    )
+    given = (images, texts, pick_similarity("cosine"), {})
+    labels = dissection.label(dead, *given)
+    null = dissection.null_similarities(dead, *given, 2, 0)
+    assert labels.silent.all() and null.isnan().all()
+    assert (dissection.p_values(labels.similarities[:, 0], null, dead.constant) == 1).all()
+
+
 def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
     kept, images, texts = _planted()
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
@@ -315,9 +355,12 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     units = tables["units"]
     assert len(units) == 2 * (128 + 256 + 512) + 1000 + 365 + (512 + 1024 + 2048 + 1000)
     assert units["p_value"].between(0, 1, inclusive="right").all()
-    assert (units["similarity"] >= units["runner_up_1_similarity"]).all()
-    assert (units["runner_up_4_similarity"] >= units["runner_up_5_similarity"]).all()
-    assert tables["concepts"]["units"].sum() == len(units)
+    live = units[units["label"] != "(constant)"]
+    assert 0 < len(units) - len(live) == tables["layers"]["constant"].sum()
+    assert units["similarity"].isna().tolist() == (units["label"] == "(constant)").tolist()
+    assert (live["similarity"] >= live["runner_up_1_similarity"]).all()
+    assert (live["runner_up_4_similarity"] >= live["runner_up_5_similarity"]).all()
+    assert tables["concepts"]["units"].sum() == len(live)
     assert tables["layers"]["units"].sum() == len(units)
     assert len(tables["classes"]) == 1000 + 365 + 1000
     assert tables["classes"]["listed"].sum() >= 2

@@ -11,6 +11,7 @@ import torch
 from lime import lime_image
 from sklearn.linear_model import Ridge
 
+from networks import SIDE, Plain, classifier_of
 from vitrine import study
 from vitrine.errors import StudyError
 from vitrine.inputs.classifiers import Classifier, load_classifier
@@ -39,7 +40,7 @@ from vitrine.methods.perturbation import draw, mean_colours, veil
 from vitrine.methods.segmentation import superpixels, top_superpixels
 from vitrine.project import Project
 
-PARAMETERS = study.Lime(samples=40, batch=16)
+PARAMETERS = study.Lime(samples=56, batch=16)  # of 40 superpixels
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +230,7 @@ def test_pictures_share_batches_and_keep_their_weights(
     pictures = [lime.Picture(crop, frame, 3, segments), lime.Picture(crop[::-1], frame, 5, grid)]
     told: list[int] = []
     found = explain_many(classifier, pictures, PARAMETERS, told.append)
-    assert told == [16, 16, 16, 16, 16]
+    assert told == [16] * 7
     for picture, explanation in zip(pictures, found, strict=True):
         alone = explain(
             classifier, picture.crop, frame, picture.target, PARAMETERS, picture.segments
@@ -376,3 +377,28 @@ def test_samples_are_enough_where_the_curve_stays() -> None:
     assert enough([100], [float("nan")], 0.05) == 100
     with pytest.raises(ValueError, match="needs its value"):
         enough([100, 300], [0.1], 0.05)
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize(
+    ("rows", "samples", "width", "reason"),
+    [
+        (4, 100, 0.25, ""),
+        (4, 100, 0.05, "the kernel of width 0.05 leaves 100 samples the weight of"),
+        (4, 100, 1e-3, "the kernel of width 0.001 leaves 100 samples the weight of 1.0"),
+        (9, 81, 0.25, "81 samples cannot tell 81 superpixels apart"),
+        (32, 20, 0.25, "20 samples cannot tell 1024 superpixels apart"),
+    ],
+)
+def test_a_fit_that_means_nothing_is_missing_with_its_reason(
+    backend: str, rows: int, samples: int, width: float, reason: str
+) -> None:
+    classifier = classifier_of(Plain(), "4")
+    crop = np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+    frame = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
+    segments = lime.superpixels(crop, study.Grid(rows=rows, columns=rows), 0)
+    parameters = study.Lime(samples=samples, kernel_width=width)
+    found = lime.explain(classifier, crop, frame, 0, parameters, segments, backend=backend)  # type: ignore[arg-type]
+    assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
+    for value in (found.r_squared, found.local_prediction):
+        assert np.isnan(value) == bool(reason)

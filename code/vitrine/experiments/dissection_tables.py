@@ -10,6 +10,9 @@ import pandas as pd
 
 from vitrine.inputs import kinds
 
+CONSTANT = "(constant)"
+"""In the place of a label for units that answer every picture alike."""
+
 RUNNERS_UP = 5
 SIGNIFICANT = 0.05
 
@@ -106,6 +109,7 @@ def unit_table(
     concepts = arrays[f"{place}_concepts"]
     similarities = arrays[f"{place}_similarities"]
     labels = np.array(words, dtype=object)[concepts]
+    labels[arrays[f"{place}_constant"]] = CONSTANT
     columns: dict[str, Any] = about | {
         "unit": np.arange(len(concepts)),
         "label": labels[:, 0],
@@ -121,14 +125,15 @@ def unit_table(
 
 def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) -> pd.DataFrame:
     """One row: how many units of a layer have a label that is beyond chance, and which."""
-    significant = units[units["p_value"] < SIGNIFICANT]
+    live = units[~arrays[f"{place}_constant"]]
+    significant = live[live["p_value"] < SIGNIFICANT]
     row = {
         "classifier": units["classifier"][0],
         "layer": units["layer"][0],
         "units": len(units),
         "constant": int(arrays[f"{place}_constant"].sum()),
         "significant": len(significant),
-        "concepts": units["label"].nunique(),
+        "concepts": live["label"].nunique(),
         "significant_concepts": significant["label"].nunique(),
         "greatest": units["similarity"].max(),
         "mean": units["similarity"].mean(),
@@ -140,7 +145,8 @@ def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) 
 
 def concept_table(units: pd.DataFrame) -> pd.DataFrame:
     """A row for each label of a layer, the most frequent first."""
-    marked = units.assign(significant=units["p_value"] < SIGNIFICANT)
+    live = units[units["label"] != CONSTANT]
+    marked = live.assign(significant=live["p_value"] < SIGNIFICANT)
     grouped = marked.groupby("label", sort=True)
     table = pd.DataFrame(
         {
@@ -164,7 +170,8 @@ def image_table(
     examples: int,
 ) -> pd.DataFrame:
     """The strongest images of the example units: from the most similar to the least."""
-    order = units["similarity"].argsort(kind="stable").to_numpy()[::-1]
+    order = units["similarity"].to_numpy().argsort(kind="stable")[::-1]
+    order = order[~arrays[f"{place}_constant"][order]]
     count = min(examples, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
     rows = [

@@ -48,6 +48,7 @@ TABLES = {
         "r_squared": "weighted R² of the local model",
         "local_prediction": "probability that the local model gives the whole picture",
         "probability": "probability that the network gives the whole picture",
+        "reason": "why the fit of the local model means nothing; empty where it tells something",
     },
     "superpixels": {
         "classifier": "key of the classifier",
@@ -255,6 +256,7 @@ class LimeAnalysis(Experiment):
                     "superpixels": len(weights),
                     "samples": self.wanted.samples,
                     "probability": probability,
+                    "reason": facts.get("fit_reason", ""),
                 }
             ],
         )

@@ -332,14 +332,19 @@ class NetworkDissection(Experiment):
         return layer == network.stages[-1] and self.units[name][layer] == len(network.categories)
 
     def _class_arrays(self, name: str, labels: Labels) -> dict[str, np.ndarray]:
-        """How alike each unit's label is to its class, and to the others' labels on average."""
+        """How alike each unit's label is to its class, and to the others' labels on average.
+
+        ``nan`` for a unit that has no label.
+        """
         names = self._class_names(name)
         used, places = np.unique(labels.concepts[:, 0].numpy(), return_inverse=True)
         words = self._sentences.encode_texts([self.concepts.words[place] for place in used])
         classes = encoders.name_embeddings(self.project, self._sentences, names)
         cosines = classes @ words[places].T  # [classes, labels]
-        likeness = np.diagonal(cosines)
-        shuffled = (cosines.sum(axis=1) - likeness) / (len(names) - 1)
+        silent = labels.silent.numpy()
+        likeness = np.where(silent, np.nan, np.diagonal(cosines))
+        sums = np.where(silent, 0, cosines).sum(axis=1)
+        shuffled = (sums - likeness) / (len(names) - silent.sum() - 1)
         return {"likeness": likeness.astype(np.float32), "shuffled": shuffled.astype(np.float32)}
 
     def _class_names(self, name: str) -> tuple[str, ...]:
@@ -443,13 +448,15 @@ def _layer_arrays(
     place: int, kept: Activations, labels: Labels, null: torch.Tensor, pictures: int
 ) -> dict[str, np.ndarray]:
     values = dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+    known = null[~null.isnan()]
+    spread = np.quantile(known.numpy(), (0.5, 0.95)) if len(known) else np.full(2, np.nan)
     return {
         f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
         f"{place}_similarities": labels.similarities.numpy(),
         f"{place}_p_values": values,
-        f"{place}_constant": kept.constant.numpy(),
-        f"{place}_null": np.quantile(null.numpy(), (0.5, 0.95)).astype(np.float32),
-        f"{place}_null_mean": null.mean().numpy(),
+        f"{place}_constant": labels.silent.numpy(),
+        f"{place}_null": spread.astype(np.float32),
+        f"{place}_null_mean": known.mean().numpy(),
         f"{place}_pictures": kept.pictures[:, :pictures].numpy().astype(np.int32),
         f"{place}_activations": kept.values[:, :pictures].numpy(),
     }

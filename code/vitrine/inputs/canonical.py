@@ -97,8 +97,8 @@ def _functions_to_modules(form: fx.GraphModule, node: fx.Node) -> None:
         return
     if node.target in _ADDITIONS and _is_sum_of_tensors(node):
         _replace(form, node, Addition(), node.args[:2])
-    elif node.target in _ACTIVATIONS:
-        _replace(form, node, _ACTIVATIONS[node.target](), node.args[:1])
+    elif (activation := _activation(node)) is not None:
+        _replace(form, node, activation, node.args[:1])
     elif node.target in _POOLINGS:
         _replace(form, node, _POOLINGS[node.target](*node.args[1:], **node.kwargs), node.args[:1])
     elif node.target in ("mean", torch.mean) and _is_pooling(node):
@@ -149,22 +149,49 @@ def _as_convolution(norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
 
-_ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
-    functional.relu: nn.ReLU,
-    torch.relu: nn.ReLU,
-    torch.relu_: nn.ReLU,
+_MODULES: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
-    "relu_": nn.ReLU,
-    functional.relu6: nn.ReLU6,
-    functional.silu: nn.SiLU,
-    functional.gelu: nn.GELU,
-    functional.hardswish: nn.Hardswish,
-    functional.sigmoid: nn.Sigmoid,
-    torch.sigmoid: nn.Sigmoid,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "celu": nn.CELU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "gelu": nn.GELU,
+    "hardtanh": nn.Hardtanh,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
+    "softplus": nn.Softplus,
+    "logsigmoid": nn.LogSigmoid,
     "sigmoid": nn.Sigmoid,
-    functional.tanh: nn.Tanh,
-    torch.tanh: nn.Tanh,
+    "tanh": nn.Tanh,
 }
+"""The activations that are one number's function of one number, by their name as a function."""
+
+_CLAMPS = ("clamp", "clip", "clamp_min")
+
+
+def _activation(node: fx.Node) -> nn.Module | None:
+    """The module of an activation that is called as a function or a method; else ``None``.
+
+    ``clamp`` at zero from below is a ReLU, and between zero and six a ReLU6.
+    """
+    name = getattr(node.target, "__name__", str(node.target)).rstrip("_")
+    given, named = node.args[1:], dict(node.kwargs)
+    if any(isinstance(value, fx.Node) for value in (*given, *named.values())):
+        return None
+    if name in _CLAMPS:
+        lower, upper = (*given, None, None)[:2]
+        bounds = named.get("min", lower), named.get("max", upper)
+        rectifiers: dict[Any, nn.Module] = {(0, None): nn.ReLU(), (0, 6): nn.ReLU6()}
+        return rectifiers.get(bounds)
+    named.pop("inplace", None)
+    try:
+        return _MODULES[name](*given, **named) if name in _MODULES else None
+    except TypeError:
+        return None
+
 
 _POOLINGS: dict[Any, Callable[..., nn.Module]] = {
     functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,

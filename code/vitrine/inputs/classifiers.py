@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.inputs import sources
@@ -26,6 +27,8 @@ from vitrine.inputs.separation import rest_after
 from vitrine.project import Project
 
 Probabilities = npt.NDArray[np.float32]
+
+Link = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Architecture:
     last_convolution : the layer whose output is the last stack of feature maps, after activation.
     channels : how many feature maps that layer has.
     stages : the layers that network dissection looks at, from early to late.
+    link : what turns logits into probabilities; see ``Classifier``.
     """
 
     title: str
@@ -67,14 +71,22 @@ class Architecture:
     last_convolution: str
     channels: int
     stages: tuple[str, ...]
+    link: Link | None = None
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network in ``eval`` mode with everything that belongs to it.
+    """A network with everything that belongs to it; it is run in ``eval`` mode.
 
     network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
     digest : SHA-256 of all parameters and buffers, so that results know their network.
+    link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
+        category excludes the others, ``"sigmoid"`` where each is a question of its own. ``None``
+        is sigmoid for a single category, of which a softmax is always 1, and softmax otherwise.
+
+    Raises ``StudyError`` for a network whose numbers would mean something else than they seem to:
+    a softmax of one category, parameters of another precision than ``float32``, or a batch
+    normalisation without running statistics, with which a picture's logits depend on the batch.
     """
 
     name: str
@@ -88,6 +100,15 @@ class Classifier:
     stages: tuple[str, ...]
     digest: str
     device: torch.device
+    link: Link | None = None
+
+    def __post_init__(self) -> None:
+        if self.link == "softmax" and len(self.categories) == 1:
+            raise StudyError(
+                f"{self.title} has one category, whose softmax is 1 whatever the picture",
+                'Take the link "sigmoid"',
+            )
+        check_network(self.title, self.network)
 
     def frame(self, picture: Picture) -> Frame:
         """The crop of ``picture`` that this network sees."""
@@ -110,9 +131,41 @@ class Classifier:
 
     def probabilities(self, crops: npt.NDArray[Any]) -> Probabilities:
         """Class probabilities ``float32 [n, categories]`` of crops ``[n, h, w, 3]``, 0 to 255."""
-        with torch.inference_mode():
-            logits = self.network(self.normalise(crops))
-            return np.asarray(logits.softmax(dim=1).cpu().numpy(), dtype=np.float32)
+        with untouched(self.network), torch.inference_mode():
+            found = self.linked(self.logits(self.normalise(crops)))
+            return np.asarray(found.cpu().numpy(), dtype=np.float32)
+
+    def linked(self, logits: Tensor) -> Tensor:
+        """Probabilities ``[n, categories]`` of logits, by the head's own link."""
+        link = self.link or ("softmax" if len(self.categories) > 1 else "sigmoid")
+        return logits.softmax(dim=1) if link == "softmax" else logits.sigmoid()
+
+    def logits(self, batch: Tensor, network: nn.Module | None = None) -> Tensor:
+        """Logits ``[n, categories]`` of a batch ``[n, 3, h, w]``, which stays as it is.
+
+        network : another form of the classifier's own, e.g. a faster one. Raises ``StudyError``
+            for a network that gives anything else.
+        """
+        found = (network or self.network)(batch.clone())  # which may work in place on its input
+        return self.checked(found, len(batch))
+
+    def check_output(self, _network: nn.Module, inputs: tuple[Tensor, ...], found: Any) -> None:
+        """A forward hook for where a library runs the network. Raises ``StudyError``."""
+        self.checked(found, len(inputs[0]))
+
+    def checked(self, found: Any, count: int) -> Tensor:
+        """The network's output for ``count`` inputs, if it is logits. Raises ``StudyError``."""
+        if not isinstance(found, Tensor):
+            given = f"a {type(found).__name__}"
+        elif found.shape != (count, len(self.categories)):
+            given = f"a tensor of the shape {tuple(found.shape)}"
+        else:
+            return found
+        raise StudyError(
+            f"{self.title} gives {given} and not logits of the shape "
+            f"({count}, {len(self.categories)})",
+            "Wrap it in a module whose forward returns the logits alone, one for each category",
+        )
 
     def layer(self, name: str) -> nn.Module:
         """The layer called ``name``, e.g. ``"layer4.1.conv2"``. Raises ``StudyError``."""
@@ -146,6 +199,24 @@ class Classifier:
             )
         logits: Tensor = head(features)
         return logits
+
+
+def check_network(title: str, network: nn.Module) -> None:
+    """Raises ``StudyError`` for a network whose logits mean something else than they seem to."""
+    for name, value in network.named_parameters():
+        if value.dtype != torch.float32:
+            raise StudyError(
+                f"The parameter {name!r} of {title} is {str(value.dtype).removeprefix('torch.')}; "
+                "explanations are computed in float32",
+                "Give network.float(), whose logits differ by rounding only",
+            )
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise StudyError(
+                f"The batch normalisation {name!r} of {title} has no running statistics, so the "
+                "logits of a picture depend on the others in its batch",
+                "Give it the statistics of its training set, or a normalisation of each picture",
+            )
 
 
 @contextmanager
@@ -228,6 +299,7 @@ def load_classifier(
         stages=row.stages,
         digest=_digest(network),
         device=torch.device(device),
+        link=row.link,
     )
 
 

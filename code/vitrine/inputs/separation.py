@@ -1,10 +1,45 @@
-"""The rest of a network after one of its layers: what turns feature maps into logits."""
+"""A layer of a network: which axis of its output holds channels, and what follows it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
+
+_CHANNELS_FIRST = (
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.BatchNorm2d,
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+)
+
+
+def channels_first(layer: nn.Module, output: Any) -> Tensor | None:
+    """Feature maps ``[n, channels, h, w]`` of ``layer``'s output for square inputs.
+
+    Transformers such as Swin hand on ``[n, h, w, channels]``, which is turned round (a view). What
+    a convolution, a linear layer or a normalisation gives is known; of any other layer the maps of
+    a square picture are square, so the axis that is unlike the two others holds the channels.
+    ``None`` for what is no such tensor, tokens among it, and where the axes cannot be told apart:
+    all are of one length or of three, and the layer has parts that work on the last one.
+    """
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return None
+    turned = output.permute(0, 3, 1, 2)
+    if isinstance(layer, _CHANNELS_FIRST):
+        return output
+    if type(layer) in (nn.Linear, nn.LayerNorm):  # by type: LayerNorm2d turns its input itself
+        return turned
+    first, second, third = output.shape[1:]
+    if (first == second) != (second == third):
+        return turned if first == second else output
+    on_the_last = any(isinstance(part, (nn.Linear, nn.LayerNorm)) for part in layer.modules())
+    return None if on_the_last else output
 
 
 class _Tracer(fx.Tracer):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitrine.errors import NotApplicable
 from vitrine.inputs.canonical import canonical
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifiers import Classifier, untouched
 
 Answer = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
@@ -73,7 +73,8 @@ def prepared(classifier: Classifier, settings: Settings) -> Iterator[Answer]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     try:
-        yield _answer(_variant(classifier, settings), settings)
+        with untouched(classifier.network):
+            yield _answer(classifier, _variant(classifier, settings), settings)
     finally:
         torch.set_num_threads(threads)
 
@@ -146,14 +147,14 @@ def correlation(first: Tensor, second: Tensor) -> float:
 # --- variants of a network -----------------------------------------------------------------------
 
 
-def _answer(network: nn.Module, settings: Settings) -> Answer:
+def _answer(classifier: Classifier, network: nn.Module, settings: Settings) -> Answer:
     form = torch.channels_last if settings.channels_last else torch.contiguous_format
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
 
     def answer(batch: Tensor) -> Tensor:
         with torch.inference_mode():
-            logits: Tensor = network(batch.to(precision).contiguous(memory_format=form))
-            return logits.float()
+            laid_out = batch.to(precision).contiguous(memory_format=form)
+            return classifier.logits(laid_out, network).float()
 
     return answer
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.methods.evidence import Evidence, Question, feature_maps, weighted_sum
+from vitrine.methods.evidence import Evidence, Question, Reading, read_maps, weighted_sum
 
 BATCH = 32
 """Ablations at once, as in the library."""
@@ -21,7 +21,11 @@ Scores = Callable[[Tensor], Tensor]
 
 
 def ablationcam(question: Question) -> Evidence:
-    """Σ_k (y - y_k) / y · A_k with y_k the logit without feature map k (Desai and Ramaswamy, 2020).
+    """Σ_k (y - y_k) / |y| · A_k with y_k the logit without map k (Desai and Ramaswamy, 2020).
+
+    The paper divides by y itself, which it takes to be positive. Where the class has a negative
+    logit that turns every sign, and the map lies on what speaks against the class; so the drop is
+    taken relative to the size of the logit. Where y is positive both are the same.
 
     Taking a feature map away touches only what follows the layer, so only that is run, in batches,
     on the feature maps: the same numbers as with whole passes. Where it cannot be separated from
@@ -32,19 +36,20 @@ def ablationcam(question: Question) -> Evidence:
     holds the maps taken away before it; that is done here as well, so before an activation the
     weights tell more about the place in the batch than about the class.
     """
-    maps, logits = feature_maps(question)
-    scores = _scores_of_rest(question, maps, logits)
+    reading = read_maps(question)
+    maps = reading.maps
+    scores = _scores_of_rest(question, reading)
     whole = scores is None
     if scores is None:
-        scores = _scores_of_network(question)
-    original = logits[:, question.target].cpu().numpy()
+        scores = _scores_of_network(question, reading)
+    original = reading.logits[:, question.target].cpu().numpy()
     ablated = []
     with torch.no_grad():
         for batch in _ablated(maps):
             ablated.append(scores(batch).cpu().numpy())
             question.progress(len(batch) if whole else 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        weights = (original - np.concatenate(ablated)) / original  # [channels]
+        weights = (original - np.concatenate(ablated)) / np.abs(original)  # [channels]
     channels = maps.shape[1]
     return Evidence(
         weighted_sum(weights[None], maps.cpu().numpy()),
@@ -79,33 +84,34 @@ def _ablated(maps: Tensor) -> Iterator[Tensor]:
         yield batch
 
 
-def _scores_of_rest(question: Question, maps: Tensor, logits: Tensor) -> Scores | None:
+def _scores_of_rest(question: Question, reading: Reading) -> Scores | None:
     """The logit from feature maps alone, if that gives what the network gave."""
     rest = question.classifier.after(question.layer)
     if rest is None:
         return None
     with torch.no_grad():
         try:
-            found = rest(maps.clone())
+            found = rest(reading.as_given(reading.maps.clone()))
         except (RuntimeError, TypeError, ValueError):
             return None
+    logits = reading.logits
     tolerance = 1e-5 * float(logits.abs().max())
     if not isinstance(found, Tensor) or found.shape != logits.shape:
         return None
     if not torch.allclose(found, logits, rtol=1e-5, atol=tolerance):
         return None
-    return lambda batch: rest(batch)[:, question.target]
+    return lambda batch: rest(reading.as_given(batch))[:, question.target]
 
 
-def _scores_of_network(question: Question) -> Scores:
+def _scores_of_network(question: Question, reading: Reading) -> Scores:
     """The logit from whole passes, in which the layer's output is replaced."""
     classifier = question.classifier
     layer = classifier.layer(question.layer)
 
     def scores(batch: Tensor) -> Tensor:
-        hook = layer.register_forward_hook(lambda *_: batch)
+        hook = layer.register_forward_hook(lambda *_: reading.as_given(batch))
         try:
-            logits: Tensor = classifier.network(question.batch.expand(len(batch), -1, -1, -1))
+            logits = classifier.logits(question.batch.expand(len(batch), -1, -1, -1))
         finally:
             hook.remove()
         return logits[:, question.target]

@@ -21,7 +21,7 @@ from vitrine.inputs.classifiers import Architecture, Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, keep_memory
 from vitrine.methods.captum_lrp import captum_relevance
-from vitrine.methods.evidence import Progress
+from vitrine.methods.evidence import Progress, Question, map_gradients
 from vitrine.methods.guided import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Explain as ExplainInputs
@@ -56,8 +56,7 @@ class Subject:
     def forward(self, batch: Tensor) -> Tensor:
         """The logits, counted; differentiable."""
         self.count(len(batch))
-        logits: Tensor = self.fast(self.laid_out(batch))
-        return logits
+        return self.classifier.logits(self.laid_out(batch), self.fast)
 
     def laid_out(self, batch: Tensor) -> Tensor:
         """The batch in the memory layout of the settings."""
@@ -317,20 +316,19 @@ def _guided_gradcam(subject: Subject) -> Explain:
     guided = _guided_backpropagation(subject)
     classifier = subject.classifier
 
-    def forward(batch: Tensor) -> Tensor:  # the network itself, whose layer has a name
-        subject.count(len(batch))
-        logits: Tensor = classifier.network(batch)
-        return logits
-
-    cam = attr.LayerGradCam(forward, classifier.layer(classifier.last_convolution))
-
     def explain(piece: Tensor) -> Tensor:
-        weights = cam.attribute(piece, target=subject.target, relu_attributions=True)
-        if weights.ndim != 4 or weights.shape[-2:].numel() < 2:
+        subject.count(len(piece))
+        # On the network itself, whose layer has a name.
+        question = Question(classifier, piece, subject.target, classifier.last_convolution)
+        try:
+            maps, gradients = map_gradients(question)
+        except StudyError as error:
             raise NotApplicable(
                 "Guided Grad-CAM needs feature maps, and the layer "
                 f"{classifier.last_convolution!r} of {classifier.title} has none"
-            )
+            ) from error
+        means = gradients.mean(dim=(2, 3), keepdim=True)
+        weights = (means * maps).sum(dim=1, keepdim=True).relu()
         large = attr.LayerAttribution.interpolate(weights, tuple(piece.shape[2:]), "nearest")
         found: Tensor = guided(piece) * large.detach()
         return found
@@ -551,6 +549,7 @@ def _explaining(
     if settings.keep_memory:
         keep_memory()
     with untouched(classifier.network), seeded(subject.parameters.seed), torch.enable_grad():
+        classifier.network.register_forward_hook(classifier.check_output)
         explain = row.prepare(subject)
         yield lambda batch: explain(batch).detach(), subject
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from vitrine import study as studies
 from vitrine.errors import StudyError, suggestion
 from vitrine.inputs.classifiers import Architecture, Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
+from vitrine.inputs.separation import channels_first
 from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.ablation_cam import ablationcam
 from vitrine.methods.evidence import Evidence, Progress, Question, feature_gradients
@@ -215,7 +217,8 @@ def class_activation_map(
 
     crop : ``uint8 [h, w, 3]``, what the network sees.
     layer : the layer whose feature maps are weighted; the last convolutional one by default.
-    backend : ``"fast"`` is our own computation, ``"reference"`` the library ``grad-cam``.
+    backend : ``"fast"`` is our own computation, ``"reference"`` the library ``grad-cam``, whose
+        AblationCAM divides by negative logits and reads maps that are overwritten in place.
     settings : how ScoreCAM runs its passes.
 
     The map is clipped at zero, resized bilinearly to the input and scaled so that its greatest
@@ -308,7 +311,8 @@ def _from_library(row: CamMethod, question: Question) -> tuple[Evidence, Values]
         question.progress(len(inputs[0]))
 
     hook = network.register_forward_pre_hook(count)
-    options: dict[str, Any] = {}
+    network.register_forward_hook(question.classifier.check_output)
+    options: dict[str, Any] = {"reshape_transform": partial(_own_maps, row, question)}
     if row.library is pytorch_grad_cam.AblationCAM:
         options["ablation_layer"] = AblationLayer()  # the library's default one is shared
     cam = row.library(network, [question.classifier.layer(question.layer)], **options)
@@ -330,6 +334,18 @@ def _from_library(row: CamMethod, question: Question) -> tuple[Evidence, Values]
     hook.remove()
     evidence = _finite(Evidence(np.asarray(seen[0][0], dtype=np.float32), passes))
     return evidence, np.nan_to_num(np.asarray(values, dtype=np.float32), nan=0.0)
+
+
+def _own_maps(row: CamMethod, question: Question, output: torch.Tensor) -> torch.Tensor:
+    """The layer's maps as the library reads them, before anything works on them in place."""
+    maps = channels_first(question.classifier.layer(question.layer), output)
+    if maps is not None and maps is not output and row.library is pytorch_grad_cam.AblationCAM:
+        raise StudyError(
+            f"The library takes maps away by their second axis, which at {question.layer!r} of "
+            f"{question.classifier.title} holds no channels",
+            'Take backend="fast"',
+        )
+    return output if maps is None else maps.clone()
 
 
 @contextmanager

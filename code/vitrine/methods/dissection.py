@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrine.errors import DissectionError, StudyError, suggestion
 from vitrine.inputs.classifiers import Classifier, untouched
 from vitrine.inputs.pictures import Picture
+from vitrine.inputs.separation import channels_first
 from vitrine.methods.similarity import Evidence, Matches, Similarity
 
 REVISION = 1
@@ -111,7 +112,8 @@ def check_layers(
     """
     for layer in layers:
         classifier.layer(layer)
-    pooled = _forward(classifier, layers, pick_pooling(pooling), [picture], 1)
+    with untouched(classifier.network):
+        pooled = _forward(classifier, layers, pick_pooling(pooling), [picture], 1)
     return {layer: values.shape[1] for layer, values in pooled.items()}
 
 
@@ -172,38 +174,56 @@ def _forward(
     """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` pictures."""
     crops = np.stack([classifier.crop(picture) for picture in pictures])
     filled = np.concatenate([crops, np.repeat(crops[-1:], batch - len(crops), axis=0)])
-    outputs: dict[str, Any] = {}
+    found: dict[str, Tensor] = {}
 
     def keep(layer: str) -> Callable[..., None]:
-        return lambda _module, _inputs, output: outputs.update({layer: output})
+        def pooled(module: nn.Module, _inputs: object, output: Any) -> None:
+            # At once: what follows the layer may work in place.
+            found[layer] = _pooled(classifier, layer, module, output, pool)
+
+        return pooled
 
     hooks = [classifier.layer(layer).register_forward_hook(keep(layer)) for layer in layers]
     try:
         with torch.inference_mode():
             classifier.network(classifier.normalise(filled))
-            return {
-                layer: _pooled(classifier, layer, outputs.get(layer), pool, pictures)
-                for layer in layers
-            }
     finally:
         for hook in hooks:
             hook.remove()
+    return {
+        layer: _finite(classifier, layer, found[layer][: len(pictures)], pictures)
+        if layer in found
+        else _no_units(classifier, layer)
+        for layer in layers
+    }
 
 
 def _pooled(
     classifier: Classifier,
     layer: str,
+    module: nn.Module,
     output: Any,
     pool: Callable[[Tensor], Tensor],
-    pictures: Sequence[Picture],
 ) -> Tensor:
-    """One layer's output for ``pictures``, a number a unit: maps are pooled, vectors are taken."""
-    if not isinstance(output, Tensor) or output.ndim not in (2, 4) or output.shape[1] == 0:
-        raise DissectionError(
-            f"The layer {layer!r} of {classifier.title} has no units to dissect",
-            f"Take a layer with feature maps or a linear one, e.g. {classifier.stages[-2]!r}",
-        )
-    values = (pool(output) if output.ndim == 4 else output)[: len(pictures)].float().cpu()
+    """One layer's output, a number a unit, in memory of its own: maps are pooled, vectors taken."""
+    flat = isinstance(output, Tensor) and output.ndim == 2
+    units = output if flat else channels_first(module, output)
+    if units is None or units.shape[1] == 0:
+        return _no_units(classifier, layer)
+    return (units.clone() if flat else pool(units)).float().cpu()
+
+
+def _no_units(classifier: Classifier, layer: str) -> NoReturn:
+    raise DissectionError(
+        f"The layer {layer!r} of {classifier.title} has no units to dissect",
+        f"Take a layer with feature maps or a linear one, e.g. {classifier.last_convolution!r}",
+    )
+
+
+def _finite(
+    classifier: Classifier, layer: str, values: Tensor, pictures: Sequence[Picture]
+) -> Tensor:
+    """The activations ``[n, units]``, if all are numbers. Raises ``DissectionError``."""
     finite = values.isfinite().all(dim=1)
     if not finite.all():
         first = pictures[int((~finite).nonzero()[0])]
@@ -223,11 +243,19 @@ class Labels:
     """The concepts most similar to each unit of a layer.
 
     concepts : ``int64 [units, n]``, positions in the concept list, the label first.
-    similarities : ``float32 [units, n]``, greatest first.
+    similarities : ``float32 [units, n]``, greatest first; ``nan`` for a silent unit.
     """
 
     concepts: Tensor
     similarities: Tensor
+
+    @property
+    def silent(self) -> Tensor:
+        """``bool [units]``: units without a label, as nothing they answer tells pictures apart.
+
+        Constant units, and those whose strongest pictures a similarity of ranks cannot order.
+        """
+        return self.similarities[:, 0].isnan()
 
 
 def label(
@@ -238,11 +266,22 @@ def label(
     parameters: dict[str, Any],
     count: int = 6,
 ) -> Labels:
-    """The ``count`` concepts most similar to each unit.
+    """The ``count`` concepts most similar to each unit that is not constant.
+
+    Constant units count nowhere, not even in a mean over the layer's units.
 
     images : ``float32 [pictures, d]``, the probing set's embeddings by position.
     texts : ``float32 [concepts, d]``, the concepts' embeddings.
     """
+    live = ~activations.constant
+    if not live.all():
+        count = min(count, len(texts))
+        similarities = torch.full((len(live), count), torch.nan)
+        concepts = torch.zeros(len(live), count, dtype=torch.int64)
+        if live.any():
+            part = label(_part(activations, live), images, texts, similarity, parameters, count)
+            concepts[live], similarities[live] = part.concepts, part.similarities
+        return Labels(concepts, similarities)
     evidence, matches = _evidence(activations, images, texts, similarity, parameters)
     best = torch.empty(activations.units, 0)
     concepts = torch.empty(activations.units, 0, dtype=torch.int64)
@@ -253,6 +292,17 @@ def label(
         best = joined.gather(1, order)
         concepts = torch.cat([concepts, found + start], dim=1).gather(1, order)
     return Labels(concepts, best)
+
+
+def _part(activations: Activations, units: Tensor) -> Activations:
+    """The activations of some units only, by a mask ``bool [units]``."""
+    whole = activations.everything
+    return Activations(
+        activations.values[units],
+        activations.pictures[units],
+        activations.lowest[units],
+        whole and (whole[0][:, units], whole[1]),
+    )
 
 
 def _evidence(
@@ -287,7 +337,8 @@ def null_similarities(
     """The greatest similarity of each unit when pictures and embeddings do not belong together.
 
     The embeddings are permuted among the pictures, the same way for all units of the layer, and
-    every unit is labelled again: ``float32 [permutations, units]``. Seeded.
+    every unit is labelled again: ``float32 [permutations, units]``, ``nan`` for silent units.
+    Seeded.
     """
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -302,13 +353,14 @@ def null_similarities(
 def p_values(similarities: Tensor, null: Tensor, constant: Tensor) -> npt.NDArray[np.float64]:
     """How often a unit without a concept reaches a similarity: ``float64 [units]``.
 
-    ``(1 + #{null ≥ S}) / (1 + #null)`` over the null similarities of all units of the layer, which
-    is never zero (Phipson and Smyth, 2010). A constant unit responds to nothing and gets 1.
+    ``(1 + #{null ≥ S}) / (1 + #null)`` over the null similarities of all units of the layer that
+    are not silent, which is never zero (Phipson and Smyth, 2010). A constant unit responds to
+    nothing and gets 1, as does a silent one.
     """
-    ordered = np.sort(null.numpy().ravel())
+    ordered = np.sort(null[~null.isnan()].numpy())
     below = np.searchsorted(ordered, similarities.numpy(), side="left")
     values = (1 + len(ordered) - below) / (1 + len(ordered))
-    return np.where(constant.numpy(), 1.0, values)
+    return np.where((constant | similarities.isnan()).numpy(), 1.0, values)
 
 
 # --- the probing set's size ----------------------------------------------------------------------
@@ -324,6 +376,8 @@ class Draw:
     similarity, deviation : mean and standard deviation of the units' greatest similarity.
     stable : share of units whose label is that of the whole probing set.
     concepts : how many different labels there are.
+
+    All are of the units that are silent neither here nor for the whole set.
     """
 
     rule: str
@@ -408,7 +462,8 @@ def _scaled(parameters: dict[str, Any], rule: str, size: int, pictures: int) -> 
 
 
 def _draw(rule: str, size: int, draw: int, top: int, labels: Labels, whole: Labels) -> Draw:
-    concepts, similarities = labels.concepts[:, 0], labels.similarities[:, 0]
+    known = ~(labels.silent | whole.silent)
+    concepts, similarities = labels.concepts[known, 0], labels.similarities[known, 0]
     return Draw(
         rule,
         size,
@@ -416,6 +471,6 @@ def _draw(rule: str, size: int, draw: int, top: int, labels: Labels, whole: Labe
         top,
         float(similarities.mean()),
         float(similarities.std(correction=0)),
-        float((concepts == whole.concepts[:, 0]).float().mean()),
+        float((concepts == whole.concepts[known, 0]).float().mean()),
         len(set(concepts.tolist())),
     )

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrine.errors import StudyError
 from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.separation import channels_first
 from vitrine.inputs.speed import PLAIN, Settings
 
 Maps = npt.NDArray[np.float32]
@@ -55,11 +56,35 @@ class Evidence:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a layer gave in one pass of the network, before anything worked on it in place.
+
+    maps : ``[n, channels, h', w']``, whichever way round the layer has them.
+    logits : ``[n, categories]``, which depend on ``maps``.
+    turned : whether the layer itself has them as ``[n, h', w', channels]``.
+    """
+
+    maps: Tensor
+    logits: Tensor
+    turned: bool
+
+    def as_given(self, maps: Tensor) -> Tensor:
+        """Feature maps in the order of axes in which the layer hands them on."""
+        return maps.permute(0, 2, 3, 1) if self.turned else maps
+
+
 def feature_maps(question: Question) -> tuple[Tensor, Tensor]:
     """The layer's feature maps ``[1, channels, h', w']`` and the logits ``[1, categories]``.
 
     Raises ``StudyError`` for a layer without feature maps.
     """
+    reading = read_maps(question)
+    return reading.maps, reading.logits
+
+
+def read_maps(question: Question) -> Reading:
+    """As ``feature_maps``, with the order of the layer's own axes."""
     with torch.no_grad():
         return _cut(question, lambda maps: maps.clone())
 
@@ -68,39 +93,48 @@ def feature_gradients(question: Question) -> tuple[Maps, Maps]:
     """Feature maps ``[1, channels, h', w']`` and the logit's gradient at them, of the same shape.
 
     Only what follows the layer is differentiated. The maps are those that the layer gave: an
-    activation that works in place afterwards (ResNet's do) does not reach them, whereas the library
-    ``grad-cam`` reads the overwritten ones on a CPU. Raises ``StudyError`` for a layer without
-    feature maps, or one on which the logit does not depend.
+    activation that works in place afterwards (ResNet's do) does not reach them. Raises
+    ``StudyError`` for a layer without feature maps, or one on which the logit does not depend.
     """
-    with torch.enable_grad():
-        maps, logits = _cut(question, lambda maps: maps.detach().clone().requires_grad_(True))
-        try:
-            (gradients,) = torch.autograd.grad(logits[0, question.target], maps)
-        except RuntimeError as error:
-            raise no_maps(question) from error
+    maps, gradients = map_gradients(question)
     return _array(maps), _array(gradients)
 
 
-def _cut(question: Question, leaf: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Run the network once; its layer's output is replaced by ``leaf`` of it, which is returned."""
-    kept: list[Tensor] = []
+def map_gradients(question: Question) -> tuple[Tensor, Tensor]:
+    """As ``feature_gradients``, for every input of a batch: tensors ``[n, channels, h', w']``."""
+    with torch.enable_grad():
+        found = _cut(question, lambda maps: maps.detach().clone().requires_grad_(True))
+        try:
+            score = found.logits[:, question.target].sum()
+            (gradients,) = torch.autograd.grad(score, found.maps)
+        except RuntimeError as error:
+            raise no_maps(question) from error
+    return found.maps.detach(), gradients
 
-    def replace(_module: object, _inputs: object, output: Any) -> Tensor | None:
+
+def _cut(question: Question, leaf: Callable[[Tensor], Tensor]) -> Reading:
+    """Run the network once; its layer's maps are replaced by ``leaf`` of them, which is read."""
+    kept: list[tuple[Tensor, bool]] = []
+
+    def replace(layer: nn.Module, _inputs: object, output: Any) -> Tensor | None:
         if kept:  # the layer is used again; the first use is the one looked at, as in the library
             return None
-        if not isinstance(output, Tensor) or output.ndim != 4 or output[0, 0].numel() < 2:
+        maps = channels_first(layer, output)
+        if maps is None or maps[0, 0].numel() < 2:
             raise no_maps(question)
-        kept.append(leaf(output))
-        return kept[0].clone()  # what follows may work in place
+        turned = maps is not output
+        kept.append((leaf(maps), turned))
+        given = kept[0][0].clone()  # what follows may work in place
+        return given.permute(0, 2, 3, 1) if turned else given
 
     hook = question.classifier.layer(question.layer).register_forward_hook(replace)
     try:
-        logits: Tensor = question.classifier.network(question.batch)
+        logits = question.classifier.logits(question.batch)
     finally:
         hook.remove()
     if not kept:
         raise no_maps(question)
-    return kept[0], logits
+    return Reading(kept[0][0], logits, kept[0][1])
 
 
 def no_maps(question: Question) -> StudyError:

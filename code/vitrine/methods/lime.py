@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -59,6 +59,8 @@ class LimeExplanation:
     weights : ``float64 [superpixels]``, the linear model's coefficient of each superpixel: what
         the class gains in probability when that superpixel is shown instead of its mean colour.
     intercept, r_squared, local_prediction : of that linear model; R² is weighted by the kernel.
+    reason : why the fit means nothing, in which case R² and local prediction are ``nan``; mostly
+        empty.
     seconds : wall-clock time of sampling and fitting, without the segmentation.
     """
 
@@ -70,6 +72,7 @@ class LimeExplanation:
     frame: Frame
     target: int
     seconds: float
+    reason: str = ""
 
     @property
     def heatmap(self) -> Heatmap:
@@ -108,6 +111,7 @@ class LinearModel:
     intercept: float
     r_squared: float
     local_prediction: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,8 @@ class LimeMethod(Method):
             },
             "settings": query.settings.facts(),
         }
+        if found.reason:
+            facts["fit_reason"] = found.reason
         return {"segments": found.segments, "weights": found.weights}, facts
 
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
@@ -336,20 +342,46 @@ def fit(
     """The library's linear model of a neighbourhood, or of its first ``samples`` only.
 
     The first samples are those that a run with fewer samples draws, so one neighbourhood tells how
-    an explanation depends on their number.
+    an explanation depends on their number. A model with more coefficients than samples that carry
+    weight fits whatever they say, so R² and local prediction are missing, with the reason.
     """
     shown = neighbourhood.shown[:samples]
     distances = pairwise_distances(shown, shown[:1], metric="cosine").ravel()
-    base = LimeBase(lambda distance: np.sqrt(np.exp(-(distance**2) / kernel_width**2)))
+    base = LimeBase(partial(_kernel, kernel_width))
     intercept, pairs, r_squared, local = base.explain_instance_with_data(
         shown, neighbourhood.probabilities[:samples, None], distances, 0, shown.shape[1] + 7
     )
-    return LinearModel(
+    model = LinearModel(
         _weights(pairs, shown.shape[1]),
         float(intercept),
         float(r_squared),
         float(np.ravel(local)[0]),
     )
+    return _judged(model, shown, kernel_width)
+
+
+def _kernel(width: float, distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.exp(-(distance**2) / width**2)))
+
+
+def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearModel:
+    """The model, without what a fit cannot tell that has less to fit than it has coefficients.
+
+    Samples of unequal weight w are worth ``(Σ w)² / Σ w²`` of equal weight (Kish, 1965).
+    """
+    samples, superpixels = shown.shape
+    weights = _kernel(kernel_width, pairwise_distances(shown, shown[:1], metric="cosine").ravel())
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    if effective > superpixels:
+        return model
+    if samples <= superpixels:
+        reason = f"{samples} samples cannot tell {superpixels} superpixels apart"
+    else:
+        reason = (
+            f"the kernel of width {kernel_width:g} leaves {samples} samples the weight of "
+            f"{effective:.1f}, which cannot tell {superpixels} superpixels apart"
+        )
+    return replace(model, r_squared=np.nan, local_prediction=np.nan, reason=reason)
 
 
 def fidelity(
@@ -430,6 +462,7 @@ def _explanation(picture: Picture, model: LinearModel, seconds: float) -> LimeEx
         frame=picture.frame,
         target=picture.target,
         seconds=seconds,
+        reason=model.reason,
     )
 
 
@@ -477,4 +510,6 @@ def _from_library(
         float(explanation.score),
         float(np.ravel(explanation.local_pred)[0]),
     )
+    shown = draw(parameters.samples, len(model.weights), parameters.seed)
+    model = _judged(model, shown, parameters.kernel_width)
     return _explanation(picture, model, time.perf_counter() - start)

@@ -101,7 +101,8 @@ def answers(
     with prepared(classifier, replace(settings, precision="float32")) as answer:
         for pieces in _batches([len(rows) for rows in shown], settings.batch):
             pictures = [veils[index].pictures(shown[index][rows]) for index, rows in pieces]
-            probabilities = answer(torch.cat(pictures)).softmax(dim=1).cpu().numpy()
+            logits = answer(torch.cat(pictures))
+            probabilities = classifier.linked(logits).cpu().numpy()
             start = 0
             for index, rows in pieces:
                 stop = start + len(found[index][rows])

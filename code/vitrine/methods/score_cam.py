@@ -50,7 +50,7 @@ def _scores(
     question: Question, maps: Tensor, channels: Tensor, batch: int, answer: Answer
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Channels and the logits of the picture masked by their maps, batch by batch."""
-    for some in torch.split(channels, batch):
+    for some in torch.split(channels, batch) if len(channels) else ():
         masked = _masked(question.batch, maps[:, some])
         yield some.cpu(), answer(masked)[:, question.target].cpu()
 

@@ -32,7 +32,7 @@ def scoring(
 
         def scores(inputs: Inputs) -> npt.NDArray[np.float32]:
             logits = answer(torch.from_numpy(inputs).to(classifier.device))
-            found = logits.softmax(dim=1) if quantity == "probability" else logits
+            found = classifier.linked(logits) if quantity == "probability" else logits
             return np.asarray(found[:, target].cpu().numpy())
 
         yield scores

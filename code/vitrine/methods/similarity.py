@@ -314,7 +314,8 @@ def rank_reorder(
     ``baseline_u`` is the same mean for a random order. The authors' implementation estimates it
     from five random orders; here it is the exact expectation, the mean over all pairs, so that the
     same input always gives the same similarity. A concept that does not match the pictures on
-    average (mean below zero) has no root and gets ``-inf``.
+    average (mean below zero) has no root and gets ``-inf``. A unit whose strongest pictures have
+    one activation has no order, and gets ``nan``.
     """
     ascending = evidence.values.flip(1)  # [units, k]
 

@@ -1,0 +1,471 @@
+"""Networks as people bring them give the right map or one message, and are given back as they were.
+
+Each test is about one kind of fault that a network can lead a method into without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from networks import CLASSES, SIDE, classifier_of
+from vitrine import study
+from vitrine.errors import NotApplicable, StudyError, VitrineError
+from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.pictures import Frame, Picture
+from vitrine.inputs.speed import PLAIN, Settings, prepared
+from vitrine.methods import dissection, lime
+from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
+from vitrine.methods.cam import CAM_METHODS, class_activation
+from vitrine.methods.scoring import scoring
+
+CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
+PICTURES = [
+    (i, Picture(f"{i}", "", np.random.default_rng(i).integers(0, 255, (SIDE, SIDE, 3), np.uint8)))
+    for i in range(8)
+]
+FEW = Parameters(batch=4, steps=4, samples=2, noisy_steps=2, points=4, window=16, stride=16)
+LIME = study.Lime(samples=40, batch=8)
+
+
+class Small(nn.Module):
+    """A convolution, what ``bend`` makes of it, a pooling and a classifier."""
+
+    def __init__(self, bend: Callable[[Tensor], Tensor], classes: int = CLASSES) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, padding=1, stride=2)
+        self.bend = bend
+        self.second = nn.Conv2d(8, 5, 3, padding=1)
+        self.last = nn.ReLU()
+        self.classifier = nn.Linear(5, classes)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps = self.last(self.second(self.bend(self.convolution(pictures))))
+        found: Tensor = self.classifier(maps.mean((2, 3)))
+        return found
+
+
+def _small(bend: Callable[[Tensor], Tensor]) -> Classifier:
+    return classifier_of(Small(bend), "convolution")
+
+
+def _add_one(maps: Tensor) -> Tensor:
+    maps += 1
+    return maps
+
+
+# --- a layer's own output ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("in_place", "elsewhere"),
+    [
+        (nn.ReLU(inplace=True), nn.ReLU()),
+        (_add_one, lambda maps: maps + 1),
+        (lambda maps: functional.hardswish(maps, inplace=True), functional.hardswish),
+    ],
+)
+def test_what_works_in_place_after_a_layer_does_not_reach_what_is_read_of_it(
+    in_place: Callable[[Tensor], Tensor], elsewhere: Callable[[Tensor], Tensor]
+) -> None:
+    first, second = _small(in_place), _small(elsewhere)
+    layers = ["convolution", "classifier"]
+    for pooling in ("max", "mean"):
+        found, expected = (
+            dissection.collect(each, layers, PICTURES, pooling, 3, 4) for each in (first, second)
+        )
+        for layer in layers:
+            assert torch.equal(found[layer].lowest, expected[layer].lowest)
+            assert torch.equal(found[layer].pictures, expected[layer].pictures)
+    assert found["convolution"].lowest.min() < 0
+    for method in CAM_METHODS:
+        for backend in ("fast", "reference"):
+            if (method, backend) == ("ablationcam", "reference"):
+                continue  # the library's own hook keeps what is overwritten
+            one, other = (
+                class_activation(each, CROP, FRAME, method, 1, backend=backend)  # type: ignore[arg-type]
+                for each in (first, second)
+            )
+            np.testing.assert_allclose(one.evidence.values, other.evidence.values, rtol=1e-4)
+    for method in ("guided_gradcam", "gradient"):
+        maps = []
+        for each in (first, second):
+            try:
+                maps.append(attribute(each, CROP, FRAME, method, 1, FEW).heatmap.values)
+            except NotApplicable:  # the activation has no guided gradient
+                maps.append(np.zeros(0))
+        np.testing.assert_array_equal(*maps)
+
+
+def test_a_network_that_works_in_place_on_its_input_sees_the_same_picture_each_time() -> None:
+    class Normalising(Small):
+        def forward(self, pictures: Tensor) -> Tensor:
+            return super().forward(pictures.sub_(0.5).div_(2))
+
+    classifier = classifier_of(Normalising(nn.ReLU()), "last")
+    batch = classifier.normalise(CROP[None])
+    before = batch.clone()
+    with prepared(classifier, PLAIN) as answer:
+        assert torch.equal(answer(batch), answer(batch))
+    assert torch.equal(batch, before)
+    assert not attribute(classifier, CROP, FRAME, "gradient", 1, FEW).heatmap.is_blank
+
+
+# --- AblationCAM ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [1.0, -1.0])
+def test_ablationcam_of_a_class_with_a_negative_logit_lies_on_what_speaks_for_it(
+    bias: float,
+) -> None:
+    """The first map speaks for the class and the second against it, whatever the bias."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, CLASSES)
+    )
+    classifier = classifier_of(network, "1")
+    with torch.no_grad():
+        for name, values in {"0": [[1.0, 0, 0], [0, 1.0, 0]], "4": [[1.0, -1.0]] * CLASSES}.items():
+            layer = network.get_submodule(name)
+            layer.weight.copy_(torch.tensor(values).reshape(layer.weight.shape))  # type: ignore
+            layer.bias.fill_(bias if name == "4" else 0.0)  # type: ignore[union-attr, operator]
+    crop = np.full((SIDE, SIDE, 3), 127, dtype=np.uint8)
+    crop[8:24, 2:14, 0], crop[8:24, 18:30, 1] = 255, 255
+    values = class_activation(classifier, crop, FRAME, "ablationcam", 0).heatmap.values
+    assert values[10:22, 4:12].min() > 0.9 and values[10:22, 20:28].max() == 0
+
+
+# --- the order of axes ---------------------------------------------------------------------------
+
+
+class ChannelsLast(nn.Module):
+    """As a network with channels first, but for the order in which its layers hand maps on."""
+
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 6, 4, stride=4)
+        self.block = nn.Sequential(_Turn(last), nn.ReLU())
+        self.classifier = nn.Linear(6, CLASSES)
+        self.axes = (1, 2) if last else (2, 3)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.block(self.convolution(pictures)).mean(self.axes))
+        return found
+
+
+class _Turn(nn.Module):
+    def __init__(self, last: bool) -> None:
+        super().__init__()
+        self.last = last
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.permute(0, 2, 3, 1) if self.last else maps
+
+
+def test_maps_with_channels_last_are_turned_round() -> None:
+    first, last = (classifier_of(ChannelsLast(turned), "block") for turned in (False, True))
+    for method in CAM_METHODS:
+        expected, found = (
+            class_activation(each, CROP, FRAME, method, 2).evidence for each in (first, last)
+        )
+        assert found.values.shape == (8, 8)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+        if method == "ablationcam":
+            with pytest.raises(StudyError, match="second axis, which at 'block'.*no channels"):
+                class_activation(last, CROP, FRAME, method, 2, backend="reference")
+        else:
+            library = class_activation(last, CROP, FRAME, method, 2, backend="reference")
+            np.testing.assert_allclose(found.values, library.evidence.values, atol=1e-5)
+    maps = [attribute(c, CROP, FRAME, "guided_gradcam", 2, FEW).heatmap for c in (first, last)]
+    np.testing.assert_allclose(maps[0].values, maps[1].values, atol=1e-6)
+    assert dissection.check_layers(last, ["block"], PICTURES[0][1], "mean") == {"block": 6}
+    kept = [
+        dissection.collect(c, ["block"], PICTURES, "mean", 8, 4)["block"] for c in (first, last)
+    ]
+    torch.testing.assert_close(kept[0].values, kept[1].values)
+
+
+def test_axes_that_cannot_be_told_apart_are_refused_by_name() -> None:
+    class Cube(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 8, 4, stride=4)
+            self.block = nn.Sequential(nn.Linear(8, 8), nn.ReLU())  # [n, 8, 8, 8]
+            self.tokens = nn.Flatten(1, 2)
+            self.classifier = nn.Linear(8, CLASSES)
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            maps = self.block(self.convolution(pictures).permute(0, 2, 3, 1))
+            found: Tensor = self.classifier(self.tokens(maps).mean(1))
+            return found
+
+    classifier = classifier_of(Cube(), "block")
+    for layer in ("block", "tokens"):
+        with pytest.raises(StudyError, match=f"The layer '{layer}' .* has no feature maps"):
+            class_activation(classifier, CROP, FRAME, "gradcam", 0, layer)
+        with pytest.raises(VitrineError, match=f"The layer '{layer}' .* has no units"):
+            dissection.check_layers(classifier, [layer], PICTURES[0][1], "mean")
+    known = {"convolution": 8, "block.0": 8}
+    assert dissection.check_layers(classifier, list(known), PICTURES[0][1], "mean") == known
+
+
+# --- the head's link -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("classes", "link"), [(1, None), (1, "sigmoid"), (3, "sigmoid")])
+def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
+    base = classifier_of(Small(nn.ReLU()), "last")
+    network = Small(nn.ReLU(), classes).eval().requires_grad_(False)
+    classifier = replace(base, network=network, categories=tuple("abc"[:classes]), link=link)
+    logits = network(classifier.normalise(CROP[None]))
+    expected = torch.sigmoid(logits).numpy()
+    np.testing.assert_allclose(classifier.probabilities(CROP[None]), expected, rtol=1e-6)
+    with scoring(classifier, 0) as scores:
+        found = scores(classifier.normalise(CROP[None]).numpy())
+    np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
+    segments = lime.superpixels(CROP, study.Grid(rows=3, columns=3), 0)
+    fidelity = lime.fidelity(classifier, CROP, segments, [0, 1], 0)
+    assert fidelity.whole == pytest.approx(expected[0, 0], rel=1e-6)
+    ours, library = (
+        lime.explain(classifier, CROP, FRAME, 0, LIME, segments, backend=backend)  # type: ignore[arg-type]
+        for backend in ("fast", "reference")
+    )
+    assert np.ptp(ours.weights) > 0
+    np.testing.assert_array_equal(ours.weights, library.weights)
+
+
+def test_the_softmax_of_one_category_is_refused() -> None:
+    with pytest.raises(StudyError, match="one category, whose softmax is 1 whatever the picture"):
+        replace(_small(nn.ReLU()), categories=("a",), link="softmax")
+
+
+# --- activations that are functions --------------------------------------------------------------
+
+RECTIFIED: list[Callable[[Tensor], Tensor]] = [
+    functional.relu,
+    torch.relu,
+    lambda maps: maps.relu(),
+    lambda maps: maps.relu_(),
+    lambda maps: functional.relu(maps, inplace=True),
+    lambda maps: maps.clamp(min=0),
+    lambda maps: maps.clamp(0),
+    lambda maps: torch.clamp(maps, min=0, max=None),
+    lambda maps: torch.clamp_min(maps, 0),
+]
+OTHERS: list[tuple[Callable[[Tensor], Tensor], nn.Module | None, str]] = [
+    (lambda maps: functional.leaky_relu(maps, 0.2), nn.LeakyReLU(0.2), "LeakyReLU"),
+    (lambda maps: functional.gelu(maps, approximate="tanh"), nn.GELU("tanh"), "GELU"),
+    (functional.silu, nn.SiLU(), "SiLU"),
+    (functional.elu, nn.ELU(), "ELU"),
+    (functional.hardtanh, nn.Hardtanh(), "Hardtanh"),
+    (torch.tanh, nn.Tanh(), "Tanh"),
+    (lambda maps: maps.clamp(-1, 1), None, "clamp"),
+    (lambda maps: maps * torch.sigmoid(maps), None, "Sigmoid, mul"),
+    (lambda maps: maps.abs(), None, "abs"),
+    (lambda maps: torch.where(maps > 0, maps, maps * 0.1), None, "where"),
+    (lambda maps: torch.maximum(maps, maps * 0.1), None, "maximum"),
+]
+
+
+@pytest.mark.parametrize("bend", RECTIFIED)
+def test_a_rectifier_called_as_a_function_is_guided_as_its_module(
+    bend: Callable[[Tensor], Tensor],
+) -> None:
+    for method in ("guided_backpropagation", "lrp"):
+        expected, found = (
+            attribute(_small(each), CROP, FRAME, method, 1, FEW).heatmap.values
+            for each in (nn.ReLU(), bend)
+        )
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("bend", "module", "name"), OTHERS)
+def test_other_activations_called_as_functions_are_taken_as_their_modules_are(
+    bend: Callable[[Tensor], Tensor], module: nn.Module | None, name: str
+) -> None:
+    with pytest.raises(NotApplicable, match=f"the network has .*{name}"):
+        attribute(_small(bend), CROP, FRAME, "guided_backpropagation", 1, FEW)
+
+    def lrp(each: Callable[[Tensor], Tensor]) -> Any:
+        try:
+            return attribute(_small(each), CROP, FRAME, "lrp", 1, FEW).heatmap.values
+        except NotApplicable as error:
+            return str(error)
+
+    if module is None:
+        assert "no rule for the step" in lrp(bend)
+    else:
+        np.testing.assert_array_equal(lrp(bend), lrp(module))
+
+
+# --- outputs, precision, statistics --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda logits: (logits,), "gives a tuple and not logits"),
+        (lambda logits: {"logits": logits}, "gives a dict and not logits"),
+        (lambda logits: logits[:, :2], r"a tensor of the shape \(\d+, 2\) and not logits"),
+        (lambda logits: logits[:, 0], r"a tensor of the shape \(\d+,\) and not logits"),
+    ],
+)
+def test_an_output_that_is_no_table_of_logits_is_one_message_from_every_method(
+    wrap: Callable[[Tensor], Any], said: str
+) -> None:
+    class Wrapped(Small):
+        def forward(self, pictures: Tensor) -> Any:
+            return wrap(super().forward(pictures))
+
+    classifier = classifier_of(Wrapped(nn.ReLU()), "last")
+    for name, run in _everything(classifier).items():
+        if name not in ("dissection", "check"):  # which read no logits
+            with pytest.raises(VitrineError, match=said):
+                run()
+
+
+def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
+    """Every method and backend at work on one network."""
+    segments = lime.superpixels(CROP, study.Grid(rows=3, columns=3), 0)
+    arguments = (classifier, CROP, FRAME)
+    found: dict[str, Callable[[], Any]] = {
+        "probabilities": lambda: classifier.probabilities(CROP[None]),
+        "dissection": lambda: dissection.collect(
+            classifier, [classifier.last_convolution], PICTURES[:2], "mean", 1, 2
+        ),
+        "check": lambda: dissection.check_layers(
+            classifier, [classifier.last_convolution], PICTURES[0][1], "mean"
+        ),
+    }
+    for backend in ("fast", "reference"):
+        found[f"lime {backend}"] = lambda backend=backend: lime.explain(  # type: ignore[misc]
+            *arguments, 1, LIME, segments, backend=backend
+        )
+        for method in CAM_METHODS:
+            found[f"{method} {backend}"] = lambda method=method, backend=backend: (  # type: ignore[misc]
+                class_activation(*arguments, method, 1, backend=backend).heatmap
+            )
+    for method in ATTRIBUTION_METHODS:
+        found[method] = lambda method=method: (
+            attribute(  # type: ignore[misc]
+                *arguments, method, 1, FEW
+            ).heatmap
+        )
+    for settings in (PLAIN, Settings(folded=True), Settings(channels_last=True)):
+        found[f"scoring {settings}"] = lambda settings=settings: _score(classifier, settings)  # type: ignore[misc]
+    return found
+
+
+def _score(classifier: Classifier, settings: Settings) -> Any:
+    with scoring(classifier, 1, settings) as scores:
+        return scores(classifier.normalise(CROP[None]).numpy())
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.float64, torch.bfloat16])
+def test_another_precision_is_refused_before_anything_is_computed(precision: torch.dtype) -> None:
+    network = Small(nn.ReLU()).to(precision)
+    with pytest.raises(
+        StudyError, match=r"'convolution.weight' of Tiny network is b?float.*\.float"
+    ):
+        replace(_small(nn.ReLU()), network=network)
+
+
+def test_a_picture_that_depends_on_its_batch_is_refused() -> None:
+    network = Small(nn.BatchNorm2d(8, track_running_stats=False))
+    with pytest.raises(StudyError, match="'bend' of Tiny network has no running statistics"):
+        replace(_small(nn.ReLU()), network=network)
+    classifier_of(Small(nn.InstanceNorm2d(8)), "last")  # which looks at each picture alone
+
+
+@pytest.mark.parametrize("backend", ["fast", "reference"])
+@pytest.mark.parametrize("method", sorted(CAM_METHODS))
+def test_maps_that_are_zero_everywhere_give_a_map_of_zeros(method: str, backend: str) -> None:
+    classifier = classifier_of(Small(nn.ReLU()), "last")
+    classifier.network.second.bias.fill_(-1e4)  # type: ignore[union-attr, operator]
+    for settings in (PLAIN, Settings(precision="bfloat16")):
+        found = class_activation(
+            classifier,
+            CROP,
+            FRAME,
+            method,
+            1,
+            backend=backend,  # type: ignore[arg-type]
+            settings=settings,
+        )
+        assert found.strength == 0 and not found.heatmap.values.any()
+
+
+# --- the network is given back -------------------------------------------------------------------
+
+
+class Drilling(nn.Module):
+    """Left as training leaves it: dropout, running statistics, gradients, steps in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, stride=2)
+        self.norm = nn.BatchNorm2d(8)
+        self.activation = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(0.5)
+        self.classifier = nn.Linear(8, CLASSES)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps = self.activation(self.norm(self.convolution(pictures)))
+        found: Tensor = self.classifier(self.dropout(maps.mean((2, 3))))
+        return found
+
+
+def _drilling() -> Classifier:
+    classifier = classifier_of(Drilling(), "norm")
+    network = classifier.network.train().requires_grad_(True)
+    network.norm.eval()  # type: ignore[union-attr]
+    network.convolution.bias.requires_grad_(False)  # type: ignore[union-attr]
+    network.classifier.weight.grad = torch.ones(CLASSES, 8)  # type: ignore[union-attr]
+    network.dropout.register_forward_hook(lambda *_: None)  # type: ignore[union-attr]
+    return classifier
+
+
+def _state(network: nn.Module) -> list[Any]:
+    return [
+        [(name, value.tolist()) for name, value in network.state_dict().items()],
+        [(name, id(module), module.training) for name, module in network.named_modules()],
+        [
+            [len(hooks) for key, hooks in sorted(vars(module).items()) if key.endswith("_hooks")]
+            for module in network.modules()
+        ],
+        [
+            (p.requires_grad, None if p.grad is None else p.grad.tolist())
+            for p in network.parameters()
+        ],
+        getattr(network.activation, "inplace", None),
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(_everything(_small(nn.ReLU()))))
+def test_no_method_changes_a_network_and_training_mode_changes_no_map(name: str) -> None:
+    trained, resting = _drilling(), classifier_of(Drilling(), "norm")
+    before = _state(trained.network)
+    found, expected = (_everything(each)[name]() for each in (trained, resting))
+    assert _state(trained.network) == before
+    values = [getattr(each, "values", getattr(each, "weights", each)) for each in (found, expected)]
+    if name == "dissection":
+        values = [each["norm"].values.numpy() for each in (found, expected)]
+    if name == "check":
+        values = [found["norm"], expected["norm"]]
+    np.testing.assert_array_equal(*values)
+
+    def fail(*_: object) -> None:
+        raise ValueError("in the middle")
+
+    trained.network.classifier.register_forward_hook(fail)  # type: ignore[union-attr]
+    before = _state(trained.network)
+    with pytest.raises((ValueError, VitrineError)):
+        _everything(trained)[name]()
+    assert _state(trained.network) == before
