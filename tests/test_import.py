@@ -552,6 +552,19 @@ def test_a_bad_file_leaves_the_store_as_it_was(
     open_imported(others, "others")
 
 
+@pytest.mark.parametrize("file", ["labels.csv", "tasks/cam/n00000002_noise.png.npz"])
+def test_what_was_changed_by_hand_is_imported_again(others: Project, file: str) -> None:
+    study = load_import_study(others, "others")
+    import_study(others, study)
+    before, path = _contents(others.results), others.results / "others" / file
+    path.write_bytes(path.read_bytes().replace(b"trees", b"bushes") + b"\n")
+    store = open_imported(others, "others")
+    with pytest.raises(ResultsError, match="is not as `vitrine import` wrote it"):
+        store.table("labels") if "csv" in file else store.map_in_frame("cam", "noise")
+    assert import_study(others, study).mended == (file,)
+    assert _contents(others.results) == before
+
+
 def test_what_a_source_does_not_list_or_changes_is_refused(
     others: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from vitrine.assessments import Assessor
 from vitrine.cases import CaseWorker
 from vitrine.comparisons import Comparer
 from vitrine.dissections import Dissector, classifier_facts
-from vitrine.errors import StudyError
+from vitrine.errors import ResultsError, StudyError
 from vitrine.explanations import Explainer
 from vitrine.inputs import sources
 from vitrine.inputs.classifiers import (
@@ -57,10 +57,15 @@ TABLES_REVISION = 3
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: the steps it computed, and those that were there already."""
+    """What a run did: the steps it computed, and those that were there already.
+
+    changed : files of the store that somebody had changed since they were written; they were
+        computed again, or assembled again from the steps.
+    """
 
     computed: int
     kept: int
+    changed: tuple[str, ...] = ()
 
 
 def check(project: Project, study: Study) -> None:
@@ -121,7 +126,8 @@ def run(
 
     A step is done when its stored result was computed by the same revision of the method, with the
     same parameters, from the same bytes of the picture and the same parameters of the network.
-    Running twice computes nothing the second time; a run that was stopped goes on where it was.
+    Running twice computes nothing the second time; a run that was stopped goes on where it was. A
+    file of the store that was changed since is not believed: it is computed or assembled again.
     """
     check(project, study)
     chosen = best_device(device)
@@ -144,6 +150,7 @@ def run(
         parts.append(CaseWorker(project, study, study.cases, classifiers, pictures, digests, store))
     if study.dissection:
         parts.append(Dissector(project, study.dissection, networks, chosen))
+    changed = tuple(store.changed())
     keys = {step.name: _key(step, *part.seen(step)) for part in parts for step in part.steps}
     todo = [
         (part, [step for step in part.steps if store.task_key(step.name) != keys[step.name]])
@@ -157,6 +164,7 @@ def run(
     tables = set().union(*(part.tables for part in parts))
     if not left and store.is_whole(signature, tables):
         return Summary(0, len(keys))
+    before = {} if left else _made_with(store)
     # Until it is whole again, nothing is shown of a store in which old and new results mix.
     store.reopen()
     for part, steps in todo:
@@ -168,8 +176,18 @@ def run(
     for part in parts:
         part.write_tables(store)
         provenance |= part.provenance()
-    store.write_provenance(provenance)
-    return Summary(len(left), len(keys) - len(left))
+    store.write_provenance(provenance | before)
+    return Summary(len(left), len(keys) - len(left), changed)
+
+
+def _made_with(store: Store) -> dict[str, Any]:
+    """When and with what the steps of a store were computed, as its provenance says."""
+    try:
+        provenance = store.provenance()
+    except ResultsError:
+        return {}
+    known = ("computed", "vitrine", "python", "machine", "device", "packages")
+    return {key: provenance[key] for key in known if key in provenance}
 
 
 def _check_names(pictures: dict[str, Picture]) -> None:

@@ -5,18 +5,17 @@
 - ``tasks/CLASSIFIER/METHOD/FILE.npz``: the arrays of one task and, as JSON, its key and facts (for
   a dissection, whose tasks are about a whole probing set: ``tasks/CLASSIFIER/dissection/``);
 - one CSV file a table of ``SCHEMAS`` that the study asks for, assembled from the tasks;
-- ``provenance.json``: from what, with what and when, and the key of every task.
+- ``provenance.json``: from what, with what and when, and the SHA-256 digest of every other file.
 
 Every file is written to a temporary name in its own folder and moved into place, so that a run that
-is stopped leaves only whole files. A store is finished when its provenance says so.
+is stopped leaves only whole files. A store is finished when its provenance says so; then no file is
+believed whose digest is another.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from vitrine.errors import NotApplicable, ResultsError
+from vitrine.files import changed_files, digests_of, sha256_of, write_atomically
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, enlarged
 from vitrine.project import Project
@@ -438,6 +438,7 @@ class Store:
         self.project = project
         self.study = study
         self.folder = project.results / study
+        self._digests: tuple[tuple[int, int], dict[str, str]] | None = None
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -457,19 +458,15 @@ class Store:
         self._write(self.folder / f"{name}.csv", text.encode())
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
-        text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
+        """Finish the store: say from what it is, and hold every file by its digest."""
+        paths = [*self.folder.glob("*.csv"), *(self.folder / "tasks").rglob("*.npz")]
+        held = {"files": digests_of(self.folder, paths)}
+        text = json.dumps(provenance | held, indent=2, ensure_ascii=False) + "\n"
         self._write(self.folder / "provenance.json", text.encode())
 
     def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
         with self._changing(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
-                temporary.replace(path)
-            finally:
-                if temporary.exists():
-                    temporary.unlink()
+            write_atomically(path, content)
 
     @contextmanager
     def _changing(self, path: Path) -> Iterator[None]:
@@ -517,8 +514,10 @@ class Store:
         meta = self._meta(name)
         path = self._task_path(name)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files if key != "meta"}
+        except ResultsError:
+            raise
         except Exception as error:
             raise self._damaged(path, error) from error
         return TaskResult(arrays, meta["facts"])
@@ -533,14 +532,44 @@ class Store:
     def _meta(self, name: str) -> dict[str, Any]:
         path = self._task_path(name)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
                 return dict(json.loads(str(archive["meta"])))
+        except ResultsError:
+            raise
         except FileNotFoundError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} does not exist", self._how_to_run()
             ) from error
         except Exception as error:
             raise self._damaged(path, error) from error
+
+    def _content(self, path: Path) -> bytes:
+        """The bytes of a file of the store, as it was written. Raises ``ResultsError``."""
+        content = path.read_bytes()
+        digests = self._held()
+        name = path.relative_to(self.folder).as_posix()
+        if digests and digests.get(name) != sha256_of(name, content):
+            raise ResultsError(
+                f"{self.project.relative(path)} is not as `vitrine {self.command}` wrote it: its "
+                "SHA-256 digest is another than in provenance.json",
+                f"{self._how_to_run()} to make it again, or restore it",
+            )
+        return content
+
+    def _held(self) -> dict[str, str]:
+        """The digests by which the provenance holds the other files; none until it is written."""
+        try:
+            found = (self.folder / "provenance.json").stat()
+            known = (found.st_mtime_ns, found.st_size)
+            if self._digests is None or self._digests[0] != known:
+                self._digests = (known, self.provenance().get("files", {}))
+        except (OSError, ResultsError):
+            return {}
+        return self._digests[1]
+
+    def changed(self) -> list[str]:
+        """The files of a finished store that are not as they were written, by their paths in it."""
+        return changed_files(self.folder, self._held())
 
     def _damaged(self, path: Path, error: Exception) -> ResultsError:
         return ResultsError(
@@ -569,7 +598,11 @@ class Store:
             raise ResultsError(
                 f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
             ) from error
-        if not isinstance(found, dict) or not set(found) >= _PROVENANCE:
+        if not (
+            isinstance(found, dict)
+            and set(found) >= _PROVENANCE
+            and isinstance(found.get("files", {}), dict)
+        ):
             raise ResultsError(
                 f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
             )
@@ -579,7 +612,8 @@ class Store:
         """Whether the store holds these tables, finished from exactly what the signature says."""
         try:
             finished = self.is_finished() and self.provenance()["signature"] == signature
-            return finished and all(len(self.table(name).columns) > 0 for name in tables)
+            held = {name.removesuffix(".csv") for name in self._held()}
+            return finished and tables <= held and not self.changed()
         except ResultsError:
             return False
 
@@ -604,7 +638,8 @@ class Store:
         path = self.folder / f"{name}.csv"
         try:
             empty = {column: [""] for column in _MAY_BE_EMPTY.get(name, ())}
-            table = pd.read_csv(path, keep_default_na=False, na_values=empty)
+            content = io.BytesIO(self._content(path))
+            table = pd.read_csv(content, keep_default_na=False, na_values=empty)
         except FileNotFoundError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} does not exist: the study {self.study!r} does not "

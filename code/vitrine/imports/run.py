@@ -35,11 +35,15 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: how many runs of how many files, and whether anything was new."""
+    """What an import did: how many runs of how many files, and whether anything was new.
+
+    mended : files of the store that somebody had changed, written again.
+    """
 
     runs: int
     files: int
     changed: bool
+    mended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,13 +124,14 @@ def import_study(project: Project, study: ImportStudy, report: Report = lambda _
     read = _read(project, study, paths, report)
     tables = _tables(project, study, read, report)
     report("writing")
+    mended = tuple(store.changed())
     store.reopen()
     names = _write_maps(study, store, read, digests)
     store.drop_other_tasks(names)
     for name, table in tables.items():
         store.write_table(name, table)
     store.write_provenance(_provenance(project, study, read, digests, signature))
-    return Imported(len(study.runs), count, True)
+    return Imported(len(study.runs), count, True, mended)
 
 
 def _digest(path: Path) -> str:
