@@ -135,6 +135,7 @@ def test_a_method_without_a_map_of_a_picture_has_no_agreement_there(broad: Proje
     pictures = {file: read_picture(one) for file, one in picture_paths(broad, study).items()}
     networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
     Comparer(study, networks, pictures).write_tables(store)
+    store.write_provenance(store.provenance())
     table = store.table("overlaps").query("rule == 'share' and first == 'lime'")
     found = table.set_index(["second", "picture"])["iou"]
     assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0

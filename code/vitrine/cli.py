@@ -152,6 +152,12 @@ def run(
         _say(f"nothing to do: all {_counted(summary.kept, 'step')} of {study} are in {folder}")
 
 
+def _say_notes(notes: tuple[str, ...]) -> None:
+    """What was done to the values of imported files."""
+    for note in notes:
+        _say(note)
+
+
 def _say_changed(files: tuple[str, ...]) -> None:
     """Name the files of a store that were not as they had been written."""
     if files:
@@ -218,6 +224,7 @@ def import_(
         done = own_runs.import_own(project, study, own, lambda what: _announce(bar, task, what))
         bar.update(task, description="done", total=1, completed=1)
     folder = project.relative(project.results / study)
+    _say_notes(done.notes)
     _say(f"imported; {study} has {_counted(done.runs, 'run')} now, in {folder}")
 
 
@@ -232,6 +239,7 @@ def _import_all(project: Project, name: str) -> None:
         bar.update(task, description="done", total=1, completed=1)
     runs, folder = _counted(done.runs, "run"), project.relative(project.results / name)
     _say_changed(done.mended)
+    _say_notes(done.notes)
     if done.changed:
         _say(f"imported {runs} from {_counted(done.files, 'file')}; results in {folder}")
     else:

@@ -26,7 +26,7 @@ from vitrine.inputs.unit_labels import pick_format, read_arguments
 from vitrine.project import Project
 from vitrine.results import TaskResult, frame_facts
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same files would give other tables."""
 
 Report = Callable[[str], None]
@@ -38,12 +38,14 @@ class Imported:
     """What an import did: how many runs of how many files, and whether anything was new.
 
     mended : files of the store that somebody had changed, written again.
+    notes : what was done to the values of a run's files, beside reading them.
     """
 
     runs: int
     files: int
     changed: bool
     mended: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class _Read:
     maps: Maps
     pictures: dict[str, Picture]
     settings: dict[str, dict[str, Any]]
+
+    def note(self, run: str) -> str:
+        """What was done to the values of a run's maps, and to how many."""
+        said = [one.note for (name, _), one in self.maps.items() if name == run and one.note]
+        return f"{len(said)} {said[0]}" if said else ""
 
 
 def wanted_files(study: ImportStudy, run: LabelRun | MapRun) -> tuple[str, ...]:
@@ -131,7 +138,9 @@ def import_study(project: Project, study: ImportStudy, report: Report = lambda _
     for name, table in tables.items():
         store.write_table(name, table)
     store.write_provenance(_provenance(project, study, read, digests, signature))
-    return Imported(len(study.runs), count, True, mended)
+    noted = [(run.run, read.note(run.run)) for run in study.runs]
+    notes = tuple(f"{run}: {note}" for run, note in noted if note)
+    return Imported(len(study.runs), count, True, mended, notes)
 
 
 def _digest(path: Path) -> str:
@@ -279,6 +288,7 @@ def _provenance(
                 "title": run.title,
                 "network": run.network,
                 "paper": run.paper,
+                "note": read.note(run.run),
                 "settings": read.settings.get(run.run, {}),
                 "files": [
                     {"file": _address(project, run, file), "sha256": digest}
