@@ -785,3 +785,15 @@ def test_the_command_imports_and_says_what_is_wrong(
         assert isinstance(wrong, VitrineError) and said in str(wrong)
     assert _contents(others.data) == before
     assert not list(others.root.rglob("it-ran"))
+
+
+def test_a_file_of_an_import_that_cannot_be_read_is_one_message(
+    others: Project, spoil: Callable[[Path], None]
+) -> None:
+    study = load_import_study(others, "others")
+    spoil(others.root / "runs" / "milan.csv")
+    with pytest.raises(SourceError, match=r"milan\.csv"):
+        import_study(others, study)
+    spoil(others.studies / "others.toml")
+    with pytest.raises(StudyError, match=r"others|nothing"):
+        load_import_study(others, "others")

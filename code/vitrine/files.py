@@ -1,12 +1,14 @@
-"""Files: written whole or not at all, and held by the digests of their bytes."""
+"""Files: read as text, written whole or not at all, and held by the digests of their bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import tomllib
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def sha256_of(name: str, content: bytes) -> str:
@@ -48,3 +50,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def toml_table(path: Path) -> dict[str, Any]:
+    """The table of a TOML file, with or without a byte-order mark.
+
+    Raises ``OSError``, ``UnicodeDecodeError`` and ``tomllib.TOMLDecodeError``.
+    """
+    text = path.read_bytes().decode("utf-8-sig")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise tomllib.TOMLDecodeError("its values are nested too deeply") from error

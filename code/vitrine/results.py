@@ -594,7 +594,7 @@ class Store:
                 f"{self.project.relative(path)} cannot be read ({error.strerror})",
                 "Give yourself the right to read it, and see that its folder is one",
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultsError(
                 f"{self.project.relative(path)} is damaged", f"Delete it. {self._how_to_run()}"
             ) from error

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from vitrine.errors import StudyError
+from vitrine.files import toml_table
 from vitrine.project import Project
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -556,10 +557,11 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
 def read_toml(path: Path, shown: str) -> dict[str, Any]:
     """The table of a study file, which has no name of its own. Raises ``StudyError``."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_table(path)
     except OSError as error:
         raise StudyError(
-            f"{shown} cannot be read ({error.strerror})", "Give yourself the right to read it"
+            f"{shown} cannot be read ({error.strerror})",
+            "Put a file there that you have the right to read",
         ) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1

@@ -16,7 +16,7 @@ from vitrine.imports.run import Imported, Report, import_study
 from vitrine.imports.study import is_import_study, parse_import_study
 from vitrine.inputs.unit_labels import LABEL_FORMATS
 from vitrine.project import Project
-from vitrine.study import study_names, suggestion
+from vitrine.study import read_toml, study_names, suggestion
 
 MAP_KINDS = {"masks": "region", "heatmaps": "heatmap"}
 FORMATS = (*LABEL_FORMATS, *MAP_KINDS)
@@ -53,8 +53,8 @@ def import_own(
     """
     path = project.studies / f"{name}.toml"
     _check(project, name, own)
-    text = path.read_text(encoding="utf-8") if path.is_file() else _head(name)
-    known = tomllib.loads(text)
+    known = read_toml(path, project.relative(path)) if path.exists() else {}
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else _head(name)
     files = _folded(own)
     text += _pictures(project, own, files, known) + _run(project, own, files, known)
     study = parse_import_study(name, tomllib.loads(text), project.relative(path))

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def _paths(
     if run.source:
         return sources.fetch(project, run.source, files, report)
     paths = {file: project.root / str(run.folder) / file for file in files}
-    missing = [path for path in paths.values() if not path.is_file()]
+    missing = [path for path in paths.values() if not os.path.isfile(path)]
     if missing:
         raise SourceError(
             f"{missing[0]} does not exist"

@@ -7,6 +7,7 @@ grey, and pickled arrays and tensors are read; each is checked before its values
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
             f"{path} has the ending {path.suffix!r}, which no reader of maps knows",
             f"Maps are read from {', '.join(READERS)}",
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SourceError(f"{path} does not exist", "Check its name")
     values = _map(path, _only(path, reader(path)))
     if kind != "heatmap" and is_lossy(path) and (kind == "region" or _nearly_two(values)):

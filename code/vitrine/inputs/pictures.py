@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -82,7 +83,7 @@ def picture_name(file: str) -> tuple[str, str]:
 def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """The paths of picture files by name. Raises ``PictureError`` for those that are not there."""
     paths = {file: folder / file for file in files}
-    missing = [path for path in paths.values() if not path.is_file()]
+    missing = [path for path in paths.values() if not os.path.isfile(path)]
     if len(missing) == 1:
         raise PictureError(
             f"The picture {missing[0]} does not exist", "Put it there, or correct its name"
