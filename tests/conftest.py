@@ -99,3 +99,29 @@ def picture_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return save
+
+
+SPOILED: dict[str, Callable[[Path, bytes], object]] = {
+    "UTF-16": lambda path, content: path.write_bytes(content.decode().encode("utf-16")),
+    "Latin-1": lambda path, content: path.write_bytes("# é\n".encode("latin-1") + content),
+    "empty": lambda path, content: path.write_bytes(b""),
+    "binary": lambda path, content: path.write_bytes(bytes(range(256))),
+    "half": lambda path, content: path.write_bytes(content[: len(content) // 2]),
+    "deep": lambda path, content: path.write_bytes(b"x = " + b"[" * 5000),
+    "a folder": lambda path, content: path.mkdir(),
+    "a loop": lambda path, content: path.symlink_to(path.name),
+    "a link to nothing": lambda path, content: path.symlink_to("nothing"),
+}
+"""What may have happened to a file of text, by a name for it."""
+
+
+@pytest.fixture(params=list(SPOILED))
+def spoil(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    """Spoils a file in one of the ways of ``SPOILED``."""
+
+    def spoiled(path: Path) -> None:
+        content = path.read_bytes()
+        path.unlink()
+        SPOILED[request.param](path, content)
+
+    return spoiled

@@ -36,7 +36,7 @@ from vitrine.imports.study import (
     read_import_study,
 )
 from vitrine.inputs import maps as map_files
-from vitrine.inputs.maps import read_map
+from vitrine.inputs.maps import LOSSY_NOTE, read_map, read_noted
 from vitrine.inputs.pictures import Frame, Picture, read_picture
 from vitrine.inputs.published import published_figures
 from vitrine.inputs.unit_labels import read_arguments, read_labels
@@ -100,9 +100,71 @@ def test_a_mask_is_read_from_a_picture_in_grey(tmp_path: Path) -> None:
         Image.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
         np.testing.assert_array_equal(read_map(tmp_path / "mask.png"), mask / 255)
     coloured = np.stack([mask, mask // 2, mask], axis=2)
+    coloured[7:, :, 0] //= 3  # in one colour it would be a mask
     Image.fromarray(coloured).save(tmp_path / "coloured.png")
     with pytest.raises(SourceError, match="channels that differ: a picture in colours"):
         read_map(tmp_path / "coloured.png")
+
+
+DISC = (np.mgrid[:96, :96] - 48).__pow__(2).sum(0) < 30**2
+
+
+def _layers(inside: tuple[int, ...], outside: tuple[int, ...]) -> Image.Image:
+    return Image.fromarray(np.where(DISC[..., None], inside, outside).astype(np.uint8))
+
+
+def _grey(inside: int, kind: type = np.uint8) -> Image.Image:
+    return Image.fromarray((DISC * inside).astype(kind))
+
+
+def _palette(*colours: int) -> Image.Image:
+    image = Image.fromarray(DISC.astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, *colours])
+    return image
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "lossy"),
+    [
+        ("m.png", _grey(255), False),
+        ("m.png", _grey(255).convert("1"), False),
+        ("m.jpg", _grey(255), True),
+        ("m.jpg", _grey(200).convert("RGB"), True),
+        ("m.webp", _grey(255).convert("RGB"), True),
+        ("m.avif", _grey(255).convert("RGB"), True),
+        ("m.png", _grey(200, np.uint16), False),
+        ("m.tif", _grey(1, np.uint16), False),
+        ("m.tif", _grey(1, np.int32), False),
+        ("m.tif", _grey(1, np.float32), False),
+        ("m.png", _layers((255, 255), (0, 0)), False),
+        ("m.png", _layers((255,) * 4, (0,) * 4), False),
+        ("m.png", _layers((255,) * 4, (255, 255, 255, 0)), False),
+        ("m.png", _layers((0, 0, 0, 255), (9, 9, 9, 0)), False),
+        ("m.png", _layers((200, 30, 30, 255), (0,) * 4), False),
+        ("m.png", _layers((200, 30, 30), (0,) * 3), False),
+        ("m.png", _palette(128, 0, 0), False),
+        ("m.gif", _palette(255, 255, 255), False),
+        ("m.bmp", _grey(255), False),
+    ],
+)
+def test_a_mask_is_read_for_what_it_shows(
+    tmp_path: Path, name: str, image: Image.Image, lossy: bool
+) -> None:
+    image.save(tmp_path / name)
+    values, note = read_noted(tmp_path / name, "region")
+    assert (note == LOSSY_NOTE) == lossy
+    assert (values.max(), values.min()) == (values[48, 48], 0)
+    assert ((values != 0) != DISC).mean() < (0.005 if lossy else 1e-9)
+    np.testing.assert_array_equal(read_map(tmp_path / name), values)
+
+
+def test_a_heatmap_in_a_lossy_picture_keeps_its_values(tmp_path: Path) -> None:
+    heat = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+    Image.fromarray(heat).save(tmp_path / "heat.jpg")
+    for kind in ("heatmap", None):
+        values, note = read_noted(tmp_path / "heat.jpg", kind)
+        assert not note and np.abs(values * 255 - heat).max() < 8
+    assert set(np.unique(read_map(tmp_path / "heat.jpg", "region"))) == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -555,6 +617,19 @@ def test_a_bad_file_leaves_the_store_as_it_was(
     open_imported(others, "others")
 
 
+@pytest.mark.parametrize("file", ["labels.csv", "tasks/cam/n00000002_noise.png.npz"])
+def test_what_was_changed_by_hand_is_imported_again(others: Project, file: str) -> None:
+    study = load_import_study(others, "others")
+    import_study(others, study)
+    before, path = _contents(others.results), others.results / "others" / file
+    path.write_bytes(path.read_bytes().replace(b"trees", b"bushes") + b"\n")
+    store = open_imported(others, "others")
+    with pytest.raises(ResultsError, match="is not as `vitrine import` wrote it"):
+        store.table("labels") if "csv" in file else store.map_in_frame("cam", "noise")
+    assert import_study(others, study).mended == (file,)
+    assert _contents(others.results) == before
+
+
 def test_what_a_source_does_not_list_or_changes_is_refused(
     others: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -653,3 +728,15 @@ def test_the_study_file_that_a_page_shows_is_one(root: Path, page: str) -> None:
     text = (root / page).read_text(encoding="utf-8")
     (shown,) = re.findall(r"```toml\n(title.*?)```", text, re.DOTALL)
     assert ImportStudy(name="mine", **tomllib.loads(shown)).runs
+
+
+def test_a_file_of_an_import_that_cannot_be_read_is_one_message(
+    others: Project, spoil: Callable[[Path], None]
+) -> None:
+    study = load_import_study(others, "others")
+    spoil(others.root / "runs" / "milan.csv")
+    with pytest.raises(SourceError, match=r"milan\.csv"):
+        import_study(others, study)
+    spoil(others.studies / "others.toml")
+    with pytest.raises(StudyError, match=r"others|nothing"):
+        load_import_study(others, "others")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -155,3 +157,17 @@ def test_damaged_regions_are_named(project: Project) -> None:
     with pytest.raises(SourceError, match="cannot be read"):
         load_regions(project, SOURCE)
     assert load_regions(project, "another") == {}
+
+
+def test_outlines_that_cannot_be_read_are_one_message(
+    project: Project, root: Path, spoil: Callable[[Path], None]
+) -> None:
+    path = project.data / "objects" / "source.toml"
+    path.parent.mkdir()
+    shutil.copy(root / "data" / "objects" / "imagenet-sample-images.toml", path)
+    before = load_outlines(project, "source")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert before.keys() == load_outlines(project, "source").keys()
+    spoil(path)
+    with pytest.raises(SourceError, match=r"The outlines in .*source\.toml cannot be read"):
+        load_outlines(project, "source")

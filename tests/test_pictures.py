@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from vitrine.errors import FileMissing, PictureError
 from vitrine.inputs import pictures
@@ -68,12 +71,50 @@ def test_the_first_picture_of_an_animation_is_taken(picture_file: Save) -> None:
     assert np.abs(pixels[0, 0].astype(int) - RED).max() <= 4
 
 
-def test_a_truncated_picture_is_an_error(picture_file: Save) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    path = picture_file(Image.fromarray(noise), "a.jpg")
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(PictureError, match="damaged"):
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8))
+
+
+def _saved(form: str) -> bytes:
+    stream = io.BytesIO()
+    NOISE.save(stream, form, **({"compression": "tiff_lzw"} if form == "TIFF" else {}))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", pictures.FORMATS)
+def test_a_picture_is_known_by_its_content_and_damage_is_one_message(
+    tmp_path: Path, form: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    content, path = _saved(form), tmp_path / "a.jpg"
+    path.write_bytes(content)
+    assert decode(path).shape == (40, 48, 3)
+    path.write_bytes(content[: len(content) // 3])
+    with pytest.raises(PictureError, match="is damaged|is not a picture"):
         decode(path)
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        spoiled = bytearray(content)
+        for place in generator.integers(0, min(len(content), 200), 4):
+            spoiled[place] ^= 1 << generator.integers(0, 8)
+        path.write_bytes(spoiled)
+        with contextlib.suppress(PictureError):
+            decode(path)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("form", ["EPS", "DDS", "ICO", "PCX", "TGA", "JPEG2000"])
+def test_other_formats_are_refused_and_no_other_program_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/it-ran\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(_saved(form))
+    with pytest.raises(PictureError, match="is not a picture of a kind that is read"):
+        decode(path)
+    assert not (tmp_path / "it-ran").exists()
 
 
 def test_what_is_no_picture_is_an_error(tmp_path: Path) -> None:
@@ -83,6 +124,8 @@ def test_what_is_no_picture_is_an_error(tmp_path: Path) -> None:
         decode(path)
     with pytest.raises(PictureError, match="does not exist"):
         decode(tmp_path / "b.jpg")
+    with pytest.raises(PictureError, match="Is a directory"):
+        decode(tmp_path)
 
 
 def test_an_oversized_picture_is_refused_before_it_is_decoded(

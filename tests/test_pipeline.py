@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vitrine.doctor import examine
 from vitrine.errors import PictureError, ResultsError, StudyError
 from vitrine.experiments import run as pipeline
 from vitrine.experiments.base import Progress
@@ -118,13 +120,48 @@ def test_a_changed_picture_is_computed_again(tiny: Project) -> None:
     assert run(tiny, _study(tiny)) == Summary(computed=3, kept=3)
 
 
-def test_a_damaged_result_is_computed_again(tiny: Project) -> None:
+def test_a_damaged_result_of_a_stopped_run_is_computed_again(tiny: Project) -> None:
     run(tiny, _study(tiny))
+    Store(tiny, "tiny").reopen()
     path = tiny.results / "tiny" / "tasks" / f"{FIRST}.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ResultsError, match="is damaged"):
-        Store(tiny, "tiny").heatmap("efficientnet_lite0", "lime", "red square")
+        Store(tiny, "tiny").read_task(FIRST)
     assert run(tiny, _study(tiny)) == Summary(computed=1, kept=5)
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "computed"),
+    [
+        ("agreement.csv", lambda content: b"".join(content.splitlines(True)[:3]), 0),
+        ("maps.csv", lambda content: content.replace(b"noise", b"other"), 0),
+        (f"tasks/{FIRST}.npz", lambda content: content + b"more", 1),
+    ],
+)
+def test_what_was_changed_by_hand_is_named_and_made_again(
+    tiny: Project, file: str, spoil: Callable[[bytes], bytes], computed: int
+) -> None:
+    run(tiny, _study(tiny))
+    before, path = _content(tiny), tiny.results / "tiny" / file
+    path.write_bytes(spoil(path.read_bytes()))
+    store = Store(tiny, "tiny")
+    with pytest.raises(ResultsError, match=f"{file} is not as `vitrine run` wrote it"):
+        store.segments("efficientnet_lite0", "red square") if computed else store.table(path.stem)
+    said = [row for row in examine(tiny) if row.subject == "Study tiny"]
+    assert said[0].state == "bad" and file in said[0].text
+    assert run(tiny, _study(tiny)) == Summary(computed, 6 - computed, (file,))
+    after = _content(tiny)
+    if not computed:
+        assert after == before
+    assert run(tiny, _study(tiny)) == Summary(0, 6) and _content(tiny) == after
+
+
+def test_line_ends_of_another_checkout_are_no_change(tiny: Project) -> None:
+    run(tiny, _study(tiny))
+    path = tiny.results / "tiny" / "maps.csv"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert len(Store(tiny, "tiny").table("maps")) == 4
+    assert run(tiny, _study(tiny)) == Summary(0, 6)
 
 
 def test_pictures_that_left_the_study_leave_the_store(tiny: Project) -> None:

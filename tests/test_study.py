@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,22 @@ def test_of_many_names_the_closest_are_told_and_their_number() -> None:
     assert suggestion("Layer7.conv", names, "They are").startswith("Did you mean 'layer7.conv' or")
     assert suggestion("xyz", names, "They are").endswith("layer2.conv, … (100 in all)")
     assert len(suggestion("layer", names, "They are")) < 120
+
+
+def test_a_study_file_that_cannot_be_read_is_one_message(
+    tiny: Project, spoil: Callable[[Path], None]
+) -> None:
+    spoil(tiny.studies / "tiny.toml")
+    with pytest.raises(StudyError, match=r"data/studies/(tiny\.toml|nothing)") as caught:
+        load_study(tiny, "tiny")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("change", ["mark", "line ends"])
+def test_what_editors_add_to_a_study_file_changes_nothing(tiny: Project, change: str) -> None:
+    path, before = tiny.studies / "tiny.toml", load_study(tiny, "tiny")
+    content = path.read_bytes()
+    path.write_bytes(
+        b"\xef\xbb\xbf" + content if change == "mark" else content.replace(b"\n", b"\r\n")
+    )
+    assert load_study(tiny, "tiny") == before

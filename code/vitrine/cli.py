@@ -141,11 +141,27 @@ def run(
         )
         bar.update(task, description="done", total=1, completed=1)
     folder = project.relative(project.results / study)
+    _say_changed(summary.changed)
     if summary.computed:
         steps = _counted(summary.computed, "step")
         _say(f"computed {steps}, kept {summary.kept}; results in {folder}")
+    elif summary.changed:
+        _say(f"assembled the tables again from {_counted(summary.kept, 'step')}; {study} is whole")
     else:
         _say(f"nothing to do: all {_counted(summary.kept, 'step')} of {study} are in {folder}")
+
+
+def _say_notes(notes: tuple[str, ...]) -> None:
+    """What was done to the values of imported files."""
+    for note in notes:
+        _say(note)
+
+
+def _say_changed(files: tuple[str, ...]) -> None:
+    """Name the files of a store that were not as they had been written."""
+    if files:
+        more = f" and {len(files) - 5} more" if files[5:] else ""
+        _say(f"changed by hand, and made again: {', '.join(files[:5])}{more}")
 
 
 @app.command("import")
@@ -164,6 +180,8 @@ def _import_all(project: Project, name: str) -> None:
         done = importing.import_study(project, study, lambda what: _announce(bar, task, what))
         bar.update(task, description="done", total=1, completed=1)
     runs, folder = _counted(done.runs, "run"), project.relative(project.results / name)
+    _say_changed(done.mended)
+    _say_notes(done.notes)
     if done.changed:
         _say(f"imported {runs} from {_counted(done.files, 'file')}; results in {folder}")
     else:

@@ -216,6 +216,10 @@ def _finished(store: Store, asked: dict[str, Any], subject: str, remedy: str) ->
     stored = provenance["study"]
     if any(stored.get(key) != asked[key] for key in asked if key not in ("title", "description")):
         return Finding("bad", subject, "its file changed since it was run", remedy)
+    if changed := store.changed():
+        more = f" and {len(changed) - 3} more" if changed[3:] else ""
+        text = f"not as they were written: {', '.join(changed[:3])}{more}"
+        return Finding("bad", subject, text, f"{remedy} to make them again, or restore them")
     return Finding("good", subject, f"computed on {provenance['computed']}")
 
 

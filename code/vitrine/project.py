@@ -90,6 +90,6 @@ class Project:
     def relative(self, path: Path) -> str:
         """``path`` as the reader would type it from the project's root."""
         try:
-            return path.resolve().relative_to(self.root).as_posix()
+            return Path(os.path.realpath(path)).relative_to(self.root).as_posix()
         except ValueError:
             return str(path)

@@ -4,18 +4,17 @@
 
 - ``tasks/NAME.npz``: the arrays of one task and, as JSON, its key and facts;
 - one CSV file a table, assembled from the tasks, and ``tables.json``: what their columns say;
-- ``provenance.json``: from what, with what and when, and the key of every task.
+- ``provenance.json``: from what, with what and when, and the SHA-256 digest of every other file.
 
 Every file is written to a temporary name in its own folder and moved into place, so that a run that
-is stopped leaves only whole files. A store is finished when its provenance says so.
+is stopped leaves only whole files. A store is finished when its provenance says so; then no file is
+believed whose digest is another.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,11 +25,14 @@ import numpy as np
 import pandas as pd
 
 from vitrine.errors import ResultsError, suggestion, unwritten
+from vitrine.files import changed_files, digests_of, sha256_of, write_atomically
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
 from vitrine.project import Project
 
 Arrays = dict[str, np.ndarray]
+
+PROVENANCE = "provenance.json"
 
 _PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
 """What every provenance tells."""
@@ -56,6 +58,7 @@ class Store:
         self.project = project
         self.study = study
         self.folder = project.results / study
+        self._digests: tuple[tuple[int, int], dict[str, str]] | None = None
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -89,19 +92,15 @@ class Store:
                     path.unlink()
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
-        text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
-        self._write(self.folder / "provenance.json", text.encode())
+        """Finish the store: say from what it is, and hold every file by its digest."""
+        tables = [*self.folder.glob("*.csv"), self.folder / "tables.json"]
+        held = digests_of(self.folder, [*tables, *(self.folder / "tasks").rglob("*.npz")])
+        text = json.dumps(provenance | {"files": held}, indent=2, ensure_ascii=False) + "\n"
+        self._write(self.folder / PROVENANCE, text.encode())
 
     def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
         with self._changing(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(content)
-                temporary.replace(path)
-            finally:
-                if temporary.exists():
-                    temporary.unlink()
+            write_atomically(path, content)
 
     @contextmanager
     def _changing(self, path: Path) -> Iterator[None]:
@@ -145,8 +144,10 @@ class Store:
         meta = self._meta(name)
         path = self._task_path(name)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files if key != "meta"}
+        except ResultsError:
+            raise
         except Exception as error:
             raise self._damaged(path, error) from error
         return TaskResult(arrays, meta["facts"])
@@ -165,14 +166,44 @@ class Store:
     def _meta(self, name: str) -> dict[str, Any]:
         path = self._task_path(name)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
                 return dict(json.loads(str(archive["meta"])))
+        except ResultsError:
+            raise
         except FileNotFoundError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} does not exist", self._how_to_run()
             ) from error
         except Exception as error:
             raise self._damaged(path, error) from error
+
+    def _content(self, path: Path) -> bytes:
+        """The bytes of a file of the store, as it was written. Raises ``ResultsError``."""
+        content = path.read_bytes()
+        digests = self._held()
+        name = path.relative_to(self.folder).as_posix()
+        if digests and digests.get(name) != sha256_of(name, content):
+            raise ResultsError(
+                f"{self.project.relative(path)} is not as `vitrine {self.command}` wrote it: its "
+                "SHA-256 digest is another than in provenance.json",
+                f"{self._how_to_run()} to make it again, or restore it",
+            )
+        return content
+
+    def _held(self) -> dict[str, str]:
+        """The digests by which the provenance holds the other files; none until it is written."""
+        try:
+            found = (self.folder / PROVENANCE).stat()
+            known = (found.st_mtime_ns, found.st_size)
+            if self._digests is None or self._digests[0] != known:
+                self._digests = (known, self.provenance().get("files", {}))
+        except (OSError, ResultsError):
+            return {}
+        return self._digests[1]
+
+    def changed(self) -> list[str]:
+        """The files of a finished store that are not as they were written, by their paths in it."""
+        return changed_files(self.folder, self._held())
 
     def _damaged(self, path: Path, error: Exception | None = None) -> ResultsError:
         why = f" ({error})" if error else ""
@@ -190,22 +221,23 @@ class Store:
             started = (self.folder / "tasks").is_dir()
             problem = "is not finished" if started else "has not been run here"
             raise ResultsError(f"The study {self.study!r} {problem}", self._how_to_run())
-        found = self._json("provenance.json")
-        if not found.keys() >= _PROVENANCE:
-            raise self._damaged(self.folder / "provenance.json")
+        found = self._json(PROVENANCE)
+        if not (found.keys() >= _PROVENANCE and isinstance(found.get("files", {}), dict)):
+            raise self._damaged(self.folder / PROVENANCE)
         return found
 
     def _json(self, name: str) -> dict[str, Any]:
         """What a file of the store's folder says. Raises ``ResultsError``."""
         path = self.folder / name
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes() if name == PROVENANCE else self._content(path)
+            found = json.loads(content)
         except OSError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} cannot be read ({error.strerror})",
                 f"Give yourself the right to read it. {self._how_to_run()}",
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged(path) from error
         if not isinstance(found, dict):
             raise self._damaged(path)
@@ -215,19 +247,20 @@ class Store:
         """Whether the store holds these tables, finished from exactly what the signature says."""
         try:
             finished = self.is_finished() and self.provenance()["signature"] == signature
-            return finished and all(len(self.table(name).columns) > 0 for name in tables)
+            held = {name.removesuffix(".csv") for name in self._held()}
+            return finished and tables <= held and not self.changed()
         except ResultsError:
             return False
 
     def reopen(self) -> None:
         """Mark the store as unfinished; what it holds stays."""
-        path = self.folder / "provenance.json"
+        path = self.folder / PROVENANCE
         with self._changing(path):
             path.unlink(missing_ok=True)
 
     def is_finished(self) -> bool:
         """Whether the study has been run to its end here."""
-        return (self.folder / "provenance.json").is_file()
+        return (self.folder / PROVENANCE).is_file()
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """What the tables' columns say, and which of them hold numbers that may be missing."""
@@ -248,7 +281,8 @@ class Store:
         path = self.folder / f"{name}.csv"
         empty = {column: [""] for column in known[name]["numbers"]}
         try:
-            table = pd.read_csv(path, keep_default_na=False, na_values=empty)
+            content = io.BytesIO(self._content(path))
+            table = pd.read_csv(content, keep_default_na=False, na_values=empty)
         except FileNotFoundError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} does not exist: the results of {self.study!r} are "

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from vitrine.errors import StudyError, suggestion
+from vitrine.files import toml_table
 from vitrine.project import Project
 from vitrine.study_errors import problems
 
@@ -554,10 +555,11 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
 def read_toml(path: Path, shown: str) -> dict[str, Any]:
     """The table of a study file, which has no name of its own. Raises ``StudyError``."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_table(path)
     except OSError as error:
         raise StudyError(
-            f"{shown} cannot be read ({error.strerror})", "Give yourself the right to read it"
+            f"{shown} cannot be read ({error.strerror})",
+            "Put a file there that you have the right to read",
         ) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1

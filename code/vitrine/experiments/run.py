@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vitrine.errors import Missing, NotApplicable, StudyError
+from vitrine.errors import Missing, NotApplicable, ResultsError, StudyError
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import (
     SILENT,
@@ -80,10 +80,15 @@ TABLES_REVISION = 3
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: the tasks it computed, and those that were there already."""
+    """What a run did: the tasks it computed, and those that were there already.
+
+    changed : files of the store that somebody had changed since they were written; they were
+        computed again, or assembled again from the tasks.
+    """
 
     computed: int
     kept: int
+    changed: tuple[str, ...] = ()
 
 
 def check(project: Project, study: Study) -> None:
@@ -149,12 +154,14 @@ def run(
 
     A task is done when its stored result was computed by the same revision of the method, with the
     same parameters, from the same bytes of the image and the same parameters of the network.
-    Running twice computes nothing the second time; a run that was stopped goes on where it was.
+    Running twice computes nothing the second time; a run that was stopped goes on where it was. A
+    file of the store that was changed since is not believed: it is computed or assembled again.
     """
     check(project, study)
     context = _context(project, study, best_device(device))
     store = context.store
     experiments = [experiment(context) for experiment in _asked(study)]
+    changed = tuple(store.changed())
     keys = {
         task.name: task_key(task.method, task.parameters, *experiment.digests(task))
         for experiment in experiments
@@ -172,6 +179,7 @@ def run(
     signature = _signature(study, keys, tables)
     if not left and store.is_whole(signature, set(tables)):
         return Summary(0, len(keys))
+    before = {} if left else _made_with(store)
     # Until it is whole again, nothing is shown of a store in which old and new results mix.
     store.reopen()
     for experiment, tasks in todo:
@@ -191,8 +199,18 @@ def run(
     provenance = _provenance(context, signature)
     for experiment in experiments:
         provenance |= experiment.provenance()
-    store.write_provenance(provenance)
-    return Summary(len(left), len(keys) - len(left))
+    store.write_provenance(provenance | before)
+    return Summary(len(left), len(keys) - len(left), changed)
+
+
+def _made_with(store: Store) -> dict[str, Any]:
+    """When and with what the tasks of a store were computed, as its provenance says."""
+    try:
+        provenance = store.provenance()
+    except ResultsError:
+        return {}
+    known = ("computed", "vitrine", "python", "machine", "device", "packages")
+    return {key: provenance[key] for key in known if key in provenance}
 
 
 def _context(project: Project, study: Study, device: str) -> Context:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from vitrine.errors import SourceError
 from vitrine.imports.study import CropFrame, ImportStudy, MapRun
-from vitrine.inputs.maps import Map, read_map
+from vitrine.inputs.maps import Map, read_noted
 from vitrine.inputs.objects import Outlines
 from vitrine.inputs.pictures import Frame, Picture
 from vitrine.measures.agreement import (
@@ -31,10 +31,14 @@ STORED_SIDE = 112
 
 @dataclass(frozen=True)
 class ImportedMap:
-    """A map of another run, in the frame in which it lives."""
+    """A map of another run, in the frame in which it lives.
+
+    note : what was done to its values when they were read; mostly nothing.
+    """
 
     values: Map
     frame: Frame
+    note: str = ""
 
 
 Maps = dict[tuple[str, str], ImportedMap]
@@ -49,7 +53,7 @@ def map_file(run: MapRun, picture_file: str) -> str:
 
 def read_in_frame(path: Path, run: MapRun, picture: Picture) -> ImportedMap:
     """A run's map of a picture. Raises ``SourceError`` for a shape that its frame cannot have."""
-    values = read_map(path)
+    values, note = read_noted(path, run.kind)
     frame = frame_of(run.frame, picture, (values.shape[0], values.shape[1]))
     if values.shape != frame.size:
         raise SourceError(
@@ -65,7 +69,7 @@ def read_in_frame(path: Path, run: MapRun, picture: Picture) -> ImportedMap:
         )
     if not values.any():
         raise SourceError(f"{path} is zero everywhere", "Leave it out: it marks nothing")
-    return ImportedMap(values, frame)
+    return ImportedMap(values, frame, note)
 
 
 def frame_of(crop: CropFrame | None, picture: Picture, size: tuple[int, int]) -> Frame:

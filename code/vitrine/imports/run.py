@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from vitrine.methods.heatmap import frame_facts
 from vitrine.project import Project
 from vitrine.store import TaskResult
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same files would give other tables."""
 
 Report = Callable[[str], None]
@@ -37,11 +38,17 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: how many runs of how many files, and whether anything was new."""
+    """What an import did: how many runs of how many files, and whether anything was new.
+
+    mended : files of the store that somebody had changed, written again.
+    notes : what was done to the values of a run's files, beside reading them.
+    """
 
     runs: int
     files: int
     changed: bool
+    mended: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,11 @@ class _Read:
     maps: Maps
     pictures: dict[str, Picture]
     settings: dict[str, dict[str, Any]]
+
+    def note(self, run: str) -> str:
+        """What was done to the values of a run's maps, and to how many."""
+        said = [one.note for (name, _), one in self.maps.items() if name == run and one.note]
+        return f"{len(said)} {said[0]}" if said else ""
 
 
 def wanted_files(study: ImportStudy, run: LabelRun | MapRun) -> tuple[str, ...]:
@@ -94,7 +106,7 @@ def _paths(
     if run.source:
         return sources.fetch(project, run.source, files, report)
     paths = {file: project.root / str(run.folder) / file for file in files}
-    missing = [path for path in paths.values() if not path.is_file()]
+    missing = [path for path in paths.values() if not os.path.isfile(path)]
     if missing:
         raise SourceError(
             f"{missing[0]} does not exist"
@@ -122,12 +134,15 @@ def import_study(project: Project, study: ImportStudy, report: Report = lambda _
     read = _read(project, study, paths, report)
     tables = _tables(project, study, read, report)
     report("writing")
+    mended = tuple(store.changed())
     store.reopen()
     names = _write_maps(study, store, read, digests)
     store.drop_other_tasks(names)
     store.write_tables({name: (IMPORT_SCHEMAS[name], table) for name, table in tables.items()})
     store.write_provenance(_provenance(project, study, read, digests, signature))
-    return Imported(len(study.runs), count, True)
+    noted = [(run.run, read.note(run.run)) for run in study.runs]
+    notes = tuple(f"{run}: {note}" for run, note in noted if note)
+    return Imported(len(study.runs), count, True, mended, notes)
 
 
 def _digest(path: Path) -> str:
@@ -275,6 +290,7 @@ def _provenance(
                 "title": run.title,
                 "network": run.network,
                 "paper": run.paper,
+                "note": read.note(run.run),
                 "settings": read.settings.get(run.run, {}),
                 "files": [
                     {"file": _address(project, run, file), "sha256": digest}

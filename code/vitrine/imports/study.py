@@ -6,13 +6,13 @@ own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of pictures).
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vitrine.errors import StudyError
+from vitrine.files import toml_table
 from vitrine.project import Project
 from vitrine.study import Pictures, listed_once, read_toml, study_path
 from vitrine.study_errors import problems
@@ -143,29 +143,37 @@ class ImportStudy(_Part):
 def is_import_study(project: Project, name: str) -> bool:
     """Whether a study's file is about imported runs; false where it cannot be read."""
     try:
-        table = tomllib.loads((project.studies / f"{name}.toml").read_text(encoding="utf-8"))
+        return _imports(toml_table(project.studies / f"{name}.toml"))
     except (OSError, ValueError):
         return False
+
+
+def _imports(table: dict[str, Any]) -> bool:
     return bool({"labels", "maps"} & set(table)) and "classifiers" not in table
 
 
 def load_import_study(project: Project, name: str) -> ImportStudy:
     """Read and validate ``data/studies/NAME.toml``. Raises ``StudyError``."""
     path = study_path(project, name)
-    if not is_import_study(project, name):
+    shown = project.relative(path)
+    table = read_toml(path, shown)
+    if not _imports(table):
         raise StudyError(
             f"The study {name!r} is computed, and nothing is imported into it",
             f"Run `vitrine run --study {name}`, or name another study",
         )
-    return read_import_study(path, shown_as=project.relative(path))
+    return _parsed(name, table, shown)
 
 
 def read_import_study(path: Path, shown_as: str | None = None) -> ImportStudy:
     """Read and validate one file of an import study. Raises ``StudyError``."""
     shown = shown_as or str(path)
-    table = read_toml(path, shown)
+    return _parsed(path.stem, read_toml(path, shown), shown)
+
+
+def _parsed(name: str, table: dict[str, Any], shown: str) -> ImportStudy:
     try:
-        return ImportStudy(name=path.stem, **table)
+        return ImportStudy(name=name, **table)
     except ValidationError as error:
         raise StudyError(
             "\n".join(problems(shown, error, ImportStudy)), "Mend the study file and import again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def concept_file(project: Project, named: str) -> Path:
     if named in CONCEPT_LISTS:
         return sources.fetch_one(project, CONCEPT_SOURCE, CONCEPT_LISTS[named].file)
     path = project.root / named
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise StudyError(
             f"There is no concept list {named!r}, and no such file",
             suggestion(named, sorted(CONCEPT_LISTS), "The lists are")
@@ -130,9 +131,11 @@ def _decoded(path: Path) -> tuple[str, str]:
     ):
         if content.startswith(mark):
             try:
-                return content.decode(codec), name
+                text = content.decode(codec)
             except UnicodeDecodeError:
                 break
+            if "\0" not in text:
+                return text, name
     if b"\0" in content:
         raise StudyError(f"{path} is not a text file", "Name a text file with one concept a line")
     return content.decode("latin-1"), "Latin-1"

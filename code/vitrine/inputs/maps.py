@@ -7,29 +7,44 @@ grey, and pickled arrays and tensors are read; each is checked before its values
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageOps
 
 from vitrine.errors import PictureError, SourceError
-from vitrine.inputs.pictures import decode
+from vitrine.inputs.pictures import opened
 from vitrine.inputs.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
 
 Map = npt.NDArray[np.float32]
 """``float32 [h, w]``."""
 
+Kind = Literal["region", "heatmap"]
+"""What a map is: a mask, in which everything but zero is marked, or evidence of any size."""
+
 _CHANNELS = (1, 3)
 
 
-def read_map(path: Path) -> Map:
+def read_map(path: Path, kind: Kind | None = None) -> Map:
     """The map in a file, by the ending of its name: one of ``READERS``.
 
-    A third axis of three equal channels, or of one, is taken away. Raises ``SourceError`` for a
-    file that is damaged, foreign, or holds something other than one map of finite numbers.
+    A third axis of three equal channels, or of one, is taken away. A mask in a lossy picture, in
+    which hardly a zero is left, is cut at half of its maximum; ``read_noted`` says where. Raises
+    ``SourceError`` for a file that is damaged, foreign, or holds something other than one map of
+    finite numbers.
+    """
+    return read_noted(path, kind)[0]
+
+
+def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
+    """A map as ``read_map`` reads it, and what was done to its values; mostly nothing.
+
+    kind : where it is not known, a lossy picture of nearly two values counts as a mask.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -37,9 +52,21 @@ def read_map(path: Path) -> Map:
             f"{path} has the ending {path.suffix!r}, which no reader of maps knows",
             f"Maps are read from {', '.join(READERS)}",
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SourceError(f"{path} does not exist", "Check its name")
-    return _map(path, _only(path, reader(path)))
+    values = _map(path, _only(path, reader(path)))
+    if kind != "heatmap" and is_lossy(path) and (kind == "region" or _nearly_two(values)):
+        return (values > values.max() / 2).astype(np.float32), LOSSY_NOTE
+    return values, ""
+
+
+LOSSY_NOTE = "lossy pictures, cut at half of their maximum"
+
+
+def _nearly_two(values: Map) -> bool:
+    """Whether all but one in fifty values are within a quarter of zero or of the maximum."""
+    middle = np.abs(values / max(float(values.max()), 1e-9) - 0.5) < 0.25
+    return bool(middle.mean() < 0.02)
 
 
 def _only(path: Path, found: Any) -> Array:
@@ -148,11 +175,59 @@ def _damaged(path: Path, error: Exception) -> SourceError:
 
 # --- pictures -------------------------------------------------------------------------------------
 
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
+_FULL = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": 1, "F": 1}
+"""What is divided by; whole and floating-point numbers of 32 bit are taken as they are."""
+
 
 def _read_picture(path: Path) -> Array:
-    """A picture in grey as values from 0 to 1."""
+    """A picture's map: from 0 to 1 where it has 8 or 16 bits, and 0 where it shows nothing."""
     try:
-        return decode(path).astype(np.float32) / 255
+        with opened(path) as image:
+            deep = "16" in str([tile.args for tile in getattr(image, "tile", ())])
+            if deep and image.mode not in _FULL:
+                raise PictureError(
+                    f"{path} has several channels of 16 bit, of which only 8 would be read",
+                    "Save it in grey, or with 8 bit",
+                )
+            tolerance = 8 / 255 if image.format in _LOSSY else 0.0
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in _FULL:
+                return np.asarray(upright) / np.float32(_FULL[upright.mode])
+            layers = np.asarray(upright.convert("RGBA"), dtype=np.float32) / 255
+    except PictureError as error:
+        raise SourceError(error.problem, error.remedy) from error
+    return _shown(layers, tolerance)
+
+
+def _shown(layers: Array, tolerance: float) -> Array:
+    """The map that a picture ``[h, w, 4]`` shows.
+
+    tolerance : by how much the channels of a grey picture may differ.
+
+    Where it is transparent there is nothing. A shape in one colour, on black or on transparent, is
+    a mask, whatever its colour; anything else is shown on black, and has to be grey.
+    """
+    colours, opacity = layers[..., :3], layers[..., 3]
+    seen = colours[opacity > 0]
+    if len(seen) and (opacity < 1).any() and (seen == seen[0]).all():
+        return np.asarray(opacity)
+    shown = colours * opacity[..., None]
+    if np.ptp(shown, axis=2).max() <= tolerance:
+        return np.asarray(shown[..., 1])
+    marked = shown.any(axis=2)
+    if not marked.all() and (shown[marked] == shown[marked][0]).all():
+        return np.asarray(marked, dtype=np.float32)
+    return np.asarray(shown)
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether a file holds a picture whose compression changes values, such as a JPEG."""
+    if READERS.get(path.suffix.lower()) is not _read_picture:
+        return False
+    try:
+        with opened(path) as image:
+            return image.format in _LOSSY or image.info.get("compression") == "jpeg"
     except PictureError as error:
         raise SourceError(error.problem, error.remedy) from error
 
@@ -169,5 +244,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".webp": _read_picture,
     ".tif": _read_picture,
     ".tiff": _read_picture,
+    ".bmp": _read_picture,
+    ".gif": _read_picture,
+    ".avif": _read_picture,
 }
 """The endings of files that hold maps, and what reads them."""

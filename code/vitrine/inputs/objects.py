@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.errors import SourceError
+from vitrine.files import toml_table
 from vitrine.inputs.pictures import Frame
 from vitrine.project import Project
 
@@ -89,14 +90,15 @@ def _load(
     project: Project, file: str, read: Callable[[Path, str, Any, Any], Row]
 ) -> dict[str, Row]:
     path = project.root / "data" / "objects" / file
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_table(path)
         return {name: read(path, name, row, table) for name, row in table["pictures"].items()}
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"the key {error} is missing" if isinstance(error, KeyError) else error
         raise SourceError(
-            f"The outlines in {path} cannot be read ({error})",
+            f"The outlines in {path} cannot be read ({said})",
             "Restore the file from the repository",
         ) from error
 

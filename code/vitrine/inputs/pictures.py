@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,10 @@ MIN_SIDE = 16
 MAX_RATIO = 50
 """Of a picture longer than so many times its shorter side a network sees next to nothing, and to
 resize it whole, as the networks' preprocessing does, would take gigabytes."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+"""What a picture's content may be, whatever its name says. Pillow decodes each of them itself; for
+other formats, such as EPS, it would start another program."""
 
 _SAMPLE_NAME = re.compile(r"^(n\d{8})_(.+)$")
 
@@ -78,7 +84,7 @@ def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """The paths of picture files by name. Raises ``FileMissing`` with all that are not there."""
     paths = {file: folder / file for file in files}
     missing = [
-        f"The picture {path} does not exist" for path in paths.values() if not path.is_file()
+        f"The picture {path} does not exist" for path in paths.values() if not os.path.isfile(path)
     ]
     if missing:
         raise FileMissing("\n".join(missing), "Put it there, or correct the study file")
@@ -96,36 +102,50 @@ def decode(path: Path) -> Pixels:
 
     EXIF orientation is applied; greyscale, palette, CMYK and 16-bit pictures are converted; what is
     transparent is shown on white; of an animation the first picture is taken. Raises
-    ``PictureError`` for a file that is missing, no picture, truncated, or too large, too small or
-    too long.
+    ``PictureError`` for a file that is missing, of none of ``FORMATS``, damaged, or too large, too
+    small or too long.
     """
+    with opened(path) as image:
+        _check_sides(path, image.size)
+        return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file, to be decoded in the block; whatever goes wrong is a ``PictureError``."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what decoders say of damaged notes, not of pixels
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _check_size(path, image.size)
-                image.load()
-                return np.asarray(_rgb(ImageOps.exif_transpose(image)))
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise _too_large(path)
+                yield image
     except PictureError:
         raise
     except FileNotFoundError as error:
         raise PictureError(f"The picture {path} does not exist", "Check its name") from error
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"{path} is not a picture that can be read", "Convert it to JPEG or PNG"
+            f"{path} is not a picture of a kind that is read ({', '.join(FORMATS)})",
+            "Convert it to JPEG or PNG",
         ) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _too_large(path) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # a decoder may raise anything about a file that is damaged
+        if isinstance(error, OSError) and error.errno is not None:
+            raise PictureError(
+                f"The picture {path} cannot be read ({error.strerror})",
+                "Name a file that you have the right to read",
+            ) from error
         raise PictureError(
-            f"The picture {path} is damaged ({error})", "Fetch it again or replace it"
+            f"The picture {path} is damaged ({error or type(error).__name__})",
+            "Fetch it again or replace it",
         ) from error
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _check_sides(path: Path, size: tuple[int, int]) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path)
     if min(width, height) < MIN_SIDE:
         raise PictureError(
             f"The picture {path} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",

@@ -72,7 +72,7 @@ def load_sources(project: Project) -> dict[str, Source]:
 
 def _text(project: Project, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise SourceError(
             f"{project.relative(path)} cannot be read ({error.strerror})", _RESTORE

@@ -76,7 +76,7 @@ def read_arguments(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > 2**20:
             raise ValueError("it is too large")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(found, dict):
             raise ValueError("it is no table of settings")
     except (OSError, ValueError, RecursionError) as error:
@@ -97,7 +97,8 @@ def _table(path: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         raise SourceError(f"{path} does not exist", "Check its name") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise SourceError(
-            f"{path} cannot be read as a CSV file ({str(error).strip()})", "Fetch it again"
+            f"{path} cannot be read as a CSV file ({str(error).strip()})",
+            "Fetch it again, or save it as CSV in UTF-8",
         ) from error
     missing = [column for column in columns if column not in raw.columns]
     if missing:
