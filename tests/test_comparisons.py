@@ -349,7 +349,8 @@ def test_missing_numbers_are_read_as_numbers_and_words_as_words(tiny: Project) -
     store = Store(tiny, "tiny")
     columns = ["classifier", "picture", "first", "second", "rho", "elsewhere"]
     rows = [("c", "nan", "null", "", 0.5, float("nan")), ("c", "p", "1", "2", float("nan"), 1.0)]
-    store.write_table("correlations", pd.DataFrame(rows, columns=columns))
+    table = pd.DataFrame(rows, columns=columns)
+    store.write_tables({"correlations": (dict.fromkeys(columns, ""), table)})
     provenance = dict.fromkeys(
         ("study", "signature", "computed", "classifiers", "methods", "pictures"), ""
     )

@@ -238,11 +238,7 @@ def test_results_that_cannot_be_removed_are_named_and_nothing_is_lost(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    for drop in (
-        lambda: store.drop_other_tasks({"a/predictions/x.png"}),
-        lambda: store.drop_other_tables(set()),
-        store.reopen,
-    ):
+    for drop in (lambda: store.drop_other_tasks({"a/predictions/x.png"}), store.reopen):
         with pytest.raises(ResultsError, match=r"cannot be written \(Permission denied\)"):
             drop()
     assert _content(tiny) == before

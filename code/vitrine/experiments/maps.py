@@ -23,6 +23,7 @@ from vitrine.experiments.base import (
     searched,
 )
 from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.speed import PLAIN
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.extent import area_above, centre_of_mass
 from vitrine.methods import attribution, cam
@@ -224,7 +225,7 @@ class Maps(Experiment):
             frame,
             ranked[1 if task.variant == SECOND else 0],
             row.section(self.study),
-            self.context.settings(task.classifier, self.tasks),
+            self.context.settings(task.classifier, self.tasks) if row.takes_settings else PLAIN,
             task.parameters.get("layer"),
             progress.advance,
         )

@@ -69,6 +69,10 @@ class CamMethod(Method):
         """Forward passes of the fast way for a layer of so many channels; what progress counts."""
         return self.passes + channels * self.passes_a_channel
 
+    @property
+    def takes_settings(self) -> bool:
+        return self.passes_a_channel > 0
+
     def section(self, study: studies.Study, *, again: bool = False) -> Any:
         return study.cam
 
@@ -77,7 +81,7 @@ class CamMethod(Method):
 
     def parameters(self, study: studies.Study, layer: str | None, variant: str) -> dict[str, Any]:
         found: dict[str, Any] = {"revision": self.revision, "layer": layer, "variant": variant}
-        return found | ({"speed": speed_of(study)} if self.passes_a_channel else {})
+        return found | ({"speed": speed_of(study)} if self.takes_settings else {})
 
     def explain(self, query: Query) -> Stored:
         found = class_activation(
@@ -87,7 +91,7 @@ class CamMethod(Method):
             query.method,
             query.target,
             query.layer,
-            settings=query.settings if self.passes_a_channel else PLAIN,
+            settings=query.settings if self.takes_settings else PLAIN,
             progress=query.progress,
         )
         evidence = found.evidence
@@ -98,7 +102,7 @@ class CamMethod(Method):
             "head_passes": evidence.head_passes,
             "note": evidence.note,
         }
-        if self.passes_a_channel:
+        if self.takes_settings:
             facts["settings"] = evidence.settings.facts()
         # As small as the feature maps; whoever reads it enlarges it.
         return {"evidence": evidence.values}, facts
@@ -107,7 +111,7 @@ class CamMethod(Method):
         """Each map scaled to a greatest value of 1, as it is shown."""
         classifier = query.classifier
         layer = query.layer or classifier.last_convolution
-        settings = query.settings if self.passes_a_channel else PLAIN
+        settings = query.settings if self.takes_settings else PLAIN
 
         def one(batch: torch.Tensor) -> Values:
             asked = Question(classifier, batch, query.target, layer, settings, query.progress)

@@ -69,6 +69,11 @@ class Method:
     signed: bool = False
     sees_network: ClassVar[bool] = True
 
+    @property
+    def takes_settings(self) -> bool:
+        """Whether its passes are so many that it matters how they are run."""
+        return True
+
     def section(self, study: studies.Study, *, again: bool = False) -> Any:
         """The section of the study that holds its parameters.
 
