@@ -156,6 +156,24 @@ def _placed_pictures(reader: PdfReader) -> list[tuple[float, ...]]:
     return found
 
 
+def test_long_words_stay_on_the_page(book: Book) -> None:
+    book.chapter("one", f"# One\n\n```\n{'z' * 200}\n```\n\n`{'a_' * 90}` and {'w' * 150}\n")
+    pdf = book.render("pdf").pdf
+    assert pdf is not None
+    text = re.sub(r"[\s\u200b]", "", text_of(pdf))
+    assert "z" * 200 in text
+    lines = PdfReader(pdf).pages[-1].extract_text().replace("\u200b", "").split("\n")
+    assert max(map(len, lines)) < 110
+
+
+def test_characters_without_a_font_are_named(book: Book) -> None:
+    book.chapter("one", "# One\n\nWords: \u043a\u043e\u0442 \u2192.\n")
+    assert not book.render("pdf").warnings
+    book.chapter("one", "# One\n\nWords: \u6f22.\n")
+    (warning,) = book.render("pdf").warnings
+    assert re.search("\u6f22.*chapters/one\\.qmd:3", warning)
+
+
 def test_an_error_of_typst_names_the_chapter(book: Book) -> None:
     book.chapter("one", "# One\n\nText.\n")
     book.chapter("two", "# Two\n\n```{=typst}\n#nonsense()\n```\n")

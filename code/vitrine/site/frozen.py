@@ -42,7 +42,8 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
     path = folder / "execute-results" / RESULT_FILES[target]
     if not path.is_file():
         raise ChapterError(
-            f"{chapter.name} has not been executed for {target} ({project.relative(path)} is missing)",
+            f"{chapter.name} has not been executed for {target} "
+            f"({project.relative(path)} is missing)",
             "Run `vitrine freeze`",
         )
     digest, markdown = _read_results(project, path)

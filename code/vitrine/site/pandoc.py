@@ -28,7 +28,9 @@ _REFUSAL = re.compile("\x01(.*)\x01", re.DOTALL)
 _CHECKED_LATER = "[WARNING] Duplicate identifier"
 
 _WRITERS = {
-    "html": ("--to=html5", "--mathml", "--email-obfuscation=none", "--syntax-highlighting=pygments"),
+    "html": (
+        "--to=html5", "--mathml", "--email-obfuscation=none", "--syntax-highlighting=pygments",
+    ),
     "typst": ("--to=typst", "--syntax-highlighting=idiomatic"),
 }  # fmt: skip
 

@@ -19,8 +19,8 @@ TEMPLATE = "report.typ"
 TIMESTAMP = 946684800
 
 _CHAPTER_MARK = "// vitrine chapter "
-_FALLBACK = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-"""DejaVu, for what the report's own fonts lack: arrows, signs, many scripts."""
+_DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf"
+"""The widest of the fonts that Typst brings along, which cannot be read there."""
 
 
 def write_pdf(document: Document, path: Path) -> list[str]:
@@ -36,11 +36,11 @@ def write_pdf(document: Document, path: Path) -> list[str]:
             "Restore the template of the PDF",
         )
     source = typst_source(document)
-    fonts = [folder for folder in (project.assets / "fonts", _FALLBACK) if folder.is_dir()]
+    fonts = project.assets / "fonts"
     warnings = _without_font(document, source, fonts)
     compiler = typst.Compiler(
         root=str(project.root),
-        font_paths=[str(folder) for folder in fonts],
+        font_paths=[str(fonts)] if fonts.is_dir() else [],
         # Fonts of this computer would make the PDF differ from one to the next; they stand in only
         # for what no other font has.
         ignore_system_fonts=not warnings,
@@ -92,10 +92,10 @@ def _array(texts: tuple[str, ...]) -> str:
     return "(" + "".join(f"{_string(text)}, " for text in texts) + ")"
 
 
-def _without_font(document: Document, source: str, folders: list[Path]) -> list[str]:
+def _without_font(document: Document, source: str, fonts: Path) -> list[str]:
     """A warning with file and line for the characters that none of the fonts has."""
-    covered: set[int] = set(range(0x20)) | {0x200B, 0xFEFF, 0x2060}
-    for path in (path for folder in folders for path in folder.glob("*.[ot]tf")):
+    covered = {0x0A, 0x200B, 0x2060}
+    for path in (_DEJAVU, *fonts.glob("*.[ot]tf")):
         with TTFont(path, lazy=True) as font:
             covered |= set(font.getBestCmap() or ())
     missing = sorted({letter for letter in source if ord(letter) not in covered})
