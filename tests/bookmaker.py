@@ -48,18 +48,6 @@ BIBLIOGRAPHY = """\
 }
 """
 
-PAGE = """\
-<!DOCTYPE html>
-<html lang="$lang">
-<head><meta charset="utf-8"><title>$title</title>
-<meta name="description" content="$description">$head</head>
-<body><a href="#content">Skip</a><a href="${root}index.html">$site_title</a>
-<nav aria-label="Chapters">$nav</nav>$toc
-<main id="content">$body</main><nav aria-label="Pages">$prev $next</nav>
-<footer>$footer</footer></body>
-</html>
-"""
-
 # Every construct that chapters may use.
 WHOLE = """\
 ---
@@ -74,7 +62,7 @@ abstract: |
 
 See @fig-blue, [-@fig-blue], [Figures @fig-blue] and [-@fig-pair], @fig-pair-2, @tbl-small,
 @sec-part, @sec-all, [the home page](../index.qmd) and [below](#sec-part).
-As @ribeiro2016 said [@ribeiro2016]. A note.[^n] Math $a^2$ and {{< meta subtitle >}}.
+As @ribeiro2016 said [@ribeiro2016]. A note.[^n] Math $a^2$.
 [small]{.smallcaps} `x = 1`{.python} H~2~O
 
 [^n]: The *note*.
@@ -126,39 +114,9 @@ In the first.
 In the second.
 :::
 
-::: {layout="[[2, 1], [1]]"}
-Upper left
-
-Upper right
-
-Below
-:::
-
 ::: {.column-page}
 Wide.
 :::
-
-::: {.column-margin}
-Marginal.
-:::
-
-::: {.aside}
-Aside.
-:::
-
-::: {.content-visible when-format="html"}
-Only for the screen.
-:::
-
-::: {.content-visible when-format="typst"}
-Only for paper.
-:::
-
-::: {.content-hidden when-format="html"}
-Hidden on screens.
-:::
-
-[seen]{.content-visible unless-format="typst"}
 
 ```{=html}
 <p class="vitrine-study">Raw for the screen</p>
@@ -182,8 +140,6 @@ Term
 def f(x):
     return x
 ```
-
-{{< pagebreak >}}
 
 ### Deeper
 
@@ -210,12 +166,19 @@ class Book:
         book = cls(root, [])
         for name, text in (
             ("references.bib", BIBLIOGRAPHY),
-            ("assets/page.html", PAGE),
             ("index.qmd", HOME),
         ):
             book.write(name, text)
         book.picture("assets/blue.png", (60, 40))
-        shutil.copy(REPOSITORY / "assets" / "report.typ", root / "assets" / "report.typ")
+        for name in (
+            "page.html",
+            "report.typ",
+            "icon.svg",
+            "page.css",
+            "vitrine.css",
+            "vitrine.js",
+        ):
+            shutil.copy(REPOSITORY / "assets" / name, root / "assets" / name)
         book.configure()
         return book
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from string import Template
 
 import pytest
 
 ASSETS = Path(__file__).parent.parent / "assets"
 THEMES = ("light", "dark")
 STYLES = ("vitrine.css", "page.css", "quarto-light.scss", "quarto-dark.scss")
-PLACEHOLDERS = {
-    "lang", "title", "site_title", "description", "root", "head", "nav", "toc", "body",
-    "prev", "next", "footer",
-}  # fmt: skip
 NAMESPACE = "http://www.w3.org/2000/svg"  # a name, not an address that is fetched
 
 TEXT = [
@@ -111,22 +106,3 @@ def test_scripts_and_template_name_no_other_host(name: str) -> None:
 def test_every_font_is_there_and_used() -> None:
     named = set(re.findall(r"url\(\"fonts/([^\"]+)\"\)", read("vitrine.css")))
     assert named == {path.name for path in (ASSETS / "fonts").glob("*.woff2")}
-
-
-def test_the_template_has_exactly_the_known_placeholders() -> None:
-    template = Template(read("page.html"))
-    assert template.is_valid()
-    assert set(template.get_identifiers()) == PLACEHOLDERS
-
-
-@pytest.mark.parametrize("root", ["", "../"])
-def test_the_template_finds_its_files_from_any_folder(root: str) -> None:
-    page = Template(read("page.html")).substitute(dict.fromkeys(PLACEHOLDERS, "") | {"root": root})
-    linked = re.findall(r"(?:href|src)=\"([^\"#]+)\"", page)
-    local = [address for address in linked if not address.startswith("data:")]
-    assert local and all(
-        address.startswith((f"{root}assets/", f"{root}index.html")) for address in local
-    )
-    for address in local:
-        name = address.removeprefix(root)
-        assert name == "index.html" or (ASSETS.parent / name).is_file()

@@ -12,8 +12,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
-from bookmaker import CONFIG, REPOSITORY, WHOLE, Book, as_markdown
+from bookmaker import CONFIG, WHOLE, Book, as_markdown
 from vitrine.errors import ChapterError, VitrineError
 from vitrine.site import render as renderers
 from vitrine.site.render import render
@@ -73,15 +74,14 @@ class TestWholePage:
             "The <em>note</em>", "The caption of <strong>blue</strong>", "Two planes", "Left",
             "Right", "The caption of the table", "A <em>title</em>", "Noted", "From a heading",
             "Folded", "Simply", "Importantly", "Carefully", "In the first", "In the second",
-            "Upper left", "Upper right", "Below", "Wide", "Marginal", "Aside",
-            "Only for the screen", ">seen<", "Raw for the screen", "Its definition", "Quoted",
+            "Wide", "Raw for the screen", "Its definition", "Quoted",
             "{{&lt; meta title &gt;}}", "<math",
         ):  # fmt: skip
-            assert text in page.replace("<p>seen</p>", ">seen<"), text
+            assert text in page, text
 
     def test_content_for_paper_is_not(self, whole: Book) -> None:
         page = whole.page("all")
-        for text in ("Only for paper", "Hidden on screens", "Raw for paper"):
+        for text in ("Raw for paper",):
             assert text not in page
 
     def test_figures_and_tables_have_numbers_and_captions(self, whole: Book) -> None:
@@ -147,7 +147,7 @@ class TestWholePage:
         assert 'rel="next" href="other.html"' in page
         contents = re.search(r'<nav class="page-toc".*?</nav>', page, re.DOTALL)
         assert contents
-        assert '<a href="#sec-part">' in contents.group()
+        assert '<a href="#sec-part"' in contents.group()
         assert contents.group().count("<ul>") == 2
 
     def test_every_address_resolves_and_none_is_loaded_from_elsewhere(self, whole: Book) -> None:
@@ -301,7 +301,9 @@ See @fig-plot and @tbl-numbers.
 
     def test_errors_in_output_name_the_cell(self, cells: Book) -> None:
         cells.freeze("cells", self.FROZEN.replace(".vitrine-table", ".unheard-of"))
-        with pytest.raises(ChapterError, match=r"qmd:10 \(output of the cell tbl-numbers\)"):
+        with pytest.raises(
+            ChapterError, match=r"qmd:10 \(in or after 'tbl-numbers'\): .*unheard-of"
+        ):
             cells.render("html")
 
     def test_a_figure_that_a_cell_did_not_write_is_an_error(self, cells: Book) -> None:
@@ -342,71 +344,107 @@ See @fig-two-2.
         assert page.index("plot") < page.index('id="fig-two"')
 
 
+IMAGE = "../assets/blue.png"
+
+# What is shown in both formats: each holds the word Marker.
+SHOWN = {
+    "callout": "::: {.callout-note}\nMarker\n:::",
+    "callout with a title": '::: {.callout-tip title="Marker *of* it" icon="false"}\nx\n:::',
+    "folded callout": '::: {.callout-note collapse="true"}\n## A title\nMarker\n:::',
+    "simple callout": '::: {.callout-caution appearance="simple"}\nMarker\n:::',
+    "minimal callout": '::: {.callout-important appearance="minimal"}\nMarker\n:::',
+    "warning": '::: {.callout-warning collapse="false"}\nMarker\n:::',
+    "tab's title": "::: {.panel-tabset}\n### Marker\nx\n\n### Two\ny\n:::",
+    "second tab": "::: {.panel-tabset}\n### One\nx\n\n### Two\nMarker\n:::",
+    "footnote": "A.[^a]\n\n[^a]: Marker *it*.",
+    "inline footnote": "A.^[Marker]",
+    "figure": f"![Marker]({IMAGE}){{#fig-x fig-alt='y'}}",
+    "figure around text": f"::: {{#fig-x}}\n![]({IMAGE})\n\nMarker\n:::",
+    "sub-caption": f"::: {{#fig-x layout-ncol=2}}\n![Marker]({IMAGE}){{#fig-x-1}}\n\n"
+    f"![y]({IMAGE}){{#fig-x-2}}\n\nBoth\n:::",
+    "table": "| a |\n|---|\n| Marker |",
+    "table's caption": "| a |\n|---|\n| 1 |\n\n: Marker {#tbl-x}",
+    "table in a float": "::: {#tbl-x tbl-cap='Marker'}\n| a |\n|---|\n| 1 |\n:::",
+    "table without a header": "|   |\n|---|\n| Marker |",
+    "wide": "::: {.column-page}\nMarker\n:::",
+    "own class": "::: {.vitrine-table}\n[Marker]{.vitrine-x}\n:::",
+    "labelled block": "::: {#place}\nMarker\n:::\n\n[x](#place)",
+    "quote": "> Marker",
+    "list": "1. one\n   - Marker",
+    "task": "- [x] Marker",
+    "definition": "Term\n: Marker",
+    "term": "Marker\n: x",
+    "lines": "| Marker\n| y",
+    "example list": "(@) Marker",
+    "code": "```python\nMarker = 1\n```",
+    "inline code": "`Marker`{.python}",
+    "span": "[Marker]{.smallcaps} [x]{.underline} [y]{.mark}",
+    "sub- and superscript": "x^Marker^ H~2~O",
+    "struck out": "~~Marker~~",
+    "mathematics": "$\\text{Marker}$",
+    "unlisted heading": "## Marker {.unnumbered .unlisted}",
+    "heading": "#### Marker",
+    "link": "[Marker](https://example.org)",
+    "link to a file": "[Marker](../data.csv){download='data.csv'}",
+    "emphasis": "*[Marker]{.mark}* **x**",
+    "escapes": "\\<Marker\\>",
+    "a written shortcode": "`{{{< Marker >}}}`",
+}
+
 REFUSED = {
     "div class": ("::: {.strange}\nx\n:::", "unknown class strange"),
     "div attribute": ("::: {.column-page data-x=1}\nx\n:::", "unknown attribute data-x"),
     "callout type": ("::: {.callout-danger}\nx\n:::", "unknown callout type danger"),
     "callout attribute": ("::: {.callout-note colour=red}\nx\n:::", "unknown attribute colour"),
     "callout appearance": ('::: {.callout-note appearance="big"}\nx\n:::', "appearance cannot be"),
-    "shortcode": ("{{< video x.mp4 >}}", "unknown shortcode video"),
-    "meta key": ("A {{< meta nothing >}}.", "names a key that is not set"),
-    "include in a sentence": ("See {{< include x.md >}}.", "on a line of its own"),
+    "shortcode": ("{{< video x.mp4 >}}", "shortcodes are not supported"),
+    "shortcode in a sentence": ("A {{< meta title >}}.", "shortcodes are not supported"),
+    "shortcode in a title": ("## {{< fa bell >}}", "shortcodes are not supported"),
+    "shortcode in a link": ("[x]({{< meta url >}})", "shortcodes are not supported"),
+    "page break": ("{{< pagebreak >}}", "shortcodes are not supported"),
     "missing include": ("{{< include nowhere.qmd >}}", "nowhere.qmd does not exist"),
     "cell option": ("```{python}\n#| strange: 1\n1\n```", "'strange' is not known"),
     "cell language": ("```{r}\n1\n```", "cell in r cannot be executed"),
+    "diagram": ("```{mermaid}\ngraph\n```", "was not executed"),
     "figure reference": ("See @fig-nowhere.", "@fig-nowhere leads nowhere"),
-    "table reference": ("See @tbl-nowhere.", "@tbl-nowhere leads nowhere"),
-    "section reference": ("See @sec-nowhere.", "@sec-nowhere leads nowhere"),
+    "capital reference": ("See @Sec-nowhere.", "@Sec-nowhere leads nowhere"),
     "unnumbered section": ("## A {.unnumbered #sec-a}\n\n@sec-a", "section without a number"),
     "text after a reference": ("[see @sec-x for more]\n\n## X {#sec-x}", "would be lost"),
     "references among citations": ("[@sec-x; @ribeiro2016]\n\n## X {#sec-x}", "mixes references"),
     "equation reference": ("See @eq-one.", "references like @eq-one are not supported"),
-    "equation-like label": ("## A {#lem-one}", "labels like lem-one are not supported"),
+    "equation": ("$$x$$ {#eq-one}", "labels like eq-one are not supported"),
+    "theorem": ("::: {#thm-one}\nx\n:::", "labels like thm-one are not supported"),
     "citation": ("As [@nobody1999] said.", "nobody1999 is not in the bibliography"),
     "label twice": ("## A {#sec-a}\n\n## B {#sec-a}", "label sec-a is used twice"),
-    "identifier twice": ("## A {#a}\n\n## B {#a}", "identifier a is used twice"),
-    "picture": ("![](missing.png){fig-alt='x'}", "missing.png does not exist"),
-    "picture without text": ("![](../assets/blue.png)", "no alternative text"),
+    "picture without text": (f"![]({IMAGE})", "no alternative text"),
     "picture from elsewhere": ("![x](https://example.org/x.png){#fig-x}", "from another host"),
-    "picture attribute": ("![](../assets/blue.png){fig-alt='x' zoom=1}", "unknown attribute zoom"),
-    "caption without label": ("![Caption](../assets/blue.png)", "has a caption but no label"),
+    "picture attribute": (f"![]({IMAGE}){{fig-alt='x' zoom=1}}", "unknown attribute zoom"),
+    "caption without label": (f"![Caption]({IMAGE})", "has a caption but no label"),
     "table without label": ("| a |\n|---|\n| 1 |\n\n: Caption", "has a caption but no label"),
+    "caption of a cell without label": (
+        "::: {.cell tbl-cap='Caption'}\n| a |\n|---|\n| 1 |\n:::",
+        "has a caption but no label",
+    ),
+    "caption of another kind": (
+        "::: {#fig-x tbl-cap='Caption'}\nx\n:::",
+        "has a caption but no label",
+    ),
+    "empty float": ("::: {#fig-x}\n:::", "fig-x is empty"),
     "chapter link": ("[x](nowhere.qmd)", "nowhere.qmd does not exist"),
-    "anchor": ("[x](#nowhere)", "has no nowhere"),
-    "anchor elsewhere": ("[x](../index.qmd#nowhere)", "has no nowhere"),
-    "file link": ("[x](data.csv)", "data.csv does not exist"),
-    "link out of the project": ("[x](../../etc/passwd)", "does not exist"),
     "unsafe link": ("[x](javascript:alert%281%29)", "links to javascript: are not allowed"),
     "HTML tag": ("A <b>bold</b> word.", "stands outside a raw block"),
     "HTML block": ("<table><tr><td>x</td></tr></table>", "stands outside a raw block"),
     "HTML div": ('<div class="strange">\nx\n</div>', "unknown class strange"),
     "LaTeX": ("A \\emph{word}.", "raw tex is not supported"),
     "raw format": ("```{=latex}\nx\n```", "raw latex is not supported"),
-    "raw picture without text": (
-        '```{=html}\n<img src="../assets/blue.png">\n```',
-        "no alternative",
-    ),
-    "raw picture missing": ('```{=html}\n<img src="x.png" alt="">\n```', "x.png does not exist"),
-    "raw script from elsewhere": (
-        '```{=html}\n<script src="//cdn.example.org/x.js"></script>\n```',
-        "from another host",
-    ),
-    "raw style from elsewhere": (
-        '```{=html}\n<p style="background: url(https://example.org/x)">x</p>\n```',
-        "from another host",
-    ),
-    "condition": (
-        '::: {.content-visible when-format="pdf"}\nx\n:::',
-        "when-format cannot be 'pdf'",
-    ),
-    "no condition": ("::: {.content-hidden}\nx\n:::", "says no format"),
-    "profile": (
-        '::: {.content-visible when-profile="x"}\nx\n:::',
-        "unknown attribute when-profile",
-    ),
-    "layout": ('::: {layout="[[1,-1]]"}\nx\n\ny\n:::', "layout cannot be"),
-    "layout places": ('::: {layout="[[1,1]]"}\nx\n:::', "2 places for 1 parts"),
-    "layout columns": ("::: {layout-ncol=none}\nx\n:::", "layout-ncol cannot be"),
+    "condition": ('::: {.content-visible when-format="html"}\nx\n:::', "class content-visible"),
+    "condition in a sentence": ("[x]{.content-hidden}", "unknown class content-hidden"),
+    "margin": ("::: {.column-margin}\nx\n:::", "unknown class column-margin"),
+    "aside": ("[x]{.aside}", "unknown class aside"),
+    "layout": ('::: {layout="[[1,1]]"}\nx\n\ny\n:::', "unknown attribute layout"),
+    "layout in rows": ("::: {layout-nrow=2}\nx\n\ny\n:::", "unknown attribute layout-nrow"),
+    "columns": ("::: {.columns}\n::: {.column width=50%}\nx\n:::\n:::", "unknown class column"),
+    "layout columns": ("::: {#fig-x layout-ncol=none}\nx\n:::", "layout-ncol cannot be"),
     "tabs without headings": ("::: {.panel-tabset}\nx\n:::", "starts with a heading"),
     "heading class": ("## A {.strange}", "unknown heading class strange"),
     "span class": ("[x]{.strange}", "unknown class strange"),
@@ -416,28 +454,79 @@ REFUSED = {
         "A.[^a]\n\n[^a]: Note.\n\n    ::: {.callout-tip}\n    Tip\n    :::",
         "a footnote holds more than text",
     ),
-    "block in a table": (
-        "+-----------+\n| a         |\n+===========+\n| ::: {#x}  |\n| x         |\n| :::       |\n"
-        "+-----------+",
-        "a table holds more than text",
-    ),
-    "picture size": ("![](../assets/blue.png){fig-alt='x' width=wide}", "the width 'wide'"),
 }
+
+# What only the pages can show to be wrong.
+REFUSED_ON_PAGES = {
+    "identifier twice": ("## A {#a}\n\n## B {#a}", "identifier a is used twice"),
+    "picture": ("![](missing.png){fig-alt='x'}", "missing.png does not exist"),
+    "anchor": ("[x](#nowhere)", "has no nowhere"),
+    "anchor elsewhere": ("[x](../index.qmd#nowhere)", "has no nowhere"),
+    "file link": ("[x](data.csv)", "data.csv does not exist"),
+    "link out of the project": ("[x](../../etc/passwd)", "does not exist"),
+    "link to a source": ("[x](../conf.py)", "none to be published"),
+    "raw picture without text": (f'```{{=html}}\n<img src="{IMAGE}">\n```', "no alternative"),
+    "raw picture missing": ('```{=html}\n<img src="x.png" alt="">\n```', "x.png does not exist"),
+    "raw script from elsewhere": (
+        '```{=html}\n<script src="//cdn.example.org/x.js"></script>\n```', "from another host"),
+    "raw style from elsewhere": (
+        '```{=html}\n<p style="background: url(https://example.org/x)">x</p>\n```',
+        "from another host"),
+}  # fmt: skip
+
+
+class TestConstructs:
+    """Whatever Quarto knows is shown in both formats, or refused in both; nothing is dropped."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shown(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[Book, str]:
+        """A chapter for each construct, with labels and markers of its own; and the PDF's words."""
+        book = Book.at(tmp_path_factory.mktemp("shown"))
+        book.write("data.csv", "a\n1\n")
+        for number, text in enumerate(SHOWN.values()):
+            own = text.replace("-x", f"-x{number}").replace("Marker", f"Marker{number}it")
+            book.chapter(f"c{number}", f"# Chapter\n\nFirst.\n\n{own}\n")
+        pdf = book.render().pdf
+        assert pdf
+        return book, "".join(page.extract_text() for page in PdfReader(pdf).pages)
+
+    @pytest.mark.parametrize("number", range(len(SHOWN)), ids=SHOWN)
+    def test_it_is_shown(self, shown: tuple[Book, str], number: int) -> None:
+        book, words = shown
+        assert f"Marker{number}it" in body(book.page(f"c{number}"))
+        assert f"MARKER{number}IT" in words.upper().replace("\n", "")
+
+    def test_raw_blocks_are_for_their_format(self, book: Book) -> None:
+        raw = "```{=html}\n<i>Screen</i>\n```\n\n```{=typst}\n#[Paper]\n```\n\n`<b>s</b>`{=html}"
+        book.chapter("one", f"# One\n\n{raw} <!-- gone -->\n\n<!-- gone -->\n")
+        pdf = book.render().pdf
+        assert pdf
+        words = "".join(page.extract_text() for page in PdfReader(pdf).pages)
+        page = body(book.page("one"))
+        assert ("<i>Screen</i>" in page, "Paper" in page, "<b>s</b>" in page) == (True, False, True)
+        assert ("Screen" in words, "Paper" in words, "gone" in words + page) == (False, True, False)
+
+    @pytest.mark.parametrize("case", [*REFUSED, *REFUSED_ON_PAGES])
+    def test_it_is_refused_with_file_and_line(self, book: Book, case: str) -> None:
+        text, problem = (REFUSED | REFUSED_ON_PAGES)[case]
+        book.write("conf.py", "")
+        book.chapter("one", f"# One\n\nFirst.\n\n{text}\n")
+        for format in ("html", "pdf") if case in REFUSED else ("html",):
+            with pytest.raises(ChapterError) as error:
+                book.render(format)
+            assert problem in error.value.problem
+            assert re.match(r"chapters/one\.qmd:([5-9]|1\d)\b", str(error.value)), str(error.value)
+            assert error.value.remedy
+        assert not book.site.exists()
+
+    def test_a_size_that_typst_cannot_read(self, book: Book) -> None:
+        book.chapter("one", f"# One\n\n![]({IMAGE}){{fig-alt='x' width=wide}}\n")
+        with pytest.raises(ChapterError, match=r"one\.qmd:3: .* width"):
+            book.render("pdf")
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("case", REFUSED)
-    def test_an_unknown_construct_stops_with_file_and_line(self, book: Book, case: str) -> None:
-        text, problem = REFUSED[case]
-        book.chapter("one", f"# One\n\nFirst.\n\n{text}\n")
-        formats = ("pdf",) if case == "picture size" else ("html",)
-        with pytest.raises(ChapterError) as error:
-            book.render(*formats)
-        assert problem in error.value.problem
-        assert re.match(r"chapters/one\.qmd:([5-9]|1\d)\b", error.value.problem), str(error.value)
-        assert error.value.remedy
-        assert not book.site.exists()
-
     def test_front_matter(self, book: Book) -> None:
         book.chapter("one", "---\ntitle: One\nbanner: x\n---\n\nText.\n")
         with pytest.raises(ChapterError, match=r"chapters/one\.qmd:3: unknown front matter key"):
@@ -450,7 +539,7 @@ class TestRefusals:
 
     def test_a_chapter_without_a_title(self, book: Book) -> None:
         book.chapter("one", "Text.\n")
-        with pytest.raises(ChapterError, match=r"chapters/one\.qmd:1: .*no title"):
+        with pytest.raises(ChapterError, match=r"chapters/one\.qmd: .*no title"):
             book.render("html")
 
     def test_a_home_page_that_quarto_would_number(self, book: Book) -> None:
@@ -467,20 +556,18 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("old", "new", "problem"),
         [
-            ("lang: en", "lang: en\nfilters: [x]", r"_quarto\.yml:\d+: .*key filters"),
-            ("    toc: true\n    code", "    tocc: 1\n    code", r":\d+: .*format\.html\.tocc"),
-            ("type: book", "type: website", r":2: project\.type must be book"),
-            ("_site", "public", r":3: project\.output-dir must be _site"),
-            ("- index.qmd", "- part: x", r":9: book\.chapters must be a list"),
+            ("lang: en", "lang: en\nfilters: [x]", r"_quarto\.yml:16: filters"),
+            ("type: book", "type: website", r":2: project\.type.*book"),
+            ("_site", "public", r":3: project\.output-dir.*_site"),
+            ("- index.qmd", "- part: x", r":9: book\.chapters.*string"),
             (
                 "- index.qmd",
                 "- index.qmd\n    - nowhere.qmd",
                 r"nowhere\.qmd, which does not exist",
             ),
-            ("references.bib", "nowhere.bib", r"bibliography names nowhere\.bib"),
-            ("lang: en", "lang: en\nlang: de", r"lang is set twice"),
-            ("lang: en", "lang: [", r"_quarto\.yml:\d+: not valid YAML"),
-            ("code-fold: true", "code-fold: maybe", r"code-fold must be true, false or show"),
+            ("references.bib", "nowhere.bib", r"bibliography: names nowhere\.bib"),
+            ("lang: en", "lang: [", r"_quarto\.yml:\d+: cannot be read"),
+            ("code-fold: true", "code-fold: maybe", r":19: html\.code-fold: "),
         ],
     )
     def test_configuration(self, book: Book, old: str, new: str, problem: str) -> None:
@@ -549,11 +636,11 @@ class TestRefusals:
         assert render(book.project, renderer="auto", formats=("html",)).renderer == "bundled"
 
     def test_the_template_of_the_pages(self, book: Book) -> None:
-        book.write("assets/page.html", "<p>$body $strange</p>")
-        with pytest.raises(ChapterError, match=r"page\.html has unknown placeholders: strange"):
+        book.write("assets/page.html", "<p>$body$ costs 5$</p>")
+        with pytest.raises(ChapterError, match=r"index\.qmd: pandoc says: .*page\.html"):
             book.render("html")
-        book.write("assets/page.html", "<p>$body costs 5$</p>")
-        with pytest.raises(ChapterError, match=r"page\.html has a stray \$"):
+        (book.root / "assets/page.html").unlink()
+        with pytest.raises(ChapterError, match=r"assets/page\.html is missing"):
             book.render("html")
 
 
@@ -617,7 +704,7 @@ class TestWhatComesThrough:
         book.picture(f"assets/{name}", (3, 3))
         page = page_of(book, "# One\n\n![](<../assets/a b%23c%25d&'é.png>){fig-alt='x'}\n")
         assert (book.site / "assets" / name).is_file()
-        assert "../assets/a%20b%23c%25d%26%27%C3%A9.png" in page
+        assert "../assets/a%20b%23c%25d&amp;&#39;é.png" in page
 
     def test_a_bibliography_can_be_placed(self, book: Book) -> None:
         text = "# One\n\n@ribeiro2016\n\n## Sources\n\n::: {#refs}\n:::\n\n## After\n"
@@ -628,12 +715,7 @@ class TestWhatComesThrough:
     def test_math_needs_no_script(self, book: Book) -> None:
         page = page_of(book, "# One\n\n$$\\sum_i x_i = \\frac{1}{2}$$\n")
         assert "<math" in page
-        assert "<script" not in page
-
-    def test_comments_are_left_out(self, book: Book) -> None:
-        page = page_of(book, "# One\n\nText <!-- inline --> goes on.\n\n<!-- a block -->\n")
-        assert "inline" not in page
-        assert "a block" not in page
+        assert page.count("<script") == 2  # of the template
 
     def test_a_code_block_shows_what_was_written(self, book: Book) -> None:
         text = "# One\n\n````\n```{=html}\n{{{< meta x >}}} @fig-nowhere <b>\n```\n````\n"
@@ -647,12 +729,6 @@ class TestWhatComesThrough:
     def test_a_picture_around_text_takes_the_caption_for_its_alternative(self, book: Book) -> None:
         page = page_of(book, "# One\n\n::: {#fig-x}\n![](../assets/blue.png)\n\nThe sea\n:::\n")
         assert 'alt="The sea"' in page
-
-    def test_the_repository_has_a_template_that_fits(self, book: Book) -> None:
-        book.write("assets/page.html", (REPOSITORY / "assets/page.html").read_text())
-        page = page_of(book, "# One\n\nText.\n")
-        assert Addresses(page).headings.count("h1") == 1
-        assert '<html lang="en"' in page
 
 
 class TestAtomicity:

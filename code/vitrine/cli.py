@@ -253,6 +253,8 @@ def render(
         _say(f"site  {project.relative(rendered.site / 'index.html')}")
     if rendered.pdf:
         _say(f"PDF   {project.relative(rendered.pdf)}")
+    for warning in rendered.warnings:
+        _complain("warning:", "bold yellow", warning)
     if stale:
         listed = "; ".join(map(str, stale))
         _complain("warning:", "bold yellow", f"the freeze is not current, so this is old: {listed}")

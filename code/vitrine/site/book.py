@@ -2,292 +2,169 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError
 
 from vitrine.errors import ChapterError
 from vitrine.project import Project
-from vitrine.site import marked
-from vitrine.site.marked import KeyPath, Marked
-
-# Keys that this renderer follows.
-FOLLOWED = {
-    "project.type",
-    "project.output-dir",
-    "project.resources",
-    "book.title",
-    "book.subtitle",
-    "book.author",
-    "book.description",
-    "book.favicon",
-    "book.output-file",
-    "book.search",
-    "book.chapters",
-    "bibliography",
-    "csl",
-    "lang",
-    "link-citations",
-    "number-sections",
-    "number-depth",
-    "toc",
-    "toc-depth",
-    "code-fold",
-    "code-summary",
-    *(f"format.html.{key}" for key in ("toc", "toc-depth", "code-fold", "code-summary")),
-    *(f"format.typst.{key}" for key in ("toc", "toc-depth", "papersize")),
-}
-
-# Keys that only say how cells are executed or how Quarto's own pages look. The bundled pages and
-# PDF have their look from assets/page.html, page.css and report.typ, so nothing is lost.
-_EXECUTION = (
-    "eval",
-    "echo",
-    "output",
-    "warning",
-    "error",
-    "include",
-    "fig-width",
-    "fig-height",
-    "fig-format",
-    "fig-dpi",
-)
-QUARTO_ONLY = {
-    *(f"format.{name}.{key}" for name in ("html", "typst") for key in _EXECUTION),
-    "execute",
-    "jupyter",
-    "engine",
-    "project.render",
-    "book.sidebar",
-    "book.navbar",
-    "book.page-navigation",
-    "book.page-footer",
-    "book.reader-mode",
-    "book.downloads",
-    "book.sharing",
-    "book.site-url",
-    "book.repo-url",
-    "book.repo-actions",
-    "format.html.theme",
-    "format.html.css",
-    "format.html.grid",
-    "format.html.html-math-method",
-    "format.html.anchor-sections",
-    "format.html.smooth-scroll",
-    "format.html.code-copy",
-    "format.html.code-link",
-    "format.html.code-overflow",
-    "format.html.highlight-style",
-    "format.html.include-in-header",
-    "format.html.include-before-body",
-    "format.html.include-after-body",
-    "format.html.respect-user-color-scheme",
-    "format.html.toc-location",
-    "format.html.toc-title",
-    "format.html.page-layout",
-    "format.html.minimal",
-    "format.html.link-external-newwindow",
-    "format.html.email-obfuscation",
-    "format.html.tbl-cap-location",
-    "format.html.fig-cap-location",
-    "format.html.fig-align",
-    "format.html.mainfont",
-    "format.html.monofont",
-    "format.html.fontsize",
-    "format.html.linestretch",
-    "format.html.backgroundcolor",
-    "format.html.title-block-banner",
-    "format.html.lang",
-    "format.typst.section-numbering",
-    "format.typst.mainfont",
-    "format.typst.monofont",
-    "format.typst.fontsize",
-    "format.typst.linestretch",
-    "format.typst.font-paths",
-    "format.typst.margin",
-    "format.typst.citeproc",
-    "format.typst.columns",
-    "format.typst.keep-typ",
-    "format.typst.include-in-header",
-    "format.typst.include-before-body",
-    "format.typst.include-after-body",
-    "format.typst.template",
-    "format.typst.template-partials",
-    "format.typst.syntax-highlighting",
-    "format.typst.highlight-style",
-    "format.typst.fig-align",
-    "format.typst.output-file",
-}
 
 
-@dataclass(frozen=True)
-class Book:
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+def _names(value: Any) -> list[Any]:
+    """Author names; each entry is a text or a mapping with ``name``."""
+    return [entry.get("name") if isinstance(entry, dict) else entry for entry in _listed(value)]
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
+
+
+class _Folders(_Section):
+    type: Literal["book"]
+    output_dir: Literal["_site", "_site/"]
+    resources: Texts = ()
+
+
+class _About(_Section):
+    title: str = "Untitled"
+    subtitle: str = ""
+    author: Names = ()
+    description: str = ""
+    favicon: str = ""
+    output_file: str = ""
+    search: StrictBool = True
+    chapters: list[str]
+
+
+_LOOKS = ("toc", "toc-depth", "code-fold", "code-summary")
+
+
+class Look(_Section):
+    """How a format is set; what else stands there concerns only how Quarto's own pages look."""
+
+    toc: StrictBool = True
+    toc_depth: int = 3
+    code_fold: StrictBool | Literal["show"] = False
+    code_summary: str = "Code"
+    papersize: str = "a4"
+
+
+class Book(_Section):
     """What the book is called, which chapters it has, in order, and how it is set.
 
-    ``chapters`` are paths from the project's root, such as ``chapters/lime.qmd``; the first is
-    ``index.qmd``. ``code_fold`` is ``"none"``, ``"hide"`` or ``"show"``.
+    The fields have the names of ``_quarto.yml``. A key at the top that is not known here could
+    change what the book says (``filters``, ``crossref``), and is refused.
     """
 
-    title: str
-    subtitle: str
-    authors: tuple[str, ...]
-    description: str
-    favicon: str
-    chapters: tuple[str, ...]
-    output_file: str
-    search: bool
-    resources: tuple[str, ...]
-    bibliography: tuple[str, ...]
-    csl: str
-    link_citations: bool
-    lang: str
-    number_sections: bool
-    number_depth: int
-    html_toc: bool
-    html_toc_depth: int
-    pdf_toc: bool
-    pdf_toc_depth: int
-    papersize: str
-    code_fold: str
-    code_summary: str
+    model_config = ConfigDict(extra="forbid")
+
+    project: _Folders
+    book: _About
+    bibliography: Texts = ()
+    csl: str = ""
+    link_citations: StrictBool = False
+    lang: str = "en"
+    number_sections: StrictBool = True
+    number_depth: int = 6
+    html: Look
+    typst: Look
+    format: Any = None
+    execute: Any = None
+    jupyter: Any = None
+    engine: Any = None
+
+    @property
+    def chapters(self) -> tuple[str, ...]:
+        """Paths from the project's root; Quarto moves the home page to the front as well."""
+        listed = [PurePosixPath(name).as_posix() for name in self.book.chapters]
+        return ("index.qmd", *(name for name in listed if name != "index.qmd"))
+
+    @property
+    def output_file(self) -> str:
+        """The name of the report's PDF without its ending."""
+        return (self.book.output_file or self.book.title).removesuffix(".pdf")
 
 
 def read_book(project: Project) -> Book:
     """Read and check ``_quarto.yml``.
 
     Raises ``ChapterError`` with file and line for a key that this renderer does not know, for a
-    value that it cannot follow, and for a chapter that is not there.
+    value that it cannot follow, and for a chapter or bibliography that is not there.
     """
-    config = _read_config(project)
-    _check_keys(config, config.data, ())
-    _check_project(config)
-    return Book(
-        title=config.text("book", "title") or "Untitled",
-        subtitle=config.text("book", "subtitle"),
-        authors=_authors(config),
-        description=config.text("book", "description"),
-        favicon=config.text("book", "favicon"),
-        chapters=_chapters(project, config),
-        output_file=_output_file(config),
-        search=config.flag("book", "search", default=True),
-        resources=config.texts("project", "resources"),
-        bibliography=_files(project, config, "bibliography"),
-        csl="".join(_files(project, config, "csl")[:1]),
-        link_citations=config.flag("link-citations", default=False),
-        lang=config.text("lang") or "en",
-        number_sections=config.flag("number-sections", default=True),
-        number_depth=config.whole("number-depth", default=6),
-        html_toc=_either(config, "html", "toc", True),
-        html_toc_depth=_either(config, "html", "toc-depth", 3),
-        pdf_toc=_either(config, "typst", "toc", True),
-        pdf_toc_depth=_either(config, "typst", "toc-depth", 3),
-        papersize=config.text("format", "typst", "papersize") or "a4",
-        code_fold=fold_mode(config, _nearest(config, "html", "code-fold")),
-        code_summary=config.text(*_nearest(config, "html", "code-summary")) or "Code",
-    )
+    text, data = _read(project)
+    formats = data.get("format") or {}
+    looks = {key: data.pop(key) for key in _LOOKS if key in data}
+    for name in ("html", "typst"):
+        own = formats.get(name) if isinstance(formats, dict) else None
+        data[name] = {**looks, **(own if isinstance(own, dict) else {})}
+    try:
+        book = Book.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(key) for key in first["loc"] if not isinstance(key, int)]
+        raise _refused(text, keys[:2], first["msg"]) from None
+    problem = _chapters_problem(project, book)
+    if problem:
+        raise _refused(text, ["book", "chapters"], problem)
+    for key, names in (("bibliography", book.bibliography), ("csl", (book.csl,))):
+        for name in filter(None, names):
+            if not (project.root / name).is_file():
+                raise _refused(text, [key], f"names {name}, which does not exist")
+    if "/" in book.output_file or "\\" in book.output_file:
+        raise _refused(text, ["book", "output-file"], "must be a file name without a folder")
+    return book
 
 
 def output_name(project: Project) -> str:
     """The name of the report's PDF without its ending; other keys are not checked."""
-    return _output_file(_read_config(project))
+    about = _read(project)[1].get("book") or {}
+    return str(about.get("output-file") or about.get("title") or "Untitled").removesuffix(".pdf")
 
 
-def fold_mode(config: Marked, path: KeyPath) -> str:
-    """``code-fold`` under ``path`` as ``"none"``, ``"hide"`` or ``"show"``."""
-    value = config.get(*path)
-    modes = {None: "none", False: "none", True: "hide", "show": "show"}
-    if not isinstance(value, (bool, str, type(None))) or value not in modes:
-        config.refuse(path, "must be true, false or show")
-    return modes[value]
-
-
-def _read_config(project: Project) -> Marked:
+def _read(project: Project) -> tuple[str, dict[str, Any]]:
     try:
         text = (project.root / "_quarto.yml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChapterError(f"_quarto.yml cannot be read ({error})", "Restore the file") from None
-    return marked.load(text, "_quarto.yml")
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise ChapterError(f"_quarto.yml{line}: cannot be read ({problem})", "Correct it") from None
+    if not isinstance(data, dict):
+        raise ChapterError("_quarto.yml:1: expected `key: value` lines", "Correct them")
+    return text, data
 
 
-def _check_keys(config: Marked, value: dict[str, Any], parent: KeyPath) -> None:
-    known = FOLLOWED | QUARTO_ONLY
-    for key, below in value.items():
-        path = (*parent, str(key))
-        dotted = ".".join(path)
-        if dotted in known:
-            continue
-        if isinstance(below, dict) and any(name.startswith(dotted + ".") for name in known):
-            _check_keys(config, below, path)
-            continue
-        near = sorted(name for name in known if name.split(".")[:-1] == list(parent))
-        raise ChapterError(
-            f"{config.where(*path)}: the bundled renderer does not know the key {dotted}",
-            "Remove it, or render with Quarto; known here: " + ", ".join(near),
-        )
+def _refused(text: str, keys: list[str], problem: str) -> ChapterError:
+    """The error about a key, at the first line that has it."""
+    pattern = re.compile(rf"\s*{re.escape(keys[-1])}\s*:")
+    lines = enumerate(text.splitlines(), start=1)
+    line = next((number for number, line in lines if pattern.match(line)), 1)
+    return ChapterError(
+        f"_quarto.yml:{line}: {'.'.join(keys)}: {problem}", "Correct it, or render with Quarto"
+    )
 
 
-def _check_project(config: Marked) -> None:
-    if config.text("project", "type") != "book":
-        config.refuse(("project", "type"), "must be book")
-    if config.text("project", "output-dir") not in ("_site", "_site/"):
-        config.refuse(("project", "output-dir"), "must be _site")
-
-
-def _authors(config: Marked) -> tuple[str, ...]:
-    """Author names; each entry is a text or a mapping with ``name``."""
-    value = config.get("book", "author")
-    names = []
-    for entry in value if isinstance(value, list) else [value] if value else []:
-        name = entry.get("name") if isinstance(entry, dict) else entry
-        if not isinstance(name, str):
-            config.refuse(("book", "author"), "must be a name, or mappings with a name")
-        names.append(str(name))
-    return tuple(names)
-
-
-def _chapters(project: Project, config: Marked) -> tuple[str, ...]:
-    path = ("book", "chapters")
-    value = config.get(*path)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        config.refuse(path, "must be a list of .qmd files (parts are not supported)")
-    chapters = [PurePosixPath(item).as_posix() for item in value]
-    for chapter in chapters:
-        pure = PurePosixPath(chapter)
-        if pure.suffix != ".qmd" or pure.is_absolute() or ".." in pure.parts:
-            config.refuse(path, f"has {chapter}, which is not a .qmd file inside the project")
-        if chapters.count(chapter) > 1:
-            config.refuse(path, f"has {chapter} twice")
-        if not (project.root / chapter).is_file():
-            config.refuse(path, f"has {chapter}, which does not exist")
-    if "index.qmd" not in chapters:
-        config.refuse(path, "must contain index.qmd, the home page")
-    # Quarto moves the home page to the front as well.
-    return ("index.qmd", *(chapter for chapter in chapters if chapter != "index.qmd"))
-
-
-def _output_file(config: Marked) -> str:
-    name = config.text("book", "output-file") or config.text("book", "title") or "book"
-    if "/" in name or "\\" in name or name in (".", ".."):
-        config.refuse(("book", "output-file"), "must be a file name without a folder")
-    return name.removesuffix(".pdf")
-
-
-def _files(project: Project, config: Marked, key: str) -> tuple[str, ...]:
-    names = config.texts(key)
-    for name in names:
-        if not (project.root / name).is_file():
-            config.refuse((key,), f"names {name}, which does not exist")
-    return names
-
-
-def _nearest(config: Marked, target: str, key: str) -> KeyPath:
-    """The path of ``key`` for one output format: under the format, else at the top."""
-    inside = ("format", target, key)
-    return inside if inside in config.lines else (key,)
-
-
-def _either(config: Marked, target: str, key: str, default: Any) -> Any:
-    path = _nearest(config, target, key)
-    if isinstance(default, bool):
-        return config.flag(*path, default=default)
-    return config.whole(*path, default=default)
+def _chapters_problem(project: Project, book: Book) -> str:
+    listed = [PurePosixPath(name) for name in book.book.chapters]
+    for path in listed:
+        if path.suffix != ".qmd" or path.is_absolute() or ".." in path.parts:
+            return f"has {path}, which is not a .qmd file inside the project"
+        if listed.count(path) > 1:
+            return f"has {path} twice"
+        if not (project.root / path).is_file():
+            return f"has {path}, which does not exist"
+    if PurePosixPath("index.qmd") not in listed:
+        return "must contain index.qmd, the home page"
+    return ""

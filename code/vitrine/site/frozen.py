@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from vitrine.errors import ChapterError
 from vitrine.project import Project
-from vitrine.site.qmd import Qmd
+from vitrine.site.chapter import Chapter, Prose
 
 # What Quarto calls an output format in a freeze: the file under ``execute-results`` and the
 # ending of the figure folder.
@@ -29,27 +29,29 @@ class Frozen:
     figures: tuple[str, Path] | None
 
 
-def read_frozen(project: Project, qmd: Qmd, target: str) -> Frozen:
+def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
     """The executed Markdown of a chapter for ``target``, ``"html"`` or ``"typst"``.
 
     A chapter without cells needs no execution and is read as it is. Raises ``ChapterError`` when
     a chapter with cells was not frozen, was changed since, or its freeze is damaged.
     """
-    if not qmd.chapter.executable:
-        return Frozen(qmd.markdown, None)
-    folder = project.freeze / PurePosixPath(qmd.name).with_suffix("")
+    if not chapter.executable:
+        proses = [block for block in chapter.blocks if isinstance(block, Prose)]
+        return Frozen("\n\n".join("".join(prose.source) for prose in proses) + "\n", None)
+    folder = project.freeze / PurePosixPath(chapter.name).with_suffix("")
     path = folder / "execute-results" / RESULT_FILES[target]
     if not path.is_file():
         raise ChapterError(
-            f"{qmd.name} has not been executed for {target} ({project.relative(path)} is missing)",
+            f"{chapter.name} has not been executed for {target} "
+            f"({project.relative(path)} is missing)",
             "Run `vitrine freeze`",
         )
     digest, markdown = _read_results(project, path)
-    if digest != qmd.chapter.hash:
+    if digest != chapter.hash:
         raise ChapterError(
-            f"{qmd.name} was changed since it was executed for {target}", "Run `vitrine freeze`"
+            f"{chapter.name} was changed since it was executed for {target}", "Run `vitrine freeze`"
         )
-    named = f"{qmd.stem}_files/{FIGURE_FOLDERS[target]}"
+    named = f"{chapter.stem}_files/{FIGURE_FOLDERS[target]}"
     figures = folder / FIGURE_FOLDERS[target]
     return Frozen(markdown, (named, figures) if figures.is_dir() else None)
 

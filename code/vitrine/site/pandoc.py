@@ -1,40 +1,90 @@
-"""Pandoc: Markdown to a document tree, and trees to HTML and Typst."""
+"""Pandoc with the book's Lua filter, and where in a chapter stands what it refuses."""
 
 from __future__ import annotations
 
-import io
 import json
+import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import panflute as pf
 import pypandoc
 
 from vitrine.errors import ChapterError, VitrineError
+from vitrine.site.chapter import Chapter, Prose
 
-# Pandoc's Markdown, which is Quarto's. Tags like <b> are read (so that they can be refused);
-# raw blocks that name their format are renamed first, to tell the two apart.
-READER = "markdown"
-EXPLICIT_HTML = "html-as-written"
+FILTER = Path(__file__).with_name("filter.lua")
 
-# Panflute's own list is older than Typst.
-pf.elements.RAW_FORMATS.update({"typst", EXPLICIT_HTML})
+# Pandoc reads tags like <b> as raw HTML as well, which would be lost in the PDF: raw blocks that
+# name their format are renamed, so that the filter can tell the two apart.
+_EXPLICIT_HTML = "{=html-as-written}"
 
-# Repeated identifiers are found, with file and line, when the whole book is known.
+# What the filter refuses comes out of Lua's error as JSON between two of these.
+_REFUSAL = re.compile("\x01(.*)\x01", re.DOTALL)
+# Repeated identifiers are found on the written pages.
 _CHECKED_LATER = "[WARNING] Duplicate identifier"
 
-_WRITER_OPTIONS = {
+_WRITERS = {
     "html": (
-        "--to=html5",
-        "--mathml",
-        "--email-obfuscation=none",
-        "--syntax-highlighting=pygments",
+        "--to=html5", "--mathml", "--email-obfuscation=none", "--syntax-highlighting=pygments",
     ),
     "typst": ("--to=typst", "--syntax-highlighting=idiomatic"),
-}
+}  # fmt: skip
+
+
+def run(
+    arguments: Sequence[str],
+    text: str,
+    chapters: Sequence[Chapter] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """What Pandoc writes for ``text``; with ``settings``, through the book's filter.
+
+    Raises ``ChapterError`` with the place in ``chapters`` for what the filter refuses, and with
+    Pandoc's words for an error or a warning: something would come out other than written.
+    """
+    environment = {**os.environ, "VITRINE": json.dumps(settings)} if settings else None
+    done = subprocess.run(
+        [pandoc_path(), *arguments],
+        input=text.encode(),
+        capture_output=True,
+        check=False,
+        env=environment,
+    )
+    said = done.stderr.decode(errors="replace")
+    if refusal := _REFUSAL.search(said):
+        found = json.loads(refusal.group(1))
+        refuse(chapters, found["problem"], found["remedy"], found["near"], found["within"])
+    lines = [line for line in said.splitlines() if not line.startswith(_CHECKED_LATER)]
+    if done.returncode or "".join(lines).strip():
+        names = chapters[0].name if len(chapters) == 1 else "the book"
+        raise ChapterError(
+            f"{names}: pandoc says: {' '.join(lines).strip()}", "Correct the text it names"
+        )
+    return done.stdout.decode()
+
+
+def read(markdown: str, chapter: Chapter, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A chapter's executed Markdown as Pandoc's document (JSON), after the filter's first run."""
+    text = markdown.replace("\r\n", "\n").replace("{=html}", _EXPLICIT_HTML)
+    options = ["--from=markdown", "--to=json", f"--lua-filter={FILTER}"]
+    document: dict[str, Any] = json.loads(run(options, text, [chapter], settings))
+    return document
+
+
+def write(
+    document: Mapping[str, Any],
+    target: str,
+    chapters: Sequence[Chapter],
+    settings: Mapping[str, Any],
+    options: Sequence[str] = (),
+) -> str:
+    """A document as HTML or Typst, after the filter's second run; ``options`` are Pandoc's."""
+    arguments = [*_WRITERS[target], "--wrap=none", "--from=json", f"--lua-filter={FILTER}"]
+    return run([*arguments, *options], json.dumps(document), chapters, settings)
 
 
 @cache
@@ -48,75 +98,9 @@ def pandoc_path() -> str:
         ) from None
 
 
-def parse(markdown: str, name: str) -> Any:
-    """Pandoc's document tree (``panflute.Doc``) of a Markdown text; ``name`` is for errors."""
-    text = markdown.replace("{=html}", "{=" + EXPLICIT_HTML + "}")
-    output = _run(["--from", READER, "--to", "json"], text, name)
-    try:
-        return pf.load(io.StringIO(output))
-    except TypeError as error:
-        raise ChapterError(
-            f"{name}: a raw block has an unknown format ({error})", "Use {=html} or {=typst}"
-        ) from None
-
-
-def parse_inlines(texts: Sequence[str]) -> list[list[Any]]:
-    """Short Markdown texts (captions, titles) as lists of inline elements, in one call."""
-    if not texts:
-        return []
-    doc = parse("\n\n".join(f"::: {{.text}}\n{' '.join(t.split())}\n:::" for t in texts), "caption")
-    blocks = list(doc.content)
-    result = []
-    for text, block in zip(texts, blocks, strict=True):
-        inner = list(block.content)
-        if len(inner) > 1 or (inner and not isinstance(inner[0], (pf.Para, pf.Plain))):
-            raise ChapterError(
-                f"the caption or title {text!r} is not a single paragraph", "Shorten it"
-            )
-        result.append(list(inner[0].content) if inner else [])
-    return result
-
-
-def write(
-    blocks: Sequence[Any],
-    target: str,
-    *,
-    name: str = "document",
-    bibliography: Sequence[Path] = (),
-    csl: Path | None = None,
-    link_citations: bool = False,
-) -> str:
-    """Blocks as an HTML fragment or as Typst markup; citations are resolved by citeproc.
-
-    ``name`` is what an error calls the document. Raises ``ChapterError`` with Pandoc's words.
-    """
-    options = [*_WRITER_OPTIONS[target], "--wrap=none", "--from=json"]
-    if bibliography:
-        options += ["--citeproc", *(f"--bibliography={path}" for path in bibliography)]
-        options += [f"--metadata=link-citations={str(link_citations).lower()}"]
-    if csl:
-        options += [f"--csl={csl}"]
-    stream = io.StringIO()
-    pf.dump(pf.Doc(*blocks), stream)
-    return _run(options, stream.getvalue(), name)
-
-
-def write_inlines(texts: Sequence[Sequence[Any]], target: str) -> list[str]:
-    """Lists of inline elements as HTML or Typst, in one call."""
-    if not texts:
-        return []
-    # A private-use character cannot come out of escaping, so it separates the texts safely.
-    mark = "\ue000"
-    blocks: list[Any] = []
-    for inlines in texts:
-        blocks += [pf.Plain(*inlines), pf.Plain(pf.Str(mark))]
-    pieces = write(blocks, target).split(mark)
-    return [piece.strip() for piece in pieces[: len(texts)]]
-
-
-def citation_keys(bibliography: Sequence[Path]) -> set[str]:
+def citation_keys(bibliography: Sequence[Path]) -> list[str]:
     """The keys that may be cited."""
-    keys: set[str] = set()
+    keys: list[str] = []
     for path in bibliography:
         reader = {".bib": "biblatex", ".json": "csljson"}.get(path.suffix)
         if reader is None:
@@ -124,18 +108,47 @@ def citation_keys(bibliography: Sequence[Path]) -> set[str]:
                 f"{path.name} is not a bibliography that can be read", "Use a .bib or .json file"
             )
         text = path.read_text(encoding="utf-8")
-        items = json.loads(_run(["--from", reader, "--to", "csljson"], text, path.name))
-        keys |= {str(item["id"]) for item in items}
+        keys += [str(item["id"]) for item in json.loads(run(["-f", reader, "-t", "csljson"], text))]
     return keys
 
 
-def _run(arguments: list[str], text: str, name: str) -> str:
-    done = subprocess.run(
-        [pandoc_path(), *arguments], input=text.encode(), capture_output=True, check=False
-    )
-    lines = done.stderr.decode(errors="replace").splitlines()
-    messages = "\n".join(line for line in lines if not line.startswith(_CHECKED_LATER)).strip()
-    # A warning means that something would come out other than written: that is an error here.
-    if done.returncode or messages:
-        raise ChapterError(f"{name}: pandoc says: {messages}", "Correct the text it names")
-    return done.stdout.decode()
+def refuse(
+    chapters: Sequence[Chapter],
+    problem: str,
+    remedy: str,
+    near: Sequence[str],
+    within: Sequence[str] = (),
+) -> NoReturn:
+    """Raise ``ChapterError`` at the first line with one of the texts ``near``.
+
+    What only the output of a cell contains has no line: the error then names the nearest thing
+    around it that has one, the label of the cell or the heading (``within``, nearest first).
+    """
+    place = find(chapters, near)
+    around = next((text for text in within if text and find(chapters, [text])), "")
+    if not place and around:
+        place = f"{find(chapters, [around])} (in or after {around!r})"
+    raise ChapterError(f"{place or ', '.join(c.name for c in chapters)}: {problem}", remedy)
+
+
+def find(chapters: Sequence[Chapter], texts: Sequence[str]) -> str:
+    """``file:line`` of the first of ``texts`` that stands in the chapters, or ``""``."""
+    for text in filter(None, texts):
+        pattern = re.escape(text)
+        pattern = (r"(?<![\w-])" if text[0].isalnum() else "") + pattern
+        expression = re.compile(pattern + (r"(?![\w-])" if text[-1].isalnum() else ""))
+        for chapter in chapters:
+            for place, line in _lines(chapter):
+                if expression.search(line):
+                    return place
+    return ""
+
+
+def _lines(chapter: Chapter) -> Iterator[tuple[str, str]]:
+    """Place and text of every line: the prose first, then the cells, then the front matter."""
+    for prose in (True, False):
+        for block in chapter.blocks:
+            if isinstance(block, Prose) == prose:
+                yield from ((line.place, line.text) for line in block.lines)
+    for number, line in enumerate(chapter.path.read_text(encoding="utf-8").split("\n"), start=1):
+        yield f"{chapter.name}:{number}", line

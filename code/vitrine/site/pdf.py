@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Any
 
-import panflute as pf
+import matplotlib
 import typst
+from fontTools.ttLib import TTFont
 
 from vitrine.errors import ChapterError
 from vitrine.site import pandoc
-from vitrine.site.document import Chapter, Document, pdf_label
-from vitrine.site.links import Files
-from vitrine.site.tree import copied, text_of
-from vitrine.site.typst_forms import lower, numbering, raw, string, wrapped
+from vitrine.site.document import Document
 
 TEMPLATE = "report.typ"
 # The same input gives the same bytes: the PDF carries no date but this one (2000-01-01).
 TIMESTAMP = 946684800
 
 _CHAPTER_MARK = "// vitrine chapter "
+_DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf"
+"""The widest of the fonts that Typst brings along, which cannot be read there."""
 
 
-def write_pdf(document: Document, path: Path) -> None:
-    """Write the PDF of a document that was read for ``"typst"``.
+def write_pdf(document: Document, path: Path) -> list[str]:
+    """Write the PDF of a document that was read for ``"typst"``; returns warnings.
 
     Raises ``ChapterError`` when the template is missing, and when Typst refuses something, with
     the chapter it is in.
@@ -37,109 +37,88 @@ def write_pdf(document: Document, path: Path) -> None:
         )
     source = typst_source(document)
     fonts = project.assets / "fonts"
+    warnings = _without_font(document, source, fonts)
     compiler = typst.Compiler(
         root=str(project.root),
         font_paths=[str(fonts)] if fonts.is_dir() else [],
-        # Fonts of this computer would make the PDF differ from one to the next.
-        ignore_system_fonts=True,
+        # Fonts of this computer would make the PDF differ from one to the next; they stand in only
+        # for what no other font has.
+        ignore_system_fonts=not warnings,
     )
     try:
         data = compiler.compile(source.encode(), format="pdf", timestamp=TIMESTAMP)
     except typst.TypstError as error:
-        raise _explained(error, source, document) from None
+        raise _explained(error, source) from None
     if not isinstance(data, bytes):
         raise TypeError("typst returned no bytes")
     path.write_bytes(data)
+    return warnings
 
 
 def typst_source(document: Document) -> str:
     """The whole book as one Typst document; its paths are from the project's root."""
-    blocks: list[Any] = []
-    for chapter in document.chapters:
-        blocks.append(raw(f"{_CHAPTER_MARK}{chapter.qmd.name}"))
-        blocks += _chapter_blocks(document, chapter)
-    cited = any(chapter.cited for chapter in document.chapters)
-    blocks = _with_references(blocks, cited)
-    body = pandoc.write(
-        blocks,
-        "typst",
-        name="the PDF",
-        bibliography=document.bibliography if cited else (),
-        csl=document.csl,
-        link_citations=document.book.link_citations,
-    )
-    return _on_disk(_preamble(document) + body, document.files)
+    settings = document.settings()
+    blocks = [block for chapter in document.chapters for block in chapter.tree["blocks"]]
+    tree = {**document.chapters[0].tree, "meta": {}, "blocks": blocks}
+    sources = [chapter.source for chapter in document.chapters]
+    options = document.citeproc(settings["cited"])
+    return _preamble(document) + pandoc.write(tree, "typst", sources, settings, options)
 
 
 def _preamble(document: Document) -> str:
-    book = document.book
-    index = document.chapters[0]
-    keywords = dict.fromkeys(word for chapter in document.chapters for word in chapter.keywords)
+    book, first = document.book, document.chapters[0]
+    words = [w for c in document.chapters for w in c.source.front_matter.get("keywords") or ()]
     arguments = {
-        "title": string(book.title),
-        "subtitle": string(book.subtitle),
-        "description": string(book.description or text_of(index.description.content)),
-        "authors": _array(book.authors),
-        "keywords": _array(tuple(keywords)),
-        "lang": string(book.lang),
-        "paper": string(book.papersize),
-        "contents": str(book.pdf_toc).lower(),
-        "contents-depth": str(book.pdf_toc_depth),
+        "title": _string(book.book.title),
+        "subtitle": _string(book.book.subtitle),
+        "description": _string(book.book.description or first.text("about")),
+        "authors": _array(book.book.author),
+        "keywords": _array(tuple(dict.fromkeys(map(str, words)))),
+        "lang": _string(book.lang),
+        "paper": _string(book.typst.papersize),
+        "contents": str(book.typst.toc).lower(),
+        "contents-depth": str(book.typst.toc_depth),
     }
     listed = "".join(f"  {key}: {value},\n" for key, value in arguments.items())
     return f'#import "/assets/{TEMPLATE}": *\n#show: report.with(\n{listed})\n\n'
 
 
+def _string(text: str) -> str:
+    """A Typst string literal: JSON's escapes are Typst's but for ``\\u``, which is not used."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _array(texts: tuple[str, ...]) -> str:
-    return "(" + "".join(f"{string(text)}, " for text in texts) + ")"
+    return "(" + "".join(f"{_string(text)}, " for text in texts) + ")"
 
 
-def _chapter_blocks(document: Document, chapter: Chapter) -> list[Any]:
-    """A chapter with its title, subtitle and abstract."""
-    number = "" if chapter.number is None else str(chapter.number)
-    title = lower([pf.Plain(*copied(chapter.title.content))], chapter)[0].content
-    label = f"<{pdf_label(chapter, '')}>"
-    blocks = [wrapped(f"#heading(level: 1, {numbering(number)})[", title, f"] {label}")]
-    if chapter.label:
-        blocks.append(raw(f"#[#metadata(none)<{pdf_label(chapter, chapter.label)}>]"))
-    if chapter.subtitle.content:
-        inside = lower([pf.Plain(*copied(chapter.subtitle.content))], chapter)[0].content
-        blocks.append(wrapped("#chapter-subtitle[", inside, "]"))
-    if chapter.abstract:
-        blocks += [raw("#abstract["), *lower(copied(chapter.abstract), chapter), raw("]")]
-    return [*blocks, *lower(copied(chapter.blocks), chapter)]
+def _without_font(document: Document, source: str, fonts: Path) -> list[str]:
+    """A warning with file and line for the characters that none of the fonts has."""
+    covered = {0x0A, 0x200B, 0x2060}
+    for path in (_DEJAVU, *fonts.glob("*.[ot]tf")):
+        with TTFont(path, lazy=True) as font:
+            covered |= set(font.getBestCmap() or ())
+    missing = sorted({letter for letter in source if ord(letter) not in covered})
+    if not missing:
+        return []
+    sources = [chapter.source for chapter in document.chapters]
+    places = dict.fromkeys(pandoc.find(sources, [letter]) for letter in missing)
+    return [
+        f"the PDF's fonts lack {''.join(missing)!r} "
+        f"({', '.join(filter(None, places)) or 'in the output of a cell'}): a font of this "
+        "computer stands in, or a box; put one that has them into assets/fonts"
+    ]
 
 
-def _with_references(blocks: list[Any], cited: bool) -> list[Any]:
-    """One list of references: where a chapter asks for it, else at the end of the book."""
-    places = [b for b in blocks if isinstance(b, pf.Div) and b.identifier == "refs"]
-    kept = [block for block in blocks if block not in places[:-1]]
-    if cited and not places:
-        heading = raw("#heading(level: 1, numbering: none)[References] <references>")
-        return [*kept, heading, pf.Div(identifier="refs")]
-    return kept
-
-
-def _on_disk(source: str, files: Files) -> str:
-    """Typst source whose picture paths, as in the site, lead to the files in the project."""
-    root = files.project.root.resolve()
-    for path, place in files.sources.items():
-        written, real = string("/" + path), string("/" + place.relative_to(root).as_posix())
-        source = source.replace(f"picture({written},", f"picture({real},")
-    return source
-
-
-def _explained(error: typst.TypstError, source: str, document: Document) -> ChapterError:
+def _explained(error: typst.TypstError, source: str) -> ChapterError:
     """Typst's message, with the chapter that the offending line comes from."""
     found = re.search(r":(\d+):\d+", str(error.diagnostic))
     chapter = ""
-    if found:
-        for line in source.split("\n")[: int(found.group(1))]:
-            if line.startswith(_CHAPTER_MARK):
-                chapter = line.removeprefix(_CHAPTER_MARK)
-    where = chapter or f"assets/{TEMPLATE}"
+    for line in source.split("\n")[: int(found.group(1)) if found else 0]:
+        if line.startswith(_CHAPTER_MARK):
+            chapter = line.removeprefix(_CHAPTER_MARK)
     hints = "".join(f" ({hint})" for hint in error.hints)
     return ChapterError(
-        f"{where}: the PDF cannot be set: {error.message}{hints}",
+        f"{chapter or f'assets/{TEMPLATE}'}: the PDF cannot be set: {error.message}{hints}",
         "Correct what it names; pictures in the PDF are PNG, JPEG, SVG, GIF or WebP",
     )

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from vitrine.errors import ChapterError, VitrineError
 from vitrine.project import Project
 from vitrine.site.book import Book, output_name, read_book
 from vitrine.site.document import read_document
-from vitrine.site.html import write_pages
+from vitrine.site.pages import write_pages
 from vitrine.site.pdf import write_pdf
 
 Renderer = Literal["auto", "quarto", "bundled"]
@@ -33,12 +33,13 @@ class Rendered:
     """What was made, and by which renderer, ``"quarto"`` or ``"bundled"``.
 
     ``site`` is the folder with ``index.html`` (``None`` when only the PDF was asked for), ``pdf``
-    the whole report (``None`` when only the site was).
+    the whole report (``None`` when only the site was); ``warnings`` are for the author.
     """
 
     site: Path | None
     pdf: Path | None
     renderer: str
+    warnings: tuple[str, ...] = ()
 
 
 def render(
@@ -104,30 +105,31 @@ def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:
     with _workplace(project) as work:
         site, pdf = work / "site", work / pdf_name
         with ThreadPoolExecutor(2) as pool:
-            jobs = []
+            jobs: list[Future[list[str]]] = []
             if "html" in formats:
                 linked = "pdf" in formats or (project.site / pdf_name).is_file()
                 link = pdf_name if linked else ""
                 jobs.append(pool.submit(_make_site, project, book, site, link))
             if "pdf" in formats:
                 jobs.append(pool.submit(_make_pdf, project, book, pdf))
-            for job in jobs:
-                job.result()
+            warnings = [warning for job in jobs for warning in job.result()]
         _publish(project, site if "html" in formats else None, pdf if "pdf" in formats else None)
     return Rendered(
         site=project.site if "html" in formats else None,
         pdf=project.site / pdf_name if "pdf" in formats else None,
         renderer="bundled",
+        warnings=tuple(warnings),
     )
 
 
-def _make_site(project: Project, book: Book, folder: Path, pdf: str) -> None:
+def _make_site(project: Project, book: Book, folder: Path, pdf: str) -> list[str]:
     folder.mkdir()
     write_pages(read_document(project, book, "html"), folder, pdf)
+    return []
 
 
-def _make_pdf(project: Project, book: Book, path: Path) -> None:
-    write_pdf(read_document(project, book, "typst"), path)
+def _make_pdf(project: Project, book: Book, path: Path) -> list[str]:
+    return write_pdf(read_document(project, book, "typst"), path)
 
 
 @contextmanager
