@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import NotApplicable, ResultsError
+from vitrine.errors import NotApplicable, ResultsError, StudyNotRun
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, enlarged
 from vitrine.project import Project
@@ -559,7 +559,7 @@ class Store:
         except FileNotFoundError as error:
             started = (self.folder / "tasks").is_dir()
             problem = "is not finished" if started else "has not been run here"
-            raise ResultsError(f"The study {self.study!r} {problem}", self._how_to_run()) from error
+            raise StudyNotRun(f"The study {self.study!r} {problem}", self._how_to_run()) from error
         except OSError as error:
             raise ResultsError(
                 f"{self.project.relative(path)} cannot be read ({error.strerror})",

@@ -24,14 +24,13 @@ from vitrine.errors import ChapterError
 from vitrine.project import Project
 from vitrine.site.chapter import Chapter, execute_options, read_chapter
 from vitrine.site.document import check_constructs
-from vitrine.site.execute import Executed, clear_figures, execute
+from vitrine.site.execute import Executed, Process, clear_figures, execute
 from vitrine.site.frozen import FIGURE_FOLDERS, RESULT_FILES
-from vitrine.site.kernel import Kernel
 from vitrine.site.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
 from vitrine.site.vega import VEGA, write_vega
 
 FORMATS = ("html", "typst")
-KERNELS = 2  # at a time: each takes a core while it imports
+PROCESSES = 2  # at a time: each takes a core while it imports
 
 Progress = Callable[[int, int, str], None]
 Job = tuple[Chapter, str]
@@ -72,8 +71,8 @@ def freeze(
     progress : called with (executions done, executions in all, what was just done).
     force : execute also what is current.
 
-    A chapter is replaced as a whole or not at all. Raises ``ChapterError`` when chapters cannot
-    be frozen, after the others were.
+    A chapter is replaced as a whole or not at all. Raises ``ChapterError`` when chapters cannot be
+    frozen, after the others were, and ``StudyNotRun`` at once, since all would say the same.
     """
     project = Project(project.root.resolve())
     config = _read_config(project)
@@ -165,12 +164,12 @@ def _freeze_jobs(
     progress: Progress | None,
     errors: list[ChapterError],
 ) -> list[str]:
-    """Execute all jobs, ``KERNELS`` at a time, and freeze chapter by chapter; the names frozen."""
+    """Execute all jobs, ``PROCESSES`` at a time, and freeze each chapter; the names frozen."""
     for chapter, target in jobs:
         clear_figures(chapter, target)  # of an execution that was cut off
     running = _Running()
     frozen: list[str] = []
-    pool = ThreadPoolExecutor(max_workers=KERNELS)
+    pool = ThreadPoolExecutor(max_workers=PROCESSES)
     try:
         waiting: dict[str, list[tuple[Job, Future[Executed]]]] = {}
         for chapter, target in jobs:
@@ -205,21 +204,21 @@ def _freeze_jobs(
 
 
 class _Running:
-    """The kernels at work, so that an interruption need not wait for their cells."""
+    """The processes at work, so that an interruption need not wait for their cells."""
 
     def __init__(self) -> None:
-        self.kernels: list[Kernel] = []
+        self.processes: list[Process] = []
         self.stopped = False
 
-    def add(self, kernel: Kernel) -> None:
-        self.kernels.append(kernel)
+    def add(self, process: Process) -> None:
+        self.processes.append(process)
         if self.stopped:
-            kernel.kill()
+            process.kill()
 
     def stop(self) -> None:
         self.stopped = True
-        for kernel in self.kernels:
-            kernel.kill()
+        for process in self.processes:
+            process.kill()
 
 
 def _write_chapter(
