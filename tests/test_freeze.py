@@ -973,14 +973,6 @@ def test_a_chapter_that_left_the_book_leaves_the_freeze(copy: Project) -> None:
     assert check(copy) == []
 
 
-def test_a_freeze_cut_off_between_its_two_renames_is_recovered(copy: Project) -> None:
-    home = copy.freeze / "chapters" / "page"
-    before = contents(home)
-    home.rename(home.with_name(".page.old"))
-    assert freeze(copy).executed == ()
-    assert contents(home) == before
-
-
 # The chart library.
 
 
