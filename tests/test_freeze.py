@@ -9,18 +9,16 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vitrine.errors import ChapterError
+from vitrine.errors import ChapterError, StudyNotRun
 from vitrine.project import Project
-from vitrine.site.chapter import DEFAULTS, read_chapter
+from vitrine.site.chapter import read_chapter
 from vitrine.site.freeze import FORMATS, Stale, check, freeze
-from vitrine.site.kernel import CellFailed, Kernel, KernelDied
 
 CONFIG = """\
 project:
@@ -455,6 +453,7 @@ def test_quarto_itself_freezes_the_same_markdown(book: MakeBook) -> None:
 INLINE = """\
 ```{python}
 #| include: false
+import numpy as np, pandas as pd
 class Rich:
     def _repr_markdown_(self):
         return "**rich** [link](page.qmd)"
@@ -465,39 +464,43 @@ rich = Rich()
 """
 
 
+SHOWN = {
+    "40 + 2": "42",
+    "2.5": "2.5",
+    "-1": "-1",
+    '"plain"': "plain",
+    'f"{31.4:.1f}%"': r"31\.4%",
+    '"a*b_c [d] #1, 2!"': r"a\*b\_c \[d\] \#1\, 2\!",
+    "rich": "**rich** [link](page.qmd)",
+    "[1, 'b']": "[1, 'b']",
+    "np.float64(0.25)": "0.25",
+    "np.arange(3).sum()": "3",
+    "np.array(1.5)": "1.5",
+    "np.True_": "True",
+}
+
+
+def test_inline_expressions_show_their_values(book: MakeBook) -> None:
+    values = "".join(f"Value: `{{python}} {expression}`.\n\n" for expression in SHOWN)
+    text = execute_one(book, INLINE + values)
+    assert re.findall(r"(?m)^Value: (.*)\.$", text) == list(SHOWN.values())
+
+
 @pytest.mark.parametrize(
-    ("expression", "shown"),
+    "expression",
     [
-        ("40 + 2", "42"),
-        ("2.5", "2.5"),
-        ("-1", "-1"),
-        ("None", "None"),
-        ('"plain"', "plain"),
-        ('f"{31.4:.1f}%"', r"31\.4%"),
-        ('"a*b_c [d] #1, 2!"', r"a\*b\_c \[d\] \#1\, 2\!"),
-        ("rich", "**rich** [link](page.qmd)"),
-        ("[1, 'b']", "[1, 'b']"),
+        "None",
+        "float('nan')",
+        "np.datetime64('NaT')",
+        "pd.NaT",
+        "pd.NA",
+        "f'{np.nan:.1f} %'",
+        "str(None)",
     ],
 )
-def test_an_inline_expression_shows_its_value(
-    kernel: Kernel, expression: str, shown: str, book: MakeBook
-) -> None:
-    from vitrine.site.cells import Page, prose_markdown
-    from vitrine.site.execute import _inline_values
-
-    project = book(page=f"{INLINE}Value: `{{python}} {expression}`.\n")
-    prose = read_chapter(project, project.root / "chapters" / "page.qmd").blocks[1]
-    values = _inline_values(kernel, prose)  # type: ignore[arg-type]
-    page = Page("html", DEFAULTS["html"], "page_files/figure-html")
-    assert prose_markdown(prose, values, page) == f"Value: {shown}.\n\n"  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """A kernel in which the cell of INLINE was executed."""
-    with Kernel(tmp_path_factory.mktemp("kernel"), {}, DEFAULTS["html"]) as running:
-        running.run(INLINE.split("\n", 2)[2].rsplit("```", 1)[0])
-        yield running
+def test_a_missing_value_is_never_printed_in_prose(book: MakeBook, expression: str) -> None:
+    said = problem(book, f"{INLINE}Text.\nValue `{{python}} {expression}`.\n")
+    assert "chapters/page.qmd:12: the inline expression" in said and "no value" in said
 
 
 def test_inline_expressions_see_the_state_at_their_place(
@@ -662,7 +665,7 @@ def test_a_second_freeze_executes_nothing(book: MakeBook) -> None:
         ),
         (
             "```{python}\nimport os\nos._exit(3)\n```\n",
-            "chapters/page.qmd: the kernel ended while the chapter was executed for html",
+            "chapters/page.qmd: Python ended while the chapter was executed",
         ),
         (
             "```{python}\nclass P:\n    def _repr_markdown_(self):\n        1 / 0\nP()\n```\n",
@@ -720,6 +723,45 @@ def test_an_error_that_says_what_to_do_is_told_once_with_its_line(book: MakeBook
     )
     plain = problem(book, "```{python}\nraise ValueError('It ends.')\n```\n")
     assert "ValueError: It ends. Correct the cell" in plain
+
+
+def test_a_study_that_was_never_run_is_said_once_and_at_once(book: MakeBook) -> None:
+    cell = "from vitrine.report import open_study\nopen_study('mine')"
+    text = f"```{{python}}\n{cell}\n```\n"
+    project = book(a=text, b=text, c="```{python}\nimport time\ntime.sleep(600)\n```\n")
+    with pytest.raises(StudyNotRun) as caught:
+        freeze(project)
+    assert str(caught.value).count("'mine' has not been run here") == 1
+    assert str(caught.value).endswith("Then run `vitrine freeze` again.")
+
+
+REMOTE = (
+    "import altair as alt, pandas as pd\n"
+    "alt.Chart(pd.DataFrame({'x': [1]})).mark_line().encode(x='x')",
+    "from IPython.display import IFrame\nIFrame('https://example.org', 9, 9)",
+    "from IPython.display import HTML\nHTML('<style>@import \"//example.org/a\";</style>')",
+)
+
+
+@pytest.mark.parametrize("code", REMOTE)
+@pytest.mark.parametrize("target", FORMATS)
+def test_html_that_loads_from_another_host_is_refused(
+    book: MakeBook, code: str, target: str
+) -> None:
+    project = book(page=f"```{{python}}\n{code}\n```\n")
+    with pytest.raises(ChapterError, match=r"page\.qmd:2: the output is HTML .* another host"):
+        freeze(project, formats=[target])
+
+
+def test_an_exception_in_a_module_is_told_with_the_calls_that_led_to_it(book: MakeBook) -> None:
+    project = book(page="```{python}\nimport helper\nhelper.load(0)\n```\n")
+    (project.root / "chapters" / "helper.py").write_text("def load(n):\n    return 1 / n\n")
+    with pytest.raises(ChapterError) as caught:
+        freeze(project, formats=["html"])
+    assert str(caught.value).startswith(
+        "chapters/page.qmd:3: ZeroDivisionError: division by zero "
+        "(through chapters/helper.py:2 in load). Correct the cell"
+    )
 
 
 def test_a_table_that_only_a_web_page_can_show_is_refused_for_typst(book: MakeBook) -> None:
@@ -794,15 +836,6 @@ def test_an_interruption_ends_the_kernels_and_leaves_nothing_behind(book: MakeBo
         freeze(project, formats=["html"], progress=interrupt)
     assert time.monotonic() - begun < 300, "it waited for the sleeping cell"
     assert sorted(os.listdir(project.root / "chapters")) == ["quick.qmd", "slow.qmd"]
-
-
-def test_a_kernel_that_is_killed_says_so(tmp_path: Path) -> None:
-    with Kernel(tmp_path, {}, DEFAULTS["html"]) as running:
-        with pytest.raises(CellFailed, match="NameError"):
-            running.run("nothing")
-        threading.Timer(1.0, running.kill).start()
-        with pytest.raises(KernelDied):
-            running.run("import time; time.sleep(600)")
 
 
 # Currency.
@@ -938,14 +971,6 @@ def test_a_chapter_that_left_the_book_leaves_the_freeze(copy: Project) -> None:
     freeze(copy)
     assert not (copy.freeze / "chapters" / "page").exists()
     assert check(copy) == []
-
-
-def test_a_freeze_cut_off_between_its_two_renames_is_recovered(copy: Project) -> None:
-    home = copy.freeze / "chapters" / "page"
-    before = contents(home)
-    home.rename(home.with_name(".page.old"))
-    assert freeze(copy).executed == ()
-    assert contents(home) == before
 
 
 # The chart library.

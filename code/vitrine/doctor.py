@@ -23,8 +23,7 @@ from vitrine.study import Pictures, ProbingSet, Study, load_study, study_names
 
 SITE_PACKAGES = (
     "altair",
-    "ipykernel",
-    "nbclient",
+    "ipython",
     "pandas",
     "pooch",
     "pypandoc_binary",

@@ -53,6 +53,10 @@ class ResultsError(VitrineError):
     """A result store is missing, unfinished or not readable."""
 
 
+class StudyNotRun(ResultsError):
+    """A study has no results yet: whatever reads them would say the same."""
+
+
 class DissectionError(VitrineError):
     """A network cannot be dissected as the study asks."""
 

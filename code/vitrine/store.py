@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from vitrine.errors import ResultsError, suggestion, unwritten
+from vitrine.errors import ResultsError, StudyNotRun, suggestion, unwritten
 from vitrine.files import changed_files, digests_of, sha256_of, write_atomically
 from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
@@ -220,7 +220,7 @@ class Store:
         if not self.is_finished():
             started = (self.folder / "tasks").is_dir()
             problem = "is not finished" if started else "has not been run here"
-            raise ResultsError(f"The study {self.study!r} {problem}", self._how_to_run())
+            raise StudyNotRun(f"The study {self.study!r} {problem}", self._how_to_run())
         found = self._json(PROVENANCE)
         if not (found.keys() >= _PROVENANCE and isinstance(found.get("files", {}), dict)):
             raise self._damaged(self.folder / PROVENANCE)

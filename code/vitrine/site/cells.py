@@ -51,8 +51,18 @@ _INTERNAL = {
     *("fig-cap", "fig-subcap", "fig-alt", "code-fold", "code-summary"),
 }
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-# The temporary file that a warning or traceback names for a cell carries a process number.
-_CELL_FILE = re.compile(r"[^\s\"']*[/\\]ipykernel_\d+[/\\]\d+\.py")
+# The name that a warning gives to a cell carries a sum of its text.
+_CELL_FILE = re.compile(r"<ipython-input-[^>]*>")
+# What Python, NumPy and pandas print where there is no number.
+_MISSING = re.compile(r"(?<![\w.])(?:nan|NaN|NaT|<NA>)(?!\w)")
+# HTML that makes a page load something from another host.
+_ELSEWHERE = re.compile(
+    r"""\b(?:src|srcset|data|poster)\s*=\s*["']?\s*(?:https?:)?//"""
+    r"""|<link\b[^>]*\bhref\s*=\s*["']?\s*(?:https?:)?//"""
+    r"""|(?:url\(|@import)\s*["']?\s*(?:https?:)?//"""
+    r"""|<script\b(?:(?!</script).)*?https?://""",
+    re.IGNORECASE | re.DOTALL,
+)
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]()>#+,\-.!])")
 
 
@@ -98,6 +108,9 @@ def cell_markdown(cell: Cell, outputs: Sequence[Output], page: Page) -> str:
     """
     if not page.shows(cell, "include"):
         return "\n"
+    if page.shows(cell, "output"):
+        for output in filter(_is_display, outputs):
+            _refuse_elsewhere(str(output["data"].get("text/html", "")), cell.place())
     have_image = any(_mime(output, page.target) in _IMAGES for output in outputs)
     shown = [
         _with_markdown_math(output)
@@ -270,6 +283,15 @@ class _Writer:
         return f"![{caption}]({self.page.figures}/{name}){{{' '.join(parts)}}}\n"
 
 
+def _refuse_elsewhere(html: str, place: str) -> None:
+    """No page asks another host for anything, whatever a library's own display would do."""
+    if _ELSEWHERE.search(html):
+        raise ChapterError(
+            f"{place}: the output is HTML that a page would load from another host",
+            "Show an Altair chart with vitrine.report.charts.chart, and anything else as a picture",
+        )
+
+
 def _is_display(output: Output) -> bool:
     return output["output_type"] in ("display_data", "execute_result")
 
@@ -311,34 +333,32 @@ def _with_markdown_math(output: Output) -> Output:
 
 
 def _inline_value(result: MimeBundle, expression: str, place: str, page: Page) -> str:
-    """What an inline expression displays, as Markdown; a text's own signs are escaped."""
-    data = result["data"]
-    mime = next((mime for mime in _PRIORITY[page.target] if mime in data), None)
-    if mime == "text/markdown":
-        value = str(data[mime])
-    elif mime == "text/html" and page.target == "html":
-        value = f"`{data[mime]}`{{=html}}"
-    else:
-        value = _escaped(str(data.get("text/plain", "")), expression, place)
-    if not value:
-        raise ChapterError(
-            f"{place}: the inline expression `{expression}` gives an empty text",
-            "Let it give some text; Quarto shows the code in its place otherwise",
-        )
+    """What an inline expression displays, as Markdown; a text's own signs are escaped.
+
+    Raises ``ChapterError`` for what prose cannot say: nothing, NaN or None, a line break.
+    """
+    data, problem, remedy = result["data"], "", ""
+    mime = next((mime for mime in _PRIORITY[page.target] if mime in data), "text/plain")
+    value = text = str(data.get(mime, ""))
+    is_quoted = mime == "text/plain" and len(text) > 1 and text[0] in "'\"" and text[0] == text[-1]
+    if is_quoted:
+        text = text[1:-1]
+        value = _MARKDOWN_SIGNS.sub(r"\\\1", text)
+    if not text:
+        problem = "gives an empty text"
+        remedy = "Let it give some text; Quarto shows the code in its place otherwise"
+    elif text == "None" or _MISSING.search(text):
+        problem = f"gives {text}, which is no value"
+        remedy = "Say in words what is missing, or correct what it reads"
+    elif is_quoted and "\\" in text:
+        problem = f"gives {text}, which has characters that Quarto would show as escape codes"
+        remedy = "Give it as IPython.display.Markdown(...), without line breaks"
+    elif mime == "text/html":
+        _refuse_elsewhere(text, place)
+        value = f"`{text}`{{=html}}"
+    if problem:
+        raise ChapterError(f"{place}: the inline expression `{expression}` {problem}", remedy)
     return value
-
-
-def _escaped(text: str, expression: str, place: str) -> str:
-    """A text/plain result; a quoted string loses its quotes and its signs are escaped."""
-    if len(text) < 2 or text[0] not in "'\"" or text[0] != text[-1]:
-        return text
-    if "\\" in text:
-        raise ChapterError(
-            f"{place}: the inline expression `{expression}` gives {text}, "
-            "which has characters that Quarto would show as escape codes",
-            "Give it as IPython.display.Markdown(...), without line breaks",
-        )
-    return _MARKDOWN_SIGNS.sub(r"\\\1", text[1:-1])
 
 
 def _retina_size(png: bytes, dpi: int) -> dict[str, int]:

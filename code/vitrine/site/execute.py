@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrine.errors import ChapterError
+from vitrine.errors import ChapterError, StudyNotRun, VitrineError
 from vitrine.project import Project
-from vitrine.site.cells import (
-    MimeBundle,
-    Page,
-    cell_markdown,
-    prose_markdown,
-    write_pictures,
-)
-from vitrine.site.chapter import INLINE, Cell, Chapter, Prose
+from vitrine.site.cells import Page, cell_markdown, prose_markdown, write_pictures
+from vitrine.site.chapter import INLINE, Cell, Chapter, Line, Prose
 from vitrine.site.frozen import FIGURE_FOLDERS
-from vitrine.site.kernel import CellFailed, Kernel, KernelDied, Trace
+
+Process = subprocess.Popen[str]
+
+KERNEL = Path(__file__).with_name("kernel.py")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a chapter read: absolute paths of files opened, folders listed, modules' files.
+
+    ``torch`` says where torch was imported ("file:line"), or is empty.
+    """
+
+    opened: list[str]
+    listed: list[str]
+    modules: list[str]
+    torch: str
 
 
 @dataclass(frozen=True)
 class Executed:
-    """A chapter executed for ``target``: its Markdown, and what its kernel read."""
+    """A chapter executed for ``target``: its Markdown, and what it read."""
 
     chapter: Chapter
     target: str
@@ -39,32 +52,39 @@ def execute(
     chapter: Chapter,
     target: str,
     options: Mapping[str, Any],
-    started: Callable[[Kernel], None] = lambda kernel: None,
+    started: Callable[[Process], None] = lambda process: None,
 ) -> Executed:
-    """Execute ``chapter`` for ``target`` ("html" or "typst") in a kernel of its own.
+    """Execute ``chapter`` for ``target`` ("html" or "typst") in a process of its own.
 
-    The kernel works in the chapter's folder, as under Quarto. Figures lie afterwards in
+    The process works in the chapter's folder, as under Quarto. Figures lie afterwards in
     ``<chapter>_files/figure-<target>`` beside the chapter; whoever calls takes them from there.
-    ``started`` receives the kernel, so that another thread can end it.
+    ``started`` receives the process, so that another thread can end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
-    an output cannot be shown, when the kernel ends early, and when anything imported torch.
+    an output cannot be shown, when the process ends early, and when anything imported torch;
+    ``StudyNotRun`` where a chapter reads a study that was never run.
     """
     figures = f"{chapter.stem}_files/{FIGURE_FOLDERS[target]}"
     page = Page(target, options, figures)
+    order = {
+        "steps": [_step(block, page) for block in chapter.blocks],
+        "matplotlib": _matplotlib_settings(options),
+    }
     with tempfile.TemporaryDirectory(prefix="vitrine-") as scratch:
         environment = _environment(project, chapter, target, options, Path(scratch))
-        try:
-            with Kernel(chapter.path.parent, environment, options) as kernel:
-                started(kernel)
-                markdown = "".join(_block(kernel, block, page) for block in chapter.blocks)
-                trace = kernel.trace()
-        except KernelDied as error:
-            raise ChapterError(
-                f"{chapter.name}: {error} while the chapter was executed for {target}",
-                "See what its cells do that can end Python (memory, exit), and freeze again",
-            ) from None
+        reply = _run(chapter, order, environment, Path(scratch), started)
+    if reply["failure"]:
+        raise _failed(project, chapter.blocks[len(reply["outputs"])], reply["failure"])
+    trace = Trace(**reply["trace"])
     _refuse_torch(project, chapter, trace)
+    parts = []
+    for block, outputs in zip(chapter.blocks, reply["outputs"], strict=True):
+        if isinstance(block, Cell):
+            parts.append(cell_markdown(block, outputs, page))
+        else:
+            expressions = [expression for expression, _ in _inline(block)]
+            values = dict(zip(expressions, outputs, strict=True))
+            parts.append(prose_markdown(block, values, page))
     try:
         write_pictures(page, chapter.path.parent / figures)
     except OSError as error:
@@ -72,7 +92,103 @@ def execute(
             f"{chapter.name}: its figures cannot be written ({error.strerror})",
             "Check that the chapter's folder can be written and the disk has room",
         ) from None
-    return Executed(chapter, target, markdown, trace)
+    return Executed(chapter, target, "".join(parts), trace)
+
+
+def _run(
+    chapter: Chapter,
+    order: Mapping[str, Any],
+    environment: Mapping[str, str],
+    scratch: Path,
+    started: Callable[[Process], None],
+) -> dict[str, Any]:
+    """What the process of ``kernel.py`` replies to an order."""
+    reply = scratch / "reply.json"
+    with (scratch / "log").open("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(KERNEL)],
+            cwd=chapter.path.parent,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=log,  # what the process itself prints is not the chapter's
+            stderr=log,
+            text=True,
+        )
+        try:
+            started(process)
+            process.communicate(json.dumps({**order, "reply": str(reply)}))
+        finally:
+            process.kill()
+            process.wait()
+        log.seek(0)
+        said = [line for line in log.read().split("\n") if line.strip()]
+    try:
+        replied: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        reason = f" ({said[-1]})" if said else ""
+        raise ChapterError(
+            f"{chapter.name}: Python ended{reason} while the chapter was executed",
+            "See what its cells do that can end Python (memory, exit), and freeze again",
+        ) from None
+    return replied
+
+
+def _step(block: Prose | Cell, page: Page) -> tuple[Any, ...]:
+    """A block of a chapter in an order's form."""
+    if isinstance(block, Prose):
+        return "inline", [expression for expression, _ in _inline(block)]
+    if not block.options.get("eval", page.options["eval"]) or not block.code.strip():
+        return "inline", []
+    return "cell", block.code, bool(block.options.get("error", page.options["error"]))
+
+
+def _inline(prose: Prose) -> list[tuple[str, Line]]:
+    """The inline expressions of a stretch of prose, in order, and where they stand."""
+    if prose.raw:
+        return []
+    lines = zip(prose.source, prose.lines, strict=True)
+    return [(match[2], line) for text, line in lines for match in INLINE.finditer(text)]
+
+
+def _failed(project: Project, block: Prose | Cell, failure: Mapping[str, Any]) -> VitrineError:
+    """What a cell raised, at its place; an error of ours has said what to do by itself."""
+    kinds, message, number = failure["kinds"], failure["message"].strip(), failure["line"]
+    if StudyNotRun.__name__ in kinds:
+        return StudyNotRun(message, "Then run `vitrine freeze` again")
+    if isinstance(block, Cell):
+        place = block.place(number)
+        remedy = "Correct the cell, or the results it reads, and freeze again"
+    else:
+        expression, line = _inline(block)[number - 1]
+        place = f"{line.place}: `{expression.strip()}`"
+        remedy = "Correct the inline expression, or the cell that prepares it, and freeze again"
+    if VitrineError.__name__ in kinds and message:
+        said, remedy = message, "Then run `vitrine freeze` again"
+    else:
+        text = message.split("\n")[0]
+        text = text if len(text) <= 300 else text[:299] + "…"
+        said = f"{kinds[0]}: {text}" if text else kinds[0]
+        # The innermost calls outside of the cell, the last of which raised.
+        calls = [
+            f"{project.relative(Path(file))}:{line} in {name}"
+            for file, line, name in failure["calls"][-3:]
+            if Path(file).is_file()
+        ]
+        if calls:
+            said = f"{said.removesuffix('.')} (through {', '.join(calls)})"
+    return ChapterError(f"{place}: {said}", remedy)
+
+
+def _matplotlib_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": str(options["fig-format"]),
+        "rc": {
+            "figure.figsize": [float(options["fig-width"]), float(options["fig-height"])],
+            "figure.dpi": float(options["fig-dpi"]),
+            "savefig.dpi": "figure",
+            "svg.hashsalt": "vitrine",  # element names that are the same in every run
+        },
+    }
 
 
 def clear_figures(chapter: Chapter, target: str) -> None:
@@ -80,54 +196,6 @@ def clear_figures(chapter: Chapter, target: str) -> None:
     shutil.rmtree(chapter.files_folder / FIGURE_FOLDERS[target], ignore_errors=True)
     if chapter.files_folder.is_dir() and not any(chapter.files_folder.iterdir()):
         chapter.files_folder.rmdir()
-
-
-def _block(kernel: Kernel, block: Prose | Cell, page: Page) -> str:
-    if isinstance(block, Prose):
-        return prose_markdown(block, _inline_values(kernel, block), page)
-    is_run = block.options.get("eval", page.options["eval"])
-    may_fail = bool(block.options.get("error", page.options["error"]))
-    try:
-        outputs = kernel.run(block.code, may_fail) if is_run and block.code.strip() else []
-    except CellFailed as error:
-        raise _failed(
-            block.place(error.line),
-            error,
-            "Correct the cell, or the results it reads, and freeze again",
-        ) from None
-    return cell_markdown(block, outputs, page)
-
-
-def _inline_values(kernel: Kernel, prose: Prose) -> dict[str, MimeBundle]:
-    """What each inline expression of a stretch of prose displays, evaluated in order."""
-    if prose.raw:
-        return {}
-    found = [
-        (match[2], line)
-        for text, line in zip(prose.source, prose.lines, strict=True)
-        for match in INLINE.finditer(text)
-    ]
-    if not found:
-        return {}
-    expressions = [expression for expression, _ in found]
-    try:
-        results = kernel.evaluate(expressions)
-    except CellFailed as error:
-        number = (error.line or 1) - 1
-        raise _failed(
-            f"{found[number][1].place}: `{expressions[number].strip()}`",
-            error,
-            "Correct the inline expression, or the cell that prepares it, and freeze again",
-        ) from None
-    return dict(zip(expressions, results, strict=True))
-
-
-def _failed(place: str, error: CellFailed, remedy: str) -> ChapterError:
-    """What a cell raised, at its place; an error of ours has said what to do by itself."""
-    said = error.message.removesuffix(".") if not error.message.endswith("..") else error.message
-    if error.says_what_to_do:
-        remedy = "Then run `vitrine freeze` again"
-    return ChapterError(f"{place}: {said}", remedy)
 
 
 def _environment(
@@ -166,6 +234,10 @@ def _environment(
         "QUARTO_FIG_DPI": str(options["fig-dpi"] * (2 if retina else 1)),
         "QUARTO_FIG_FORMAT": "png" if retina else str(options["fig-format"]),
         "VITRINE_PROJECT": str(project.root),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": "0",  # Matplotlib dates its pictures with it
+        "IPYTHONDIR": str(scratch / "ipython"),
     }
 
 

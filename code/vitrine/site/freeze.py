@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -24,14 +25,13 @@ from vitrine.errors import ChapterError
 from vitrine.project import Project
 from vitrine.site.chapter import Chapter, execute_options, read_chapter
 from vitrine.site.document import check_constructs
-from vitrine.site.execute import Executed, clear_figures, execute
+from vitrine.site.execute import Executed, Process, clear_figures, execute
 from vitrine.site.frozen import FIGURE_FOLDERS, RESULT_FILES
-from vitrine.site.kernel import Kernel
 from vitrine.site.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
 from vitrine.site.vega import VEGA, write_vega
 
 FORMATS = ("html", "typst")
-KERNELS = 2  # at a time: each takes a core while it imports
+PROCESSES = 2  # at a time: each takes a core while it imports
 
 Progress = Callable[[int, int, str], None]
 Job = tuple[Chapter, str]
@@ -72,8 +72,8 @@ def freeze(
     progress : called with (executions done, executions in all, what was just done).
     force : execute also what is current.
 
-    A chapter is replaced as a whole or not at all. Raises ``ChapterError`` when chapters cannot
-    be frozen, after the others were.
+    A chapter is replaced as a whole or not at all. Raises ``ChapterError`` when chapters cannot be
+    frozen, after the others were, and ``StudyNotRun`` at once, since all would say the same.
     """
     project = Project(project.root.resolve())
     config = _read_config(project)
@@ -82,7 +82,6 @@ def freeze(
     manifest = Manifest.read(project) or Manifest({}, {})
     errors: list[ChapterError] = []
     read = _read_chapters(project, config, selected, errors)
-    _recover(project, read)
     jobs = [
         (chapter, target)
         for chapter in read
@@ -165,12 +164,12 @@ def _freeze_jobs(
     progress: Progress | None,
     errors: list[ChapterError],
 ) -> list[str]:
-    """Execute all jobs, ``KERNELS`` at a time, and freeze chapter by chapter; the names frozen."""
+    """Execute all jobs, ``PROCESSES`` at a time, and freeze each chapter; the names frozen."""
     for chapter, target in jobs:
         clear_figures(chapter, target)  # of an execution that was cut off
     running = _Running()
     frozen: list[str] = []
-    pool = ThreadPoolExecutor(max_workers=KERNELS)
+    pool = ThreadPoolExecutor(max_workers=PROCESSES)
     try:
         waiting: dict[str, list[tuple[Job, Future[Executed]]]] = {}
         for chapter, target in jobs:
@@ -205,38 +204,44 @@ def _freeze_jobs(
 
 
 class _Running:
-    """The kernels at work, so that an interruption need not wait for their cells."""
+    """The processes at work, so that an interruption need not wait for their cells."""
 
     def __init__(self) -> None:
-        self.kernels: list[Kernel] = []
+        self.processes: list[Process] = []
         self.stopped = False
 
-    def add(self, kernel: Kernel) -> None:
-        self.kernels.append(kernel)
+    def add(self, process: Process) -> None:
+        self.processes.append(process)
         if self.stopped:
-            kernel.kill()
+            process.kill()
 
     def stop(self) -> None:
         self.stopped = True
-        for kernel in self.kernels:
-            kernel.kill()
+        for process in self.processes:
+            process.kill()
 
 
 def _write_chapter(
     project: Project, config: Mapping[str, Any], manifest: Manifest, results: Sequence[Executed]
 ) -> None:
-    """Build the chapter's folder beside the frozen one, swap it in, and record what it holds."""
+    """Write a chapter's results beside the frozen ones, put them in their place, and record them.
+
+    Cut off in between, it leaves a chapter that ``check`` calls changed and ``freeze`` mends.
+    """
     chapter = results[0].chapter
     home = _home(project, chapter)
-    new = home.with_name(f".{home.name}.new")
     try:
-        shutil.rmtree(new, ignore_errors=True)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        if home.is_dir():
-            shutil.copytree(home, new)
-        for executed in results:
-            _write_result(executed, new)
-        _swap(new, home)
+        home.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=home) as folder:
+            for executed in results:
+                _write_result(executed, Path(folder))
+            for executed in results:
+                figures = FIGURE_FOLDERS[executed.target]
+                shutil.rmtree(home / figures, ignore_errors=True)
+                for part in (figures, f"execute-results/{RESULT_FILES[executed.target]}"):
+                    if (Path(folder) / part).exists():
+                        (home / part).parent.mkdir(exist_ok=True)
+                        (Path(folder) / part).replace(home / part)
         entries = manifest.chapters.setdefault(chapter.name, {})
         for executed in results:
             target = executed.target
@@ -247,7 +252,6 @@ def _write_chapter(
             )
         manifest.write(project)
     except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
         raise ChapterError(
             f"{chapter.name} cannot be frozen into {project.relative(home)} ({error.strerror})",
             "Check that the folder can be written and the disk has room",
@@ -272,29 +276,9 @@ def _write_result(executed: Executed, folder: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"hash": chapter.hash, "result": result}, indent=2, ensure_ascii=False)
     path.write_bytes(text.encode())
-    shutil.rmtree(folder / figures, ignore_errors=True)
     written = chapter.files_folder / figures
     if written.is_dir() and any(written.iterdir()):
         shutil.move(written, folder / figures)
-
-
-def _swap(new: Path, home: Path) -> None:
-    old = home.with_name(f".{home.name}.old")
-    if home.exists():
-        home.rename(old)
-    new.rename(home)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _recover(project: Project, chapters: Sequence[Chapter]) -> None:
-    """Put back what a freeze that was cut off between two renames had moved aside."""
-    for chapter in chapters:
-        home = _home(project, chapter)
-        old = home.with_name(f".{home.name}.old")
-        if old.is_dir() and not home.exists():
-            old.rename(home)
-        for left in (old, home.with_name(f".{home.name}.new")):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _forget(project: Project, manifest: Manifest, names: Sequence[str]) -> None:

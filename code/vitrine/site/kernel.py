@@ -1,263 +1,163 @@
-"""A Python kernel that executes one chapter and notes what the chapter depends on."""
+"""A process that executes one chapter: IPython, and a note of everything that the chapter reads.
+
+``execute.py`` starts this file by its path (``python -P kernel.py``), so that it loads nothing of
+the package that the chapter does not load itself. It reads its order as JSON from the standard
+input and writes what came of it to the file that the order names:
+
+order : ``steps`` (``["cell", code, may fail]`` or ``["inline", expressions]``, in the chapter's
+    order), ``matplotlib`` (the format and rcParams of figures) and ``reply`` (a path).
+reply : ``outputs`` (a list a step: nbformat's dictionaries, or ``{"data": {mime: value}}`` an
+    expression), ``trace`` (see ``execute.Trace``) and, where a step raised, ``failure``.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
+import base64
+import contextlib
 import json
 import os
-import re
-import signal
 import sys
-import tempfile
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+import traceback
+from typing import Any
 
-import nbformat
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Type
+from traitlets.config import Config
 
-from vitrine.errors import VitrineError
-
-T = TypeVar("T")
-
-_OWN = {VitrineError.__name__} | {kind.__name__ for kind in VitrineError.__subclasses__()}
-
-_FRAME = re.compile(r"Cell In\[(\d+)\], line (\d+)")
+OUTPUTS: list[dict[str, Any]] = []  # of the cell that runs
+RAISED: list[BaseException] = []
 
 
-class CellFailed(Exception):
-    """A cell raised: ``line`` is its failing line (from 1) or None, ``message`` the last line.
+class Stream:
+    """Stands for sys.stdout or sys.stderr: prints that follow each other are one output."""
 
-    ``says_what_to_do`` where the error is one of ours, whose message ends with its remedy.
-    """
+    encoding = "utf-8"
 
-    def __init__(
-        self, message: str, line: int | None = None, *, says_what_to_do: bool = False
-    ) -> None:
-        super().__init__(message)
-        self.message, self.line, self.says_what_to_do = message, line, says_what_to_do
+    def __init__(self, name: str) -> None:
+        self.name = name
 
+    def write(self, text: str) -> int:
+        last = OUTPUTS[-1] if OUTPUTS else {}
+        if text and last.get("name") == self.name:
+            last["text"] += text
+        elif text:
+            OUTPUTS.append({"output_type": "stream", "name": self.name, "text": text})
+        return len(text)
 
-class KernelDied(Exception):
-    """The kernel's process ended while it was needed."""
+    def flush(self) -> None:
+        """Nothing is held back."""
 
-
-@dataclass(frozen=True)
-class Trace:
-    """What a kernel read: absolute paths of files opened, folders listed, modules' files.
-
-    ``torch`` says where torch was imported ("file:line"), or is empty.
-    """
-
-    opened: tuple[str, ...]
-    listed: tuple[str, ...]
-    modules: tuple[str, ...]
-    torch: str
+    def isatty(self) -> bool:
+        return False
 
 
-class Kernel:
-    """A kernel of the running Python in ``folder``; a context manager that always ends it.
+class Publisher(DisplayPublisher):  # type: ignore[misc]
+    """Receives what ``display`` and Matplotlib show."""
 
-    ``environment`` is added to the process's own. The kernel reads no settings of the person who
-    runs it, prints no colours and hashes, dates and draws the same in every run.
-    """
+    def publish(self, data: Any, metadata: Any = None, **_: Any) -> None:
+        OUTPUTS.append(
+            {"output_type": "display_data", "data": dict(data), "metadata": metadata or {}}
+        )
 
-    def __init__(
-        self, folder: Path, environment: Mapping[str, str], options: Mapping[str, Any]
-    ) -> None:
-        self.folder, self.environment, self.options = folder, dict(environment), options
-        self.is_over = False
 
-    def __enter__(self) -> Self:
-        self.scratch = tempfile.TemporaryDirectory(prefix="vitrine-", ignore_cleanup_errors=True)
-        self.loop = asyncio.new_event_loop()
-        self.client = _client(self.folder, Path(self.scratch.name))
-        log = Path(self.scratch.name) / "kernel.log"
+class Hook(DisplayHook):  # type: ignore[misc]
+    """Receives the value of a cell's last expression."""
+
+    def write_output_prompt(self) -> None:
+        """A page has no prompt."""
+
+    def finish_displayhook(self) -> None:
+        self._is_active = False
+
+    def write_format_data(self, data: Any, metadata: Any = None) -> None:
+        count = self.exec_result.execution_count
+        shown = {"data": dict(data), "metadata": metadata or {}, "execution_count": count}
+        OUTPUTS.append({"output_type": "execute_result", **shown})
+
+
+class Shell(InteractiveShell):  # type: ignore[misc]
+    display_pub_class = Type(Publisher)
+    displayhook_class = Type(Hook)
+
+    def _showtraceback(self, kind: Any, error: Any, lines: list[str]) -> None:
+        RAISED.append(error)
+        told = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines}
+        OUTPUTS.append({"output_type": "error", **told})
+
+
+def start(figures: dict[str, Any]) -> Shell:
+    """The shell, which has no history, reads no settings and prints no colours."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InlineBackend.figure_formats = {figures["format"]}
+    config.InlineBackend.rc = figures["rc"]
+    sys.path.insert(0, "")  # modules beside the chapter
+    shell: Shell = Shell.instance(config=config, colors="nocolor")
+    sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")  # type: ignore[assignment]
+    return shell
+
+
+def run_cell(shell: Shell, code: str, may_fail: bool) -> tuple[list[Any], dict[str, Any] | None]:
+    """The outputs of a cell, and what it raised unless it may fail."""
+    OUTPUTS.clear()
+    RAISED.clear()
+    shell.run_cell(code, store_history=True)
+    if RAISED and not may_fail:
+        return [], failure(RAISED[0])
+    return list(OUTPUTS), None
+
+
+def evaluate(shell: Shell, expressions: list[str]) -> tuple[list[Any], dict[str, Any] | None]:
+    """What each expression displays; a scalar of NumPy as the number that it is."""
+    shown = []
+    for number, expression in enumerate(expressions, start=1):
+        OUTPUTS.clear()
+        RAISED.clear()
         try:
-            with log.open("wb") as output:  # what the process itself prints is not the chapter's
-                environment = self._environment()
-                launch = {"env": environment, "stdout": output, "stderr": output}
-                self._wait(self.client.async_start_new_kernel(**launch))
-            self._wait(self.client.async_start_new_kernel_client())
-            self._run(_call(_prepare, _matplotlib_settings(self.options)))
-        except (RuntimeError, OSError, CellFailed, KernelDied) as error:
-            said = log.read_text(encoding="utf-8", errors="replace").split("\n")
-            reason = next((line for line in reversed(said) if line.strip()), str(error))
-            self.__exit__(None, None, None)
-            raise KernelDied(f"the kernel did not start ({reason})") from error
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.is_over = True
-        with suppress(RuntimeError):  # it never started
-            self._wait(self.client._async_cleanup_kernel())
-        self.loop.close()
-        self.scratch.cleanup()
-
-    def run(self, code: str, may_fail: bool = False) -> list[dict[str, Any]]:
-        """Execute a cell; its outputs in nbformat's form, neighbouring prints joined.
-
-        Raises ``CellFailed`` when it raises and not ``may_fail``, ``KernelDied`` when the process
-        ends.
-        """
-        return self._run(code, may_fail, keep=True)
-
-    def evaluate(self, expressions: Sequence[str]) -> list[dict[str, Any]]:
-        """What each expression displays, in order, as ``{"data": {mime: value}}``.
-
-        Raises ``CellFailed`` whose ``line`` is the number (from 1) of the expression that raised.
-        """
-        named = {str(number): text for number, text in enumerate(expressions)}
-        assert self.client.kc is not None  # since __enter__
-        request = self.client.kc.execute("", user_expressions=named)
-        try:
-            reply = self._wait(self.client.async_wait_for_reply(request))
-        except DeadKernelError:
-            raise KernelDied("the kernel ended") from None
-        content = (reply or {}).get("content", {})
-        results = [content.get("user_expressions", {}).get(key, {}) for key in named]
-        for number, result in enumerate(results, start=1):
-            if result.get("status") != "ok":
-                name, value = result.get("ename", "Error"), result.get("evalue", "")
-                raise _told(name, value, number)
-        return results
-
-    def trace(self) -> Trace:
-        """What the kernel has read so far."""
-        path = Path(self.scratch.name) / "trace.json"
-        self._run(_call(_report, str(path)))
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        torch = noted.pop("torch")
-        read = {name: tuple(sorted(paths)) for name, paths in noted.items()}
-        return Trace(**read, torch=torch[0] if torch else "")
-
-    def kill(self) -> None:
-        """End the process at once, from any thread; what waits for it raises ``KernelDied``."""
-        provisioner = getattr(self.client.km, "provisioner", None)
-        pid = getattr(provisioner, "pid", None)
-        if pid and not self.is_over:
-            with suppress(ProcessLookupError):
-                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-
-    def _wait(self, step: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(step)
-
-    def _environment(self) -> dict[str, str]:
-        settings = Path(self.scratch.name) / "ipython"
-        return {
-            **os.environ,
-            "PYTHONHASHSEED": "0",
-            "SOURCE_DATE_EPOCH": "0",  # Matplotlib dates its pictures with it
-            "IPYTHONDIR": str(settings),
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            **self.environment,
-        }
-
-    def _run(self, code: str, may_fail: bool = False, keep: bool = False) -> list[dict[str, Any]]:
-        cell = nbformat.v4.new_code_cell(code)  # type: ignore[no-untyped-call]
-        if may_fail:
-            cell.metadata["tags"] = ["raises-exception"]
-        self.client.nb.cells = [cell]  # where nbclient files away what it executed
-        try:
-            self._wait(self.client.async_execute_cell(cell, 0, store_history=keep))
-        except CellExecutionError as error:
-            raise _failure(error.ename, error.evalue, error.traceback) from None
-        except DeadKernelError:
-            raise KernelDied("the kernel ended") from None
-        outputs = _joined_streams(cell.outputs)
-        for output in outputs:
-            # An object whose display raises leaves an error without failing the cell.
-            if output["output_type"] == "error" and not may_fail:
-                trace = "\n".join(output["traceback"])
-                raise _failure(output["ename"], output["evalue"], trace)
-        return outputs
+            value = eval(expression.strip(), shell.user_global_ns, shell.user_ns)
+            if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+                value = value.item()
+            data, _ = shell.display_formatter.format(value)
+        except Exception as error:
+            RAISED.insert(0, error)
+        if RAISED:
+            return [], {**failure(RAISED[0]), "line": number}
+        shown.append({"data": data})
+    return shown, None
 
 
-class _ThisPython(KernelSpecManager):
-    """Knows one kernel: the Python that runs vitrine, whatever else is installed."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        quiet = ["--log-level=ERROR", "--HistoryManager.enabled=False"]
-        return KernelSpec(argv=launch + quiet, display_name="Python 3", language="python")
-
-
-def _client(folder: Path, scratch: Path) -> NotebookClient:
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
-    manager.connection_file = str(scratch / "kernel.json")
-    if os.name == "posix":
-        # Sockets in a private folder instead of open ports on this machine.
-        manager.transport = "ipc"
-        manager.ip = str(scratch / "kernel")
-    client = NotebookClient(
-        nbformat.v4.new_notebook(),  # type: ignore[no-untyped-call]
-        km=manager,
-        resources={"metadata": {"path": str(folder)}},
-        timeout=None,
-        record_timing=False,
-        allow_errors=False,
-    )
-    client.ipython_hist_file = ""
-    return client
-
-
-def _call(function: Callable[..., None], *arguments: object) -> str:
-    """Source that defines ``function`` in the kernel, calls it and forgets it again."""
-    name = function.__name__
-    values = ", ".join(map(repr, arguments))
-    source = f"from __future__ import annotations\n{inspect.getsource(function)}"
-    return f"{source}\n{name}({values})\ndel annotations, {name}\n"
-
-
-def _matplotlib_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+def failure(error: BaseException) -> dict[str, Any]:
+    """An exception in words: its cell's line, its last line and the calls that led to it."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    frames = traceback.extract_tb(error.__traceback__)
+    in_cells = [frame for frame in frames if "ipython-input" in frame.filename]
+    first = in_cells[0].filename if in_cells else ""
+    lines = [frame.lineno for frame in in_cells if frame.filename == first]
+    if isinstance(error, SyntaxError) and not in_cells:
+        lines = [error.lineno]
     return {
-        "format": str(options["fig-format"]),
-        "rc": {
-            "figure.figsize": [
-                float(options["fig-width"]),
-                float(options["fig-height"]),
-            ],
-            "figure.dpi": float(options["fig-dpi"]),
-            "savefig.dpi": "figure",
-            "svg.hashsalt": "vitrine",  # element names that are the same in every run
-        },
+        "kinds": names,
+        "message": str(error),
+        "line": lines[-1] if lines else None,
+        "calls": [(f.filename, f.lineno, f.name) for f in frames if f not in in_cells],
     }
 
 
-def _prepare(figures: dict[str, Any]) -> None:
-    """Runs in the kernel before a chapter: watch what it reads, and set how figures are drawn."""
-    import contextlib
-    import os
-    import sys
-    import traceback
+class Watch:
+    """An audit hook that notes the files opened, the folders listed and the import of torch."""
 
-    from IPython.core.getipython import get_ipython
+    def __init__(self) -> None:
+        self.opened: dict[str, None] = {}
+        self.listed: dict[str, None] = {}
+        self.torch: list[str] = []
 
-    shell: Any = get_ipython()
-    shell.run_line_magic("colors", "nocolor")
-    # Read by Matplotlib's backend when a chapter first imports it, not before.
-    shell.config.InlineBackend.figure_formats = {figures["format"]}
-    shell.config.InlineBackend.rc = figures["rc"]
-    opened: dict[str, None] = {}
-    listed: dict[str, None] = {}
-    torch: list[str] = []
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        with contextlib.suppress(Exception):  # a lost note must not fail the chapter's own call
+            self.note(event, arguments)
 
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
+    def note(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, mode, flags = arguments
             if isinstance(mode, str):
@@ -265,70 +165,41 @@ def _prepare(figures: dict[str, Any]) -> None:
             else:
                 is_read = not (flags or 0) & (os.O_WRONLY | os.O_CREAT)
             if is_read and not isinstance(path, int):
-                opened[os.path.abspath(os.fsdecode(path))] = None
+                self.opened[os.path.abspath(os.fsdecode(path))] = None
         elif event in ("os.listdir", "os.scandir") and not isinstance(arguments[0], int):
-            listed[os.path.abspath(os.fsdecode(arguments[0] or "."))] = None
+            self.listed[os.path.abspath(os.fsdecode(arguments[0] or "."))] = None
         elif event == "import" and arguments[0] == "torch":
             stack = [frame for frame in traceback.extract_stack() if "importlib" not in frame[0]]
-            torch.append(f"{stack[-3].filename}:{stack[-3].lineno}")
+            self.torch.append(f"{stack[-3].filename}:{stack[-3].lineno}")
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        with contextlib.suppress(Exception):  # a lost note must not fail the chapter's own call
-            note(event, arguments)
+    def noted(self) -> dict[str, Any]:
+        files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        if "torch" in sys.modules:
+            self.torch.append("an unknown place")
+        return {
+            "opened": sorted(self.opened),
+            "listed": sorted(self.listed),
+            "modules": sorted({file for file in files if isinstance(file, str)}),
+            "torch": self.torch[0] if self.torch else "",
+        }
 
-    sys.__dict__["_vitrine_noted"] = {
-        "opened": opened,
-        "listed": listed,
-        "torch": torch,
-    }
+
+def main() -> None:
+    order = json.load(sys.stdin)
+    shell = start(order["matplotlib"])
+    watch = Watch()
     sys.addaudithook(watch)
+    outputs, failed = [], None
+    for kind, *step in order["steps"]:
+        shown, failed = run_cell(shell, *step) if kind == "cell" else evaluate(shell, *step)
+        if failed:
+            break
+        outputs.append(shown)
+    reply = {"outputs": outputs, "failure": failed, "trace": watch.noted()}
+    with open(order["reply"], "w", encoding="utf-8") as file:
+        # Pictures that an object gives as bytes travel as text.
+        json.dump(reply, file, default=lambda image: base64.b64encode(image).decode())
 
 
-def _report(path: str) -> None:
-    """Runs in the kernel after a chapter: write down what it read."""
-    import json
-    import sys
-
-    noted = {name: list(notes) for name, notes in sys.__dict__["_vitrine_noted"].items()}
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    noted["modules"] = [file for file in files if isinstance(file, str)]
-    if "torch" in sys.modules:
-        noted["torch"].append("an unknown place")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(noted, file)
-
-
-def _failure(name: str, value: str, trace: str) -> CellFailed:
-    frames = _FRAME.findall(trace)
-    # The outermost frame is in the failing cell; the last one there is the line that failed.
-    lines = [int(line) for cell, line in frames if cell == frames[0][0]]
-    if name == "NoneType":  # how IPython names what an object's own display method raised
-        name, value = "", trace.strip().rsplit("\n", 1)[-1]
-    return _told(name, value, lines[-1] if lines else None)
-
-
-def _told(name: str, value: str, line: int | None) -> CellFailed:
-    if name in _OWN and value.strip():
-        return CellFailed(value.strip(), line, says_what_to_do=True)
-    return CellFailed(_one_line(name, value), line)
-
-
-def _one_line(name: str, value: str) -> str:
-    """The last line of an exception, shortened to what fits a message."""
-    text = value.strip().splitlines()[0] if value.strip() else ""
-    text = text if len(text) <= 300 else text[:299] + "…"
-    return f"{name}: {text}" if name and text else name or text
-
-
-def _joined_streams(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Outputs as plain dictionaries; prints that follow each other on one stream are one."""
-    joined: list[dict[str, Any]] = []
-    for output in outputs:
-        plain: dict[str, Any] = json.loads(json.dumps(output))
-        last = joined[-1] if joined else {}
-        is_stream = plain["output_type"] == "stream" == last.get("output_type")
-        if is_stream and plain["name"] == last["name"]:
-            last["text"] += plain["text"]
-        else:
-            joined.append(plain)
-    return joined
+if __name__ == "__main__":
+    main()

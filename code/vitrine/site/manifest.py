@@ -15,7 +15,7 @@ import vitrine
 from vitrine.errors import ChapterError
 from vitrine.project import Project
 from vitrine.site.chapter import Chapter
-from vitrine.site.kernel import Trace
+from vitrine.site.execute import Trace
 
 MANIFEST = "vitrine.json"
 
