@@ -244,7 +244,7 @@ def _run_quarto(command: Sequence[str]) -> None:
         )
         raise ChapterError(
             f"Quarto could not render the book: {reason}",
-            "Correct what it names, run `vitrine freeze` after an edit of a chapter, or render with "
+            "Correct what it names, run `vitrine freeze` after editing a chapter, or render with "
             "--renderer bundled",
         )
 
