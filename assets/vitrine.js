@@ -104,13 +104,15 @@
   function chartConfig(palette, dark, narrow) {
     const colour = (name) => palette[name][dark ? 1 : 0];
     const words = { labelColor: colour("muted"), titleColor: colour("text"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600 };
+    // A symbol without a colour of its own would be black.
+    const legend = { ...words, symbolBaseFillColor: colour("muted"), symbolBaseStrokeColor: colour("muted") };
     return {
       background: "transparent",
       font: FONT,
       title: { color: colour("text"), subtitleColor: colour("muted"), fontSize: 14, fontWeight: 600, anchor: "start" },
       axisX: { labelOverlap: true, labelSeparation: 8 },
       axis: { ...words, gridColor: colour("rule"), domainColor: colour("edge"), tickColor: colour("edge") },
-      legend: narrow ? { ...words, layout: { top: { direction: "vertical", anchor: "start", margin: 6 } } } : words,
+      legend: narrow ? { ...legend, layout: { top: { direction: "vertical", anchor: "start", margin: 6 } } } : legend,
       header: words,
       view: { stroke: null },
       mark: { color: colour("series-1") },
@@ -711,6 +713,20 @@
     });
   }
 
+  /* ---------- Contents of Quarto's narrow pages, which it leaves away ---------- */
+
+  function setUpNarrowContents() {
+    const list = document.querySelector("nav#TOC > ul");
+    const title = document.querySelector("main h1")?.closest("#title-block-header") ?? document.querySelector("main h1");
+    if (!list || !title) return;
+    const copy = list.cloneNode(true);
+    for (const link of all("[id], [data-scroll-target]", copy)) {
+      link.removeAttribute("id");
+      link.classList.remove("active", "nav-link");
+    }
+    title.after(element("details", { class: "vitrine-contents" }, element("summary", {}, "On this page"), copy));
+  }
+
   /* ---------- Start ---------- */
 
   function start() {
@@ -728,7 +744,7 @@
       setUpSearch();
       // Paper has no folds to open.
       addEventListener("beforeprint", () => all("details.callout").forEach((callout) => { callout.open = true; }));
-    }
+    } else setUpNarrowContents();
   }
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);

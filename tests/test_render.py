@@ -591,7 +591,10 @@ class TestRefusals:
         ("script", "said"),
         [
             ("exit 3", r"it ended with status 3 and said nothing"),
-            ("echo no such thing >&2; exit 1", r"could not render the book: no such thing"),
+            (
+                r"rm -r _site; printf '\033[91mno such thing\033[39m' >&2; exit 1",
+                r"could not render the book: no such thing\. Correct what",
+            ),
             ("exit 0", r"ended without an error and did not write _site/index\.html"),
         ],
     )
@@ -603,11 +606,14 @@ class TestRefusals:
         command.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo 1.9.38 && exit\n{script}\n')
         command.chmod(0o755)
         monkeypatch.setenv("PATH", str(command.parent), prepend=os.pathsep)
+        monkeypatch.chdir(book.root)
         book.site.mkdir()
         (book.site / "index.html").write_text("of an earlier time")
         with pytest.raises(ChapterError, match=said) as caught:
             render(book.project, renderer="quarto")
         assert "--renderer bundled" in caught.value.remedy
+        assert (book.site / "index.html").read_text() == "of an earlier time"
+        assert os.listdir(book.site) == ["index.html"]
 
     def test_a_quarto_that_is_no_program(
         self, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

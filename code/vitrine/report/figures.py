@@ -17,7 +17,7 @@ from skimage.segmentation import find_boundaries
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.methods.heatmap import Heatmap
 from vitrine.report.page import Page, block, raw_html, this_page
-from vitrine.report.text import safe, safe_html, slug
+from vitrine.report.text import safe, safe_attribute, safe_html, slug
 
 SIDE = 400
 """Side in pixels of a panel: sharp on a dense screen and in print at a thumbnail's size."""
@@ -293,7 +293,9 @@ def inline_picture(panel: Panel, name: str) -> str:
         address = page.write(f"{name}.jpg", _encoded(panel.pixels, "JPEG", quality=80))
         return f"![{alt}]({address}){{width=100%}}"
     address = page.write(f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6))
-    return f"[![{alt}]({address}){{.vitrine-thumbnail}}]({address}){{.vitrine-zoom}}"
+    # Quarto takes the words of a picture inside a link for a caption, which no cell of a table has.
+    kept = f'.vitrine-thumbnail fig-alt="{safe_attribute(panel.alt_text)}"'
+    return f"[![{alt}]({address}){{{kept}}}]({address}){{.vitrine-zoom}}"
 
 
 def _paper_picture(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:

@@ -25,7 +25,9 @@ def safe(text: object) -> str:
 
 def safe_attribute(text: object) -> str:
     """Text from outside in a quoted attribute of Markdown, as in ``{fig-alt="..."}``."""
-    return re.sub(r"\s+", " ", str(text)).replace("\\", "\\\\").replace('"', '\\"')
+    quoted = re.sub(r"\s+", " ", str(text)).replace("\\", "\\\\").replace('"', '\\"')
+    # What ends a cell of a table, or opens code or a tag, is written as an entity.
+    return re.sub(r"[&|`<]", lambda mark: f"&#{ord(mark[0])};", quoted)
 
 
 def safe_html(text: object) -> str:

@@ -28,6 +28,10 @@ QUARTO_NEEDED = (1, 9)
 """Older versions make no PDF of a book through Typst."""
 
 
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""How a terminal is told of colours, which Quarto does even where there is none."""
+
+
 @dataclass(frozen=True)
 class Rendered:
     """What was made, and by which renderer, ``"quarto"`` or ``"bundled"``.
@@ -54,7 +58,7 @@ def render(
     formats : of ``"html"`` and ``"pdf"``.
 
     Raises ``ChapterError`` when a chapter cannot be rendered, and ``VitrineError`` when the
-    output folder cannot be written; with the bundled renderer, what was there before stays.
+    output folder cannot be written; what was there before stays.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -196,19 +200,34 @@ def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -
     pdf = project.site / f"{output_name(project)}.pdf"
     made = [project.site / "index.html"] if "html" in formats else []
     made += [pdf] if "pdf" in formats else []
-    before = {path: _written(path) for path in made}
-    _run_quarto(command)
-    for path in made:
-        if _written(path) in (None, before[path]):
-            raise ChapterError(
-                f"Quarto ended without an error and did not write {project.relative(path)}",
-                "See what `quarto check` says, or render with --renderer bundled",
-            )
+    with _workplace(project) as work, _former_site_kept(project, work / "former"):
+        before = {path: _written(path) for path in made}
+        _run_quarto(command)
+        for path in made:
+            if _written(path) in (None, before[path]):
+                raise ChapterError(
+                    f"Quarto ended without an error and did not write {project.relative(path)}",
+                    "See what `quarto check` says, or render with --renderer bundled",
+                )
     return Rendered(
         site=project.site if "html" in formats else None,
         pdf=pdf if "pdf" in formats else None,
         renderer="quarto",
     )
+
+
+@contextmanager
+def _former_site_kept(project: Project, copy: Path) -> Iterator[None]:
+    """Put the site back when the block ends in an error; Quarto empties the folder first."""
+    if project.site.exists():
+        shutil.copytree(project.site, copy)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(project.site, ignore_errors=True)
+        if copy.exists():
+            os.rename(copy, project.site)
+        raise
 
 
 def _run_quarto(command: Sequence[str]) -> None:
@@ -221,13 +240,14 @@ def _run_quarto(command: Sequence[str]) -> None:
         ) from None
     if done.returncode:
         said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
-        lines = [line for line in said.splitlines() if line.strip()]
+        lines = [line for line in _ESCAPES.sub("", said).splitlines() if line.strip()]
         reason = (
             " | ".join(lines[-6:]) or f"it ended with status {done.returncode} and said nothing"
         )
         raise ChapterError(
             f"Quarto could not render the book: {reason}",
-            "Correct what it names, or render with --renderer bundled",
+            "Correct what it names, run `vitrine freeze` after editing a chapter, or render with "
+            "--renderer bundled",
         )
 
 
