@@ -33,6 +33,7 @@ from vitrine.project import Project
 Arrays = dict[str, np.ndarray]
 
 PROVENANCE = "provenance.json"
+TABLES = "tables.json"
 
 _PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
 """What every provenance tells."""
@@ -85,7 +86,7 @@ class Store:
             numbers = [column for column in columns if table[column].dtype.kind == "f"]
             facts[name] = {"columns": columns, "numbers": numbers}
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        self._write(self.folder / "tables.json", text.encode())
+        self._write(self.folder / TABLES, text.encode())
         for path in sorted(self.folder.glob("*.csv")):
             if path.stem not in tables:
                 with self._changing(path):
@@ -93,7 +94,7 @@ class Store:
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Finish the store: say from what it is, and hold every file by its digest."""
-        tables = [*self.folder.glob("*.csv"), self.folder / "tables.json"]
+        tables = [*self.folder.glob("*.csv"), self.folder / TABLES]
         held = digests_of(self.folder, [*tables, *(self.folder / "tasks").rglob("*.npz")])
         text = json.dumps(provenance | {"files": held}, indent=2, ensure_ascii=False) + "\n"
         self._write(self.folder / PROVENANCE, text.encode())
@@ -247,8 +248,8 @@ class Store:
         """Whether the store holds these tables, finished from exactly what the signature says."""
         try:
             finished = self.is_finished() and self.provenance()["signature"] == signature
-            held = {name.removesuffix(".csv") for name in self._held()}
-            return finished and tables <= held and not self.changed()
+            files = {TABLES, *(f"{name}.csv" for name in tables)}
+            return finished and files <= self._held().keys() and not self.changed()
         except ResultsError:
             return False
 
@@ -265,7 +266,7 @@ class Store:
     def tables(self) -> dict[str, dict[str, Any]]:
         """What the tables' columns say, and which of them hold numbers that may be missing."""
         self.provenance()
-        return dict(self._json("tables.json"))
+        return dict(self._json(TABLES))
 
     def table(self, name: str) -> pd.DataFrame:
         """A table as pandas frame. Raises ``ResultsError``.

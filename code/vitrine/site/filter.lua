@@ -157,7 +157,7 @@ local inlines = {
       return l
     end
     -- The PDF travels without the site, so files that lie beside it cannot be linked.
-    if not index and file:match '%.qmd$' then refuse(('the chapter %s does not exist'):format(file), 'Correct the link', l.target) end
+    if not index and next(env.pages) and file:match '%.qmd$' then refuse(('the chapter %s does not exist'):format(file), 'Correct the link', l.target) end
     if not index then return l.content end
     id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
     return wrapped(('#link(%s)['):format(label(index, id)), l.content, ']').content

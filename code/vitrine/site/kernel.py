@@ -53,16 +53,16 @@ class Stream:
         return False
 
 
-class Publisher(DisplayPublisher):  # type: ignore[misc]
+class Publisher(DisplayPublisher):
     """Receives what ``display`` and Matplotlib show."""
 
-    def publish(self, data: Any, metadata: Any = None, **_: Any) -> None:
+    def publish(self, data: Any, metadata: Any = None, source: Any = None, **_: Any) -> None:
         OUTPUTS.append(
             {"output_type": "display_data", "data": dict(data), "metadata": metadata or {}}
         )
 
 
-class Hook(DisplayHook):  # type: ignore[misc]
+class Hook(DisplayHook):
     """Receives the value of a cell's last expression."""
 
     def write_output_prompt(self) -> None:
@@ -72,12 +72,13 @@ class Hook(DisplayHook):  # type: ignore[misc]
         self._is_active = False
 
     def write_format_data(self, data: Any, metadata: Any = None) -> None:
+        assert self.exec_result is not None  # since the cell began
         count = self.exec_result.execution_count
         shown = {"data": dict(data), "metadata": metadata or {}, "execution_count": count}
         OUTPUTS.append({"output_type": "execute_result", **shown})
 
 
-class Shell(InteractiveShell):  # type: ignore[misc]
+class Shell(InteractiveShell):
     display_pub_class = Type(Publisher)
     displayhook_class = Type(Hook)
 
@@ -95,7 +96,7 @@ def start(figures: dict[str, Any]) -> Shell:
     config.InlineBackend.rc = figures["rc"]
     sys.path.insert(0, "")  # modules beside the chapter
     shell: Shell = Shell.instance(config=config, colors="nocolor")
-    sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")
     return shell
 
 
@@ -103,7 +104,7 @@ def run_cell(shell: Shell, code: str, may_fail: bool) -> tuple[list[Any], dict[s
     """The outputs of a cell, and what it raised unless it may fail."""
     OUTPUTS.clear()
     RAISED.clear()
-    shell.run_cell(code, store_history=True)
+    shell.run_cell(code, store_history=True)  # type: ignore[no-untyped-call]
     if RAISED and not may_fail:
         return [], failure(RAISED[0])
     return list(OUTPUTS), None
@@ -119,7 +120,8 @@ def evaluate(shell: Shell, expressions: list[str]) -> tuple[list[Any], dict[str,
             value = eval(expression.strip(), shell.user_global_ns, shell.user_ns)
             if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
                 value = value.item()
-            data, _ = shell.display_formatter.format(value)
+            assert shell.display_formatter is not None  # a part of every shell
+            data, _ = shell.display_formatter.format(value)  # type: ignore[no-untyped-call]
         except Exception as error:
             RAISED.insert(0, error)
         if RAISED:
