@@ -729,6 +729,7 @@ def test_a_study_that_was_never_run_is_said_once_and_at_once(book: MakeBook) -> 
     cell = "from vitrine.report import open_study\nopen_study('mine')"
     text = f"```{{python}}\n{cell}\n```\n"
     project = book(a=text, b=text, c="```{python}\nimport time\ntime.sleep(600)\n```\n")
+    (project.root / "data" / "studies").mkdir()
     with pytest.raises(StudyNotRun) as caught:
         freeze(project)
     assert str(caught.value).count("'mine' has not been run here") == 1

@@ -56,7 +56,7 @@ class Stream:
 class Publisher(DisplayPublisher):
     """Receives what ``display`` and Matplotlib show."""
 
-    def publish(self, data: Any, metadata: Any = None, source: Any = None, **_: Any) -> None:
+    def publish(self, data: Any, metadata: Any = None, *_: Any, **__: Any) -> None:
         OUTPUTS.append(
             {"output_type": "display_data", "data": dict(data), "metadata": metadata or {}}
         )
@@ -72,7 +72,7 @@ class Hook(DisplayHook):
         self._is_active = False
 
     def write_format_data(self, data: Any, metadata: Any = None) -> None:
-        assert self.exec_result is not None  # since the cell began
+        assert self.exec_result is not None  # while a cell runs
         count = self.exec_result.execution_count
         shown = {"data": dict(data), "metadata": metadata or {}, "execution_count": count}
         OUTPUTS.append({"output_type": "execute_result", **shown})
@@ -112,6 +112,8 @@ def run_cell(shell: Shell, code: str, may_fail: bool) -> tuple[list[Any], dict[s
 
 def evaluate(shell: Shell, expressions: list[str]) -> tuple[list[Any], dict[str, Any] | None]:
     """What each expression displays; a scalar of NumPy as the number that it is."""
+    formatter = shell.display_formatter
+    assert formatter is not None
     shown = []
     for number, expression in enumerate(expressions, start=1):
         OUTPUTS.clear()
@@ -120,8 +122,7 @@ def evaluate(shell: Shell, expressions: list[str]) -> tuple[list[Any], dict[str,
             value = eval(expression.strip(), shell.user_global_ns, shell.user_ns)
             if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
                 value = value.item()
-            assert shell.display_formatter is not None  # a part of every shell
-            data, _ = shell.display_formatter.format(value)  # type: ignore[no-untyped-call]
+            data, _ = formatter.format(value)  # type: ignore[no-untyped-call]
         except Exception as error:
             RAISED.insert(0, error)
         if RAISED:
@@ -136,6 +137,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
     in_cells = [frame for frame in frames if "ipython-input" in frame.filename]
     first = in_cells[0].filename if in_cells else ""
+    within = frames[frames.index(in_cells[0]) :] if in_cells else []
     lines = [frame.lineno for frame in in_cells if frame.filename == first]
     if isinstance(error, SyntaxError) and not in_cells:
         lines = [error.lineno]
@@ -143,7 +145,7 @@ def failure(error: BaseException) -> dict[str, Any]:
         "kinds": names,
         "message": str(error),
         "line": lines[-1] if lines else None,
-        "calls": [(f.filename, f.lineno, f.name) for f in frames if f not in in_cells],
+        "calls": [(f.filename, f.lineno, f.name) for f in within if f not in in_cells],
     }
 
 
