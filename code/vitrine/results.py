@@ -409,6 +409,14 @@ _MAY_BE_EMPTY: dict[str, tuple[str, ...]] = {
     "overlaps": ("iou", "chance", "elsewhere", "dice_elsewhere"),
     "survey_overlaps": ("iou", "elsewhere", "rho", "rho_elsewhere"),
     "cases": ("true_whole", "true_probability"),
+    "lime": ("r_squared", "local_prediction"),
+    "stability": ("r_squared",),
+    "search": ("r_squared",),
+    "survey": ("r_squared",),
+    "units": ("similarity", *(f"runner_up_{rank}_similarity" for rank in range(1, 6))),
+    "layers": ("greatest", "mean", "null_mean", "null_95"),
+    "classes": ("likeness", "shuffled"),
+    "probing": ("similarity", "deviation", "stable"),
 }
 """Columns of numbers in which an empty cell says that there is none. Elsewhere it is a text."""
 
