@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageCms
 
 from vitrine.errors import FileMissing, PictureError
 from vitrine.inputs import pictures
@@ -172,3 +172,38 @@ def test_a_picture_that_is_too_long_is_refused_before_it_is_resized(
 def test_pictures_that_are_not_there_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match=r"a\.png does not exist\n.*b\.png does not exist"):
         in_folder(tmp_path, ["a.png", "b.png"])
+
+
+def _profile(gamma: float) -> bytes:
+    """A profile of sRGB's primaries and a power function, as the ICC defines one."""
+    whole = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for entry in range(int.from_bytes(whole[128:132], "big")):
+        row = 132 + 12 * entry
+        if whole[row + 1 : row + 4] == b"TRC":
+            start = int.from_bytes(whole[row + 4 : row + 8], "big")
+            power = round(gamma * 65536).to_bytes(4, "big", signed=True)
+            whole[start : start + 16] = b"para" + bytes(8) + power
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA"])
+@pytest.mark.parametrize(("gamma", "expected"), [(1.0, 188), (None, 128)])
+def test_a_colour_profile_is_applied(
+    picture_file: Save, mode: str, gamma: float | None, expected: int
+) -> None:
+    """Half of the light, in linear values 0.5, is 188 of 255 in sRGB."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain = Image.new("RGB", (32, 32), (128, 128, 128))
+    image = plain.quantize(2) if mode == "P" else plain.convert(mode)
+    path = picture_file(image, "a.png", icc_profile=_profile(gamma) if gamma else srgb)
+    assert np.abs(decode(path).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("profile", [b"nothing", _profile(1.0)[:200]])
+def test_a_damaged_or_foreign_colour_profile_is_said(picture_file: Save, profile: bytes) -> None:
+    path = picture_file(Image.new("RGB", (32, 32)), "a.png", icc_profile=profile)
+    with pytest.raises(PictureError, match="colour profile"):
+        decode(path)
+    path = picture_file(Image.new("CMYK", (32, 32)), "a.jpg", icc_profile=_profile(1.0))
+    with pytest.raises(PictureError, match="it is about RGB, the picture is CMYK"):
+        decode(path)

@@ -72,6 +72,9 @@ def test_the_tables_say_what_the_maps_hold(tiny: Project) -> None:
     predictions = store.table("predictions")
     assert (predictions.groupby("picture")["rank"].max() == 5).all()
     assert predictions["probability"].between(0, 1).all()
+    local = store.table("lime")  # 24 samples are fewer than there are superpixels
+    assert local[["r_squared", "local_prediction"]].isna().all(axis=None)
+    assert local["reason"].str.contains("24 samples cannot tell").all()
     weights = store.table("superpixels")
     assert np.allclose(weights.groupby("picture")["share"].sum(), 1)
     for _, row in store.table("maps").iterrows():

@@ -79,7 +79,7 @@ class Task:
 def task_key(method: str, parameters: dict[str, Any], network: str, images: str) -> str:
     """Everything that a task's result depends on, as one digest.
 
-    network, images : the digests of the network's parameters and of the images' bytes.
+    network, images : the digests of the network's parameters and of the images' pixels.
     """
     known = [method, parameters, network, images]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
@@ -108,7 +108,7 @@ class Context:
     """What the experiments of one run share: the study with its networks, images and store.
 
     networks, images, digests : by name or file, in the order of the study; the digests are those of
-        the images' bytes.
+        the images' pixels.
     """
 
     project: Project

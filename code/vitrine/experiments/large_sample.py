@@ -20,7 +20,7 @@ from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
 from vitrine.inputs import picture_sets, sources
 from vitrine.inputs.classifiers import Classifier, pick_architecture
-from vitrine.inputs.pictures import Picture, picture_name, read_picture
+from vitrine.inputs.pictures import Picture, picture_name, pixels_digest, read_picture
 from vitrine.inputs.speed import Settings
 from vitrine.inputs.wordnet import class_indices
 from vitrine.measures.agreement import overlaps, own_and_elsewhere, standard_ranks, top_region
@@ -125,9 +125,7 @@ class LargeSample(Experiment):
         self.classifiers = context.classifiers
         files = drawn_files(self.project, self.study, self.wanted)
         self.paths = picture_sets.paths_of(self.project, self.wanted.pictures, files)
-        self.image_digests = {
-            file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in self.paths.items()
-        }
+        self.image_digests = {file: pixels_digest(path) for file, path in self.paths.items()}
         self.chunks = {
             f"{start:04d}": files[start : start + self.wanted.chunk]
             for start in range(0, len(files), self.wanted.chunk)

@@ -28,7 +28,7 @@ from vitrine.experiments.dissection_tables import (
 )
 from vitrine.inputs import embeddings, encoders, kinds, picture_sets, sources
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
-from vitrine.inputs.pictures import Picture, read_picture
+from vitrine.inputs.pictures import Picture, pixels_digest, read_picture
 from vitrine.methods import dissection
 from vitrine.methods.dissection import Activations, Labels
 from vitrine.methods.similarity import check_top, parameters_of, pick_similarity
@@ -171,10 +171,7 @@ class NetworkDissection(Experiment):
             name: dissection.check_layers(network, self.layers(name), first, wanted.pooling)
             for name, network in self.networks.items()
         }
-        self.image_digests = [
-            f"{file} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-            for file, path in self.paths.items()
-        ]
+        self.image_digests = [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
         self.pictures_digest = hashlib.sha256("\n".join(self.image_digests).encode()).hexdigest()
         self.encoder = encoders.pick_encoder(wanted.encoder.name).load(
             project, wanted.encoder, context.device

@@ -42,7 +42,7 @@ from vitrine.inputs.classifiers import (
     load_classifier,
     pick_architecture,
 )
-from vitrine.inputs.pictures import Picture, in_folder, read_picture
+from vitrine.inputs.pictures import Picture, in_folder, pixels_digest, read_picture
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
@@ -222,7 +222,7 @@ def _context(project: Project, study: Study, device: str) -> Context:
         row.name: load_classifier(project, row.name, row.weights, row.seed, device)
         for row in study.networks
     }
-    digests = {file: hashlib.sha256(path.read_bytes()).hexdigest() for file, path in paths.items()}
+    digests = {file: pixels_digest(path) for file, path in paths.items()}
     return Context(project, study, networks, images, digests, Store(project, study.name), device)
 
 
@@ -293,6 +293,7 @@ def _signature(study: Study, keys: dict[str, str], tables: dict[str, Columns]) -
 
 def _provenance(context: Context, signature: str) -> dict[str, Any]:
     study, project = context.study, context.project
+    paths = picture_paths(project, study)
     source = study.pictures.source and sources.pick_source(project, study.pictures.source)
     cuda = context.device == "cuda"
     return {
@@ -313,7 +314,7 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
                 "file": file,
                 "wnid": image.wnid,
                 "source": f"{source.url}{file}" if source else file,
-                "sha256": context.digests[file],
+                "sha256": hashlib.sha256(paths[file].read_bytes()).hexdigest(),
                 "more": file in study.pictures.more,
             }
             for file, image in context.images.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 import warnings
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from vitrine.errors import FileMissing, PictureError
 
@@ -97,13 +99,22 @@ def read_picture(path: Path) -> Picture:
     return Picture(name=name, wnid=wnid, pixels=decode(path))
 
 
-def decode(path: Path) -> Pixels:
-    """The pixels of a picture file as ``uint8 [H, W, 3]``, upright and in RGB.
+def pixels_digest(path: Path) -> str:
+    """What the pixels of a picture file follow from: the SHA-256 of its bytes, and of their
+    conversion where a colour profile asks for one. Raises ``PictureError``."""
+    with opened(path) as image:
+        converted = _profile(image) is not None
+    content = path.read_bytes()
+    return hashlib.sha256(content + b"in sRGB" if converted else content).hexdigest()
 
-    EXIF orientation is applied; greyscale, palette, CMYK and 16-bit pictures are converted; what is
-    transparent is shown on white; of an animation the first picture is taken. Raises
-    ``PictureError`` for a file that is missing, of none of ``FORMATS``, damaged, or too large, too
-    small or too long.
+
+def decode(path: Path) -> Pixels:
+    """The pixels of a picture file as ``uint8 [H, W, 3]``, upright and in sRGB.
+
+    EXIF orientation and an embedded colour profile are applied; greyscale, palette, CMYK and 16-bit
+    pictures are converted; what is transparent is shown on white; of an animation the first picture
+    is taken. Raises ``PictureError`` for a file that is missing, of none of ``FORMATS``, damaged,
+    or too large, too small or too long.
     """
     with opened(path) as image:
         _check_sides(path, image.size)
@@ -132,6 +143,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
         ) from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _too_large(path) from error
+    except ImageCms.PyCMSError as error:
+        raise PictureError(
+            f"The colour profile in the picture {path} cannot be applied ({error})",
+            "Convert the picture to sRGB, or save it without a profile",
+        ) from error
     except Exception as error:  # a decoder may raise anything about a file that is damaged
         if isinstance(error, OSError) and error.errno is not None:
             raise PictureError(
@@ -167,15 +183,51 @@ def _too_large(path: Path) -> PictureError:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """An 8-bit RGB picture from one of any mode."""
+    """An 8-bit sRGB picture from one of any mode."""
+    profile = _profile(image)
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
         # Pillow clips 16-bit grey to 8 bit instead of scaling it.
         grey = np.asarray(image, dtype=np.int64)
         image = Image.fromarray((np.clip(grey, 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        white = Image.new("RGBA", layers.size, "white")
-        image = Image.alpha_composite(white, layers)
-    return image.convert("RGB")
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    colours = _srgb(image, profile) if profile else image.convert("RGB")
+    if alpha is None:
+        return colours
+    colours.putalpha(alpha)
+    white = Image.new("RGBA", colours.size, "white")
+    return Image.alpha_composite(white, colours).convert("RGB")
+
+
+_SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
+"""The mode of a picture whose colours a profile of each space can tell."""
+
+
+def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """A picture's colour profile, unless it has none or is in sRGB already.
+
+    Raises ``ImageCms.PyCMSError`` for one that cannot be read.
+    """
+    content = image.info.get("icc_profile")
+    if not content:
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+    except OSError as error:
+        raise ImageCms.PyCMSError(str(error)) from error
+    return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
+
+
+def _srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """A picture in sRGB from one with a colour profile. Raises ``ImageCms.PyCMSError``."""
+    space = profile.profile.xcolor_space
+    mode = _SPACES.get(space)
+    if mode is None or (mode == "CMYK") != (image.mode == "CMYK"):
+        raise ImageCms.PyCMSError(f"it is about {space.strip()}, the picture is {image.mode}")
+    coloured = image.convert(mode)
+    converted = ImageCms.profileToProfile(
+        coloured, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+    assert converted is not None  # it is only when done in place
+    return converted

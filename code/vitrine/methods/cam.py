@@ -159,7 +159,7 @@ CAM_METHODS: dict[str, CamMethod] = {
         ablationcam,
         "desai2020",
         passes=1,
-        revision=2,
+        revision=3,
     ),
     "scorecam": CamMethod(
         "ScoreCAM",
