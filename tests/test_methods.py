@@ -25,6 +25,7 @@ squares = 4
 perturbations = 1
 stages = 1
 batch = 4
+lime_samples = 8
 """
 
 

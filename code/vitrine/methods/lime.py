@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lime import lime_image
 from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
@@ -47,8 +46,6 @@ __all__ = [
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
-
-Backend = Literal["fast", "reference"]
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,6 @@ def explain(
     segments: Segments,
     progress: Progress = lambda _: None,
     *,
-    backend: Backend = "fast",
     settings: Settings | None = None,
 ) -> LimeExplanation:
     """Explain ``target`` by LIME (Ribeiro, Singh and Guestrin, 2016).
@@ -247,18 +243,14 @@ def explain(
     ``parameters.samples`` pictures are made by replacing random superpixels by their mean colour;
     a ridge regression on which superpixels were shown, weighted by an exponential kernel of the
     cosine distance, predicts the class probability. Seeded: the same arguments give the same
-    weights to the last digit on the same machine.
+    weights to the last digit on the same machine, and those of the library ``lime`` in the same
+    batches.
 
-    backend : ``"reference"`` is the library ``lime``; ``"fast"`` draws, perturbs and fits as it
-        does, to the last digit when run with the same batches.
     settings : how the passes are run; the plain network with ``parameters.batch`` by default.
 
     Raises ``StudyError`` for a class out of range, shapes that do not fit, or one superpixel.
     """
     picture = Picture(crop, frame, target, segments)
-    if backend == "reference":
-        _check(classifier, picture)
-        return _from_library(classifier, picture, parameters, progress)
     return explain_many(classifier, [picture], parameters, progress, settings)[0]
 
 
@@ -464,52 +456,3 @@ def _explanation(picture: Picture, model: LinearModel, seconds: float) -> LimeEx
         seconds=seconds,
         reason=model.reason,
     )
-
-
-# --- the library ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def _without_bar() -> Iterator[None]:
-    """The library draws a progress bar of its own for every picture; ours covers the study."""
-    bar = lime_image.tqdm
-    lime_image.tqdm = partial(bar, disable=True)
-    try:
-        yield
-    finally:
-        lime_image.tqdm = bar
-
-
-def _from_library(
-    classifier: Classifier, picture: Picture, parameters: study.Lime, progress: Progress
-) -> LimeExplanation:
-    start = time.perf_counter()
-
-    def probabilities(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        found = classifier.probabilities(crops)
-        progress(len(crops))
-        return found
-
-    explainer = lime_image.LimeImageExplainer(
-        kernel_width=parameters.kernel_width,
-        random_state=np.random.RandomState(parameters.seed),
-    )
-    with _without_bar():
-        explanation = explainer.explain_instance(
-            picture.crop,
-            probabilities,
-            labels=(picture.target,),
-            top_labels=None,
-            num_samples=parameters.samples,
-            batch_size=parameters.batch,
-            segmentation_fn=lambda _: picture.segments,
-        )
-    model = LinearModel(
-        _weights(explanation.local_exp[picture.target], int(picture.segments.max()) + 1),
-        float(explanation.intercept[picture.target]),
-        float(explanation.score),
-        float(np.ravel(explanation.local_pred)[0]),
-    )
-    shown = draw(parameters.samples, len(model.weights), parameters.seed)
-    model = _judged(model, shown, parameters.kernel_width)
-    return _explanation(picture, model, time.perf_counter() - start)
