@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from measure import Measured, Sheet, ask, in_turn, network, options, tell
 
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
 from vitrine.methods.cam import CAM_METHODS, ClassActivation, class_activation

@@ -15,7 +15,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from vitrine import study
-from vitrine.inputs.classifiers import Classifier, untouched
+from vitrine.inputs.classifier import Classifier, untouched
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.separation import channels_first
 from vitrine.methods.cam import ClassActivation

@@ -16,7 +16,8 @@ from torch import nn
 
 import libraries
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.inputs.speed import Settings
 from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map

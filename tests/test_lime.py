@@ -15,7 +15,8 @@ import libraries
 from networks import SIDE, Plain, classifier_of
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.inputs.speed import Settings
 from vitrine.measures.stability import (
@@ -27,15 +28,8 @@ from vitrine.measures.stability import (
     weight_spread,
 )
 from vitrine.methods import lime
-from vitrine.methods.lime import (
-    explain,
-    explain_many,
-    fidelities,
-    fidelity,
-    fit,
-    neighbourhoods,
-    pooled,
-)
+from vitrine.methods.fidelity import fidelities, fidelity
+from vitrine.methods.lime import explain, explain_many, fit, neighbourhoods, pooled
 from vitrine.methods.perturbation import draw, mean_colours, veil
 from vitrine.methods.segmentation import superpixels, top_superpixels
 from vitrine.project import Project
@@ -356,7 +350,7 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
     classifier = classifier_of(Plain(), "4")
     crop = np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
     frame = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
-    segments = lime.superpixels(crop, study.Grid(rows=rows, columns=rows), 0)
+    segments = superpixels(crop, study.Grid(rows=rows, columns=rows), 0)
     parameters = study.Lime(samples=samples, kernel_width=width)
     found = lime.explain(classifier, crop, frame, 0, parameters, segments)
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)

@@ -19,13 +19,15 @@ import libraries
 from networks import CLASSES, SIDE, classifier_of
 from vitrine import study
 from vitrine.errors import NotApplicable, StudyError, VitrineError
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.pictures import Frame, Picture
 from vitrine.inputs.speed import PLAIN, Settings, prepared
 from vitrine.methods import dissection, lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
 from vitrine.methods.cam import CAM_METHODS, class_activation
+from vitrine.methods.fidelity import fidelity
 from vitrine.methods.scoring import scoring
+from vitrine.methods.segmentation import superpixels
 
 CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
@@ -222,9 +224,9 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
     with scoring(classifier, 0) as scores:
         found = scores(classifier.normalise(CROP[None]).numpy())
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
-    segments = lime.superpixels(CROP, study.Grid(rows=3, columns=3), 0)
-    fidelity = lime.fidelity(classifier, CROP, segments, [0, 1], 0)
-    assert fidelity.whole == pytest.approx(expected[0, 0], rel=1e-6)
+    segments = superpixels(CROP, study.Grid(rows=3, columns=3), 0)
+    shown = fidelity(classifier, CROP, segments, [0, 1], 0)
+    assert shown.whole == pytest.approx(expected[0, 0], rel=1e-6)
     ours = lime.explain(classifier, CROP, FRAME, 0, LIME, segments)
     library = libraries.explain(classifier, CROP, 0, LIME, segments)
     assert np.ptp(ours.weights) > 0
@@ -323,7 +325,7 @@ def test_an_output_that_is_no_table_of_logits_is_one_message_from_every_method(
 
 def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
     """Every method at work on one network."""
-    segments = lime.superpixels(CROP, study.Grid(rows=3, columns=3), 0)
+    segments = superpixels(CROP, study.Grid(rows=3, columns=3), 0)
     arguments = (classifier, CROP, FRAME)
     found: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: classifier.probabilities(CROP[None]),

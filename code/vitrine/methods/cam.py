@@ -14,7 +14,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 
 from vitrine import study as studies
 from vitrine.errors import StudyError, suggestion
-from vitrine.inputs.classifiers import Architecture, Classifier, untouched
+from vitrine.inputs.classifier import Classifier, untouched
+from vitrine.inputs.classifiers import Architecture
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.ablation_cam import ablationcam

@@ -17,32 +17,15 @@ from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Architecture, Classifier, Probabilities, untouched
+from vitrine.inputs.classifier import Classifier, Probabilities, untouched
+from vitrine.inputs.classifiers import Architecture
 from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.speed import PLAIN, Settings
+from vitrine.inputs.speed import Settings
+from vitrine.methods.fidelity import check_target, fidelities
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Explain, Maps, Method, Query, Stored, as_context, speed_of
 from vitrine.methods.perturbation import Progress, Shown, Veil, answers, draw, veil
 from vitrine.methods.segmentation import KEPT, Segments, superpixels, top_superpixels
-
-__all__ = [
-    "REVISION",
-    "Fidelity",
-    "LimeExplanation",
-    "LinearModel",
-    "Neighbourhood",
-    "Picture",
-    "Progress",
-    "Segments",
-    "explain",
-    "explain_many",
-    "fidelities",
-    "fidelity",
-    "fit",
-    "neighbourhoods",
-    "pooled",
-    "superpixels",
-]
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
@@ -109,15 +92,6 @@ class LinearModel:
     r_squared: float
     local_prediction: float
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Probability of a class for the whole picture, for what was kept alone, and without that."""
-
-    whole: float
-    kept: float
-    removed: float
 
 
 @dataclass(frozen=True)
@@ -376,64 +350,12 @@ def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearMode
     return replace(model, r_squared=np.nan, local_prediction=np.nan, reason=reason)
 
 
-def fidelity(
-    classifier: Classifier,
-    crop: Pixels,
-    segments: Segments,
-    kept: Sequence[int],
-    target: int,
-    settings: Settings = PLAIN,
-) -> Fidelity:
-    """How the class's probability holds when only superpixels ``kept`` are shown, or all others.
-
-    Hidden superpixels have their mean colour, as in LIME itself. Raises ``StudyError`` for a
-    superpixel or class that does not exist.
-    """
-    return fidelities(classifier, crop, segments, [kept], target, settings)[0]
-
-
-def fidelities(
-    classifier: Classifier,
-    crop: Pixels,
-    segments: Segments,
-    sets: Sequence[Sequence[int]],
-    target: int,
-    settings: Settings = PLAIN,
-) -> list[Fidelity]:
-    """As ``fidelity`` for several sets of superpixels, in shared batches."""
-    count = int(segments.max()) + 1
-    wrong = [index for kept in sets for index in kept if not 0 <= index < count]
-    if wrong:
-        raise StudyError(
-            f"There is no superpixel {wrong[0]}", f"The superpixels are 0 to {count - 1}"
-        )
-    _check_target(classifier, target)
-    shown = np.ones((1 + 2 * len(sets), count), dtype=np.int64)
-    for row, kept in enumerate(sets):
-        shown[2 * row + 1] = 0
-        shown[2 * row + 1, list(kept)], shown[2 * row + 2, list(kept)] = 1, 0
-    with untouched(classifier.network):
-        (found,) = answers(
-            classifier, [veil(classifier, crop, segments)], [shown], [target], settings
-        )
-    whole, rest = float(found[0]), found[1:].reshape(-1, 2)
-    return [Fidelity(whole, float(kept), float(removed)) for kept, removed in rest]
-
-
 def _check(classifier: Classifier, picture: Picture) -> None:
-    _check_target(classifier, picture.target)
+    check_target(classifier, picture.target)
     if picture.segments.max() == picture.segments.min():
         raise StudyError(
             "There is one superpixel, so there is nothing to compare",
             "Take a segmentation that finds more",
-        )
-
-
-def _check_target(classifier: Classifier, target: int) -> None:
-    if not 0 <= target < len(classifier.categories):
-        raise StudyError(
-            f"There is no class {target}",
-            f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
         )
 
 
