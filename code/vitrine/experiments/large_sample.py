@@ -19,7 +19,8 @@ from vitrine import study as studies
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
 from vitrine.inputs import picture_sets, sources
-from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import pick_architecture
 from vitrine.inputs.pictures import Picture, picture_name, pixels_digest, read_picture
 from vitrine.inputs.speed import Settings
 from vitrine.inputs.wordnet import class_indices
