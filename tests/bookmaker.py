@@ -117,6 +117,7 @@ The end.
 
 OTHER = "# Other\n\n## Its part\n\nBack to @fig-blue and [all](all.qmd#deeper).\n"
 
+COPIED = ("page.html", "report.typ", "icon.svg", "page.css", "vitrine.css", "vitrine.js")
 HOME = "# Home {.unnumbered}\n\nWelcome.\n"
 
 
@@ -138,7 +139,7 @@ class Book:
         book.write("references.bib", BIBLIOGRAPHY)
         book.write("index.qmd", HOME)
         book.picture("assets/blue.png", (60, 40))
-        for name in "page.html report.typ icon.svg page.css vitrine.css vitrine.js".split():
+        for name in COPIED:
             shutil.copy(REPOSITORY / "assets" / name, root / "assets" / name)
         book.configure()
         return book

@@ -27,7 +27,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def names(cls) -> list[str]:
         return [name.replace("_", "-") for name in cls.model_fields]
 
 
@@ -56,6 +56,10 @@ class Look(_Section):
     code_fold: StrictBool | Literal["show"] = False
     code_summary: str = "Code"
     papersize: str = "a4"
+
+
+_SECTIONS: dict[str, type[_Section]]
+_SECTIONS = {"project": _Folders, "book": _About, "html": Look, "typst": Look}
 
 
 class Book(_Section):
@@ -103,16 +107,14 @@ def read_book(project: Project) -> Book:
     """
     text, data = _read(project)
     formats = data.get("format") or {}
-    looks = {key: data.pop(key) for key in Look.keys() if key in data}
+    looks = {key: data.pop(key) for key in Look.names() if key in data}
     for name in ("html", "typst"):
         own = formats.get(name) if isinstance(formats, dict) else None
         data[name] = {**looks, **(own if isinstance(own, dict) else {})}
-    sections: dict[str, type[_Section]]
-    sections = {"project": _Folders, "book": _About, "html": Look, "typst": Look}
-    for name, section in sections.items():
+    for name, section in _SECTIONS.items():
         for key in data[name] if isinstance(data.get(name), dict) else ():
-            near = get_close_matches(str(key), section.keys(), 1, cutoff=0.8)
-            if near and key not in section.keys():
+            near = get_close_matches(str(key), section.names(), 1, cutoff=0.8)
+            if near and key not in section.names():
                 raise _refused(text, [name, str(key)], f"is not known; {near[0]} is")
     try:
         book = Book.model_validate(data)

@@ -112,11 +112,13 @@ def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:
     with _workplace(project) as work:
         site = work / "site"
         site.mkdir()
-        if "html" in formats:
-            linked = "pdf" in formats or (project.site / name).is_file()
-            write_pages(read_document(project, book, "html"), site, name if linked else "")
         if "pdf" in formats:
             warnings = write_pdf(read_document(project, book, "typst"), site / name)
+        else:
+            for old in project.site.glob("*.pdf"):
+                shutil.copyfile(old, site / old.name)
+        if "html" in formats:
+            write_pages(read_document(project, book, "html"), site)
         _publish(project, site, formats)
     return _rendered(project, name, formats, "bundled", warnings)
 
@@ -166,9 +168,6 @@ def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:
         for pdf in site.iterdir():
             os.replace(pdf, project.site / pdf.name)
         return
-    if "pdf" not in formats:
-        for old in project.site.glob("*.pdf"):
-            shutil.copyfile(old, site / old.name)
     former = site.parent / "former"
     if project.site.exists():
         os.rename(project.site, former)
@@ -214,7 +213,7 @@ def _check_frozen(project: Project, formats: Sequence[str]) -> None:
 
 
 def _remove_links(site: Path, pdf: str) -> None:
-    """Take the links to a PDF that is not there off Quarto's pages (``downloads`` asks for them)."""
+    """Take off Quarto's pages the links to a PDF that is not there; ``downloads`` asks for them."""
     icon = r'\s*<i class="bi bi-file-pdf[^>]*></i>'
     link = re.compile(rf'<a [^>]*href="[./]*{re.escape(pdf)}"[^>]*>{icon}.*?</a>', re.DOTALL)
     for page in site.rglob("*.html"):
