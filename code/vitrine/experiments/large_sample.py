@@ -7,6 +7,7 @@ stores the numbers.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -212,7 +213,7 @@ class LargeSample(Experiment):
         pictures: list[Picture],
         crops: list[np.ndarray],
         targets: npt.NDArray[np.integer],
-        advance: lime.Progress,
+        advance: Callable[[int], None],
     ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
         """The maps of each method by picture, and the fit of LIME's models."""
         asked = [
