@@ -9,34 +9,41 @@ which are measured first; "with bfloat16" asks for it where the network allows.
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import Measured, Sheet, ask, in_turn, network, options, tell
 
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
-from vitrine.methods.cam import CAM_METHODS, class_activation
+from vitrine.methods.cam import CAM_METHODS, ClassActivation, class_activation
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+import libraries
 
 SLOW = ("ablationcam", "scorecam")
 
 
 def one(name: str, method: str, way: str, side: str, settings: str) -> None:
-    """Measure one map: ``way`` is ``fast`` or ``reference``."""
+    """Measure one map: ``way`` is ``ours`` or ``library``."""
     classifier, crop, frame, target = network(name, int(side))
+
+    def explain(method: str) -> ClassActivation:
+        arguments: tuple[Classifier, Pixels, Frame, str, int]
+        arguments = classifier, crop, frame, method, target
+        if way == "library":
+            return libraries.class_activation(*arguments)
+        return class_activation(*arguments, settings=Settings(**json.loads(settings)))
+
     # The first pass of a process prepares what later ones use; it belongs to neither.
-    class_activation(classifier, crop, frame, "gradcam", target, backend=way)  # type: ignore[arg-type]
+    explain("gradcam")
 
     def work() -> tuple[np.ndarray, dict[str, Any]]:
-        found = class_activation(
-            classifier,
-            crop,
-            frame,
-            method,
-            target,
-            backend=way,  # type: ignore[arg-type]
-            settings=Settings(**json.loads(settings)),
-        )
+        found = explain(method)
         evidence = found.evidence
         facts = {"passes": evidence.passes, "note": evidence.note, **evidence.settings.facts()}
         return found.heatmap.values, facts
@@ -72,7 +79,7 @@ def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -
         def run(way: str, settings: dict[str, Any], method: str = method) -> Measured:
             return ask(__file__, name, method, way, str(side), json.dumps(settings))
 
-        asks = [partial(run, "reference", PLAIN.facts()), *(partial(run, "fast", s) for s in ours)]
+        asks = [partial(run, "library", PLAIN.facts()), *(partial(run, "ours", s) for s in ours)]
         (library, theirs), *found = in_turn(1 if method in SLOW else runs, *asks)
         for wanted, (mine, seconds) in zip(ours, found, strict=True):
             suffix = " with bfloat16" if wanted["precision"] == "bfloat16" else ""
@@ -91,7 +98,9 @@ def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -
 
 def main() -> None:
     parser = options("Class activation maps, ours against grad-cam")
-    parser.add_argument("--methods", nargs="+", choices=CAM_METHODS, default=list(CAM_METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", choices=libraries.CAMS, default=list(libraries.CAMS)
+    )
     given = parser.parse_args()
     if given.one and given.one[0] == "settings":
         settings_of(*given.one[1:])

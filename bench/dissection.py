@@ -177,7 +177,7 @@ def _dissect(pictures: int, folder: Path) -> dict[str, Any]:
     """
     from vitrine.inputs.classifiers import load_classifier
     from vitrine.inputs.pictures import Picture
-    from vitrine.methods import dissection
+    from vitrine.methods import concept_labels, dissection
     from vitrine.methods.similarity import parameters_of, pick_similarity
     from vitrine.project import Project
 
@@ -195,7 +195,7 @@ def _dissect(pictures: int, folder: Path) -> dict[str, Any]:
     texts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIMENSIONS))
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {})
     for activations in kept.values():
-        dissection.label(activations, images, texts, row, parameters)
+        concept_labels.label(activations, images, texts, row, parameters)
     return {"megabytes": _peak()}
 
 

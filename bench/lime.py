@@ -16,41 +16,38 @@ from typing import Any
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
 import lime.lime_image  # noqa: E402
 
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).resolve().parent.parent / "tests")]
 
 import numpy as np  # noqa: E402
 from measure import Measured, Sheet, ask, in_turn, network, options, tell  # noqa: E402
 
+import libraries  # noqa: E402
 from vitrine import study  # noqa: E402
 from vitrine.inputs.speed import Settings, fastest_settings  # noqa: E402
-from vitrine.methods.lime import explain, superpixels  # noqa: E402
+from vitrine.methods.lime import explain  # noqa: E402
 from vitrine.methods.perturbation import draw, veil  # noqa: E402
+from vitrine.methods.segmentation import superpixels  # noqa: E402
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
-    """Measure one explanation or its pictures; ``way`` is ``fast`` or ``reference``."""
+    """Measure one explanation or its pictures; ``way`` is ``ours`` or ``library``."""
     classifier, crop, frame, target = network(name, int(side))
     segments = superpixels(crop, study.Quickshift(), seed=0)
     # The library's own batch is 10 pictures.
     parameters = study.Lime(samples=int(samples), batch=10)
-    chosen = Settings(**json.loads(settings)) if way == "fast" else None
+    chosen = Settings(**json.loads(settings))
 
     def whole() -> tuple[np.ndarray, dict[str, Any]]:
-        found = explain(
-            classifier,
-            crop,
-            frame,
-            target,
-            parameters,
-            segments,
-            backend=way,  # type: ignore[arg-type]
-            settings=chosen,
+        found = (
+            libraries.explain(classifier, crop, target, parameters, segments)
+            if way == "library"
+            else explain(classifier, crop, frame, target, parameters, segments, settings=chosen)
         )
         return found.weights, {"superpixels": len(found.weights)}
 
     def building() -> tuple[np.ndarray, dict[str, Any]]:
         count = int(segments.max()) + 1
-        if way == "fast":
+        if way == "ours":
             prepared, shown = veil(classifier, crop, segments), draw(int(samples), count, 0)
             for start in range(0, len(shown), 16):
                 prepared.pictures(shown[start : start + 16])
@@ -93,7 +90,7 @@ def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None
         def run(way: str, part: str = part) -> Measured:
             return ask(__file__, name, part, way, str(side), str(samples), json.dumps(fastest))
 
-        asks = (lambda: run("reference"), lambda: run("fast"))
+        asks = (lambda: run("library"), lambda: run("ours"))
         (library, theirs), (mine, seconds) = in_turn(runs, *asks)
         sheet.row(
             part,

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.project import Project
 

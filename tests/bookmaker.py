@@ -48,12 +48,11 @@ BIBLIOGRAPHY = """\
 }
 """
 
-# Every construct that chapters may use.
+# A chapter with what has numbers, parts or a form of its own.
 WHOLE = """\
 ---
 subtitle: "How *far* it goes"
 description: "A page with everything"
-keywords: [one, two]
 abstract: |
   In short, **much**.
 ---
@@ -62,10 +61,7 @@ abstract: |
 
 See @fig-blue, [-@fig-blue], [Figures @fig-blue] and [-@fig-pair], @fig-pair-2, @tbl-small,
 @sec-part, @sec-all, [the home page](../index.qmd) and [below](#sec-part).
-As @ribeiro2016 said [@ribeiro2016]. A note.[^n] Math $a^2$.
-[small]{.smallcaps} `x = 1`{.python} H~2~O
-
-[^n]: The *note*.
+As @ribeiro2016 said [@ribeiro2016].
 
 ![The caption of **blue**](../assets/blue.png){#fig-blue fig-alt="A blue plane" width=50%}
 
@@ -114,38 +110,14 @@ In the first.
 In the second.
 :::
 
-::: {.column-page}
-Wide.
-:::
-
-```{=html}
-<p class="vitrine-study">Raw for the screen</p>
-```
-
-```{=typst}
-Raw for paper
-```
-
-Term
-: Its definition
-
-> Quoted
-
-1. one
-2. two
-
-- [x] done
-
-```python
-def f(x):
-    return x
-```
-
 ### Deeper
 
-The end of `{{{< meta title >}}}`.
+The end.
 """
 
+OTHER = "# Other\n\n## Its part\n\nBack to @fig-blue and [all](all.qmd#deeper).\n"
+
+COPIED = ("page.html", "report.typ", "icon.svg", "page.css", "vitrine.css", "vitrine.js")
 HOME = "# Home {.unnumbered}\n\nWelcome.\n"
 
 
@@ -164,22 +136,20 @@ class Book:
     @classmethod
     def at(cls, root: Path) -> Book:
         book = cls(root, [])
-        for name, text in (
-            ("references.bib", BIBLIOGRAPHY),
-            ("index.qmd", HOME),
-        ):
-            book.write(name, text)
+        book.write("references.bib", BIBLIOGRAPHY)
+        book.write("index.qmd", HOME)
         book.picture("assets/blue.png", (60, 40))
-        for name in (
-            "page.html",
-            "report.typ",
-            "icon.svg",
-            "page.css",
-            "vitrine.css",
-            "vitrine.js",
-        ):
+        for name in COPIED:
             shutil.copy(REPOSITORY / "assets" / name, root / "assets" / name)
         book.configure()
+        return book
+
+    @classmethod
+    def whole(cls, root: Path) -> Book:
+        """A book with the chapters ``WHOLE`` and ``OTHER``."""
+        book = cls.at(root)
+        book.chapter("all", WHOLE)
+        book.chapter("other", OTHER)
         return book
 
     @property
@@ -218,16 +188,8 @@ class Book:
         """Store executed Markdown of a chapter, as ``vitrine freeze`` or Quarto would."""
         source = (self.root / f"chapters/{name}.qmd").read_bytes().replace(b"\r\n", b"\n")
         for file, markdown in (("html.json", html), ("typ.json", html if typst is None else typst)):
-            result = {
-                "engine": "jupyter",
-                "markdown": markdown,
-                "supporting": [f"{name}_files"],
-                "filters": [],
-                "includes": {},
-            }
-            frozen = {"hash": md5(source).hexdigest(), "result": result}
-            text = json.dumps(frozen, indent=2, ensure_ascii=False)
-            self.write(f"_freeze/chapters/{name}/execute-results/{file}", text)
+            frozen = {"hash": md5(source).hexdigest(), "result": {"markdown": markdown}}
+            self.write(f"_freeze/chapters/{name}/execute-results/{file}", json.dumps(frozen))
 
     def render(self, *formats: str) -> Rendered:
         return render(self.project, renderer="bundled", formats=formats or ("html", "pdf"))

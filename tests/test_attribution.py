@@ -16,14 +16,10 @@ from conftest import TEN
 from networks import CLASSES, SIDE, Awkward, Plain, classifier_of, seeded_network
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.inputs.canonical import Addition, canonical
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, Pixels, read_picture
-from vitrine.methods.attribution import (
-    ATTRIBUTION_METHODS,
-    Parameters,
-    attribute,
-    explaining,
-)
+from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.guided import guided_gradient
 from vitrine.methods.relevance import relevance

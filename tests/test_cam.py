@@ -14,11 +14,12 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
+import libraries
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.inputs.speed import Settings
-from vitrine.methods import cam
 from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map
 from vitrine.methods.evidence import Question, feature_maps
 from vitrine.methods.heatmap import Heatmap
@@ -205,12 +206,12 @@ def _target(classifier: Classifier, crop: Pixels) -> int:
 
 
 @pytest.mark.parametrize("name", ["tiny", "resnet18", "efficientnet_lite0"])
-@pytest.mark.parametrize("method", sorted(CAM_METHODS))
+@pytest.mark.parametrize("method", sorted(libraries.CAMS))
 def test_every_method_gives_the_librarys_map(small: Small, name: str, method: str) -> None:
     seen = small(name)
     target = _target(*seen[:2])
     ours = class_activation(*seen, method, target)
-    library = class_activation(*seen, method, target, backend="reference")
+    library = libraries.class_activation(*seen, method, target)
     tolerance = 1e-4 if method == "ablationcam" else 1e-5
     assert library.heatmap.values.max() > 0
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=tolerance)
@@ -270,10 +271,8 @@ def test_ablationcam_needs_the_head_only(small: Small) -> None:
 def test_ablationcam_at_an_earlier_layer_is_the_librarys(small: Small) -> None:
     seen = small("efficientnet_lite0")  # maps before an activation: below zero, not set to zero
     target = _target(*seen[:2])  # whose logit is positive: the library divides by the logit itself
-    ours, library = (
-        class_activation(*seen, "ablationcam", target, "blocks.2", backend=backend)  # type: ignore[arg-type]
-        for backend in ("fast", "reference")
-    )
+    ours = class_activation(*seen, "ablationcam", target, "blocks.2")
+    library = libraries.class_activation(*seen, "ablationcam", target, "blocks.2")
     assert ours.evidence.passes == 1
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
 
@@ -285,7 +284,7 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
     assert seen[0].after("act") is None
     told: list[int] = []
     ours = class_activation(*seen, "ablationcam", 4, progress=told.append)
-    library = class_activation(*seen, "ablationcam", 4, backend="reference")
+    library = libraries.class_activation(*seen, "ablationcam", 4)
     assert ours.evidence.passes == 13 and sum(told) == 12
     assert "cannot be separated" in ours.evidence.note
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
@@ -319,14 +318,13 @@ def test_the_strength_tells_a_weak_map_from_a_strong_one(small: Small) -> None:
     assert weak.strength == pytest.approx(strong.strength / 100, rel=1e-3)
 
 
-@pytest.mark.parametrize("backend", ["fast", "reference"])
-def test_a_logit_of_zero_cannot_be_lost(small: Small, backend: str) -> None:
+def test_a_logit_of_zero_cannot_be_lost(small: Small) -> None:
     classifier, crop, frame = small("tiny")
     network = classifier.network
     kept = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
         network.classify.weight[7], network.classify.bias[7] = 0, 0  # type: ignore
-    found = class_activation(classifier, crop, frame, "ablationcam", 7, backend=backend)  # type: ignore[arg-type]
+    found = class_activation(classifier, crop, frame, "ablationcam", 7)
     network.load_state_dict(kept)
     assert (found.heatmap.values == 0).all() and found.strength == 0
 
@@ -340,11 +338,8 @@ def _state(network: nn.Module) -> list[object]:
     return [hooks, asks, [id(module) for module in network.modules()]]
 
 
-@pytest.mark.parametrize("backend", ["fast", "reference"])
 @pytest.mark.parametrize("method", sorted(CAM_METHODS))
-def test_no_method_leaves_a_trace_even_when_it_fails(
-    root: Path, small: Small, method: str, backend: str
-) -> None:
+def test_no_method_leaves_a_trace_even_when_it_fails(root: Path, small: Small, method: str) -> None:
     classifier = _custom(root, TinyNetwork(), 40, "act")
     seen = (classifier, *small("tiny")[1:])
     network = classifier.network
@@ -352,34 +347,17 @@ def test_no_method_leaves_a_trace_even_when_it_fails(
     network.act.eval()  # type: ignore[union-attr]
     network.classify.bias.requires_grad_(True)  # type: ignore[union-attr]
     before = _state(network)
-    class_activation(*seen, method, 1, backend=backend)  # type: ignore[arg-type]
+    class_activation(*seen, method, 1)
     assert _state(network) == before
 
-    # The library fails in the middle of its many passes, when it has changed the network.
-    late = {"ablationcam": 2, "scorecam": 1}.get(method, 0) if backend == "reference" else 0
-    calls = 0
-
     def fail(*_: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls > late:
-            raise IndexError("in the middle")
+        raise IndexError("in the middle")
 
     network.classify.register_forward_hook(fail)  # type: ignore[union-attr]
     before = _state(network)
     with pytest.raises((IndexError, StudyError)):
-        class_activation(*seen, method, 1, backend=backend)  # type: ignore[arg-type]
+        class_activation(*seen, method, 1)
     assert _state(network) == before
-
-
-def test_the_librarys_bars_stay_away_and_come_back(
-    small: Small, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bars = cam.ablation_cam.tqdm, cam.score_cam.tqdm
-    for method in ("ablationcam", "scorecam"):
-        class_activation(*small("tiny"), method, 0, backend="reference")
-    assert capsys.readouterr().err == ""
-    assert (cam.ablation_cam.tqdm, cam.score_cam.tqdm) == bars
 
 
 def test_a_small_picture_is_enlarged_and_a_crop_of_another_size_is_refused(small: Small) -> None:

@@ -17,13 +17,8 @@ from torchvision import transforms
 
 from vitrine.errors import SourceError, StudyError
 from vitrine.inputs import classifiers, speed
-from vitrine.inputs.classifiers import (
-    CLASSIFIERS,
-    Classifier,
-    load_classifier,
-    read_checkpoint,
-    untouched,
-)
+from vitrine.inputs.classifier import Classifier, untouched
+from vitrine.inputs.classifiers import CLASSIFIERS, load_classifier, read_checkpoint
 from vitrine.inputs.pictures import Picture, read_picture
 from vitrine.inputs.speed import (
     Settings,

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from vitrine.errors import DissectionError, StudyError
 from vitrine.experiments.network_dissection import TABLES
 from vitrine.experiments.run import Progress, Summary, run
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Picture
-from vitrine.methods import dissection
+from vitrine.methods import concept_labels, dissection, probing_size
 from vitrine.methods.dissection import Activations, collect, merge
 from vitrine.methods.similarity import Matches, parameters_of, pick_similarity, similarities
 from vitrine.project import Project
@@ -75,8 +76,8 @@ def test_labels_of_merged_shards_are_those_of_the_whole(network: Classifier) -> 
     whole = collect(network, ["fc"], pictures, "mean", 4, 4)["fc"]
     parts = [collect(network, ["fc"], part, "mean", 4, 4)["fc"] for part in _halves(pictures)]
     merged = merge(*parts, keep=4)
-    expected = dissection.label(whole, images, texts, row, parameters)
-    found = dissection.label(merged, images, texts, row, parameters)
+    expected = concept_labels.label(whole, images, texts, row, parameters)
+    found = concept_labels.label(merged, images, texts, row, parameters)
     assert torch.equal(found.concepts, expected.concepts)
     assert torch.equal(found.similarities, expected.similarities)
 
@@ -171,7 +172,7 @@ def test_a_unit_is_labelled_with_what_it_answers(name: str) -> None:
     kept, images, texts = _planted()
     given = {"top_k": 20.0} if name.endswith("wpmi") else {}
     row, parameters = pick_similarity(name), parameters_of(name, given)
-    labels = dissection.label(kept, images, texts, row, parameters, count=3)
+    labels = concept_labels.label(kept, images, texts, row, parameters, count=3)
     if name != "rank_reorder":  # which compares orders, and has none to go by here
         assert labels.concepts[:5, 0].tolist() == [0, 1, 2, 3, 4]
     assert kept.everything is not None
@@ -184,17 +185,17 @@ def test_a_unit_is_labelled_with_what_it_answers(name: str) -> None:
 def test_units_that_carry_a_concept_stand_out_from_permuted_pictures() -> None:
     kept, images, texts = _planted()
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
-    labels = dissection.label(kept, images, texts, row, parameters)
+    labels = concept_labels.label(kept, images, texts, row, parameters)
     given = (kept, images, texts, row, parameters, 20)
-    null = dissection.null_similarities(*given, seed=0)
+    null = concept_labels.null_similarities(*given, seed=0)
     assert null.shape == (20, 6)
-    assert torch.equal(null, dissection.null_similarities(*given, seed=0))
-    assert not torch.equal(null, dissection.null_similarities(*given, seed=1))
-    values = dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+    assert torch.equal(null, concept_labels.null_similarities(*given, seed=0))
+    assert not torch.equal(null, concept_labels.null_similarities(*given, seed=1))
+    values = concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
     assert (values[:5] < 0.1).all()
     assert (labels.similarities[:5, 0] > null[:, :5].mean()).all()
     constant = torch.ones(6, dtype=torch.bool)
-    assert (dissection.p_values(labels.similarities[:, 0], null, constant) == 1).all()
+    assert (concept_labels.p_values(labels.similarities[:, 0], null, constant) == 1).all()
 
 
 @pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
@@ -207,19 +208,19 @@ def test_units_that_never_fire_count_nowhere(name: str) -> None:
     both = dissection.activations_of(mixed, positions, live.values.shape[1], everything=True)
     parameters = parameters_of(name, {"top_k": 20.0} if name.endswith("wpmi") else {})
     given = (images, texts, pick_similarity(name), parameters)
-    expected, found = (dissection.label(each, *given, count=2) for each in (live, both))
+    expected, found = (concept_labels.label(each, *given, count=2) for each in (live, both))
     units = len(live.values)
     assert found.silent.tolist() == [True, True, *[False] * units, True]
     assert torch.equal(found.concepts[2:-1], expected.concepts)
     assert torch.equal(found.similarities[2:-1], expected.similarities)
-    nulls = [dissection.null_similarities(each, *given, 20, 0) for each in (live, both)]
+    nulls = [concept_labels.null_similarities(each, *given, 20, 0) for each in (live, both)]
     assert torch.equal(nulls[1][:, 2:-1], nulls[0]) and nulls[1][:, [0, 1, -1]].isnan().all()
     values = [
-        dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+        concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
         for labels, null, kept in zip((expected, found), nulls, (live, both), strict=True)
     ]
     assert values[1].tolist() == [1, 1, *values[0], 1]
-    for drawn in dissection.probing_effect(both, *given, [len(images)], 1, units + 3, 0):
+    for drawn in probing_size.probing_effect(both, *given, [len(images)], 1, units + 3, 0):
         assert drawn.similarity == pytest.approx(float(expected.similarities[:, 0].mean()))
         assert drawn.stable == 1
         assert drawn.concepts == len(set(expected.concepts[:, 0].tolist()))
@@ -231,17 +232,17 @@ def test_a_layer_that_never_fires_has_no_labels_and_no_null() -> None:
         torch.zeros(len(images), 3), torch.arange(len(images)), len(images), everything=True
     )
     given = (images, texts, pick_similarity("cosine"), {})
-    labels = dissection.label(dead, *given)
-    null = dissection.null_similarities(dead, *given, 2, 0)
+    labels = concept_labels.label(dead, *given)
+    null = concept_labels.null_similarities(dead, *given, 2, 0)
     assert labels.silent.all() and null.isnan().all()
-    assert (dissection.p_values(labels.similarities[:, 0], null, dead.constant) == 1).all()
+    assert (concept_labels.p_values(labels.similarities[:, 0], null, dead.constant) == 1).all()
 
 
 def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
     kept, images, texts = _planted()
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
     calls: list[None] = []
-    draws = dissection.probing_effect(
+    draws = probing_size.probing_effect(
         kept,
         images,
         texts,
@@ -263,7 +264,7 @@ def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
         ("share", 160, 20),
     }
     assert all(draw.stable == 1 for draw in draws if draw.size == 160)
-    assert len(calls) == dissection.probing_rounds((16, 80, 160, 1000), 3, 160, 2)
+    assert len(calls) == probing_size.probing_rounds((16, 80, 160, 1000), 3, 160, 2)
 
 
 def test_real_activations_give_the_papers_similarities(

@@ -15,6 +15,7 @@ from vitrine.inputs.pictures import read_picture
 from vitrine.inputs.speed import Settings
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
+from vitrine.methods.fidelity import fidelity
 from vitrine.methods.heatmap import enlarged
 from vitrine.methods.segmentation import superpixels
 from vitrine.project import Project
@@ -142,7 +143,7 @@ def _check_fidelity(project: Project, store: Store) -> None:
     rows = store.table("fidelity").query("picture == 'noise'").set_index("rule")
     both = np.argsort(-np.abs(weights), kind="stable")[:10]
     for rule, chosen in (("both signs", both), ("positive", [i for i in both if weights[i] > 0])):
-        found = lime.fidelity(classifier, crop, segments, [int(i) for i in chosen], target)
+        found = fidelity(classifier, crop, segments, [int(i) for i in chosen], target)
         if rule == "both signs" or len(chosen) == 10:
             assert rows.loc[rule, "kept"] == pytest.approx(found.kept, rel=1e-4)
             assert rows.loc[rule, "removed"] == pytest.approx(found.removed, rel=1e-4)

@@ -11,10 +11,12 @@ import torch
 from lime import lime_image
 from sklearn.linear_model import Ridge
 
+import libraries
 from networks import SIDE, Plain, classifier_of
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, load_classifier
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier
 from vitrine.inputs.pictures import Frame, Picture, Pixels
 from vitrine.inputs.speed import Settings
 from vitrine.measures.stability import (
@@ -26,16 +28,8 @@ from vitrine.measures.stability import (
     weight_spread,
 )
 from vitrine.methods import lime
-from vitrine.methods.lime import (
-    LimeExplanation,
-    explain,
-    explain_many,
-    fidelities,
-    fidelity,
-    fit,
-    neighbourhoods,
-    pooled,
-)
+from vitrine.methods.fidelity import fidelities, fidelity
+from vitrine.methods.lime import explain, explain_many, fit, neighbourhoods, pooled
 from vitrine.methods.perturbation import draw, mean_colours, veil
 from vitrine.methods.segmentation import superpixels, top_superpixels
 from vitrine.project import Project
@@ -67,25 +61,6 @@ def test_superpixels_are_numbered_from_zero_and_seeded(
     assert segments.shape == seen[0].shape[:2]
     assert set(np.unique(segments)) == set(range(segments.max() + 1))
     assert (superpixels(seen[0], PARAMETERS.segmentation, seed=0) == segments).all()
-
-
-def test_the_weights_are_the_librarys(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
-) -> None:
-    found = explain(classifier, *seen, 3, PARAMETERS, segments)
-    library = lime_image.LimeImageExplainer(random_state=np.random.RandomState(PARAMETERS.seed))
-    expected = library.explain_instance(
-        seen[0],
-        classifier.probabilities,
-        labels=(3,),
-        top_labels=None,
-        num_samples=PARAMETERS.samples,
-        batch_size=16,
-        segmentation_fn=lambda _: segments,
-    )
-    assert dict(expected.local_exp[3]) == dict(enumerate(found.weights))
-    assert found.r_squared == expected.score
-    assert found.intercept == expected.intercept[3]
 
 
 def test_the_weights_are_a_weighted_ridge_regression(
@@ -152,33 +127,14 @@ def test_progress_counts_every_forward_pass(
     assert sum(told) == PARAMETERS.samples
 
 
-def test_the_librarys_own_bar_stays_away_and_comes_back(
-    classifier: Classifier,
-    seen: tuple[Pixels, Frame],
-    segments: np.ndarray,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bar = lime_image.tqdm
-    explain(classifier, *seen, 3, PARAMETERS, segments)
-    assert capsys.readouterr().err == ""
-    assert lime_image.tqdm is bar
+# --- against the library -------------------------------------------------------------------------
 
 
-# --- the fast way --------------------------------------------------------------------------------
-
-
-def _library(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray, **changed: object
-) -> LimeExplanation:
-    parameters = PARAMETERS.model_copy(update=changed)
-    return explain(classifier, *seen, 3, parameters, segments, backend="reference")
-
-
-def test_the_fast_way_is_the_library_to_the_last_digit(
+def test_an_explanation_is_the_librarys_to_the_last_digit(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
     ours = explain(classifier, *seen, 3, PARAMETERS, segments)
-    library = _library(classifier, seen, segments)
+    library = libraries.explain(classifier, seen[0], 3, PARAMETERS, segments)
     assert (ours.weights == library.weights).all()
     assert ours.intercept == library.intercept
     assert ours.r_squared == library.r_squared
@@ -324,11 +280,10 @@ def test_one_superpixel_is_refused_whatever_found_it(parameters: study.Segmentat
 def test_bad_input_stops_before_a_pass_is_run(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
-    for backend in ("fast", "reference"):
-        with pytest.raises(StudyError, match="There is no class 1000"):
-            explain(classifier, *seen, 1000, PARAMETERS, segments, backend=backend)  # type: ignore[arg-type]
-        with pytest.raises(StudyError, match="There is one superpixel"):
-            explain(classifier, *seen, 3, PARAMETERS, segments * 0, backend=backend)  # type: ignore[arg-type]
+    with pytest.raises(StudyError, match="There is no class 1000"):
+        explain(classifier, *seen, 1000, PARAMETERS, segments)
+    with pytest.raises(StudyError, match="There is one superpixel"):
+        explain(classifier, *seen, 3, PARAMETERS, segments * 0)
     with pytest.raises(StudyError, match="is not what EfficientNet-Lite0 sees"):
         explain(classifier, seen[0][:50], seen[1], 3, PARAMETERS, segments)
 
@@ -379,7 +334,6 @@ def test_samples_are_enough_where_the_curve_stays() -> None:
         enough([100, 300], [0.1], 0.05)
 
 
-@pytest.mark.parametrize("backend", ["fast", "reference"])
 @pytest.mark.parametrize(
     ("rows", "samples", "width", "reason"),
     [
@@ -391,14 +345,14 @@ def test_samples_are_enough_where_the_curve_stays() -> None:
     ],
 )
 def test_a_fit_that_means_nothing_is_missing_with_its_reason(
-    backend: str, rows: int, samples: int, width: float, reason: str
+    rows: int, samples: int, width: float, reason: str
 ) -> None:
     classifier = classifier_of(Plain(), "4")
     crop = np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
     frame = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
-    segments = lime.superpixels(crop, study.Grid(rows=rows, columns=rows), 0)
+    segments = superpixels(crop, study.Grid(rows=rows, columns=rows), 0)
     parameters = study.Lime(samples=samples, kernel_width=width)
-    found = lime.explain(classifier, crop, frame, 0, parameters, segments, backend=backend)  # type: ignore[arg-type]
+    found = lime.explain(classifier, crop, frame, 0, parameters, segments)
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
     for value in (found.r_squared, found.local_prediction):
         assert np.isnan(value) == bool(reason)

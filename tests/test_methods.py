@@ -9,8 +9,9 @@ from torch import Tensor
 
 from vitrine.experiments.run import run
 from vitrine.measures.catalogue import MEASURES
-from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod, Subject
+from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod
 from vitrine.methods.registry import METHODS, methods_of
+from vitrine.methods.subject import Subject
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import load_study
@@ -25,6 +26,7 @@ squares = 4
 perturbations = 1
 stages = 1
 batch = 4
+lime_samples = 8
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from bookmaker import WHOLE, Book, as_markdown
+from bookmaker import Book, as_markdown
 from vitrine.errors import ChapterError
 
 NASTY = "# $ @ * _ [ ] \\ ` < > ~ // /* = - + #let x"
@@ -26,75 +26,31 @@ def text_of(path: Path) -> str:
     return re.sub(r"\s+", " ", pages.replace("\u00a0", " "))
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    book = Book.at(tmp_path_factory.mktemp("whole"))
-    book.chapter("all", WHOLE)
-    book.chapter(
-        "other", "# Other\n\n## Its part\n\nBack to @fig-blue and [all](all.qmd#deeper).\n"
-    )
-    pdf = book.render("pdf").pdf
+def test_the_whole_report(tmp_path: Path) -> None:
+    pdf = Book.whole(tmp_path).render("pdf").pdf
     assert pdf is not None
-    return pdf
-
-
-class TestWholeReport:
-    def test_it_holds_every_chapter_and_caption(self, whole: Path) -> None:
-        text = text_of(whole)
-        for words in (
-            "A small book", "On {testing} & $dollars", "Ada Lovelace", "Łukasz <Ó>", "Home",
-            "Chapter 1", "Everything", "Other", "Figure 1.1: The caption of blue",
-            "Figure 1.2: Two planes", "(b) Right", "Table 1.1: The caption of the table",
-            "1.1 Part", "1.1.1 Deeper", "A title", "Noted", "From a heading", "Folded", "Simply",
-            "In the first", "In the second", "Wide", "Raw for paper",
-            "Its definition", "Quoted", "The note", "In short, much", "References",
-            "Ribeiro, Marco. 2016", "{{< meta title >}}",
-        ):  # fmt: skip
-            assert words in text, words
-
-    def test_content_for_the_screen_is_not_in_it(self, whole: Path) -> None:
-        text = text_of(whole)
-        for words in ("Raw for the screen",):
-            assert words not in text
-
-    def test_references_read_as_on_the_pages(self, whole: Path) -> None:
-        text = text_of(whole)
-        assert "See Figure 1.1, 1.1, Figures 1.1 and 1.2, Figure 1.2 (b), Table 1.1" in text
-        assert "Section 1.1, Chapter 1" in text
-        assert "Back to Figure 1.1" in text
-
-    def test_links_lead_inside_the_document(self, whole: Path) -> None:
-        reader = PdfReader(whole)
-        annotations = [
-            note.get_object() for page in reader.pages for note in page.annotations or []
-        ]
-        links = [note for note in annotations if note["/Subtype"] == "/Link"]
-        assert len(links) > 12
-        assert not [note for note in links if "/URI" in note.get("/A", {})]
-
-    def test_it_has_bookmarks_and_metadata(self, whole: Path) -> None:
-        reader = PdfReader(whole)
-        titles = [entry.title for entry in reader.outline if not isinstance(entry, list)]
-        assert any("Everything" in (title or "") for title in titles)
-        assert reader.metadata is not None
-        assert reader.metadata.title == "A small book"
-        assert "Ada Lovelace" in (reader.metadata.author or "")
-        assert reader.trailer["/Root"]["/Lang"] == "en"
-
-    def test_pictures_have_alternative_text(self, whole: Path) -> None:
-        assert b"A blue plane" in b"".join(str(obj).encode() for obj in _objects(PdfReader(whole)))
-
-
-def _objects(reader: PdfReader) -> list[object]:
-    return [
-        reader.get_object(number)
-        for number in range(1, len(reader.xref_objStm) + 200)
-        if _exists(reader, number)
-    ]
-
-
-def _exists(reader: PdfReader, number: int) -> bool:
-    return number in reader.xref_objStm or number in reader.xref.get(0, {})
+    reader, text = PdfReader(pdf), text_of(pdf)
+    for words in (
+        "A small book", "On {testing} & $dollars", "Ada Lovelace", "Łukasz <Ó>", "Home",
+        "Chapter 1", "Figure 1.1: The caption of blue", "Figure 1.2: Two planes", "(b) Right",
+        "Table 1.1: The caption of the table", "1.1 Part", "1.1.1 Deeper", "In short, much",
+        "References", "Ribeiro, Marco. 2016", "Section 1.1, Chapter 1", "Back to Figure 1.1",
+        "See Figure 1.1, 1.1, Figures 1.1 and 1.2, Figure 1.2 (b), Table 1.1",
+    ):  # fmt: skip
+        assert words in text, words
+    annotations = [note.get_object() for page in reader.pages for note in page.annotations or []]
+    links = [note for note in annotations if note["/Subtype"] == "/Link"]
+    assert len(links) > 12
+    assert not [note for note in links if "/URI" in note.get("/A", {})]
+    titles = [entry.title for entry in reader.outline if not isinstance(entry, list)]
+    assert any("Everything" in (title or "") for title in titles)
+    assert reader.metadata is not None
+    assert reader.metadata.title == "A small book"
+    assert "Ada Lovelace" in (reader.metadata.author or "")
+    assert reader.trailer["/Root"]["/Lang"] == "en"
+    compressed = [reader.get_object(number) for number in reader.xref_objStm]
+    plain = [reader.get_object(number) for number in reader.xref.get(0, {}) if number]
+    assert "A blue plane" in str([*compressed, *plain])
 
 
 def test_the_same_input_gives_the_same_bytes(book: Book) -> None:
@@ -174,17 +130,18 @@ def test_characters_without_a_font_are_named(book: Book) -> None:
     assert re.search("\u6f22.*chapters/one\\.qmd:3", warning)
 
 
-def test_an_error_of_typst_names_the_chapter(book: Book) -> None:
-    book.chapter("one", "# One\n\nText.\n")
-    book.chapter("two", "# Two\n\n```{=typst}\n#nonsense()\n```\n")
-    with pytest.raises(ChapterError, match=r"chapters/two\.qmd: .*unknown variable: nonsense"):
-        book.render("pdf")
-
-
-def test_a_picture_that_is_none_names_the_chapter(book: Book) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("```{=typst}\n#nonsense()\n```\n", "unknown variable: nonsense"),
+        ("![x](../assets/broken.png){#fig-x}\n", "the PDF cannot be set"),
+    ],
+)
+def test_an_error_of_typst_names_the_chapter(book: Book, text: str, problem: str) -> None:
     book.write("assets/broken.png", "not a picture")
-    book.chapter("one", "# One\n\n![x](../assets/broken.png){#fig-x}\n")
-    with pytest.raises(ChapterError, match=r"chapters/one\.qmd: the PDF cannot be set"):
+    book.chapter("one", "# One\n\nText.\n")
+    book.chapter("two", f"# Two\n\n{text}")
+    with pytest.raises(ChapterError, match=rf"chapters/two\.qmd: .*{problem}"):
         book.render("pdf")
 
 

@@ -70,6 +70,11 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
             "[lime.search]\nsegmentations = [{ method = 'grid', row = 3 }]\n[lime]\n",
             "unknown key `lime.search.segmentations.0.row`; Did you mean 'rows'?",
         ),
+        (
+            "[lime]\n",
+            "[lime]\nbackend = 'reference'\n",
+            "unknown key `lime.backend`; the keys here are",
+        ),
         ("[lime]", "[limes]", "unknown key `limes`; Did you mean 'lime'?"),
         ('methods = ["gradcam"]', 'methods = "gradcam"', "`cam.methods`: Write a list, [ … ]"),
         (

@@ -213,13 +213,21 @@ def _finished(store: Store, asked: dict[str, Any], subject: str, remedy: str) ->
         return Finding("note", subject, started, remedy)
     provenance = store.provenance()
     stored = provenance["study"]
-    if any(stored.get(key) != asked[key] for key in asked if key not in ("title", "description")):
+    told = {"title", "description"}
+    if any(not _still(stored.get(key), asked[key]) for key in asked.keys() - told):
         return Finding("bad", subject, "its file changed since it was run", remedy)
     if changed := store.changed():
         more = f" and {len(changed) - 3} more" if changed[3:] else ""
         text = f"not as they were written: {', '.join(changed[:3])}{more}"
         return Finding("bad", subject, text, f"{remedy} to make them again, or restore them")
     return Finding("good", subject, f"computed on {provenance['computed']}")
+
+
+def _still(stored: Any, asked: Any) -> bool:
+    """Whether all that is asked was so before; a key that there no longer is says nothing."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        return all(key in stored and _still(stored[key], asked[key]) for key in asked)
+    return bool(stored == asked)
 
 
 def _files(study: Study, subject: str, cached: _Cached) -> list[Finding]:

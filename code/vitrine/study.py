@@ -109,10 +109,6 @@ class Speed(_Part):
     keep_memory: bool = False
 
 
-Backend = Literal["fast", "reference"]
-"""Our own computation, or the library that it follows."""
-
-
 class Cam(_Part):
     """Class activation maps of the predicted class.
 
@@ -125,7 +121,6 @@ class Cam(_Part):
     second: Unique[str] = ()
     layers: Unique[str] = ()
     layer_method: str = "gradcam"
-    backend: Backend = "fast"
 
 
 class Quickshift(_Part):
@@ -249,7 +244,6 @@ class Lime(_Part):
     batch: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
     segmentation: Segmentation = Quickshift()
-    backend: Backend = "fast"
     stability: Stability | None = None
     search: Search | None = None
 

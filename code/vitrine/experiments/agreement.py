@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vitrine import study as studies
 from vitrine.errors import NotApplicable
 from vitrine.experiments.base import Columns, Experiment, Row, Rows
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.pictures import Picture
 from vitrine.measures.agreement import (
     Region,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from vitrine import study as studies
 from vitrine.inputs import sources
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.pictures import Picture
 from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
 from vitrine.project import Project

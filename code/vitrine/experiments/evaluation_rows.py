@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vitrine.experiments.base import Context, Rows
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.objects import outlines_of
 from vitrine.measures.catalogue import MEASURES
 from vitrine.measures.complexity import entropy, gini

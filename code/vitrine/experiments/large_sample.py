@@ -7,6 +7,7 @@ stores the numbers.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +20,8 @@ from vitrine import study as studies
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
 from vitrine.inputs import picture_sets, sources
-from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import pick_architecture
 from vitrine.inputs.pictures import Picture, picture_name, pixels_digest, read_picture
 from vitrine.inputs.speed import Settings
 from vitrine.inputs.wordnet import class_indices
@@ -211,7 +213,7 @@ class LargeSample(Experiment):
         pictures: list[Picture],
         crops: list[np.ndarray],
         targets: npt.NDArray[np.integer],
-        advance: lime.Progress,
+        advance: Callable[[int], None],
     ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
         """The maps of each method by picture, and the fit of LIME's models."""
         asked = [

@@ -31,6 +31,7 @@ from vitrine.measures.stability import (
     weight_spread,
 )
 from vitrine.methods import lime
+from vitrine.methods.fidelity import fidelities
 from vitrine.methods.method import speed_of
 from vitrine.methods.perturbation import draw
 from vitrine.methods.segmentation import KEPT, SEGMENTATIONS, superpixels, top_superpixels
@@ -215,9 +216,7 @@ class LimeAnalysis(Experiment):
             for features in wanted.features
         ]
         classifier = self.context.networks[task.classifier]
-        found = lime.fidelities(
-            classifier, asked.crop, asked.segments, sets, asked.target, settings
-        )
+        found = fidelities(classifier, asked.crop, asked.segments, sets, asked.target, settings)
         shape = (wanted.seeds, len(wanted.samples), len(wanted.features))
         return TaskResult(
             {

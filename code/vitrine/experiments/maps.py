@@ -22,7 +22,8 @@ from vitrine.experiments.base import (
     at_layer,
     searched,
 )
-from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import pick_architecture
 from vitrine.inputs.speed import PLAIN
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.extent import area_above, centre_of_mass

@@ -29,8 +29,9 @@ from vitrine.experiments.dissection_tables import (
 from vitrine.inputs import embeddings, encoders, kinds, picture_sets, sources
 from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
 from vitrine.inputs.pictures import Picture, pixels_digest, read_picture
-from vitrine.methods import dissection
-from vitrine.methods.dissection import Activations, Labels
+from vitrine.methods import concept_labels, dissection, probing_size
+from vitrine.methods.concept_labels import Labels
+from vitrine.methods.dissection import Activations
 from vitrine.methods.similarity import check_top, parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -221,11 +222,11 @@ class NetworkDissection(Experiment):
     def _parts(self) -> int:
         """How often a sample of a layer's units is labelled for the probing set's size."""
         assert self.wanted.probing is not None
-        return dissection.probing_rounds(
+        return probing_size.probing_rounds(
             self.wanted.probing.sizes,
             self.wanted.probing.draws,
             len(self.files),
-            len(dissection.rules_of(self.similarity)),
+            len(probing_size.rules_of(self.similarity)),
         )
 
     def digests(self, task: Task) -> tuple[str, str]:
@@ -308,9 +309,9 @@ class NetworkDissection(Experiment):
         for place, layer in enumerate(self.layers(name)):
             kept = activations[layer]
             given = (kept, *embedded, self.similarity, self.parameters)
-            labels = dissection.label(*given, count=RUNNERS_UP + 1)
+            labels = concept_labels.label(*given, count=RUNNERS_UP + 1)
             round_done()
-            null = dissection.null_similarities(
+            null = concept_labels.null_similarities(
                 *given, self.wanted.permutations, self.wanted.seed, round_done
             )
             arrays |= _layer_arrays(place, kept, labels, null, self.wanted.example_pictures)
@@ -361,7 +362,7 @@ class NetworkDissection(Experiment):
         probing = self.wanted.probing
         assert probing is not None
         found = {
-            layer: dissection.probing_effect(
+            layer: probing_size.probing_effect(
                 activations[layer],
                 *embedded,
                 self.similarity,
@@ -444,7 +445,7 @@ class NetworkDissection(Experiment):
 def _layer_arrays(
     place: int, kept: Activations, labels: Labels, null: torch.Tensor, pictures: int
 ) -> dict[str, np.ndarray]:
-    values = dissection.p_values(labels.similarities[:, 0], null, kept.constant)
+    values = concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
     known = null[~null.isnan()]
     spread = np.quantile(known.numpy(), (0.5, 0.95)) if len(known) else np.full(2, np.nan)
     return {

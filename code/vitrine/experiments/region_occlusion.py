@@ -15,7 +15,7 @@ from skimage.filters import gaussian
 from vitrine import study as studies
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.objects import load_outlines, load_regions
 from vitrine.inputs.pictures import Picture, Pixels
 from vitrine.inputs.wordnet import class_indices

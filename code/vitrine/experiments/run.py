@@ -37,11 +37,7 @@ from vitrine.experiments.maps import Maps
 from vitrine.experiments.network_dissection import NetworkDissection
 from vitrine.experiments.region_occlusion import RegionOcclusion
 from vitrine.inputs import sources
-from vitrine.inputs.classifiers import (
-    best_device,
-    load_classifier,
-    pick_architecture,
-)
+from vitrine.inputs.classifiers import best_device, load_classifier, pick_architecture
 from vitrine.inputs.pictures import Picture, in_folder, pixels_digest, read_picture
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult

@@ -70,6 +70,8 @@ def canonical(network: nn.Module, example: Tensor) -> fx.GraphModule:
 def _compare(network: nn.Module, form: nn.Module, example: Tensor) -> None:
     with torch.no_grad():
         expected, found = network(example), form(example)
+    if not isinstance(expected, Tensor):
+        raise NotApplicable("The network gives something else than logits")
     if not bool(expected.isfinite().all()):
         raise NotApplicable("The network's logits are not finite")
     tolerance = 1e-4 * float(expected.abs().max())

@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from vitrine import study
 from vitrine.errors import SourceError, StudyError, suggestion
-from vitrine.inputs.classifiers import Classifier, load_classifier, pick_architecture
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import load_classifier, pick_architecture
 from vitrine.inputs.clip import check_clip, load_clip
 from vitrine.inputs.concepts import training_classes
 from vitrine.inputs.embeddings import Embeddings, Encoder, cached, unit

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitrine.errors import NotApplicable
 from vitrine.inputs.canonical import canonical
-from vitrine.inputs.classifiers import Classifier, untouched
+from vitrine.inputs.classifier import Classifier, untouched
 
 Answer = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""

@@ -5,101 +5,41 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from captum import attr
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from vitrine import study as studies
 from vitrine.errors import NotApplicable, StudyError, suggestion
-from vitrine.inputs.canonical import canonical
-from vitrine.inputs.classifiers import Architecture, Classifier, untouched
+from vitrine.inputs.classifier import Classifier, untouched
+from vitrine.inputs.classifiers import Architecture
 from vitrine.inputs.pictures import Frame, Pixels
 from vitrine.inputs.speed import PLAIN, Settings, keep_memory
 from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.evidence import Progress, Question, map_gradients
 from vitrine.methods.guided import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.input_gradients import (
+    SUMMARIES,
+    gradient,
+    gradient_shap,
+    integrated_gradients,
+    noisy,
+    summary,
+)
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Method, Query, Stored, speed_of
 from vitrine.methods.relevance import RULE, check_rules, relevance
 from vitrine.methods.scoring import scoring
+from vitrine.methods.subject import Explain, Subject
 from vitrine.study import AttributionParameters as Parameters
-
-Explain = Callable[[Tensor], Tensor]
-"""Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""
-
 
 BACKWARD = 2
 """A gradient takes about so many forward passes beside its own."""
-
-
-@dataclass
-class Subject:
-    """What a method explains: a classifier's logit of one class.
-
-    settings : of these the layout in memory and whether freed memory is kept are followed.
-    passes : forward passes so far.
-    """
-
-    classifier: Classifier
-    target: int
-    parameters: Parameters
-    progress: Progress
-    settings: Settings = PLAIN
-    passes: int = field(default=0)
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """The logits, counted; differentiable."""
-        self.count(len(batch))
-        return self.classifier.logits(self.laid_out(batch), self.fast)
-
-    def laid_out(self, batch: Tensor) -> Tensor:
-        """The batch in the memory layout of the settings."""
-        return batch.contiguous(memory_format=self._layout)
-
-    @property
-    def _layout(self) -> torch.memory_format:
-        return torch.channels_last if self.settings.channels_last else torch.contiguous_format
-
-    def count(self, passes: int) -> None:
-        """Note that so many forward passes are done."""
-        self.passes += passes
-        self.progress(passes)
-
-    @cached_property
-    def form(self) -> fx.GraphModule:
-        """The network's canonical form. Raises ``NotApplicable``."""
-        side = self.classifier.preprocessing.crop
-        example = torch.linspace(-1, 1, 3 * side * side, device=self.classifier.device)
-        form = canonical(self.classifier.network, example.reshape(1, 3, side, side))
-        return form.to(memory_format=self._layout)
-
-    @cached_property
-    def fast(self) -> nn.Module:
-        """The canonical form where there is one: twice as fast as with batch normalisations."""
-        try:
-            return self.form
-        except NotApplicable:
-            return self.classifier.network
-
-    @property
-    def references(self) -> Tensor:
-        """Black, grey (zero) and white as the network's input ``[3, 3, h, w]``."""
-        side = self.classifier.preprocessing.crop
-        black = np.zeros((2, side, side, 3), dtype=np.uint8)
-        black[1] = 255
-        ends = self.classifier.normalise(black)
-        return torch.stack([ends[0], torch.zeros_like(ends[0]), ends[1]])
-
-    def in_pieces(self, batch: Tensor, copies: int, explain: Explain) -> Tensor:
-        """``explain`` for as many pictures at once as fit when each is there ``copies`` times."""
-        size = max(1, self.parameters.batch // copies)
-        return torch.cat([explain(piece) for piece in torch.split(batch, size)])
 
 
 @dataclass(frozen=True)
@@ -192,89 +132,6 @@ class Attribution:
 # --- the methods ---------------------------------------------------------------------------------
 
 
-def _gradient(subject: Subject) -> Explain:
-    saliency = attr.Saliency(subject.forward)
-
-    def explain(piece: Tensor) -> Tensor:
-        inputs = piece.detach().clone().requires_grad_(True)
-        found: Tensor = saliency.attribute(inputs, target=subject.target, abs=False)
-        return found
-
-    return lambda batch: subject.in_pieces(batch, 1, explain)
-
-
-def _integrated(subject: Subject, steps: int) -> tuple[Any, dict[str, Any]]:
-    """Captum's Integrated Gradients from zero, and the arguments it is called with."""
-    return attr.IntegratedGradients(subject.forward), {
-        "target": subject.target,
-        "baselines": 0.0,
-        "n_steps": steps,
-        "internal_batch_size": subject.parameters.batch,
-    }
-
-
-def _integrated_gradients(subject: Subject) -> Explain:
-    path, arguments = _integrated(subject, subject.parameters.steps)
-    return lambda batch: subject.in_pieces(
-        batch, 1, lambda piece: path.attribute(piece, **arguments)
-    )
-
-
-_SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "smoothgrad_squared": lambda _mean, mean_square: mean_square,
-    "vargrad": lambda mean, mean_square: mean_square - mean**2,
-}
-"""What is told of attributions of noisy copies, by their mean and the mean of their squares."""
-
-
-def _noisy(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
-    """All of ``_SUMMARIES`` from the same noisy copies, drawn as Captum's noise tunnel does."""
-    parameters = subject.parameters
-    path, arguments = _integrated(subject, parameters.noisy_steps)
-    black, _, white = subject.references
-    deviation = torch.full_like(black, parameters.noise * float((white - black).mean()))
-
-    def summarised(picture: Tensor) -> list[Tensor]:
-        total, squares = torch.zeros_like(picture), torch.zeros_like(picture)
-        for _ in range(parameters.samples):
-            found = path.attribute(picture + torch.normal(0.0, deviation)[None], **arguments)
-            total, squares = total + found, squares + found**2
-        mean, mean_square = total / parameters.samples, squares / parameters.samples
-        return [summary(mean, mean_square) for summary in _SUMMARIES.values()]
-
-    def explain(batch: Tensor) -> dict[str, Tensor]:
-        found = zip(*(summarised(picture) for picture in torch.split(batch, 1)), strict=True)
-        return {name: torch.cat(each) for name, each in zip(_SUMMARIES, found, strict=True)}
-
-    return explain
-
-
-def _summary(name: str) -> Callable[[Subject], Explain]:
-    def prepare(subject: Subject) -> Explain:
-        explain = _noisy(subject)
-        return lambda batch: explain(batch)[name]
-
-    return prepare
-
-
-def _gradient_shap(subject: Subject) -> Explain:
-    parameters, references = subject.parameters, subject.references
-    shap = attr.GradientShap(subject.forward)
-    rounds = -(-parameters.points // parameters.batch)
-    at_once = -(-parameters.points // rounds)
-
-    def explain(piece: Tensor) -> Tensor:
-        # Captum runs all points of a call in one pass; the mean over calls of the same size is the
-        # mean over all points.
-        found = [
-            shap.attribute(piece, references, n_samples=at_once, target=subject.target)
-            for _ in range(rounds)
-        ]
-        return torch.stack(found).mean(dim=0)
-
-    return lambda batch: subject.in_pieces(batch, at_once, explain)
-
-
 def _occlusion(subject: Subject) -> Explain:
     parameters = subject.parameters
     occlusion = attr.Occlusion(subject.forward)
@@ -353,7 +210,7 @@ def _windows(parameters: Parameters, side: int) -> int:
 ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     "integrated_gradients": AttributionMethod(
         "Integrated Gradients",
-        _integrated_gradients,
+        integrated_gradients,
         passes=lambda parameters, _side: parameters.steps,
         paper="sundararajan2017",
         uses=("steps",),
@@ -361,7 +218,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "smoothgrad_squared": AttributionMethod(
         "SmoothGrad² of Integrated Gradients",
-        _summary("smoothgrad_squared"),
+        summary("smoothgrad_squared"),
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="hooker2019",
         uses=("samples", "noisy_steps", "noise"),
@@ -371,7 +228,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "vargrad": AttributionMethod(
         "VarGrad of Integrated Gradients",
-        _summary("vargrad"),
+        summary("vargrad"),
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="adebayo2018",
         uses=("samples", "noisy_steps", "noise"),
@@ -381,7 +238,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "gradient_shap": AttributionMethod(
         "Gradient SHAP",
-        _gradient_shap,
+        gradient_shap,
         passes=lambda parameters, _side: parameters.points,
         paper="lundberg2017",
         revision=2,
@@ -421,7 +278,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "gradient": AttributionMethod(
         "Gradient",
-        _gradient,
+        gradient,
         passes=lambda _parameters, _side: 1,
         paper="simonyan2014",
         rule="the logit's gradient at the input, with its sign",
@@ -486,10 +343,10 @@ def explaining_together(
     itself.
     """
     with _explaining(classifier, method, target, parameters, progress, settings) as (explain, one):
-        if method not in _SUMMARIES:
+        if method not in SUMMARIES:
             yield lambda batch: {method: explain(batch)}
             return
-        together = _noisy(one)
+        together = noisy(one)
         yield lambda batch: {name: found.detach() for name, found in together(batch).items()}
 
 

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
-from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pytorch_grad_cam
 import torch
-from pytorch_grad_cam import ablation_cam, score_cam
-from pytorch_grad_cam.ablation_layer import AblationLayer
-from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from vitrine import study as studies
 from vitrine.errors import StudyError, suggestion
-from vitrine.inputs.classifiers import Architecture, Classifier, untouched
+from vitrine.inputs.classifier import Classifier, untouched
+from vitrine.inputs.classifiers import Architecture
 from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.separation import channels_first
 from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.evidence import Evidence, Progress, Question, feature_gradients
+from vitrine.methods.evidence import Evidence, Progress, Question
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values, enlarged
 from vitrine.methods.method import (
@@ -41,15 +34,12 @@ from vitrine.methods.method import (
 )
 from vitrine.methods.score_cam import scorecam
 
-Backend = Literal["fast", "reference"]
-
 
 @dataclass(frozen=True)
 class CamMethod(Method):
     """A row of ``CAM_METHODS``.
 
-    library : the class of ``grad-cam`` that ``backend="reference"`` calls.
-    fast : our own function, with the library's result.
+    compute : the function that gives its evidence.
     paper : its key in the bibliography.
     passes, passes_a_channel : the cost in forward passes: so many, and so many for each channel of
         the layer.
@@ -57,8 +47,7 @@ class CamMethod(Method):
     """
 
     title: str
-    library: type[BaseCAM]
-    fast: Callable[[Question], Evidence]
+    compute: Callable[[Question], Evidence]
     paper: str
     passes: int
     revision: int
@@ -66,7 +55,7 @@ class CamMethod(Method):
     knows_class: bool = True
 
     def expected_passes(self, channels: int) -> int:
-        """Forward passes of the fast way for a layer of so many channels; what progress counts."""
+        """Forward passes for a layer of so many channels; what progress counts."""
         return self.passes + channels * self.passes_a_channel
 
     @property
@@ -116,7 +105,7 @@ class CamMethod(Method):
         def one(batch: torch.Tensor) -> Values:
             asked = Question(classifier, batch, query.target, layer, settings, query.progress)
             with untouched(classifier.network):
-                values = _finite(self.fast(asked)).values
+                values = _finite(self.compute(asked)).values
             return enlarged(values, (batch.shape[2], batch.shape[3]))[None]
 
         def explain(inputs: Inputs) -> dict[str, Maps]:
@@ -127,48 +116,18 @@ class CamMethod(Method):
 
 
 CAM_METHODS: dict[str, CamMethod] = {
-    "gradcam": CamMethod(
-        "Grad-CAM", pytorch_grad_cam.GradCAM, gradcam, "selvaraju2017", passes=1, revision=2
-    ),
+    "gradcam": CamMethod("Grad-CAM", gradcam, "selvaraju2017", passes=1, revision=2),
     "gradcam++": CamMethod(
-        "Grad-CAM++",
-        pytorch_grad_cam.GradCAMPlusPlus,
-        gradcam_plus_plus,
-        "chattopadhay2018",
-        passes=1,
-        revision=2,
+        "Grad-CAM++", gradcam_plus_plus, "chattopadhay2018", passes=1, revision=2
     ),
-    "hirescam": CamMethod(
-        "HiResCAM", pytorch_grad_cam.HiResCAM, hirescam, "draelos2020", passes=1, revision=2
-    ),
-    "layercam": CamMethod(
-        "LayerCAM", pytorch_grad_cam.LayerCAM, layercam, "jiang2021", passes=1, revision=2
-    ),
+    "hirescam": CamMethod("HiResCAM", hirescam, "draelos2020", passes=1, revision=2),
+    "layercam": CamMethod("LayerCAM", layercam, "jiang2021", passes=1, revision=2),
     "eigencam": CamMethod(
-        "EigenCAM",
-        pytorch_grad_cam.EigenCAM,
-        eigencam,
-        "muhammad2020",
-        passes=1,
-        revision=2,
-        knows_class=False,
+        "EigenCAM", eigencam, "muhammad2020", passes=1, revision=2, knows_class=False
     ),
-    "ablationcam": CamMethod(
-        "AblationCAM",
-        pytorch_grad_cam.AblationCAM,
-        ablationcam,
-        "desai2020",
-        passes=1,
-        revision=3,
-    ),
+    "ablationcam": CamMethod("AblationCAM", ablationcam, "desai2020", passes=1, revision=3),
     "scorecam": CamMethod(
-        "ScoreCAM",
-        pytorch_grad_cam.ScoreCAM,
-        scorecam,
-        "wang2020score",
-        passes=1,
-        revision=2,
-        passes_a_channel=1,
+        "ScoreCAM", scorecam, "wang2020score", passes=1, revision=2, passes_a_channel=1
     ),
 }
 
@@ -213,7 +172,6 @@ def class_activation_map(
     target: int,
     layer: str | None = None,
     *,
-    backend: Backend = "fast",
     settings: Settings = PLAIN,
     progress: Progress = lambda _: None,
 ) -> Heatmap:
@@ -221,8 +179,6 @@ def class_activation_map(
 
     crop : ``uint8 [h, w, 3]``, what the network sees.
     layer : the layer whose feature maps are weighted; the last convolutional one by default.
-    backend : ``"fast"`` is our own computation, ``"reference"`` the library ``grad-cam``, whose
-        AblationCAM divides by negative logits and reads maps that are overwritten in place.
     settings : how ScoreCAM runs its passes.
 
     The map is clipped at zero, resized bilinearly to the input and scaled so that its greatest
@@ -238,7 +194,6 @@ def class_activation_map(
         method,
         target,
         layer,
-        backend=backend,
         settings=settings,
         progress=progress,
     ).heatmap
@@ -252,7 +207,6 @@ def class_activation(
     target: int,
     layer: str | None = None,
     *,
-    backend: Backend = "fast",
     settings: Settings = PLAIN,
     progress: Progress = lambda _: None,
 ) -> ClassActivation:
@@ -264,13 +218,9 @@ def class_activation(
     batch = classifier.normalise(crop[None])
     question = Question(classifier, batch, target, name, settings, progress)
     start = time.perf_counter()
-    # The library's own context manager swallows IndexError; `untouched` removes its hooks.
     with untouched(classifier.network):
-        if backend == "reference":
-            evidence, values = _from_library(row, question)
-        else:
-            evidence = _finite(row.fast(question))
-            values = _scaled(evidence.values, crop.shape[:2])
+        evidence = _finite(row.compute(question))
+    values = _scaled(evidence.values, crop.shape[:2])
     seconds = time.perf_counter() - start
     return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)
 
@@ -296,71 +246,6 @@ def _finite(evidence: Evidence) -> Evidence:
 
 
 def _scaled(values: Values, size: tuple[int, ...]) -> Values:
-    """Clipped, resized and scaled by the library's own functions, in its order."""
+    """Clipped, resized and scaled by the functions of ``grad-cam``, in its order."""
     large = scale_cam_image(np.maximum(values[None], 0), (size[1], size[0]))
     return np.asarray(scale_cam_image(np.maximum(large, 0))[0], dtype=np.float32)
-
-
-# --- the library ---------------------------------------------------------------------------------
-
-
-def _from_library(row: CamMethod, question: Question) -> tuple[Evidence, Values]:
-    """The evidence and the map as ``grad-cam`` computes them."""
-    network = question.classifier.network
-    passes, seen = 0, []
-
-    def count(_module: object, inputs: tuple[torch.Tensor, ...]) -> None:
-        nonlocal passes
-        passes += len(inputs[0])
-        question.progress(len(inputs[0]))
-
-    hook = network.register_forward_pre_hook(count)
-    network.register_forward_hook(question.classifier.check_output)
-    options: dict[str, Any] = {"reshape_transform": partial(_own_maps, row, question)}
-    if row.library is pytorch_grad_cam.AblationCAM:
-        options["ablation_layer"] = AblationLayer()  # the library's default one is shared
-    cam = row.library(network, [question.classifier.layer(question.layer)], **options)
-    cam.compute_input_gradient = cam.uses_gradients
-    original = cam.get_cam_image
-
-    def keep(*arguments: Any) -> np.ndarray:
-        seen.append(original(*arguments))
-        return np.asarray(seen[-1])
-
-    cam.get_cam_image = keep
-    targets = [ClassifierOutputTarget(question.target)]
-    with torch.enable_grad(), _without_bars(), np.errstate(divide="ignore", invalid="ignore"):
-        try:
-            values = cam(question.batch, targets)[0]
-        except (ValueError, IndexError):
-            feature_gradients(question)  # says so if the layer has no maps; any other error is one
-            raise
-    hook.remove()
-    evidence = _finite(Evidence(np.asarray(seen[0][0], dtype=np.float32), passes))
-    return evidence, np.nan_to_num(np.asarray(values, dtype=np.float32), nan=0.0)
-
-
-def _own_maps(row: CamMethod, question: Question, output: torch.Tensor) -> torch.Tensor:
-    """The layer's maps as the library reads them, before anything works on them in place."""
-    maps = channels_first(question.classifier.layer(question.layer), output)
-    if maps is not None and maps is not output and row.library is pytorch_grad_cam.AblationCAM:
-        raise StudyError(
-            f"The library takes maps away by their second axis, which at {question.layer!r} of "
-            f"{question.classifier.title} holds no channels",
-            'Take backend="fast"',
-        )
-    return output if maps is None else maps.clone()
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """The library draws a progress bar of its own for every picture; ours covers the study."""
-    modules = (ablation_cam, score_cam)
-    bars = [module.tqdm for module in modules]
-    for module in modules:
-        module.tqdm = SimpleNamespace(tqdm=iter)
-    try:
-        yield
-    finally:
-        for module, bar in zip(modules, bars, strict=True):
-            module.tqdm = bar

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier
+from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.separation import channels_first
 from vitrine.inputs.speed import PLAIN, Settings
 

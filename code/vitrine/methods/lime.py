@@ -3,52 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lime import lime_image
 from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Architecture, Classifier, Probabilities, untouched
+from vitrine.inputs.classifier import Classifier, Probabilities, untouched
+from vitrine.inputs.classifiers import Architecture
 from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.speed import PLAIN, Settings
+from vitrine.inputs.speed import Settings
+from vitrine.methods.fidelity import check_target, fidelities
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Explain, Maps, Method, Query, Stored, as_context, speed_of
 from vitrine.methods.perturbation import Progress, Shown, Veil, answers, draw, veil
 from vitrine.methods.segmentation import KEPT, Segments, superpixels, top_superpixels
 
-__all__ = [
-    "REVISION",
-    "Fidelity",
-    "LimeExplanation",
-    "LinearModel",
-    "Neighbourhood",
-    "Picture",
-    "Progress",
-    "Segments",
-    "explain",
-    "explain_many",
-    "fidelities",
-    "fidelity",
-    "fit",
-    "neighbourhoods",
-    "pooled",
-    "superpixels",
-]
-
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
-
-Backend = Literal["fast", "reference"]
 
 
 @dataclass(frozen=True)
@@ -112,15 +92,6 @@ class LinearModel:
     r_squared: float
     local_prediction: float
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Probability of a class for the whole picture, for what was kept alone, and without that."""
-
-    whole: float
-    kept: float
-    removed: float
 
 
 @dataclass(frozen=True)
@@ -239,7 +210,6 @@ def explain(
     segments: Segments,
     progress: Progress = lambda _: None,
     *,
-    backend: Backend = "fast",
     settings: Settings | None = None,
 ) -> LimeExplanation:
     """Explain ``target`` by LIME (Ribeiro, Singh and Guestrin, 2016).
@@ -247,18 +217,14 @@ def explain(
     ``parameters.samples`` pictures are made by replacing random superpixels by their mean colour;
     a ridge regression on which superpixels were shown, weighted by an exponential kernel of the
     cosine distance, predicts the class probability. Seeded: the same arguments give the same
-    weights to the last digit on the same machine.
+    weights to the last digit on the same machine, and those of the library ``lime`` in the same
+    batches.
 
-    backend : ``"reference"`` is the library ``lime``; ``"fast"`` draws, perturbs and fits as it
-        does, to the last digit when run with the same batches.
     settings : how the passes are run; the plain network with ``parameters.batch`` by default.
 
     Raises ``StudyError`` for a class out of range, shapes that do not fit, or one superpixel.
     """
     picture = Picture(crop, frame, target, segments)
-    if backend == "reference":
-        _check(classifier, picture)
-        return _from_library(classifier, picture, parameters, progress)
     return explain_many(classifier, [picture], parameters, progress, settings)[0]
 
 
@@ -384,64 +350,12 @@ def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearMode
     return replace(model, r_squared=np.nan, local_prediction=np.nan, reason=reason)
 
 
-def fidelity(
-    classifier: Classifier,
-    crop: Pixels,
-    segments: Segments,
-    kept: Sequence[int],
-    target: int,
-    settings: Settings = PLAIN,
-) -> Fidelity:
-    """How the class's probability holds when only superpixels ``kept`` are shown, or all others.
-
-    Hidden superpixels have their mean colour, as in LIME itself. Raises ``StudyError`` for a
-    superpixel or class that does not exist.
-    """
-    return fidelities(classifier, crop, segments, [kept], target, settings)[0]
-
-
-def fidelities(
-    classifier: Classifier,
-    crop: Pixels,
-    segments: Segments,
-    sets: Sequence[Sequence[int]],
-    target: int,
-    settings: Settings = PLAIN,
-) -> list[Fidelity]:
-    """As ``fidelity`` for several sets of superpixels, in shared batches."""
-    count = int(segments.max()) + 1
-    wrong = [index for kept in sets for index in kept if not 0 <= index < count]
-    if wrong:
-        raise StudyError(
-            f"There is no superpixel {wrong[0]}", f"The superpixels are 0 to {count - 1}"
-        )
-    _check_target(classifier, target)
-    shown = np.ones((1 + 2 * len(sets), count), dtype=np.int64)
-    for row, kept in enumerate(sets):
-        shown[2 * row + 1] = 0
-        shown[2 * row + 1, list(kept)], shown[2 * row + 2, list(kept)] = 1, 0
-    with untouched(classifier.network):
-        (found,) = answers(
-            classifier, [veil(classifier, crop, segments)], [shown], [target], settings
-        )
-    whole, rest = float(found[0]), found[1:].reshape(-1, 2)
-    return [Fidelity(whole, float(kept), float(removed)) for kept, removed in rest]
-
-
 def _check(classifier: Classifier, picture: Picture) -> None:
-    _check_target(classifier, picture.target)
+    check_target(classifier, picture.target)
     if picture.segments.max() == picture.segments.min():
         raise StudyError(
             "There is one superpixel, so there is nothing to compare",
             "Take a segmentation that finds more",
-        )
-
-
-def _check_target(classifier: Classifier, target: int) -> None:
-    if not 0 <= target < len(classifier.categories):
-        raise StudyError(
-            f"There is no class {target}",
-            f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
         )
 
 
@@ -464,52 +378,3 @@ def _explanation(picture: Picture, model: LinearModel, seconds: float) -> LimeEx
         seconds=seconds,
         reason=model.reason,
     )
-
-
-# --- the library ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def _without_bar() -> Iterator[None]:
-    """The library draws a progress bar of its own for every picture; ours covers the study."""
-    bar = lime_image.tqdm
-    lime_image.tqdm = partial(bar, disable=True)
-    try:
-        yield
-    finally:
-        lime_image.tqdm = bar
-
-
-def _from_library(
-    classifier: Classifier, picture: Picture, parameters: study.Lime, progress: Progress
-) -> LimeExplanation:
-    start = time.perf_counter()
-
-    def probabilities(crops: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        found = classifier.probabilities(crops)
-        progress(len(crops))
-        return found
-
-    explainer = lime_image.LimeImageExplainer(
-        kernel_width=parameters.kernel_width,
-        random_state=np.random.RandomState(parameters.seed),
-    )
-    with _without_bar():
-        explanation = explainer.explain_instance(
-            picture.crop,
-            probabilities,
-            labels=(picture.target,),
-            top_labels=None,
-            num_samples=parameters.samples,
-            batch_size=parameters.batch,
-            segmentation_fn=lambda _: picture.segments,
-        )
-    model = LinearModel(
-        _weights(explanation.local_exp[picture.target], int(picture.segments.max()) + 1),
-        float(explanation.intercept[picture.target]),
-        float(explanation.score),
-        float(np.ravel(explanation.local_pred)[0]),
-    )
-    shown = draw(parameters.samples, len(model.weights), parameters.seed)
-    model = _judged(model, shown, parameters.kernel_width)
-    return _explanation(picture, model, time.perf_counter() - start)

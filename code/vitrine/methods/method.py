@@ -14,7 +14,8 @@ from vitrine import study as studies
 from vitrine.inputs.pictures import Frame, Pixels
 
 if TYPE_CHECKING:
-    from vitrine.inputs.classifiers import Architecture, Classifier
+    from vitrine.inputs.classifier import Classifier
+    from vitrine.inputs.classifiers import Architecture
     from vitrine.inputs.speed import Settings
 
 Maps = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vitrine.errors import StudyError
-from vitrine.inputs.classifiers import Classifier, Probabilities
+from vitrine.inputs.classifier import Classifier, Probabilities
 from vitrine.inputs.pictures import Pixels
 from vitrine.inputs.speed import Settings, prepared
 from vitrine.methods.segmentation import Segments

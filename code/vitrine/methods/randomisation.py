@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from vitrine.errors import NotApplicable
-from vitrine.inputs.classifiers import Classifier, pick_architecture
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.classifiers import pick_architecture
 
 
 def cascade(classifier: Classifier) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vitrine.inputs.classifiers import Classifier, untouched
+from vitrine.inputs.classifier import Classifier, untouched
 from vitrine.inputs.speed import PLAIN, Settings, prepared
 
 Inputs = npt.NDArray[np.float32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -14,20 +15,20 @@ from vitrine.project import Project
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value] if value else []
-
-
-def _names(value: Any) -> list[Any]:
-    """Author names; each entry is a text or a mapping with ``name``."""
-    return [entry.get("name") if isinstance(entry, dict) else entry for entry in _listed(value)]
+    """One entry or several; an author is a text or a mapping with ``name``."""
+    entries = value if isinstance(value, list) else [value] if value else []
+    return [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(alias_generator=lambda name: name.replace("_", "-"))
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [name.replace("_", "-") for name in cls.model_fields]
 
 
 class _Folders(_Section):
@@ -39,15 +40,12 @@ class _Folders(_Section):
 class _About(_Section):
     title: str = "Untitled"
     subtitle: str = ""
-    author: Names = ()
+    author: Texts = ()
     description: str = ""
     favicon: str = ""
     output_file: str = ""
     search: StrictBool = True
     chapters: list[str]
-
-
-_LOOKS = ("toc", "toc-depth", "code-fold", "code-summary")
 
 
 class Look(_Section):
@@ -58,6 +56,10 @@ class Look(_Section):
     code_fold: StrictBool | Literal["show"] = False
     code_summary: str = "Code"
     papersize: str = "a4"
+
+
+_SECTIONS: dict[str, type[_Section]]
+_SECTIONS = {"project": _Folders, "book": _About, "html": Look, "typst": Look}
 
 
 class Book(_Section):
@@ -99,23 +101,28 @@ class Book(_Section):
 def read_book(project: Project) -> Book:
     """Read and check ``_quarto.yml``.
 
-    Raises ``ChapterError`` with file and line for a key that this renderer does not know, for a
-    value that it cannot follow, and for a chapter or bibliography that is not there.
+    Raises ``ChapterError`` with file and line for a key that this renderer does not know, or that
+    looks like a misspelt one (below ``project``, ``book`` and ``format`` Quarto knows many more,
+    none so close to ours), for a value that it cannot follow, and for a file that is not there.
     """
     text, data = _read(project)
     formats = data.get("format") or {}
-    looks = {key: data.pop(key) for key in _LOOKS if key in data}
+    looks = {key: data.pop(key) for key in Look.names() if key in data}
     for name in ("html", "typst"):
         own = formats.get(name) if isinstance(formats, dict) else None
         data[name] = {**looks, **(own if isinstance(own, dict) else {})}
+    for name, section in _SECTIONS.items():
+        for key in data[name] if isinstance(data.get(name), dict) else ():
+            near = get_close_matches(str(key), section.names(), 1, cutoff=0.8)
+            if near and key not in section.names():
+                raise _refused(text, [name, str(key)], f"is not known; {near[0]} is")
     try:
         book = Book.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         keys = [str(key) for key in first["loc"] if not isinstance(key, int)]
         raise _refused(text, keys[:2], first["msg"]) from None
-    problem = _chapters_problem(project, book)
-    if problem:
+    if problem := _chapters_problem(project, book):
         raise _refused(text, ["book", "chapters"], problem)
     for key, names in (("bibliography", book.bibliography), ("csl", (book.csl,))):
         for name in filter(None, names):

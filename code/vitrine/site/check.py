@@ -64,12 +64,11 @@ class Page(HTMLParser):
         self.addresses.append((url, loaded, self.ids[:-4:-1]))
 
 
-def check_site(document: Document, folder: Path, pdf: str) -> None:
+def check_site(document: Document, folder: Path) -> None:
     """Check every page in ``folder``, and copy the project's files that pages lead to.
 
     Raises ``ChapterError`` for an identifier that is used twice, a picture without alternative
-    text, something loaded from another host, a link or file that leads nowhere. The report's own
-    ``pdf`` is written beside the pages later.
+    text, something loaded from another host, a link or file that leads nowhere.
     """
     pages = {
         chapter.page: Page((folder / chapter.page).read_text(encoding="utf-8"))
@@ -86,33 +85,33 @@ def check_site(document: Document, folder: Path, pdf: str) -> None:
             missing = f"the picture {url} has no alternative text"
             _refuse(chapter, missing, 'Add alt="text"', [url], within)
         for url, loaded, within in page.addresses:
-            problem = _problem(document, folder, pdf, chapter, pages, url, loaded)
+            split = urlsplit(url)
+            if split.scheme or split.netloc:
+                problem = _outside(url, loaded)
+            else:
+                problem = _inside(document, folder, chapter, pages, url)
             if problem:
                 near = [url, unquote(url), url.replace(".html", ".qmd"), url[:80]]
-                _refuse(chapter, problem[0], problem[1], near, within)
+                _refuse(chapter, *problem, near, within)
 
 
-def _problem(
-    document: Document,
-    folder: Path,
-    pdf: str,
-    chapter: Chapter,
-    pages: Mapping[str, Page],
-    url: str,
-    loaded: bool,
+def _outside(url: str, loaded: bool) -> tuple[str, str] | None:
+    """What is wrong with an address out of the site, and the remedy."""
+    scheme = urlsplit(url).scheme
+    if loaded and scheme != "data":
+        shown = f"the page would load {url[:80]} from another host"
+        return shown, "Put the file into the project"
+    if not loaded and scheme not in SAFE_SCHEMES:
+        shown = f"links to {scheme or 'other hosts without https'}: are not allowed"
+        return shown, "Use https:, mailto: or a file of the project"
+    return None
+
+
+def _inside(
+    document: Document, folder: Path, chapter: Chapter, pages: Mapping[str, Page], url: str
 ) -> tuple[str, str] | None:
-    """What is wrong with an address, and the remedy; ``None`` when it leads somewhere."""
+    """What is wrong with an address inside the site, and the remedy."""
     split = urlsplit(url)
-    if loaded and split.scheme == "data":
-        return None
-    if split.scheme or split.netloc:
-        if loaded:
-            shown = f"the page would load {url[:80]} from another host"
-            return shown, "Put the file into the project"
-        if split.scheme not in SAFE_SCHEMES:
-            shown = f"links to {split.scheme or 'other hosts without https'}: are not allowed"
-            return shown, "Use https:, mailto: or a file of the project"
-        return None
     anchor = unquote(split.fragment)
     path = posixpath.join(posixpath.dirname(chapter.page), unquote(split.path))
     path = posixpath.normpath(path) if split.path else chapter.page
@@ -121,7 +120,7 @@ def _problem(
             return None
         remedy = "Correct it, or give the section or figure this identifier"
         return f"the link {url} leads nowhere: {path} has no {anchor}", remedy
-    if path == pdf or (folder / path).is_file() or _copied(document, folder, path):
+    if (folder / path).is_file() or _copied(document, folder, path):
         return None
     remedy = "Correct the path, add a chapter to _quarto.yml, or run `vitrine freeze`"
     return f"the file {url} does not exist, or is none to be published", remedy

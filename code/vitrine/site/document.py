@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,7 +11,7 @@ from typing import Any
 
 from vitrine.project import Project
 from vitrine.site import pandoc
-from vitrine.site.book import Book
+from vitrine.site.book import Book, Look
 from vitrine.site.chapter import Chapter as Source
 from vitrine.site.chapter import read_chapter
 from vitrine.site.frozen import Frozen, read_frozen
@@ -120,12 +119,8 @@ def check_constructs(project: Project, name: str, markdown: str, target: str) ->
 
     Only what one chapter tells by itself; references and links are followed with the whole book.
     """
-    chapter = read_chapter(project, project.root / name)
-    book = {
-        "index": int(name != "index.qmd"), "pages": {}, "depth": 6, "numbers": True,
-        "code_fold": "true", "code_summary": "Code",
-    }  # fmt: skip
-    pandoc.read(markdown, chapter, _settings(project, chapter, target, book))
+    source = read_chapter(project, project.root / name)
+    pandoc.read(markdown, source, _settings(project, source, target, None))
 
 
 def _read(
@@ -137,37 +132,29 @@ def _read(
             known = "Remove it; known are " + ", ".join(FRONT_MATTER)
             pandoc.refuse([source], f"unknown front matter key {key}", known, [f"{key}:"])
     frozen = read_frozen(project, source, target)
-    settings = {
-        "index": book.chapters.index(name),
-        "pages": {chapter: index for index, chapter in enumerate(book.chapters)},
-        "depth": book.number_depth,
-        "numbers": book.number_sections,
-        "code_fold": str(book.html.code_fold).lower(),
-        "code_summary": book.html.code_summary,
-    }
-    return (
-        source,
-        frozen,
-        pandoc.read(frozen.markdown, source, _settings(project, source, target, settings)),
-    )
+    settings = _settings(project, source, target, book)
+    return source, frozen, pandoc.read(frozen.markdown, source, settings)
 
 
-def _settings(
-    project: Project, source: Source, target: str, book: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the filter's first run is told about a chapter and the book."""
+def _settings(project: Project, source: Source, target: str, book: Book | None) -> dict[str, Any]:
+    """What the filter's first run is told of a chapter; of its book, where there is one."""
     folder = PurePosixPath(source.name).parent.as_posix()
-    own = {key: source.front_matter.get(f"code-{key}") for key in ("fold", "summary")}
+    own = source.front_matter
+    chapters = book.chapters if book else ()
+    look = book.html if book else Look()
     return {
-        **book,
         "target": target,
         "name": source.name,
         "page": _page(source.name),
         "folder": "" if folder == "." else folder,
         "stem": source.stem,
         "frozen": project.relative(project.freeze / PurePosixPath(source.name).with_suffix("")),
-        "code_fold": str(own["fold"]).lower() if own["fold"] is not None else book.get("code_fold"),
-        "code_summary": own["summary"] or book.get("code_summary"),
+        "index": chapters.index(source.name) if book else int(source.name != "index.qmd"),
+        "pages": {name: index for index, name in enumerate(chapters)},
+        "depth": book.number_depth if book else 6,
+        "numbers": book.number_sections if book else True,
+        "code_fold": str(own.get("code-fold", look.code_fold)).lower(),
+        "code_summary": own.get("code-summary", look.code_summary),
     }
 
 

@@ -30,6 +30,18 @@ local function wrapped(opening, inlines, closing)
   out:insert(inline(closing))
   return pandoc.Plain(out)
 end
+local function enclosed(opening, body, closing)
+  local out = pandoc.Blocks { block(opening) }
+  out:extend(body)
+  out:insert(block(closing))
+  return out
+end
+local function call(name, arguments, inlines, body, after) -- in Typst: #name(arguments: [inlines])[body]
+  local out = pandoc.Blocks { wrapped(('#%s(%s: ['):format(name, arguments), inlines, '])[') }
+  out:extend(body)
+  out:insert(block(']' .. (after or '')))
+  return out
+end
 local function escape(text) return (text:gsub('&', '&amp;'):gsub('<', '&lt;'):gsub('>', '&gt;'):gsub('"', '&quot;')) end
 local function quoted(text) return '"' .. text:gsub('\\', '\\\\'):gsub('"', '\\"'):gsub('\n', '\\n') .. '"' end
 local function label(index, id)
@@ -38,6 +50,9 @@ local function label(index, id)
 end
 local function anchor(id) return ('#[#metadata(none)%s]'):format(label(env.index, id)) end
 local function restored(text) return (text:gsub('{=html%-as%-written}', '{=html}')) end
+local function verbatim(text) return (restored(text):gsub('{{{<', '{{<'):gsub('>}}}', '>}}')) end
+local function decoded(url) return (url:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)) end
+local function numbering(number) return number and 'numbering: (..) => ' .. quoted(number) or 'numbering: none' end
 local function kind_of(id)
   local kind = id:match '^(%a+)%-.'
   return NAMES[kind] and kind or nil
@@ -72,7 +87,7 @@ end
 local moving, lower = {}, nil
 
 local function inside(path) -- a path in the chapter as one from the project's root
-  path = path:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
+  path = decoded(path)
   local parts = {}
   for part in (path:match '^/' and path or env.folder .. '/' .. path):gmatch '[^/]+' do
     if part == '..' and #parts > 0 and parts[#parts] ~= '..' then parts[#parts] = nil elseif part ~= '.' then parts[#parts + 1] = part end
@@ -92,12 +107,28 @@ local function size(key, written)
   return number .. unit
 end
 
-local function picture(image) -- the arguments of a picture function of report.typ
+local function checked(i) -- a picture with nothing but alternative text and size
+  allow(i, 'class', {}, { 'fig-alt', 'alt', 'width', 'height', 'fig-align' }, true)
+  local alt = i.attributes['fig-alt'] or i.attributes.alt
+  if not alt and #i.caption == 0 then
+    refuse(('the picture %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)
+  end
+  if i.src:match '^//' or i.src:match '^%a[%w+.-]*:' and not i.src:match '^data:' then
+    refuse(('the page would load %s from another host'):format(i.src:sub(1, 80)), 'Put the file into the project', i.src)
+  end
+  local kept = { { 'alt', alt or stringify(i.caption) } } -- in this order, so that pages come out the same
+  for _, key in ipairs { 'width', 'height' } do if i.attributes[key] then kept[#kept + 1] = { key, i.attributes[key] } end end
+  i.attr, i.caption = pandoc.Attr(i.identifier, i.classes, kept), {}
+  return i
+end
+
+local function placed(name, image) -- by one of the two picture functions of report.typ
+  image = checked(image)
   local out = quoted('/' .. inside(image.src)) .. ', alt: ' .. quoted(image.attributes.alt)
   for _, key in ipairs { 'width', 'height' } do
     if image.attributes[key] then out = out .. (', %s: %s'):format(key, size(key, image.attributes[key])) end
   end
-  return out
+  return ('#%s(%s)'):format(name, out)
 end
 
 local function simple(place) -- what table cells and notes may not hold
@@ -127,7 +158,7 @@ local inlines = {
   Code = function(c)
     if c.text:match '^{%a[%w.]*}%s' or (c.classes[1] or ''):match '^{' then refuse(('the expression %q was not executed'):format((c.text:gsub('\n', ' '))), 'Run `vitrine freeze`; cells and expressions are in Python', c.text:match '%S+') end
     allow(c, 'code class', { c.classes[1] }, {})
-    c.text = restored(c.text):gsub('{{{<', '{{<'):gsub('>}}}', '>}}')
+    c.text = verbatim(c.text)
     if not html then c.identifier = '' end
     return c
   end,
@@ -159,23 +190,9 @@ local inlines = {
     -- The PDF travels without the site, so files that lie beside it cannot be linked.
     if not index and next(env.pages) and file:match '%.qmd$' then refuse(('the chapter %s does not exist'):format(file), 'Correct the link', l.target) end
     if not index then return l.content end
-    id = id:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
-    return wrapped(('#link(%s)['):format(label(index, id)), l.content, ']').content
+    return wrapped(('#link(%s)['):format(label(index, decoded(id))), l.content, ']').content
   end,
-  Image = function(i)
-    allow(i, 'class', {}, { 'fig-alt', 'alt', 'width', 'height', 'fig-align' }, true)
-    local alt = i.attributes['fig-alt'] or i.attributes.alt
-    if not alt and #i.caption == 0 then
-      refuse(('the picture %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)
-    end
-    if i.src:match '^//' or i.src:match '^%a[%w+.-]*:' and not i.src:match '^data:' then
-      refuse(('the page would load %s from another host'):format(i.src:sub(1, 80)), 'Put the file into the project', i.src)
-    end
-    local kept = { alt = alt or stringify(i.caption), width = i.attributes.width, height = i.attributes.height }
-    i.caption, i.attributes = {}, kept
-    if html then return i end
-    return inline('#inline-picture(' .. picture(i) .. ');')
-  end,
+  Image = function(i) return html and checked(i) or inline(placed('inline-picture', i) .. ';') end,
 }
 
 -- Floats
@@ -203,19 +220,17 @@ end
 
 local function columns(div, blocks) -- side by side
   local n = div.attributes['layout-ncol']
-  if not n then return lower(blocks) end
+  if not n or #blocks == 0 then return lower(blocks) end
   if not n:match '^[1-9]%d?$' then refuse(('layout-ncol cannot be %q'):format(n), 'Write a number', 'layout-ncol') end
-  local out = html and pandoc.Blocks {} or pandoc.Blocks { block(('#grid(columns: (1fr,) * %s, gutter: 1em)['):format(n)) }
+  local cells = pandoc.Blocks {}
   for position, b in ipairs(blocks) do
-    local new = lower { b }
-    if html then out:insert(pandoc.Div(new, { class = 'quarto-layout-cell' }))
-    else
-      if position > 1 then out:insert(block '][') end
-      out:extend(new)
-    end
+    local content = lower { b }
+    if html then content = { pandoc.Div(content, { class = 'quarto-layout-cell' }) }
+    elseif position > 1 then cells:insert(block '][') end
+    cells:extend(content)
   end
-  if not html then out:insert(block ']') return out end
-  local row = pandoc.Div(out, { class = 'quarto-layout-row', style = '--columns: ' .. n })
+  if not html then return enclosed(('#grid(columns: (1fr,) * %s, gutter: 1em)['):format(n), cells, ']') end
+  local row = pandoc.Div(cells, { class = 'quarto-layout-row', style = '--columns: ' .. n })
   return pandoc.Blocks { pandoc.Div({ row }, { class = 'quarto-layout-panel' }) }
 end
 
@@ -240,10 +255,8 @@ local function float(div, kind, content, caption, classes)
   caption = caption:walk(inlines)
   if not html then
     local moves = moving[div.identifier] and not outer and ', moves: true' or ''
-    local opening = ('#%s(kind: %q, number: %s%s, caption: ['):format(outer and 'part-figure' or 'float-figure', kind, quoted(name), moves)
-    body:insert(1, wrapped(opening, caption, '])['))
-    body:insert(block('] ' .. label(env.index, div.identifier)))
-    return body
+    local arguments = ('kind: %q, number: %s%s, caption'):format(kind, quoted(name), moves)
+    return call(outer and 'part-figure' or 'float-figure', arguments, caption, body, ' ' .. label(env.index, div.identifier))
   end
   local text = pandoc.Inlines { pandoc.Span({ pandoc.Str(name) }, { class = 'caption-number' }) }
   if #caption > 0 then text:insert(pandoc.Space()) end
@@ -252,9 +265,7 @@ local function float(div, kind, content, caption, classes)
   for i, b in ipairs(body) do if b.t == 'Para' and only_images(b) then body[i] = pandoc.Plain(b.content) end end
   body:insert(kind == 'tbl' and 1 or #body + 1, figcaption)
   local class = table.concat({ 'quarto-float', ('quarto-%s-%s'):format(sub, kind), table.unpack(classes) }, ' ')
-  body:insert(1, block(('<figure class="%s" id="%s">'):format(escape(class), escape(div.identifier))))
-  body:insert(block '</figure>')
-  return body
+  return enclosed(('<figure class="%s" id="%s">'):format(escape(class), escape(div.identifier)), body, '</figure>')
 end
 
 local function bare(b) return b.t == 'Figure' and b.identifier == '' end
@@ -280,11 +291,9 @@ local function callout(d, kind)
   if not CALLOUTS[kind] then refuse('unknown callout type ' .. kind, 'Use note, tip, important, warning or caution', 'callout-' .. kind) end
   allow(d, 'class', { 'callout-' .. kind, table.unpack(COLUMNS) }, { 'title', 'collapse', 'appearance', 'icon' })
   local look, collapse, title = d.attributes.appearance or 'default', d.attributes.collapse, pandoc.Inlines {}
-  for key, choice in pairs { appearance = 'default simple minimal', collapse = 'true false', icon = 'true false' } do
+  for key, choice in pairs { appearance = { 'default', 'simple', 'minimal' }, collapse = { 'true', 'false' }, icon = { 'true', 'false' } } do
     local value = d.attributes[key]
-    if value and not pandoc.List(pandoc.utils.stringify(choice):gmatch '%a+'):includes(value) then
-      refuse(('%s cannot be %q'):format(key, value), 'Write one of ' .. choice, key)
-    end
+    if value and not pandoc.List(choice):includes(value) then refuse(('%s cannot be %q'):format(key, value), 'Write one of ' .. table.concat(choice, ' '), key) end
   end
   if d.attributes.title then title = markdown(d.attributes.title)
   elseif d.content[1] and d.content[1].t == 'Header' then title = d.content:remove(1).content end
@@ -294,8 +303,7 @@ local function callout(d, kind)
   local body = lower(d.content)
   if not html then
     local titled = tostring(look == 'default' or #title > 0)
-    body:insert(1, wrapped(('#callout(kind: %q, titled: %s, title: ['):format(kind, titled), #title > 0 and title or named, '])['))
-    body:insert(block ']')
+    body = call('callout', ('kind: %q, titled: %s, title'):format(kind, titled), #title > 0 and title or named, body)
     if d.identifier ~= '' then body:insert(1, block(anchor(d.identifier))) end
     return body
   end
@@ -314,8 +322,7 @@ local function callout(d, kind)
   local out = pandoc.Blocks { content }
   if #title > 0 then out:insert(1, wrapped(('<div class="callout-header">%s<div class="callout-title-container">'):format(drawn), title, '</div></div>'))
   elseif icon then out:insert(1, block(drawn)) end
-  local attributes = { role = 'note' }
-  if #title == 0 then attributes['aria-label'] = CALLOUTS[kind] end
+  local attributes = { { 'role', 'note' }, #title == 0 and { 'aria-label', CALLOUTS[kind] } or nil }
   return pandoc.Blocks { pandoc.Div(out, pandoc.Attr(d.identifier, class, attributes)) }
 end
 
@@ -333,13 +340,11 @@ local function tabset(d)
   for count, tab in ipairs(tabs) do
     local id, active = ('tabset-%d-%d'):format(tabsets, count), count == 1
     local body = lower(tab.body)
-    paper:insert(wrapped('#tab(title: [', tab.title, '])['))
-    paper:extend(body)
-    paper:insert(block ']')
+    paper:extend(call('tab', 'title', tab.title, body))
     local link = '<li class="nav-item" role="presentation"><a class="nav-link%s" id="%s-tab" href="#%s" role="tab" aria-controls="%s" aria-selected="%s">'
     buttons:insert(wrapped(link:format(active and ' active' or '', id, id, id, tostring(active)), tab.title, '</a></li>'))
     -- The title is shown above the panel on paper and where no script runs.
-    local attributes = { role = 'tabpanel', ['aria-labelledby'] = id .. '-tab', ['data-title'] = stringify(tab.title) }
+    local attributes = { { 'role', 'tabpanel' }, { 'aria-labelledby', id .. '-tab' }, { 'data-title', stringify(tab.title) } }
     panels:insert(pandoc.Div(body, pandoc.Attr(id, active and { 'tab-pane', 'active' } or { 'tab-pane' }, attributes)))
   end
   if not html then return paper end
@@ -382,13 +387,8 @@ local function items(list)
 end
 local function text(b)
   if not html and only_images(b) then
-    local out = pandoc.Blocks {}
-    b.content:walk { Image = function(i)
-      i.attributes.alt = i.attributes['fig-alt'] or i.attributes.alt
-      local shown = pandoc.Inlines { i }:walk(inlines)[1]
-      out:insert(block((shown.text:gsub('^#inline%-picture', '#picture'):gsub(';$', ''))))
-    end }
-    return out
+    local pictures = b.content:filter(function(e) return e.t == 'Image' end)
+    return pictures:map(function(i) return block(placed('picture', i)) end)
   end
   b.content = b.content:walk(inlines)
   return #b.content > 0 and { b } or {}
@@ -431,11 +431,10 @@ local blocks = {
       end
       return { h }
     end
-    local numbering = number and 'numbering: (..) => ' .. quoted(number) or 'numbering: none'
-    return { wrapped(('#heading(level: %d, %s)['):format(h.level, numbering), h.content, '] ' .. label(env.index, h.identifier)) }
+    return { wrapped(('#heading(level: %d, %s)['):format(h.level, numbering(number)), h.content, '] ' .. label(env.index, h.identifier)) }
   end,
   CodeBlock = function(c)
-    c.text = restored(c.text):gsub('{{{<', '{{<'):gsub('>}}}', '>}}')
+    c.text = verbatim(c.text)
     if (c.classes[1] or ''):match '^{' then refuse(('the cell %s was not executed'):format(c.classes[1]), 'Run `vitrine freeze`; included files cannot have cells', c.classes[1]) end
     local of_cell, fold, summary = c.classes:includes 'cell-code', c.attributes['code-fold'], c.attributes['code-summary']
     c.classes = c.classes:filter(function(class) return class ~= 'cell-code' end)
@@ -464,8 +463,8 @@ local blocks = {
     local specs = shown.colspecs
     for i, spec in ipairs(specs) do specs[i] = { spec[1], nil } end
     shown.colspecs, shown.caption, shown.identifier = specs, { long = {} }, ''
-    if html or not empty then shown = pandoc.Blocks { shown }
-    else shown = pandoc.Blocks { block '#without-rules[', shown, block ']' } end -- it only arranges
+    shown = pandoc.Blocks { shown }
+    if empty and not html then shown = enclosed('#without-rules[', shown, ']') end -- it only arranges
     check_id(id)
     if kind_of(id) then
       local around = pandoc.Div({}, { id = id })
@@ -503,14 +502,11 @@ local blocks = {
       if table.concat(d.classes, ' '):match 'vitrine%-' then -- the caption of our components is that of the float
         d.content = d.content:walk { Figure = function(f) if f.identifier == '' then return f.content end end }
       end
+      local id = d.identifier
       if kind then out = labelled(d, kind, d.content, d.classes:filter(function(c) return not pandoc.List(PARTS):includes(c) end))
-      elseif html or d.identifier == 'refs' then
-        out = columns(d, d.content)
-        if d.identifier ~= '' or #d.classes > 0 then out = { pandoc.Div(out, pandoc.Attr(d.identifier, d.classes)) } end
-      else
-        out = columns(d, d.content)
-        if d.identifier ~= '' then out:insert(1, block(anchor(d.identifier))) end
-      end
+      else out = columns(d, d.content) end
+      if not kind and (html or id == 'refs') and (id ~= '' or #d.classes > 0) then out = { pandoc.Div(out, pandoc.Attr(id, d.classes)) }
+      elseif not kind and not html and id ~= '' then out:insert(1, block(anchor(id))) end
     end
     cell = outside
     return out
@@ -616,15 +612,10 @@ local function chapter(doc)
   doc.blocks = lower(doc.blocks)
   meta.labels, meta.entries = pandoc.json.encode(labels), pandoc.json.encode(search_entries(doc.blocks, about))
   if not html then
-    local numbering = env.numbered and 'numbering: (..) => ' .. quoted(NUMBER) or 'numbering: none'
-    local head = pandoc.Blocks { block('// vitrine chapter ' .. env.name), wrapped(('#heading(level: 1, %s)['):format(numbering), meta.title, '] ' .. label(env.index, '')) }
+    local head = pandoc.Blocks { block('// vitrine chapter ' .. env.name), wrapped(('#heading(level: 1, %s)['):format(numbering(env.numbered and NUMBER)), meta.title, '] ' .. label(env.index, '')) }
     if id ~= '' then head:insert(block(anchor(id))) end
     if meta.subtitle then head:insert(wrapped('#chapter-subtitle[', meta.subtitle, ']')) end
-    if meta.abstract then
-      head:insert(block '#abstract[')
-      head:extend(meta.abstract)
-      head:insert(block ']')
-    end
+    if meta.abstract then head:extend(enclosed('#abstract[', meta.abstract, ']')) end
     doc.blocks = head .. doc.blocks
   end
   local cited = false
@@ -657,9 +648,7 @@ local function reference(cite)
     words:insert(pandoc.Str((#words > 0 and NBSP or '') .. target.number))
     if position > 1 then out:extend { pandoc.Str ',', pandoc.Space() } end
     if html then
-      local up = env.page:gsub('[^/]+/', '../'):gsub('[^/]*$', '')
-      local page = target.page == env.page and '' or up .. target.page
-      if target.page:match '^[^/]*/' and target.page:match '^.*/' == env.page:match '^.*/' and page ~= '' then page = target.page:match '[^/]*$' end
+      local page = target.page ~= env.page and pandoc.path.make_relative(target.page, pandoc.path.directory(env.page), true) or ''
       out:insert(pandoc.Link(words, page .. '#' .. id, '', { class = 'quarto-xref' }))
     else out:extend(wrapped(('#link(%s)['):format(label(target.index, id)), words, ']').content) end
   end

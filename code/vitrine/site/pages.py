@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 from vitrine.errors import ChapterError
-from vitrine.project import Project
 from vitrine.site import check, pandoc
 from vitrine.site.document import Chapter, Document
 from vitrine.site.vega import VEGA
@@ -23,8 +22,8 @@ from vitrine.site.vega import VEGA
 _NOT_PUBLISHED = (".scss", ".typ", ".ttf", ".otf", ".html")
 
 
-def write_pages(document: Document, folder: Path, pdf: str) -> None:
-    """Write the site into ``folder``; ``pdf`` is the file name of the report's PDF, or ``""``.
+def write_pages(document: Document, folder: Path) -> None:
+    """Write the site into ``folder``, with links to the report's PDF if that lies there.
 
     Raises ``ChapterError`` when the page template or the Vega bundle is missing, and for what the
     written pages show to be wrong.
@@ -34,6 +33,8 @@ def write_pages(document: Document, folder: Path, pdf: str) -> None:
         raise ChapterError(
             f"{document.project.relative(template)} is missing", "Restore the template of the pages"
         )
+    pdf = f"{document.book.output_file}.pdf"
+    pdf = pdf if (folder / pdf).is_file() else ""
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         pages = list(pool.map(lambda c: _page(document, c, template, pdf), document.chapters))
     for chapter, page in zip(document.chapters, pages, strict=True):
@@ -43,7 +44,7 @@ def write_pages(document: Document, folder: Path, pdf: str) -> None:
     _copy_files(document, folder, any('class="vitrine-spec"' in page for page in pages))
     if document.book.book.search:
         _write_search(document, folder)
-    check.check_site(document, folder, pdf)
+    check.check_site(document, folder)
 
 
 def _page(document: Document, chapter: Chapter, template: Path, pdf: str) -> str:
@@ -90,10 +91,8 @@ def _entry(document: Document, chapter: Chapter, current: Chapter) -> dict[str, 
 
 def _meta(value: Any) -> dict[str, Any]:
     """A value as Pandoc's metadata; texts are escaped when they are written."""
-    if isinstance(value, bool):
-        return {"t": "MetaBool", "c": value}
-    if isinstance(value, str):
-        return {"t": "MetaString", "c": value}
+    if isinstance(value, bool | str):
+        return {"t": "MetaBool" if isinstance(value, bool) else "MetaString", "c": value}
     if isinstance(value, list):
         return {"t": "MetaList", "c": [_meta(item) for item in value]}
     if isinstance(value, Mapping) and "t" not in value:
@@ -128,28 +127,19 @@ def _copy_files(document: Document, folder: Path, with_charts: bool) -> None:
     project, book = document.project, document.book
     if with_charts and not (project.root / VEGA).is_file():
         raise ChapterError(f"{VEGA} is missing, and a page has a chart", "Run `vitrine freeze`")
-
-    def published(path: Path) -> bool:
-        inside = path.relative_to(project.root)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or path.suffix in _NOT_PUBLISHED:
-            return False
-        return with_charts or inside.as_posix() != VEGA
-
     favicon = [book.book.favicon] if book.book.favicon else []
     for pattern in ("assets", *book.project.resources, *favicon):
         for source in sorted(project.root.glob(pattern)):
-            _copy(project, source, folder, published)
+            for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+                name = path.relative_to(project.root)
+                hidden = any(part.startswith(".") for part in name.parts)
+                if hidden or path.suffix in _NOT_PUBLISHED or not path.is_file():
+                    continue
+                if with_charts or name.as_posix() != VEGA:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, folder / name)
     for chapter in document.chapters:
         if chapter.frozen.figures:
             named, source = chapter.frozen.figures
             target = folder / Path(chapter.page).parent / named
             shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
-
-
-def _copy(project: Project, source: Path, folder: Path, published: Callable[[Path], bool]) -> None:
-    for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
-        target = folder / path.relative_to(project.root)
-        if path.is_file() and published(path) and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)

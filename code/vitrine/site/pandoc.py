@@ -134,13 +134,12 @@ def refuse(
 def find(chapters: Sequence[Chapter], texts: Sequence[str]) -> str:
     """``file:line`` of the first of ``texts`` that stands in the chapters, or ``""``."""
     for text in filter(None, texts):
-        pattern = re.escape(text)
-        pattern = (r"(?<![\w-])" if text[0].isalnum() else "") + pattern
-        expression = re.compile(pattern + (r"(?![\w-])" if text[-1].isalnum() else ""))
-        for chapter in chapters:
-            for place, line in _lines(chapter):
-                if expression.search(line):
-                    return place
+        start, end = (r"(?<![\w-])" if text[0].isalnum() else ""), text[-1].isalnum()
+        expression = re.compile(start + re.escape(text) + (r"(?![\w-])" if end else ""))
+        lines = (line for chapter in chapters for line in _lines(chapter))
+        place = next((place for place, line in lines if expression.search(line)), "")
+        if place:
+            return place
     return ""
 
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,11 @@ from typing import Literal
 
 from vitrine.errors import ChapterError, VitrineError
 from vitrine.project import Project
-from vitrine.site.book import Book, output_name, read_book
+from vitrine.site import freeze
+from vitrine.site.book import output_name, read_book
+from vitrine.site.chapter import read_chapter
 from vitrine.site.document import read_document
+from vitrine.site.frozen import read_frozen
 from vitrine.site.pages import write_pages
 from vitrine.site.pdf import write_pdf
 
@@ -105,35 +107,27 @@ def quarto_version(quarto: str) -> tuple[int, ...]:
 
 def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:
     book = read_book(project)
-    pdf_name = f"{book.output_file}.pdf"
+    name = f"{book.output_file}.pdf"
+    warnings: list[str] = []
     with _workplace(project) as work:
-        site, pdf = work / "site", work / pdf_name
-        with ThreadPoolExecutor(2) as pool:
-            jobs: list[Future[list[str]]] = []
-            if "html" in formats:
-                linked = "pdf" in formats or (project.site / pdf_name).is_file()
-                link = pdf_name if linked else ""
-                jobs.append(pool.submit(_make_site, project, book, site, link))
-            if "pdf" in formats:
-                jobs.append(pool.submit(_make_pdf, project, book, pdf))
-            warnings = [warning for job in jobs for warning in job.result()]
-        _publish(project, site if "html" in formats else None, pdf if "pdf" in formats else None)
-    return Rendered(
-        site=project.site if "html" in formats else None,
-        pdf=project.site / pdf_name if "pdf" in formats else None,
-        renderer="bundled",
-        warnings=tuple(warnings),
-    )
+        site = work / "site"
+        site.mkdir()
+        if "pdf" in formats:
+            warnings = write_pdf(read_document(project, book, "typst"), site / name)
+        else:
+            for old in project.site.glob("*.pdf"):
+                shutil.copyfile(old, site / old.name)
+        if "html" in formats:
+            write_pages(read_document(project, book, "html"), site)
+        _publish(project, site, formats)
+    return _rendered(project, name, formats, "bundled", warnings)
 
 
-def _make_site(project: Project, book: Book, folder: Path, pdf: str) -> list[str]:
-    folder.mkdir()
-    write_pages(read_document(project, book, "html"), folder, pdf)
-    return []
-
-
-def _make_pdf(project: Project, book: Book, path: Path) -> list[str]:
-    return write_pdf(read_document(project, book, "typst"), path)
+def _rendered(
+    project: Project, pdf: str, formats: Sequence[str], renderer: str, warnings: Sequence[str] = ()
+) -> Rendered:
+    site = project.site if "html" in formats else None
+    return Rendered(site, project.site / pdf if "pdf" in formats else None, renderer, (*warnings,))
 
 
 @contextmanager
@@ -167,32 +161,27 @@ def _workplace(project: Project) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _publish(project: Project, site: Path | None, pdf: Path | None) -> None:
-    """Put a finished site and PDF in place of the old ones; what was not made anew stays."""
-    if site is None and pdf is not None:
+def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:
+    """Put a finished site in place of the old one; what was not made anew stays."""
+    if "html" not in formats:
         project.site.mkdir(exist_ok=True)
-        os.replace(pdf, project.site / pdf.name)
+        for pdf in site.iterdir():
+            os.replace(pdf, project.site / pdf.name)
         return
-    if site is None:
-        return
-    if pdf is not None:
-        os.replace(pdf, site / pdf.name)
-    else:
-        for old in project.site.glob("*.pdf") if project.site.is_dir() else ():
-            shutil.copyfile(old, site / old.name)
-    old_site = site.parent / "replaced"
+    former = site.parent / "former"
     if project.site.exists():
-        os.rename(project.site, old_site)
+        os.rename(project.site, former)
     try:
         os.rename(site, project.site)
     except OSError:
-        if old_site.exists():
-            os.rename(old_site, project.site)
+        if former.exists():
+            os.rename(former, project.site)
         raise
 
 
 def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -> Rendered:
     """Let Quarto render the book from the freeze."""
+    _check_frozen(project, formats)
     command = [quarto, "render", str(project.root)]
     if set(formats) != set(FORMATS):
         # Without --no-clean the format that is not rendered would be deleted.
@@ -209,11 +198,28 @@ def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -
                     f"Quarto ended without an error and did not write {project.relative(path)}",
                     "See what `quarto check` says, or render with --renderer bundled",
                 )
-    return Rendered(
-        site=project.site if "html" in formats else None,
-        pdf=pdf if "pdf" in formats else None,
-        renderer="quarto",
-    )
+        if not pdf.exists():
+            _remove_links(project.site, pdf.name)
+    return _rendered(project, pdf.name, formats, "quarto")
+
+
+def _check_frozen(project: Project, formats: Sequence[str]) -> None:
+    """Raise ``ChapterError`` for a chapter that Quarto would execute, and perhaps could not."""
+    for name in dict.fromkeys(stale.chapter for stale in freeze.check(project)):
+        if name.endswith(".qmd"):
+            chapter = read_chapter(project, project.root / name)
+            for target in formats:
+                read_frozen(project, chapter, "html" if target == "html" else "typst")
+
+
+def _remove_links(site: Path, pdf: str) -> None:
+    """Take off Quarto's pages the links to a PDF that is not there; ``downloads`` asks for them."""
+    icon = r'\s*<i class="bi bi-file-pdf[^>]*></i>'
+    link = re.compile(rf'<a [^>]*href="[./]*{re.escape(pdf)}"[^>]*>{icon}.*?</a>', re.DOTALL)
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if link.search(text):
+            page.write_text(link.sub("", text), encoding="utf-8")
 
 
 @contextmanager
@@ -231,13 +237,7 @@ def _former_site_kept(project: Project, copy: Path) -> Iterator[None]:
 
 
 def _run_quarto(command: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, check=False)
-    except OSError as error:
-        raise VitrineError(
-            f"{command[0]} cannot be run ({error.strerror})",
-            "Install Quarto anew, or render with --renderer bundled",
-        ) from None
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
         lines = [line for line in _ESCAPES.sub("", said).splitlines() if line.strip()]

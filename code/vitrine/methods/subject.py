@@ -1,0 +1,85 @@
+"""What an attribution method explains, with the passes that it has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from vitrine.errors import NotApplicable
+from vitrine.inputs.canonical import canonical
+from vitrine.inputs.classifier import Classifier
+from vitrine.inputs.speed import PLAIN, Settings
+from vitrine.methods.evidence import Progress
+from vitrine.study import AttributionParameters as Parameters
+
+Explain = Callable[[Tensor], Tensor]
+"""Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""
+
+
+@dataclass
+class Subject:
+    """What a method explains: a classifier's logit of one class.
+
+    settings : of these the layout in memory and whether freed memory is kept are followed.
+    passes : forward passes so far.
+    """
+
+    classifier: Classifier
+    target: int
+    parameters: Parameters
+    progress: Progress
+    settings: Settings = PLAIN
+    passes: int = field(default=0)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """The logits, counted; differentiable."""
+        self.count(len(batch))
+        return self.classifier.logits(self.laid_out(batch), self.fast)
+
+    def laid_out(self, batch: Tensor) -> Tensor:
+        """The batch in the memory layout of the settings."""
+        return batch.contiguous(memory_format=self._layout)
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.settings.channels_last else torch.contiguous_format
+
+    def count(self, passes: int) -> None:
+        """Note that so many forward passes are done."""
+        self.passes += passes
+        self.progress(passes)
+
+    @cached_property
+    def form(self) -> fx.GraphModule:
+        """The network's canonical form. Raises ``NotApplicable``."""
+        side = self.classifier.preprocessing.crop
+        example = torch.linspace(-1, 1, 3 * side * side, device=self.classifier.device)
+        form = canonical(self.classifier.network, example.reshape(1, 3, side, side))
+        return form.to(memory_format=self._layout)
+
+    @cached_property
+    def fast(self) -> nn.Module:
+        """The canonical form where there is one: twice as fast as with batch normalisations."""
+        try:
+            return self.form
+        except NotApplicable:
+            return self.classifier.network
+
+    @property
+    def references(self) -> Tensor:
+        """Black, grey (zero) and white as the network's input ``[3, 3, h, w]``."""
+        side = self.classifier.preprocessing.crop
+        black = np.zeros((2, side, side, 3), dtype=np.uint8)
+        black[1] = 255
+        ends = self.classifier.normalise(black)
+        return torch.stack([ends[0], torch.zeros_like(ends[0]), ends[1]])
+
+    def in_pieces(self, batch: Tensor, copies: int, explain: Explain) -> Tensor:
+        """``explain`` for as many pictures at once as fit when each is there ``copies`` times."""
+        size = max(1, self.parameters.batch // copies)
+        return torch.cat([explain(piece) for piece in torch.split(batch, size)])

@@ -1,0 +1,108 @@
+"""The libraries ``grad-cam`` and ``lime`` themselves, which our own results are held against."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytorch_grad_cam
+import torch
+from lime import lime_image
+from pytorch_grad_cam.ablation_layer import AblationLayer
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
+
+from vitrine import study
+from vitrine.inputs.classifier import Classifier, untouched
+from vitrine.inputs.pictures import Frame, Pixels
+from vitrine.inputs.separation import channels_first
+from vitrine.methods.cam import ClassActivation
+from vitrine.methods.evidence import Evidence
+from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.lime import LinearModel
+from vitrine.methods.segmentation import Segments
+
+CAMS: dict[str, type[BaseCAM]] = {
+    "gradcam": pytorch_grad_cam.GradCAM,
+    "gradcam++": pytorch_grad_cam.GradCAMPlusPlus,
+    "hirescam": pytorch_grad_cam.HiResCAM,
+    "layercam": pytorch_grad_cam.LayerCAM,
+    "eigencam": pytorch_grad_cam.EigenCAM,
+    "ablationcam": pytorch_grad_cam.AblationCAM,
+    "scorecam": pytorch_grad_cam.ScoreCAM,
+}
+"""The classes of ``grad-cam``, by our own keys of the methods that it has."""
+
+
+def class_activation(
+    classifier: Classifier,
+    crop: Pixels,
+    frame: Frame,
+    method: str,
+    target: int,
+    layer: str | None = None,
+) -> ClassActivation:
+    """As ``vitrine.methods.cam.class_activation``, by ``grad-cam``.
+
+    The layer's maps are read before anything works on them in place, and turned round where their
+    channels come last. Its AblationCAM can do neither, and divides by negative logits.
+    """
+    module = classifier.layer(layer or classifier.last_convolution)
+
+    def own_maps(output: Tensor) -> Tensor:
+        maps = channels_first(module, output)
+        assert maps is not None
+        return maps.clone()
+
+    options: dict[str, Any] = {"reshape_transform": own_maps}
+    if CAMS[method] is pytorch_grad_cam.AblationCAM:
+        options["ablation_layer"] = AblationLayer()  # the library's default one is shared
+    batch = classifier.normalise(crop[None])
+    start = time.perf_counter()
+    with untouched(classifier.network), torch.enable_grad(), np.errstate(all="ignore"):
+        cam = CAMS[method](classifier.network, [module], **options)
+        cam.compute_input_gradient = cam.uses_gradients
+        unscaled: list[np.ndarray] = []
+        original = cam.get_cam_image
+
+        def keep(*arguments: Any) -> np.ndarray:
+            unscaled.append(original(*arguments))
+            return unscaled[-1]
+
+        cam.get_cam_image = keep
+        values = cam(batch, [ClassifierOutputTarget(target)])[0]
+    seconds = time.perf_counter() - start
+    heatmap = Heatmap(values.astype(np.float32), frame, False, method, target, seconds)
+    return ClassActivation(heatmap, Evidence(unscaled[0][0].astype(np.float32), passes=0))
+
+
+def explain(
+    classifier: Classifier,
+    crop: Pixels,
+    target: int,
+    parameters: study.Lime,
+    segments: Segments,
+) -> LinearModel:
+    """The linear model of ``vitrine.methods.lime.explain``, by ``lime``."""
+    explainer = lime_image.LimeImageExplainer(
+        kernel_width=parameters.kernel_width,
+        random_state=np.random.RandomState(parameters.seed),
+    )
+    explanation = explainer.explain_instance(
+        crop,
+        classifier.probabilities,
+        labels=(target,),
+        top_labels=None,
+        num_samples=parameters.samples,
+        batch_size=parameters.batch,
+        segmentation_fn=lambda _: segments,
+    )
+    weights = dict(explanation.local_exp[target])
+    return LinearModel(
+        np.array([weights[index] for index in range(int(segments.max()) + 1)]),
+        float(explanation.intercept[target]),
+        float(explanation.score),
+        float(np.ravel(explanation.local_pred)[0]),
+    )
