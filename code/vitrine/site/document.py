@@ -97,20 +97,17 @@ def read_document(project: Project, book: Book, target: str) -> Document:
     defined: dict[str, Source] = {}
     count = 0
     for index, (source, frozen, tree) in enumerate(read):
-        numbered = tree["meta"]["numbered"]["c"]
-        count += numbered
-        text = json.dumps(tree, ensure_ascii=False).replace(_NUMBER, str(count))
-        tree = json.loads(text)
+        number = count = count + tree["meta"]["numbered"]["c"]
+        tree = json.loads(json.dumps(tree, ensure_ascii=False).replace(_NUMBER, str(number)))
         labels = json.loads(tree["meta"]["labels"]["c"]) or {}
-        for label in labels:
-            if label in defined:
-                near = [f"#{label}", f"label: {label}"]
-                first = pandoc.find([defined[label]], near) or defined[label].name
-                problem = f"the label {label} is used twice in the book"
-                pandoc.refuse([source], problem, f"Rename one; the other is at {first}", near)
-            defined[label] = source
-        number = count if numbered else None
-        chapters.append(Chapter(index, source, frozen, tree, number, labels))
+        for label in defined.keys() & labels:
+            near = [f"#{label}", f"label: {label}"]
+            first = pandoc.find([defined[label]], near) or defined[label].name
+            problem = f"the label {label} is used twice in the book"
+            pandoc.refuse([source], problem, f"Rename one; the other is at {first}", near)
+        defined |= dict.fromkeys(labels, source)
+        numbered = tree["meta"]["numbered"]["c"]
+        chapters.append(Chapter(index, source, frozen, tree, number if numbered else None, labels))
     return Document(project, book, target, tuple(chapters), keys.result())
 
 

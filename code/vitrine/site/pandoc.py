@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pypandoc
 
-from vitrine.errors import ChapterError, VitrineError
+from vitrine.errors import ChapterError
 from vitrine.site.chapter import Chapter, Prose
 
 FILTER = Path(__file__).with_name("filter.lua")
@@ -24,6 +24,8 @@ _EXPLICIT_HTML = "{=html-as-written}"
 
 # What the filter refuses comes out of Lua's error as JSON between two of these.
 _REFUSAL = re.compile("\x01(.*)\x01", re.DOTALL)
+# The pandoc that comes with the Python package.
+_PANDOC = cache(pypandoc.get_pandoc_path)
 # Repeated identifiers are found on the written pages.
 _CHECKED_LATER = "[WARNING] Duplicate identifier"
 
@@ -48,7 +50,7 @@ def run(
     """
     environment = {**os.environ, "VITRINE": json.dumps(settings)} if settings else None
     done = subprocess.run(
-        [pandoc_path(), *arguments],
+        [_PANDOC(), *arguments],
         input=text.encode(),
         capture_output=True,
         check=False,
@@ -71,8 +73,7 @@ def read(markdown: str, chapter: Chapter, settings: Mapping[str, Any]) -> dict[s
     """A chapter's executed Markdown as Pandoc's document (JSON), after the filter's first run."""
     text = markdown.replace("\r\n", "\n").replace("{=html}", _EXPLICIT_HTML)
     options = ["--from=markdown", "--to=json", f"--lua-filter={FILTER}"]
-    document: dict[str, Any] = json.loads(run(options, text, [chapter], settings))
-    return document
+    return dict(json.loads(run(options, text, [chapter], settings)))
 
 
 def write(
@@ -85,17 +86,6 @@ def write(
     """A document as HTML or Typst, after the filter's second run; ``options`` are Pandoc's."""
     arguments = [*_WRITERS[target], "--wrap=none", "--from=json", f"--lua-filter={FILTER}"]
     return run([*arguments, *options], json.dumps(document), chapters, settings)
-
-
-@cache
-def pandoc_path() -> str:
-    """The pandoc that comes with the Python package ``pypandoc_binary``."""
-    try:
-        return str(pypandoc.get_pandoc_path())
-    except OSError:
-        raise VitrineError(
-            "Pandoc is missing from the Python environment", "Install pypandoc_binary"
-        ) from None
 
 
 def citation_keys(bibliography: Sequence[Path]) -> list[str]:
@@ -145,9 +135,7 @@ def find(chapters: Sequence[Chapter], texts: Sequence[str]) -> str:
 
 def _lines(chapter: Chapter) -> Iterator[tuple[str, str]]:
     """Place and text of every line: the prose first, then the cells, then the front matter."""
-    for prose in (True, False):
-        for block in chapter.blocks:
-            if isinstance(block, Prose) == prose:
-                yield from ((line.place, line.text) for line in block.lines)
+    for block in sorted(chapter.blocks, key=lambda block: not isinstance(block, Prose)):
+        yield from ((line.place, line.text) for line in block.lines)
     for number, line in enumerate(chapter.path.read_text(encoding="utf-8").split("\n"), start=1):
         yield f"{chapter.name}:{number}", line

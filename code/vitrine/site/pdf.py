@@ -113,12 +113,11 @@ def _without_font(document: Document, source: str, fonts: Path) -> list[str]:
 def _explained(error: typst.TypstError, source: str) -> ChapterError:
     """Typst's message, with the chapter that the offending line comes from."""
     found = re.search(r":(\d+):\d+", str(error.diagnostic))
-    chapter = ""
-    for line in source.split("\n")[: int(found.group(1)) if found else 0]:
-        if line.startswith(_CHAPTER_MARK):
-            chapter = line.removeprefix(_CHAPTER_MARK)
+    before = source.split("\n")[: int(found.group(1)) if found else 0]
+    marks = [line for line in before if line.startswith(_CHAPTER_MARK)]
+    chapter = marks[-1].removeprefix(_CHAPTER_MARK) if marks else f"assets/{TEMPLATE}"
     hints = "".join(f" ({hint})" for hint in error.hints)
     return ChapterError(
-        f"{chapter or f'assets/{TEMPLATE}'}: the PDF cannot be set: {error.message}{hints}",
+        f"{chapter}: the PDF cannot be set: {error.message}{hints}",
         "Correct what it names; pictures in the PDF are PNG, JPEG, SVG, GIF or WebP",
     )

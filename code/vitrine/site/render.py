@@ -24,6 +24,7 @@ from vitrine.site.pages import write_pages
 from vitrine.site.pdf import write_pdf
 
 Renderer = Literal["auto", "quarto", "bundled"]
+RENDERERS = ("auto", "quarto", "bundled")
 FORMATS = ("html", "pdf")
 
 QUARTO_NEEDED = (1, 9)
@@ -62,36 +63,26 @@ def render(
     Raises ``ChapterError`` when a chapter cannot be rendered, and ``VitrineError`` when the
     output folder cannot be written; what was there before stays.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        raise VitrineError(
-            f"unknown output format {', '.join(unknown) or '(none)'}",
-            "Choose from " + ", ".join(FORMATS),
-        )
-    if renderer not in ("auto", "quarto", "bundled"):
-        raise VitrineError(f"unknown renderer {renderer}", "Choose auto, quarto or bundled")
-    quarto = shutil.which("quarto")
-    if quarto is None or renderer == "bundled":
-        if renderer == "quarto":
-            raise VitrineError(
-                "Quarto is not on the PATH", "Install it, or render with --renderer bundled"
-            )
-        return _render_bundled(project, formats)
-    version = quarto_version(quarto)
-    if version >= QUARTO_NEEDED:
+    for what, given, known in (
+        ("output format", formats, FORMATS),
+        ("renderer", [renderer], RENDERERS),
+    ):
+        if unknown := [name for name in given if name not in known]:
+            raise VitrineError(f"unknown {what} {unknown[0]}", f"Choose from {', '.join(known)}")
+    quarto = None if renderer == "bundled" else shutil.which("quarto")
+    version = quarto_version(quarto) if quarto else ()
+    if quarto and version >= QUARTO_NEEDED:
         return _render_with_quarto(project, quarto, formats)
-    if renderer == "auto":
+    if renderer != "quarto":
         return _render_bundled(project, formats)
+    problem = "Quarto is not on the PATH"
+    if quarto:
+        problem = f"{quarto} cannot be run, or does not give its version"
+    if version:
+        problem = f"Quarto {'.'.join(map(str, version))} makes no PDF of a book"
     needed = ".".join(map(str, QUARTO_NEEDED))
-    if not version:
-        raise VitrineError(
-            f"{quarto} cannot be run, or does not give its version",
-            f"Install Quarto {needed} or newer, or render with --renderer bundled",
-        )
-    raise VitrineError(
-        f"Quarto {'.'.join(map(str, version))} makes no PDF of a book",
-        f"Install {needed} or newer, or render with --renderer bundled",
-    )
+    remedy = f"Install Quarto {needed} or newer, or render with --renderer bundled"
+    raise VitrineError(problem, remedy)
 
 
 def quarto_version(quarto: str) -> tuple[int, ...]:
@@ -187,8 +178,7 @@ def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -
         # Without --no-clean the format that is not rendered would be deleted.
         command += ["--no-clean", "--to", "html" if "html" in formats else "typst"]
     pdf = project.site / f"{output_name(project)}.pdf"
-    made = [project.site / "index.html"] if "html" in formats else []
-    made += [pdf] if "pdf" in formats else []
+    made = [project.site / "index.html" if name == "html" else pdf for name in formats]
     with _workplace(project) as work, _former_site_kept(project, work / "former"):
         before = {path: _written(path) for path in made}
         _run_quarto(command)
