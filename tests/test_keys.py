@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conftest import TEN
 from vitrine.experiments.base import task_key
 from vitrine.experiments.evaluation import evaluation_tasks
 from vitrine.experiments.lime_analysis import lime_tasks
 from vitrine.experiments.maps import map_tasks
+from vitrine.inputs.pictures import pixels_digest
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import load_study
@@ -25,12 +27,14 @@ def test_a_key_is_made_of_all_that_a_result_depends_on() -> None:
     assert len({key, *others}) == 5
 
 
-def test_the_committed_maps_and_measures_stand_under_todays_keys(root: Path) -> None:
+def test_the_committed_maps_and_measures_stand_under_todays_keys(root: Path, mirror: Path) -> None:
     project = Project(root)
     study, store = load_study(project, "embedded"), Store(project, "embedded")
     provenance = store.provenance()
     networks = {row["name"]: row["sha256"] for row in provenance["classifiers"]}
-    images = {row["file"]: row["sha256"] for row in provenance["pictures"]}
+    images = {
+        row["file"]: pixels_digest(mirror / TEN / row["file"]) for row in provenance["pictures"]
+    }
     tasks = [
         task
         for task in (*map_tasks(study), *lime_tasks(study), *evaluation_tasks(study))

@@ -577,6 +577,10 @@ local function search_entries(list, description)
 end
 
 local function title_of(doc) -- the title, its identifier, and whether the chapter has a number
+  if not next(env.pages) then -- a chapter alone: its title is judged with the book
+    doc.blocks = doc.blocks:filter(function(b) return b.t ~= 'Header' or b.level > 1 end)
+    return pandoc.Inlines {}, '', true
+  end
   local title, found = doc.meta.title, nil
   local rest = pandoc.Blocks {}
   for _, b in ipairs(doc.blocks) do
@@ -596,7 +600,7 @@ end
 -- The first run: one chapter.
 local function chapter(doc)
   local title, id, numbered = title_of(doc)
-  if env.index == 0 and numbered then refuse('the home page would be chapter 1 under Quarto', 'Write its title as a `# Title {.unnumbered}` heading, not in the front matter', 'title:', '# ') end
+  if next(env.pages) and env.index == 0 and numbered then refuse('the home page would be chapter 1 under Quarto', 'Write its title as a `# Title {.unnumbered}` heading, not in the front matter', 'title:', '# ') end
   env.numbered = env.numbers and numbered
   if id:match '^sec%-' then define(id, 'Chapter', env.numbered and NUMBER or '') end
   local meta = { title = title:walk(inlines), label = id, numbered = env.numbered, plain = stringify(title) }
