@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -200,12 +201,15 @@ def _rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, colours).convert("RGB")
 
 
+SAME = 6
+"""Levels of 256 by which two profiles that both mean sRGB may differ."""
+
 _SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
 """The mode of a picture whose colours a profile of each space can tell."""
 
 
 def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """A picture's colour profile, unless it has none or is in sRGB already.
+    """A picture's colour profile, unless it has none or one that is sRGB, whatever its name.
 
     Raises ``ImageCms.PyCMSError`` for one that cannot be read.
     """
@@ -216,7 +220,19 @@ def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
     except OSError as error:
         raise ImageCms.PyCMSError(str(error)) from error
-    return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
+    return None if _is_srgb(content) else profile
+
+
+@cache
+def _is_srgb(content: bytes) -> bool:
+    """Whether a profile moves no colour of a cube of 9 × 9 × 9 by more than ``SAME`` levels."""
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
+    if profile.profile.xcolor_space != "RGB ":
+        return False
+    levels = np.linspace(0, 255, 9).round().astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    moved = np.asarray(_srgb(Image.fromarray(cube), profile)).astype(int) - cube
+    return bool(np.abs(moved).max() <= SAME)
 
 
 def _srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
