@@ -1,19 +1,21 @@
-"""A method is one function and one row: whatever else there is takes it from there."""
+"""A method, and a measure, is one function and one row: all else takes it from there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+import torch
 from torch import Tensor
 
 from vitrine.experiments.run import run
-from vitrine.measures.catalogue import MEASURES
+from vitrine.experiments.trials import TRIALS, Case, Trial
+from vitrine.measures.catalogue import VALUES, Measure
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod
 from vitrine.methods.registry import METHODS, methods_of
 from vitrine.methods.subject import Subject
 from vitrine.project import Project
-from vitrine.store import Store
+from vitrine.store import Store, TaskResult
 from vitrine.study import load_study
 
 SECTIONS = """
@@ -35,13 +37,30 @@ def _brightness(subject: Subject) -> Callable[[Tensor], Tensor]:
     return lambda batch: batch * subject.forward(batch)[:, subject.target, None, None, None]
 
 
-def test_a_new_method_is_run_measured_and_in_every_table(
+def _answer(case: Case) -> dict[str, TaskResult]:
+    """The network's logit for the image, whatever the map."""
+    logits = case.query.classifier.logits(torch.from_numpy(case.inputs))
+    return {case.query.method: TaskResult({}, {"logit": float(logits[0, case.query.target])})}
+
+
+def test_a_new_method_is_run_and_measured_and_so_are_all_by_a_new_measure(
     tiny: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trial = Trial(frozenset({"seed"}), _answer, lambda _wanted, _times, _once: 1)
+    monkeypatch.setitem(TRIALS, "answer", trial)
+    told_by = {
+        "logit": Measure(
+            "Logit", "?", "higher", "x", trial="answer", read=lambda _, facts: facts["logit"]
+        ),
+        "mean": Measure("Mean", "?", "higher", "x", of_map=lambda values: float(values.mean())),
+    }
+    for name, measure in told_by.items():
+        monkeypatch.setitem(VALUES, name, measure)
     row = AttributionMethod("Brightness", _brightness, lambda _parameters, _side: 1, "nobody2026")
     monkeypatch.setitem(ATTRIBUTION_METHODS, "brightness", row)
     path = tiny.studies / "tiny.toml"
-    path.write_text(path.read_text() + SECTIONS)
+    one = path.read_text().replace('"n00000001_red_square.png", ', "")
+    path.write_text(one + SECTIONS)
     study = load_study(tiny, "tiny")
     assert methods_of(study) == ["gradcam", "lime", "brightness"]
     run(tiny, study)
@@ -50,11 +69,15 @@ def test_a_new_method_is_run_measured_and_in_every_table(
     assert told in store.provenance()["methods"]
     assert set(store.table("attributions")["method"]) == {"brightness"}
     own = store.table("assessment").query("method == 'brightness' and picture == 'noise'")
-    assert set(own["measure"]) == {*MEASURES, "share_inside", "entropy"} - {"seeds"}
-    assert own.set_index("measure").loc["deletion_mean", "value"] > 0
+    assert set(own["measure"]) == VALUES.keys() - {"seeds"}
+    values = own.set_index("measure")["value"]
+    assert values["deletion_mean"] > 0
+    heatmap = store.heatmap("efficientnet_lite0", "brightness", "noise")
+    assert heatmap.signed and values["mean"] == pytest.approx(heatmap.values.mean(), abs=1e-6)
+    rows = store.table("attributions").query("picture == 'noise'")
+    assert values["logit"] == pytest.approx(rows["logit"].item(), rel=1e-3)
     for name in ("correlations", "overlaps"):
         assert "brightness" in set(store.table(name)["second"])
-    assert store.heatmap("efficientnet_lite0", "brightness", "noise").signed
 
 
 def test_every_method_says_what_the_rest_needs_to_know() -> None:

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vitrine.experiments.base import Context, Rows
+from vitrine.experiments.trials import TRIALS
 from vitrine.inputs.classifier import Classifier
 from vitrine.inputs.objects import outlines_of
-from vitrine.measures.catalogue import MEASURES
-from vitrine.measures.complexity import entropy, gini
-from vitrine.measures.localisation import Mask, gain_inside, object_mask, share_inside
+from vitrine.measures.catalogue import (
+    FAITHFULNESS,
+    SANITY,
+    SENSITIVITY,
+    VALUES,
+    Measure,
+)
+from vitrine.measures.localisation import Mask, object_mask
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.heatmap import heatmap_from
 from vitrine.store import TaskResult
-
-FAITHFULNESS, SENSITIVITY, SANITY, SEEDS = "faithfulness", "sensitivity", "sanity", "seeds"
-"""The variants of a method that are its measures, as the store names their tasks."""
 
 NO_OUTLINE = "No object is outlined in the picture"
 
@@ -85,10 +88,7 @@ class NetworkRows:
         return object_mask(outlines.in_frame(frame, picture.size), frame.size)
 
     def _add_measures(self, method: str, file: str, name: str, mask: Mask | None) -> None:
-        tasks = {
-            measure: self._task(f"{method}.{measure}", file)
-            for measure in (FAITHFULNESS, SENSITIVITY, SANITY, SEEDS)
-        }
+        tasks = {name: self._task(f"{method}.{name}", file) for name in TRIALS}
         about = {"classifier": self.key, "picture": name, "method": method}
         for measure, value, reason in self._values(method, file, tasks, mask):
             row = about | {"measure": measure, "value": value, "reason": reason}
@@ -127,42 +127,15 @@ class NetworkRows:
         mask: Mask | None,
     ) -> Iterator[tuple[str, float, str]]:
         """Measure, value and, where there is none, the reason."""
-        nothing = float("nan")
-
-        def told(task: TaskResult, value: float, why: str) -> tuple[float, str]:
-            if "reason" in task.facts:
-                return nothing, str(task.facts["reason"])
-            return (value, "") if np.isfinite(value) else (nothing, why)
-
-        one = tasks[FAITHFULNESS]
-        if one is None:
+        if tasks[FAITHFULNESS] is None:  # another network's, of which only some trials are asked
             return
-        areas, unforetold = one.facts.get("areas", {}), one.facts.get("infidelity", nothing)
-        for name in MEASURES:
-            if name.startswith(("deletion", "insertion")):
-                yield name, *told(one, areas.get(name, nothing), "")
-        yield "infidelity", *told(one, unforetold, "The map has no weight in any square")
-        if (one := tasks[SENSITIVITY]) is not None:
-            why = "A perturbed picture's map is not finite"
-            yield "sensitivity", *told(one, one.facts.get("value", nothing), why)
-        if (one := tasks[SEEDS]) is not None:
-            why = "A map is the same everywhere"
-            yield "seeds", *told(one, one.facts.get("value", nothing), why)
-        if (one := tasks[SANITY]) is not None:
-            last = _likeness(one) if "rho" in one.arrays else nothing
-            why = "The map of the untrained network is the same everywhere"
-            yield "sanity", *told(one, last, why)
-        values = self._map(method, file)
-        if isinstance(values, str):
-            reasons = dict.fromkeys(("inside", "share_inside", "gini", "entropy"), values)
-            yield from ((name, nothing, reason) for name, reason in reasons.items())
-            return
-        for name, measure in (("inside", gain_inside), ("share_inside", share_inside)):
-            value = nothing if mask is None else measure(values, mask)
-            why = NO_OUTLINE if mask is None else "The map has no positive weight"
-            yield name, value, "" if np.isfinite(value) else why
-        yield "gini", gini(values), ""
-        yield "entropy", entropy(values), ""
+        heatmap = self._map(method, file)
+        for name, row in VALUES.items():
+            if row.read is None:
+                yield name, *_of_map(row, heatmap, mask)
+            elif (one := tasks[row.trial]) is not None:
+                value = row.read(one.arrays, one.facts)
+                yield name, *_told(value, str(one.facts.get("reason", "")) or row.why)
 
     def _map(self, method: str, file: str) -> np.ndarray | str:
         """A method's map, or why there is none."""
@@ -178,11 +151,17 @@ class NetworkRows:
         return "The map is the same everywhere" if heatmap.is_blank else heatmap.values
 
 
-def _likeness(task: TaskResult) -> float:
-    """How much the untrained network's map is like the trained one's, with or without its signs.
+def _of_map(row: Measure, heatmap: np.ndarray | str, mask: Mask | None) -> tuple[float, str]:
+    """The value of a map, or of what is there in its place: the reason why there is none."""
+    if isinstance(heatmap, str):
+        return _told(float("nan"), heatmap)
+    if row.of_map is not None:
+        return _told(row.of_map(heatmap), row.why)
+    assert row.of_object is not None
+    if mask is None:
+        return _told(float("nan"), NO_OUTLINE)
+    return _told(row.of_object(heatmap, mask), row.why)
 
-    Whichever rank correlation is greater, as a reader recognises a map by either; a negative one
-    is no likeness.
-    """
-    both = (float(task.arrays[name][-1]) for name in ("rho", "rho_of_sizes"))
-    return float(np.clip(np.max(list(both)), 0, None))
+
+def _told(value: float, why: str) -> tuple[float, str]:
+    return (value, "") if np.isfinite(value) else (float("nan"), why)

@@ -1,0 +1,231 @@
+"""Trials: what is computed of a map by asking the network again; measures are read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.errors import NotApplicable
+from vitrine.measures import faithfulness, sanity, sensitivity
+from vitrine.measures.catalogue import FAITHFULNESS, SANITY, SEEDS, SENSITIVITY
+from vitrine.methods.method import Inputs, Maps, Query
+from vitrine.methods.randomisation import cascade, cascading
+from vitrine.methods.registry import pick_method
+from vitrine.methods.scoring import scoring
+from vitrine.store import TaskResult
+from vitrine.study import Measures
+
+Values = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A map that is tried.
+
+    inputs : ``float32 [1, 3, h, w]``, the image as the network's input.
+    times : how many more maps are made of it.
+    map_of : the image's map of a method. Raises ``NotApplicable``.
+    shown : whether maps that are made on the way are kept to be looked at.
+    shared : what trials of other maps of the same image and network have left here.
+    """
+
+    query: Query
+    inputs: Inputs
+    wanted: Measures
+    times: int
+    map_of: Callable[[str], Values]
+    shown: bool
+    shared: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A row of ``TRIALS``.
+
+    uses : the keys of the study's ``[measures]`` on which the result depends.
+    compute : the results, by method: the one that is asked, and any other that comes of the same
+        passes. Raises ``NotApplicable``.
+    passes : its cost in forward passes, by the study's ``[measures]``, how many more maps it makes,
+        and what one takes.
+    times : the key of the study that says how many more maps are made, of methods that take a
+        moment; empty where that does not depend on the method.
+    again : whether maps are made with the parameters for perturbed copies.
+    stochastic : whether it is for methods that draw alone.
+    revision : raised whenever it computes something else from the same parameters.
+    """
+
+    uses: frozenset[str]
+    compute: Callable[[Case], dict[str, TaskResult]]
+    passes: Callable[[Measures, int, int], int]
+    times: str = ""
+    again: bool = True
+    stochastic: bool = False
+    revision: int = 1
+
+    def times_for(self, wanted: Measures, once: int) -> int:
+        """How many more maps a method gets that takes so many passes for one."""
+        if not self.times:
+            return 0
+        full = int(getattr(wanted, self.times))
+        return min(full, wanted.few) if once > wanted.many else full
+
+
+def _faithfulness(case: Case) -> dict[str, TaskResult]:
+    query, wanted, curves = case.query, case.wanted, {}
+    values = case.map_of(query.method)
+    with scoring(query.classifier, query.target, query.settings) as scores:
+        for name, curve in faithfulness.CURVES.items():
+            for replacement in faithfulness.REPLACEMENTS:
+                curves[f"{name}_{replacement}"] = curve(
+                    scores,
+                    case.inputs,
+                    values,
+                    replacement=replacement,
+                    steps=wanted.curve,
+                    batch=wanted.batch,
+                )
+                query.progress(wanted.curve + 1)
+    if "squares" not in case.shared:
+        case.shared["squares"] = _removed(case)
+    removed, lost = case.shared["squares"]
+    places = (removed != 0).any(axis=1)
+    result = TaskResult(
+        {"scores": np.stack([one.scores for one in curves.values()]).astype(np.float32)},
+        {
+            "curves": list(curves),
+            "areas": {name: one.area for name, one in curves.items()},
+            "infidelity": faithfulness.unforetold(values, places, lost),
+        },
+    )
+    return {query.method: result}
+
+
+def _removed(case: Case) -> tuple[Inputs, npt.NDArray[np.float64]]:
+    """Squares of an image, and what the logit loses with each; the same for all methods."""
+    query, wanted = case.query, case.wanted
+    squares = faithfulness.squares(case.inputs, wanted.seed, wanted.squares, wanted.side)
+    with scoring(query.classifier, query.target, query.settings, "logit") as scores:
+        lost = faithfulness.losses(scores, case.inputs, squares, batch=wanted.batch)
+    return squares, lost
+
+
+def _sensitivity(case: Case) -> dict[str, TaskResult]:
+    wanted, shape = case.wanted, case.inputs.shape[1:]
+    noise = sensitivity.perturbations(shape, wanted.seed, case.times, wanted.radius)
+    case.map_of(case.query.method)
+    with pick_method(case.query.method).repeated(case.query) as explain:
+        original, others = explain(case.inputs), explain(case.inputs + noise)
+    return {name: _moved(original[name], others[name], case.times) for name in original}
+
+
+def _sanity(case: Case) -> dict[str, TaskResult]:
+    case.map_of(case.query.method)
+    blocks = cascade(case.query.classifier)
+    # Evenly from the whole network, which is always among them, to the classifier alone.
+    places = np.linspace(len(blocks) - 1, 0, min(case.times, len(blocks)))
+    chosen = [blocks[int(place)] for place in sorted(np.round(places))]
+    found: dict[str, list[Values]] = {}
+    with cascading(case.query.classifier, case.wanted.seed) as randomised:
+        for block in randomised:
+            if block in chosen:
+                for name, values in _once(case.query, case.inputs).items():
+                    found.setdefault(name, []).append(values)
+    results = {}
+    for name, maps in found.items():
+        try:
+            results[name] = _likeness(case.map_of(name), maps, chosen, case.shown)
+        except NotApplicable as error:
+            results[name] = TaskResult({}, {"reason": str(error.problem)})
+    return results
+
+
+def _seeds(case: Case) -> dict[str, TaskResult]:
+    query = case.query
+    found, seed = [case.map_of(query.method)], query.parameters.seed
+    for more in range(1, case.wanted.seeds):
+        parameters = query.parameters.model_copy(update={"seed": seed + more})
+        again = replace(query, parameters=parameters)
+        found.append(pick_method(query.method).redrawn(again, case.inputs))
+    rho = [sanity.rank_correlation(*pair) for pair in combinations(found, 2)]
+    return {query.method: TaskResult({"rho": np.array(rho)}, {"value": float(np.mean(rho))})}
+
+
+def _once(query: Query, inputs: Inputs) -> dict[str, Values]:
+    """One map; zero everywhere where a randomised network does not support the method."""
+    try:
+        with pick_method(query.method).repeated(query) as explain:
+            return {name: each[0].sum(axis=0) for name, each in explain(inputs).items()}
+    except NotApplicable:
+        return {query.method: np.zeros(inputs.shape[2:], dtype=np.float32)}
+
+
+def _moved(original: Maps, others: Maps, times: int) -> TaskResult:
+    """How far maps ``[n, c, h, w]`` of a perturbed picture lie from its own ``[1, c, h, w]``."""
+    return TaskResult(
+        {},
+        {
+            "channels": original.shape[1],
+            "perturbations": times,
+            "by_channel": sensitivity.greatest_change(original, others),
+            "value": sensitivity.greatest_change(original.sum(axis=1), others.sum(axis=1)),
+        },
+    )
+
+
+def _likeness(
+    trained: Values, randomised: list[Values], blocks: list[str], shown: bool
+) -> TaskResult:
+    """How much the maps of randomised networks are like the trained one's."""
+    ways: dict[str, Callable[[Values, Values], float]] = {
+        "rho": sanity.rank_correlation,
+        "rho_of_sizes": partial(sanity.rank_correlation, absolute=True),
+        "ssim": sanity.similarity,
+    }
+    arrays: dict[str, npt.NDArray[Any]] = {
+        name: np.array([way(trained, each) for each in randomised]) for name, way in ways.items()
+    }
+    if shown:
+        arrays["maps"] = np.stack([_shrunk(each) for each in randomised])
+    return TaskResult(arrays, {"blocks": blocks})
+
+
+def _shrunk(values: Values) -> npt.NDArray[np.float16]:
+    """Means of two by two pixels, scaled to a greatest size of 1: to be looked at, not measured."""
+    height, width = (side // 2 * 2 for side in values.shape)
+    blocks = values[:height, :width].reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    return np.asarray(blocks / (np.abs(blocks).max() or 1.0), dtype=np.float16)
+
+
+TRIALS: dict[str, Trial] = {
+    FAITHFULNESS: Trial(
+        frozenset({"curve", "squares", "side", "batch", "seed"}),
+        _faithfulness,
+        lambda wanted, _times, _once: 2 * len(faithfulness.REPLACEMENTS) * (wanted.curve + 1),
+    ),
+    SENSITIVITY: Trial(
+        frozenset({"radius", "seed"}),
+        _sensitivity,
+        lambda _wanted, times, once: (times + 1) * once,
+        times="perturbations",
+    ),
+    SANITY: Trial(
+        frozenset({"seed"}),
+        _sanity,
+        lambda _wanted, times, once: times * once,
+        times="stages",
+    ),
+    SEEDS: Trial(
+        frozenset({"seeds"}),
+        _seeds,
+        lambda wanted, _times, once: (wanted.seeds - 1) * once,
+        again=False,
+        stochastic=True,
+    ),
+}
+"""In the order in which the trials of a map are run."""
