@@ -137,13 +137,14 @@ def test_an_option_that_does_not_exist_is_refused(tiny: Project) -> None:
 def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     (tiny.root / "_quarto.yml").write_text("project:\n  type: book\nbook:\n  chapters: []\n")
     found = _vitrine(tiny.root, "doctor")
-    assert "Study tiny: not run here" in found.stdout
-    assert "→ Run `make study STUDY=tiny`" in found.stdout
-    assert "Site packages" in found.stdout and "Device" in found.stdout
-    assert "Source torchvision: 0 of 2 files in the cache" in found.stdout
+    assert "· Study tiny: The study 'tiny' has not been run here" in found.stdout
+    assert "→ Run `vitrine run --study tiny`" in found.stdout
+    assert "✓ Site packages: altair" in found.stdout and "✓ Device" in found.stdout
+    assert "✓ Study packages: captum" in found.stdout and "✓ Pandoc" in found.stdout
     assert "Traceback" not in found.stderr
-    assert "✓ Study tiny, pictures: 2 of 2 in" in found.stdout
-    (tiny.root / "pictures" / "n00000002_noise.png").unlink()
+    assert "✓ Study tiny, files: all there and intact" in found.stdout
+    for name in ("n00000001_red_square.png", "n00000002_noise.png"):
+        (tiny.root / "pictures" / name).unlink()
     study = tiny.studies / "tiny.toml"
     study.write_text(
         study.read_text()
@@ -153,10 +154,17 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     blocked = tiny.root / "blocked"
     blocked.write_text("a file where the folder should be")
     found = _vitrine(tiny.root, "doctor", VITRINE_CACHE=str(blocked))
-    assert "· Study tiny, pictures: 1 of 2 in" in found.stdout
-    assert "· Study tiny, probing set: 0 of 1,000 in the cache" in found.stdout
-    assert "· Study tiny, concept list 3k: 0 of 1 in the cache" in found.stdout
-    assert "→ Run `vitrine fetch --study tiny`" in found.stdout
+    said = next(line for line in found.stdout.splitlines() if "Study tiny, files" in line)
+    assert said.startswith("· ")
+    for missing in (
+        "n00000001_red_square.png does not exist",
+        "n00000002_noise.png does not exist",
+        "resnet18-f37072fd.pth of torchvision",
+        "all 1,000 files of imagenet-sample-images",
+        "3k.txt of clip-dissect",
+    ):
+        assert missing in said
+    assert "Run `vitrine fetch --study tiny`" in found.stdout
     assert f"✗ Cache: {blocked} is not a folder" in found.stdout
     study.write_text("title = 1")
     broken = _vitrine(tiny.root, "doctor")

@@ -5,13 +5,9 @@ from __future__ import annotations
 import errno
 import functools
 import http.server
-import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -102,7 +98,8 @@ def test_a_file_without_published_digest_is_pinned_at_its_first_download(
 ) -> None:
     _write_source(project, f"http://127.0.0.1:{server.server_port}/", sources.PIN)
     path = sources.fetch_one(project, "here", "file.bin")
-    assert sha256(CONTENT).hexdigest() in (project.data / "pins.json").read_text()
+    pin = project.data / "pins" / "here" / "file.bin"
+    assert pin.read_text().strip() == sha256(CONTENT).hexdigest()
     path.unlink()
     (tmp_path / "served" / "file.bin").write_bytes(b"something else now")
     with pytest.raises(SourceError, match="does not have the SHA-256"):
@@ -278,47 +275,46 @@ def test_the_sources_must_be_text(project: Project) -> None:
         sources.load_sources(project)
 
 
-def test_a_digest_that_cannot_be_noted_is_one_message(
-    project: Project, server: _Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
+def test_a_pin_that_cannot_be_noted_is_one_message(project: Project, server: _Server) -> None:
     _write_source(project, f"http://127.0.0.1:{server.server_port}/", sources.PIN)
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(SourceError, match=r"noted in data/pins\.json \(Permission denied\)"):
+    (project.data / "pins").write_text("a file where the folder should be")
+    with pytest.raises(SourceError, match=r"data/pins/here/file\.bin cannot be written"):
         sources.fetch_one(project, "here", "file.bin")
-    assert not list(project.data.glob("pins*"))
 
 
-@pytest.mark.parametrize("content", ["[1]", "5", "{", '{"a": 1}'])
-def test_damaged_pins_are_one_message(project: Project, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "[1]", "0" * 63])
+def test_a_damaged_pin_is_one_message(project: Project, content: str) -> None:
     _write_source(project, "https://example.org/", sources.PIN)
-    (project.data / "pins.json").write_text(content)
-    with pytest.raises(SourceError, match=r"data/pins\.json is damaged. Restore it"):
+    (project.data / "pins" / "here").mkdir(parents=True)
+    (project.data / "pins" / "here" / "file.bin").write_text(content)
+    with pytest.raises(SourceError, match=r"data/pins/here/file\.bin is damaged. Restore it"):
         sources.fetch_one(project, "here", "file.bin")
 
 
-def test_processes_that_pin_at_the_same_time_lose_no_pin(project: Project) -> None:
+def test_the_first_of_two_pins_made_at_the_same_time_stays(project: Project) -> None:
     _write_source(project, "https://example.org/", sources.PIN)
     source = sources.pick_source(project, "here")
-    digests = {f"{number}.bin": sha256(bytes([number])).hexdigest() for number in range(20)}
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom vitrine.inputs import sources\n"
-        "from vitrine.project import Project\nproject = Project(Path(sys.argv[1]))\n"
-        "source = sources.pick_source(project, 'here')\n"
-        "for pair in sys.argv[2:]: sources._pin(project, source, *pair.split('='))"
-    )
-    pairs = [f"{file}={digest}" for file, digest in digests.items()]
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, str(project.root), *some])
-        for some in (pairs[::2], pairs[1::2])
-    ]
-    assert [process.wait() for process in running] == [0, 0]
-    noted = json.loads((project.data / "pins.json").read_text())
-    assert noted == {f"here/{file}": digest for file, digest in digests.items()}
-    with pytest.raises(SourceError, match=r"does not have the SHA-256 that data/"):
-        sources._pin(project, replace(source, digests={"0.bin": sources.PIN}), "0.bin", "0" * 64)
+    for _ in range(2):
+        sources._pin(project, source, "file.bin", "1" * 64)
+    with pytest.raises(SourceError, match=r"does not have the SHA-256 that data/pins/here/file"):
+        sources._pin(project, source, "file.bin", "0" * 64)
+
+
+def test_where_nothing_may_be_brought_all_that_is_missing_or_damaged_is_named(
+    served: Project, server: _Server
+) -> None:
+    with sources.only_cached("Fetch it"):
+        for content, said in ((None, "file.bin of here"), (b"x", r"file.bin \(damaged\) of here")):
+            if content:
+                path = served.cache / "here" / "file.bin"
+                path.parent.mkdir(parents=True)
+                path.write_bytes(content)
+            with pytest.raises(FileMissing, match=f"not in the cache: {said}. Fetch it"):
+                sources.fetch_one(served, "here", "file.bin")
+    assert server.asked == []
+    path = sources.fetch_one(served, "here", "file.bin")
+    with sources.only_cached("Fetch it"):
+        assert sources.fetch_one(served, "here", "file.bin") == path
 
 
 def test_of_many_files_the_closest_are_told_and_their_number(root: Path) -> None:

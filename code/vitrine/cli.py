@@ -266,13 +266,14 @@ def doctor() -> None:
     """Say what is installed and present, and what to do about what is not."""
     from vitrine.doctor import examine
 
-    findings = examine(Project.find())
-    for finding in findings:
+    bad = False
+    for finding in examine(Project.find()):
         mark = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}[finding.state]
         _say(Text.assemble(mark, f" {finding.subject}: {finding.text}"))
         if finding.remedy:
             _say(f"    → {finding.remedy}")
-    if any(finding.state == "bad" for finding in findings):
+        bad = bad or finding.state == "bad"
+    if bad:
         raise typer.Exit(1)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from vitrine.errors import SourceError
+from vitrine.errors import FileMissing, Missing
 from vitrine.imports import labels as label_tables
 from vitrine.imports import maps as map_tables
 from vitrine.imports.maps import Maps
@@ -86,16 +86,22 @@ def fetch(
 ) -> dict[str, dict[str, Path]]:
     """Bring the runs' files into the cache; their paths by run, and the pictures' under ``""``.
 
-    Raises ``SourceError`` and ``PictureError``.
+    Raises ``SourceError`` and ``PictureError``; all that is missing is in one ``FileMissing``.
     """
-    found = {run.run: _paths(project, study, run, report) for run in study.runs}
+    found: dict[str, dict[str, Path]] = {}
+    missing = Missing()
+    for run in study.runs:
+        with missing.noted():
+            found[run.run] = _paths(project, study, run, report)
     if study.pictures:
         files, source = study.pictures.files, study.pictures.source
-        found[""] = (
-            sources.fetch(project, source, files, report)
-            if source
-            else in_folder(project.root / str(study.pictures.folder), files)
-        )
+        with missing.noted():
+            found[""] = (
+                sources.fetch(project, source, files, report)
+                if source
+                else in_folder(project.root / str(study.pictures.folder), files)
+            )
+    missing.stop()
     return found
 
 
@@ -108,9 +114,8 @@ def _paths(
     paths = {file: project.root / str(run.folder) / file for file in files}
     missing = [path for path in paths.values() if not os.path.isfile(path)]
     if missing:
-        raise SourceError(
-            f"{missing[0]} does not exist"
-            + (f", and {len(missing) - 1} more of the run {run.run!r}" if missing[1:] else ""),
+        raise FileMissing(
+            "\n".join(f"{path} of the run {run.run!r} does not exist" for path in missing),
             "Put it there, or correct the run's `folder` and `files`",
         )
     return paths

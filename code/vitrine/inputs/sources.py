@@ -12,15 +12,14 @@ just the same.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import shutil
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,13 @@ from urllib.parse import unquote, urlsplit
 import pooch
 import requests
 
-from vitrine.errors import FileMissing, Missing, SourceError, suggestion, unwritten
+from vitrine.errors import MANY, FileMissing, Missing, SourceError, suggestion, unwritten
 from vitrine.project import Project
-
-if sys.platform != "win32":
-    import fcntl
 
 PIN = "pin"
 """The digest of a file whose owner publishes none: pinned at its first download."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 RETRIES = 3
 _WRITABLE = "Give yourself the right to write there, or set VITRINE_CACHE to another folder"
@@ -110,7 +108,7 @@ def _source(project: Project, where: str, name: str, row: object) -> Source:
         digests = digests | {file: digest for file, _, digest in pairs}
         origin = f"{where} and {project.relative(registry)}"
     for file, digest in digests.items():
-        if digest != PIN and not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+        if digest != PIN and not _SHA256.fullmatch(str(digest)):
             raise SourceError(
                 f"{origin}: {digest!r} is no SHA-256 of the file {file!r}",
                 f'Write 64 digits from 0 to f, or "{PIN}" where the owner publishes none',
@@ -161,6 +159,8 @@ def fetch(
                 f"The source {source.name!r} has no file {file!r}",
                 suggestion(file, sorted(source.digests), "Its files are"),
             )
+    if remedy := _only_cached.get():
+        _stop_if_not_cached(project, source, wanted, remedy)
     paths, missing = {}, Missing()
     for file in wanted:
         with missing.noted():
@@ -168,6 +168,32 @@ def fetch(
             report(file)
     missing.stop()
     return paths
+
+
+_only_cached: ContextVar[str] = ContextVar("only_cached", default="")
+
+
+@contextmanager
+def only_cached(remedy: str) -> Iterator[None]:
+    """Inside, nothing is brought: what is not cached and intact is missing, with this remedy."""
+    token = _only_cached.set(remedy)
+    try:
+        yield
+    finally:
+        _only_cached.reset(token)
+
+
+def _stop_if_not_cached(project: Project, source: Source, files: list[str], remedy: str) -> None:
+    """Raises ``FileMissing`` with all of ``files`` that are not in the cache, or not intact."""
+    states = {file: is_intact(project, source, file) for file in files}
+    if all(states.values()):
+        return
+    if len(files) > MANY and not any(states.values()):
+        named = f"all {len(files):,} files"
+    else:
+        lacking = [(file, state) for file, state in states.items() if not state]
+        named = ", ".join(file + " (damaged)" * (state is False) for file, state in lacking)
+    raise FileMissing(f"not in the cache: {named} of {source.name}", remedy)
 
 
 def fetch_one(project: Project, source_name: str, file: str) -> Path:
@@ -183,10 +209,10 @@ def _fetch_one(project: Project, source: Source, file: str) -> Path:
         path=folder,
         base_url=source.url,
         registry={file: f"sha256:{expected}" if expected else None},
-        retry_if_failed=0 if _mirror() else RETRIES,
+        retry_if_failed=0 if mirror_folder() else RETRIES,
     )
     try:
-        path = Path(keeper.fetch(file, downloader=_from_mirror if _mirror() else None))
+        path = Path(keeper.fetch(file, downloader=_from_mirror if mirror_folder() else None))
     except requests.HTTPError as error:
         raise _answered(source, file, error) from error
     except requests.RequestException as error:
@@ -225,8 +251,9 @@ def _answered(source: Source, file: str, error: requests.HTTPError) -> SourceErr
 
 def _another(source: Source, file: str) -> SourceError:
     """What came is not the file that was expected."""
-    url, mirror = f"{source.url}{file}", _mirror()
-    noted = "data/pins.json" if source.digests[file] == PIN else "data/sources.toml"
+    url, mirror = f"{source.url}{file}", mirror_folder()
+    pinned = source.digests[file] == PIN
+    noted = f"data/pins/{source.name}/{file}" if pinned else "data/sources.toml"
     if mirror:
         return SourceError(
             f"{mirror_path(url, mirror)} does not have the SHA-256 that {noted} gives",
@@ -245,7 +272,8 @@ def mirror_path(url: str, mirror: Path) -> Path:
     return mirror / path if parts.netloc == _RAW_GITHUB else mirror / parts.netloc / path
 
 
-def _mirror() -> Path | None:
+def mirror_folder() -> Path | None:
+    """The folder that stands in for the network. Raises ``SourceError`` if it is none."""
     named = os.environ.get("VITRINE_MIRROR")
     if not named:
         return None
@@ -260,7 +288,7 @@ def _mirror() -> Path | None:
 
 def _from_mirror(url: str, output_file: str | Any, _keeper: Any) -> None:
     """A pooch downloader that copies from the mirror."""
-    mirror = _mirror()
+    mirror = mirror_folder()
     assert mirror is not None
     path = mirror_path(url, mirror)
     if not path.is_file():
@@ -278,55 +306,31 @@ def _from_mirror(url: str, output_file: str | Any, _keeper: Any) -> None:
 def _expected_digest(project: Project, source: Source, file: str) -> str | None:
     """The SHA-256 of a file: from the sources, or from the pin of its first download."""
     digest = source.digests[file]
-    return _pins(project).get(f"{source.name}/{file}") if digest == PIN else digest
+    path = _pin_path(project, source, file)
+    if digest != PIN or not path.is_file():
+        return None if digest == PIN else digest
+    pin = _text(project, path).strip()
+    if not _SHA256.fullmatch(pin):
+        raise SourceError(f"{project.relative(path)} is damaged", "Restore it from version control")
+    return pin
 
 
-def _pins(project: Project) -> dict[str, str]:
-    path = project.data / "pins.json"
-    if not path.is_file():
-        return {}
-    damaged = SourceError(f"{project.relative(path)} is damaged", "Restore it from version control")
-    try:
-        pins = json.loads(_text(project, path))
-    except ValueError as error:
-        raise damaged from error
-    if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
-        raise damaged
-    return pins
+def _pin_path(project: Project, source: Source, file: str) -> Path:
+    return project.data / "pins" / source.name / file
 
 
 def _pin(project: Project, source: Source, file: str, digest: str) -> None:
-    """Note the digest of a first download, beside what other processes note at the same time."""
-    path, name = project.data / "pins.json", f"{source.name}/{file}"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    """Note the digest of a first download; another process may have noted one just now."""
+    path = _pin_path(project, source, file)
     try:
-        with _alone_in(project.data):
-            pins = _pins(project)
-            if pins.setdefault(name, digest) != digest:
-                raise _another(source, file)
-            text = json.dumps(pins, indent=2, sort_keys=True) + "\n"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(f"{digest}\n")
+    except FileExistsError:
+        if _expected_digest(project, source, file) != digest:
+            raise _another(source, file) from None
     except OSError as error:
         raise SourceError(
-            f"The SHA-256 of {name} cannot be noted in {project.relative(path)} "
-            f"({error.strerror or error})",
+            f"{project.relative(path)} cannot be written ({error.strerror or error})",
             unwritten(error, "Give yourself the right to write there, and fetch again"),
         ) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process is here: what it reads and writes inside stays one act."""
-    if sys.platform == "win32":  # where a folder cannot be locked
-        yield
-        return
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)

@@ -69,20 +69,28 @@ def render(
     ):
         if unknown := [name for name in given if name not in known]:
             raise VitrineError(f"unknown {what} {unknown[0]}", f"Choose from {', '.join(known)}")
-    quarto = None if renderer == "bundled" else shutil.which("quarto")
-    version = quarto_version(quarto) if quarto else ()
-    if quarto and version >= QUARTO_NEEDED:
-        return _render_with_quarto(project, quarto, formats)
-    if renderer != "quarto":
+    quarto, why = pick_quarto()
+    if renderer == "bundled" or (quarto is None and renderer == "auto"):
         return _render_bundled(project, formats)
-    problem = "Quarto is not on the PATH"
-    if quarto:
-        problem = f"{quarto} cannot be run, or does not give its version"
-    if version:
-        problem = f"Quarto {'.'.join(map(str, version))} makes no PDF of a book"
-    needed = ".".join(map(str, QUARTO_NEEDED))
-    remedy = f"Install Quarto {needed} or newer, or render with --renderer bundled"
-    raise VitrineError(problem, remedy)
+    if quarto is None:
+        needed = ".".join(map(str, QUARTO_NEEDED))
+        remedy = f"Install Quarto {needed} or newer, or render with --renderer bundled"
+        raise VitrineError(why, remedy)
+    return _render_with_quarto(project, quarto, formats)
+
+
+def pick_quarto() -> tuple[str | None, str]:
+    """The ``quarto`` on the ``PATH`` and its version; ``None``, and why it cannot be taken."""
+    quarto = shutil.which("quarto")
+    if quarto is None:
+        return None, "Quarto is not on the PATH"
+    version = quarto_version(quarto)
+    if not version:
+        return None, f"{quarto} cannot be run, or does not give its version"
+    shown = ".".join(map(str, version))
+    if version < QUARTO_NEEDED:
+        return None, f"Quarto {shown} makes no PDF of a book"
+    return quarto, shown
 
 
 def quarto_version(quarto: str) -> tuple[int, ...]:
