@@ -39,14 +39,19 @@ def _no_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def new_project(folder: Path) -> Project:
+    """An empty project with this repository's sources."""
+    (folder / "_quarto.yml").write_text("project:\n  type: book\n", encoding="utf-8")
+    (folder / "data" / "studies").mkdir(parents=True)
+    shutil.copy(ROOT / "data" / "sources.toml", folder / "data")
+    shutil.copytree(ROOT / "data" / "registries", folder / "data" / "registries")
+    return Project(folder)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """An empty project with this repository's sources."""
-    (tmp_path / "_quarto.yml").write_text("project:\n  type: book\n", encoding="utf-8")
-    (tmp_path / "data" / "studies").mkdir(parents=True)
-    shutil.copy(ROOT / "data" / "sources.toml", tmp_path / "data")
-    shutil.copytree(ROOT / "data" / "registries", tmp_path / "data" / "registries")
-    return Project(tmp_path)
+    return new_project(tmp_path)
 
 
 STUDY = """
@@ -74,19 +79,41 @@ bootstrap = 100
 """
 
 
-@pytest.fixture
-def tiny(project: Project) -> Project:
+def new_tiny(folder: Path, study: str = STUDY) -> Project:
     """A project with the study ``tiny``: two small pictures and a randomly initialised network."""
-    folder = project.root / "pictures"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
+    project = new_project(folder)
+    pictures = folder / "pictures"
+    pictures.mkdir()
     square = np.full((96, 128, 3), 200, dtype=np.uint8)
     square[24:72, 40:88] = (200, 20, 20)
-    noise = generator.integers(0, 255, (120, 90, 3), dtype=np.uint8)
-    Image.fromarray(square).save(folder / "n00000001_red_square.png")
-    Image.fromarray(noise).save(folder / "n00000002_noise.png")
-    (project.studies / "tiny.toml").write_text(STUDY, encoding="utf-8")
+    noise = np.random.default_rng(0).integers(0, 255, (120, 90, 3), dtype=np.uint8)
+    Image.fromarray(square).save(pictures / "n00000001_red_square.png")
+    Image.fromarray(noise).save(pictures / "n00000002_noise.png")
+    (project.studies / "tiny.toml").write_text(study, encoding="utf-8")
     return project
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Project:
+    """``new_tiny``, not run yet."""
+    return new_tiny(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _run_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    from vitrine.experiments.run import run
+    from vitrine.study import load_study
+
+    project = new_tiny(tmp_path_factory.mktemp("run"))
+    run(project, load_study(project, "tiny"))
+    return project
+
+
+@pytest.fixture
+def done(_run_once: Project, tmp_path: Path) -> Project:
+    """``tiny`` with its results, in a copy of the test's own."""
+    shutil.copytree(_run_once.root, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
 
 
 @pytest.fixture

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import spearmanr
 
+from conftest import STUDY, new_tiny
 from networks import Awkward, classifier_of
+from oracles import infidelity
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
@@ -23,7 +26,7 @@ from vitrine.inputs.speed import Settings
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.catalogue import VALUES
 from vitrine.measures.complexity import gini
-from vitrine.measures.faithfulness import infidelity, unforetold
+from vitrine.measures.faithfulness import unforetold
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import (
     ATTRIBUTION_METHODS,
@@ -65,26 +68,13 @@ WAYS = ("faithfulness", "sensitivity", "sanity")
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Project:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A study run once: two pictures, one of them for the measures only."""
-    import shutil
-
-    from PIL import Image
-
-    from conftest import STUDY
-
-    folder = tmp_path_factory.mktemp("measured")
-    (folder / "_quarto.yml").write_text("project:\n  type: book\n", encoding="utf-8")
-    (folder / "data" / "studies").mkdir(parents=True)
-    shutil.copy(root / "data" / "sources.toml", folder / "data")
-    shutil.copytree(root / "data" / "registries", folder / "data" / "registries")
-    (folder / "pictures").mkdir()
-    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(folder / "pictures" / "n00000001_red_square.png")
-    Image.fromarray(noise[:, ::-1]).save(folder / "pictures" / "n00000002_noise.png")
     text = STUDY.replace('"n00000002_noise.png"]', ']\nmore = ["n00000002_noise.png"]')
-    (folder / "data" / "studies" / "tiny.toml").write_text(text + MEASURED, encoding="utf-8")
-    project = Project(folder)
+    project = new_tiny(tmp_path_factory.mktemp("measured"), text + MEASURED)
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(project.root / "pictures" / "n00000001_red_square.png")
+    Image.fromarray(noise[:, ::-1]).save(project.root / "pictures" / "n00000002_noise.png")
     passes: list[int] = []
     planned: list[tuple[int, int, int]] = []
     progress = Progress(plan=lambda *found: planned.append(found), advance=passes.append)

@@ -55,20 +55,18 @@ def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -
     assert _content(tiny) == before
 
 
-def test_two_runs_elsewhere_give_the_same_numbers(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    first = {name: Store(tiny, "tiny").table(name) for name in EXPLAINED}
-    for path in sorted((tiny.results / "tiny").rglob("*"), reverse=True):
+def test_two_runs_elsewhere_give_the_same_numbers(done: Project) -> None:
+    first = {name: Store(done, "tiny").table(name) for name in EXPLAINED}
+    for path in sorted((done.results / "tiny").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    run(tiny, _study(tiny))
+    run(done, _study(done))
     for name, table in first.items():
         if name != "costs":
-            assert table.equals(Store(tiny, "tiny").table(name)), name
+            assert table.equals(Store(done, "tiny").table(name)), name
 
 
-def test_the_tables_say_what_the_maps_hold(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    store = Store(tiny, "tiny")
+def test_the_tables_say_what_the_maps_hold(done: Project) -> None:
+    store = Store(done, "tiny")
     predictions = store.table("predictions")
     assert (predictions.groupby("picture")["rank"].max() == 5).all()
     assert predictions["probability"].between(0, 1).all()
@@ -105,32 +103,29 @@ def test_a_stopped_run_goes_on_where_it_was(tiny: Project) -> None:
     assert run(tiny, _study(tiny)) == Summary(computed=3, kept=3)
 
 
-def test_only_what_changed_is_computed_again(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    _change(tiny, "samples = 24", "samples = 32")
-    assert run(tiny, _study(tiny)) == Summary(computed=2, kept=4)
-    _change(tiny, 'weights = "random"', 'weights = "random", seed = 1')
-    assert run(tiny, _study(tiny)) == Summary(computed=6, kept=0)
-    _change(tiny, "bootstrap = 100", "bootstrap = 200")
-    assert run(tiny, _study(tiny)) == Summary(computed=0, kept=6)
-    assert Store(tiny, "tiny").provenance()["study"]["comparison"]["bootstrap"] == 200
+def test_only_what_changed_is_computed_again(done: Project) -> None:
+    _change(done, "samples = 24", "samples = 32")
+    assert run(done, _study(done)) == Summary(computed=2, kept=4)
+    _change(done, 'weights = "random"', 'weights = "random", seed = 1')
+    assert run(done, _study(done)) == Summary(computed=6, kept=0)
+    _change(done, "bootstrap = 100", "bootstrap = 200")
+    assert run(done, _study(done)) == Summary(computed=0, kept=6)
+    assert Store(done, "tiny").provenance()["study"]["comparison"]["bootstrap"] == 200
 
 
-def test_a_changed_picture_is_computed_again(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    red, noise = sorted((tiny.root / "pictures").iterdir())
+def test_a_changed_picture_is_computed_again(done: Project) -> None:
+    red, noise = sorted((done.root / "pictures").iterdir())
     red.write_bytes(noise.read_bytes())
-    assert run(tiny, _study(tiny)) == Summary(computed=3, kept=3)
+    assert run(done, _study(done)) == Summary(computed=3, kept=3)
 
 
-def test_a_damaged_result_of_a_stopped_run_is_computed_again(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    Store(tiny, "tiny").reopen()
-    path = tiny.results / "tiny" / "tasks" / f"{FIRST}.npz"
+def test_a_damaged_result_of_a_stopped_run_is_computed_again(done: Project) -> None:
+    Store(done, "tiny").reopen()
+    path = done.results / "tiny" / "tasks" / f"{FIRST}.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ResultsError, match="is damaged"):
-        Store(tiny, "tiny").read_task(FIRST)
-    assert run(tiny, _study(tiny)) == Summary(computed=1, kept=5)
+        Store(done, "tiny").read_task(FIRST)
+    assert run(done, _study(done)) == Summary(computed=1, kept=5)
 
 
 @pytest.mark.parametrize(
@@ -142,37 +137,34 @@ def test_a_damaged_result_of_a_stopped_run_is_computed_again(tiny: Project) -> N
     ],
 )
 def test_what_was_changed_by_hand_is_named_and_made_again(
-    tiny: Project, file: str, spoil: Callable[[bytes], bytes], computed: int
+    done: Project, file: str, spoil: Callable[[bytes], bytes], computed: int
 ) -> None:
-    run(tiny, _study(tiny))
-    before, path = _content(tiny), tiny.results / "tiny" / file
+    before, path = _content(done), done.results / "tiny" / file
     path.write_bytes(spoil(path.read_bytes()))
-    store = Store(tiny, "tiny")
+    store = Store(done, "tiny")
     with pytest.raises(ResultsError, match=f"{file} is not as `vitrine run` wrote it"):
         store.read_task(FIRST) if computed else store.table(path.stem)
-    said = [row for row in examine(tiny) if row.subject == "Study tiny"]
+    said = [row for row in examine(done) if row.subject == "Study tiny"]
     assert said[0].state == "bad" and file in said[0].text
-    assert run(tiny, _study(tiny)) == Summary(computed, 6 - computed, (file,))
-    after = _content(tiny)
+    assert run(done, _study(done)) == Summary(computed, 6 - computed, (file,))
+    after = _content(done)
     if not computed:
         assert after == before
-    assert run(tiny, _study(tiny)) == Summary(0, 6) and _content(tiny) == after
+    assert run(done, _study(done)) == Summary(0, 6) and _content(done) == after
 
 
-def test_line_ends_of_another_checkout_are_no_change(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    path = tiny.results / "tiny" / "maps.csv"
+def test_line_ends_of_another_checkout_are_no_change(done: Project) -> None:
+    path = done.results / "tiny" / "maps.csv"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert len(Store(tiny, "tiny").table("maps")) == 4
-    assert run(tiny, _study(tiny)) == Summary(0, 6)
+    assert len(Store(done, "tiny").table("maps")) == 4
+    assert run(done, _study(done)) == Summary(0, 6)
 
 
-def test_pictures_that_left_the_study_leave_the_store(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    _change(tiny, ', "n00000002_noise.png"', "")
-    run(tiny, _study(tiny))
-    assert not list((tiny.results / "tiny").rglob("*noise*"))
-    assert set(Store(tiny, "tiny").table("lime")["picture"]) == {"red square"}
+def test_pictures_that_left_the_study_leave_the_store(done: Project) -> None:
+    _change(done, ', "n00000002_noise.png"', "")
+    run(done, _study(done))
+    assert not list((done.results / "tiny").rglob("*noise*"))
+    assert set(Store(done, "tiny").table("lime")["picture"]) == {"red square"}
 
 
 def test_progress_is_told_in_forward_passes(tiny: Project) -> None:
@@ -204,13 +196,12 @@ def test_a_name_that_does_not_exist_stops_the_run_before_it_starts(
     assert not (tiny.results / "tiny").exists()
 
 
-def test_a_damaged_picture_stops_the_run_and_keeps_what_was_computed(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    before = _content(tiny)
-    (tiny.root / "pictures" / "n00000002_noise.png").write_bytes(b"no picture")
+def test_a_damaged_picture_stops_the_run_and_keeps_what_was_computed(done: Project) -> None:
+    before = _content(done)
+    (done.root / "pictures" / "n00000002_noise.png").write_bytes(b"no picture")
     with pytest.raises(PictureError, match="is not a picture"):
-        run(tiny, _study(tiny))
-    assert _content(tiny) == before
+        run(done, _study(done))
+    assert _content(done) == before
 
 
 def test_two_pictures_of_one_name_are_refused(tiny: Project) -> None:
@@ -247,10 +238,9 @@ def test_results_that_cannot_be_removed_are_named_and_nothing_is_lost(
     assert _content(tiny) == before
 
 
-def test_provenance_says_from_what_and_with_what(tiny: Project) -> None:
-    run(tiny, _study(tiny))
-    provenance = Store(tiny, "tiny").provenance()
-    assert provenance["study"] == json.loads(json.dumps(_study(tiny).model_dump(mode="json")))
+def test_provenance_says_from_what_and_with_what(done: Project) -> None:
+    provenance = Store(done, "tiny").provenance()
+    assert provenance["study"] == json.loads(json.dumps(_study(done).model_dump(mode="json")))
     assert set(pipeline.REPORTED_PACKAGES) == set(provenance["packages"])
     assert all(len(row["sha256"]) == 64 for row in provenance["pictures"])
     assert provenance["classifiers"][0]["training_set"] == "none (random weights)"

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from networks import seeded_network
+from oracles import infidelity, maximum_sensitivity
 from vitrine.measures.complexity import entropy, gini
-from vitrine.measures.faithfulness import REPLACEMENTS, deletion, infidelity, losses
+from vitrine.measures.faithfulness import REPLACEMENTS, deletion, losses
 from vitrine.measures.localisation import share_inside
 from vitrine.measures.sanity import rank_correlation
-from vitrine.measures.sensitivity import maximum_sensitivity, perturbations
+from vitrine.measures.sensitivity import perturbations
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

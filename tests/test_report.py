@@ -284,10 +284,9 @@ def test_regions_show_the_overlap_in_its_own_colours() -> None:
 
 
 def test_a_study_is_read_without_computing_anything(
-    tiny: Project, monkeypatch: pytest.MonkeyPatch
+    done: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(tiny, load_study(tiny, "tiny"))
-    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
+    monkeypatch.setenv("VITRINE_PROJECT", str(done.root))
     study = open_study("tiny")
     assert study.pictures == ["red square", "noise"]
     assert study.title == "EfficientNet-Lite0"
@@ -301,7 +300,7 @@ def test_a_study_is_read_without_computing_anything(
     assert "random weights" in study.badge().data
     # Its WordNet id is of no class, whatever the answer is called.
     assert study.answer("noise").startswith("answer: ")
-    Image.new("RGB", (128, 96)).save(tiny.root / "pictures" / "n00000001_red_square.png")
+    Image.new("RGB", (128, 96)).save(done.root / "pictures" / "n00000001_red_square.png")
     with pytest.raises(ResultsError, match=r"red_square\.png is not the one that the study"):
         open_study("tiny").crop("red square")
 
@@ -317,6 +316,9 @@ def test_an_answer_is_right_by_the_id_of_its_class_not_by_its_name(
         monkeypatch.setattr(study, "prediction", lambda _, wnid=wnid: {**crane, "wnid": wnid})
         assert study.is_right("crane") is is_right
         assert study.answer("crane").startswith("answer: crane") is not is_right
+    monkeypatch.setattr(study, "prediction", lambda _: {**crane, "wnid": "n03126707"})
+    monkeypatch.setitem(study.facts, "wordnet", False)  # its class 517 is something else
+    assert not study.is_right("crane")
 
 
 def test_a_broken_study_file_is_listed_with_what_is_wrong(

@@ -168,6 +168,7 @@ def classifier_facts(classifier: Classifier) -> dict[str, Any]:
         "name": classifier.name,
         "title": classifier.title,
         "training_set": classifier.training_set,
+        "wordnet": classifier.wordnet,
         "weights": classifier.weights,
         "sha256": classifier.digest,
         "last_convolution": classifier.last_convolution,

@@ -289,7 +289,7 @@ class LargeSample(Experiment):
     def _is_right(self, classifier: str, file: str, target: int) -> bool | str:
         """Whether the answer is the class that the file's name says; "" where that is not known."""
         wnid = picture_name(Path(file).name)[1]
-        if not wnid or "places" in self.classifiers[classifier].training_set.lower():
+        if not wnid or not self.classifiers[classifier].wordnet:
             return ""
         return self._classes.get(wnid) == target
 

@@ -43,6 +43,7 @@ class Classifier:
     """A network with everything that belongs to it; it is run in ``eval`` mode.
 
     network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
+    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
     digest : SHA-256 of all parameters and buffers, so that results know their network.
     link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
         category excludes the others, ``"sigmoid"`` where each is a question of its own. ``None``
@@ -64,6 +65,7 @@ class Classifier:
     stages: tuple[str, ...]
     digest: str
     device: torch.device
+    wordnet: bool = False
     link: Link | None = None
 
     def __post_init__(self) -> None:
@@ -147,22 +149,6 @@ class Classifier:
         """What the network does after ``layer``; ``None`` where that cannot be separated."""
         self.layer(layer)
         return rest_after(self.network, layer)
-
-    def head(self, features: Tensor) -> Tensor:
-        """Logits ``[n, categories]`` of the last feature maps ``[n, channels, h, w]``.
-
-        Pooling and classifier without the layers before them. Raises ``StudyError`` for a network
-        whose head cannot be separated.
-        """
-        head = self.after(self.last_convolution)
-        if head is None:
-            raise StudyError(
-                f"The head of {self.title} cannot be separated from its layer "
-                f"{self.last_convolution!r}",
-                "Run the whole network instead",
-            )
-        logits: Tensor = head(features)
-        return logits
 
 
 def check_network(title: str, network: nn.Module) -> None:

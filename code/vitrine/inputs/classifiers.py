@@ -33,6 +33,7 @@ class Architecture:
     last_convolution : the layer whose output is the last stack of feature maps, after activation.
     channels : how many feature maps that layer has.
     stages : the layers that network dissection looks at, from early to late.
+    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
     link : what turns logits into probabilities; see ``Classifier``.
     """
 
@@ -47,6 +48,7 @@ class Architecture:
     last_convolution: str
     channels: int
     stages: tuple[str, ...]
+    wordnet: bool = False
     link: Link | None = None
 
 
@@ -88,6 +90,7 @@ def load_classifier(
         stages=row.stages,
         digest=_digest(network),
         device=torch.device(device),
+        wordnet=row.wordnet,
         link=row.link,
     )
 
@@ -215,6 +218,7 @@ def _lite(version: int, crop: int) -> Architecture:
         last_convolution="bn2",
         channels=1280,
         stages=("blocks.4", "blocks.5", "blocks.6", "bn2", "classifier"),
+        wordnet=True,
     )
 
 
@@ -266,6 +270,7 @@ def _resnet(
         last_convolution="layer4",
         channels=2048 if name == "resnet50" else 512,
         stages=("layer2", "layer3", "layer4", "fc"),
+        wordnet=training_set == "ImageNet",
     )
 
 

@@ -129,16 +129,10 @@ def _curve(
 # --- infidelity ----------------------------------------------------------------------------------
 
 
-def noise(shape: tuple[int, ...], seed: int, samples: int, deviation: float) -> Inputs:
-    """Gaussian perturbations ``float32 [samples, *shape]`` of an input, seeded."""
-    draw = np.random.default_rng(seed).standard_normal((samples, *shape), dtype=np.float32)
-    return np.float32(deviation) * draw
-
-
 def squares(inputs: Inputs, seed: int, samples: int, side: int) -> Inputs:
     """Perturbations ``[samples, 3, h, w]`` that set a random square of an input to zero, seeded.
 
-    Subtracted from the input ``[1, 3, h, w]``, as ``infidelity`` does, each leaves zero, the mean
+    Subtracted from the input ``[1, 3, h, w]``, as ``losses`` does, each leaves zero, the mean
     colour, in a square of ``side`` pixels, which is "square removal" in Yeh et al. (2019).
     """
     generator = np.random.default_rng(seed)
@@ -156,44 +150,14 @@ def losses(
 ) -> npt.NDArray[np.float64]:
     """f(x) - f(x - δ) for each perturbation: ``float64 [samples]``.
 
-    inputs : ``float32 [1, 3, h, w]``. perturbations : ``[samples, 3, h, w]``, see ``noise`` and
-    ``squares``. They do not depend on the explanation, so one picture's serve for all methods.
+    inputs : ``float32 [1, 3, h, w]``. perturbations : ``[samples, 3, h, w]``, see ``squares``.
+    They do not depend on the explanation, so one picture's serve for all methods.
     """
     after = [
         scores(inputs - some)
         for some in np.split(perturbations, range(batch, len(perturbations), batch))
     ]
     return float(scores(inputs)[0]) - np.concatenate(after).astype(np.float64)
-
-
-def infidelity(
-    attributions: Values,
-    perturbations: Inputs,
-    lost: npt.NDArray[np.float64],
-    *,
-    scaled: bool = True,
-) -> float:
-    """E[(δ · a - (f(x) - f(x - δ)))²] over perturbations δ (Yeh et al., 2019); lower is better.
-
-    attributions : ``[3, h, w]``, or a map ``[h, w]``, which is divided equally among the channels.
-    lost : what ``losses`` gives for the perturbations ``[samples, 3, h, w]``.
-    scaled : whether the attributions are first multiplied by the one factor that makes the result
-        least, as in Captum with ``normalize=True``. Without it the scale of a map decides, which
-        for most methods is a matter of convention.
-
-    ``nan`` where the attributions of all perturbations are zero and ``scaled`` is asked for.
-    """
-    weights = np.asarray(attributions, dtype=np.float64)
-    if weights.ndim == 2:
-        channels = perturbations.shape[1]
-        weights = np.broadcast_to(weights / channels, perturbations.shape[1:])
-    claimed = np.tensordot(perturbations.astype(np.float64), weights, axes=3)
-    if scaled:
-        square = float(claimed @ claimed)
-        if square == 0:
-            return float("nan")
-        claimed = claimed * (float(claimed @ lost) / square)
-    return float(np.mean((claimed - lost) ** 2))
 
 
 def unforetold(
@@ -204,9 +168,10 @@ def unforetold(
     values : ``[h, w]``. places : ``bool [samples, h, w]``, where each perturbation changed the
     picture. lost : ``[samples]``, what the score lost by it.
 
-    ``infidelity`` of the perturbations "here or not", with the best factor of the map that is not
-    below zero, over that of a map that says nothing: 0 where the map foretells each loss, 1 where
-    it knows nothing of them or the reverse. ``nan`` where it has no weight at any of the places.
+    The infidelity (Yeh et al., 2019) of the perturbations "here or not", with the best factor of
+    the map that is not below zero, over that of a map that says nothing: 0 where the map foretells
+    each loss, 1 where it knows nothing of them or the reverse. ``nan`` where it has no weight at
+    any of the places.
     """
     weights = np.asarray(values, dtype=np.float64).ravel()
     claimed = places.reshape(len(places), -1).astype(np.float64) @ weights

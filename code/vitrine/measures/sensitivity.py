@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
 Inputs = npt.NDArray[np.float32]
 """``float32 [n, 3, h, w]``, a network's input."""
-
-Explain = Callable[[Inputs], npt.NDArray[np.floating]]
-"""Explanations ``[n, ...]`` of a batch of inputs."""
 
 RADIUS = 0.02
 """Captum's default: the perturbation's greatest size, in units of the normalised input."""
@@ -32,35 +27,15 @@ def perturbations(
     return radius * (2 * noise - 1)
 
 
-def maximum_sensitivity(
-    explain: Explain,
-    inputs: Inputs,
-    *,
-    seed: int,
-    samples: int = SAMPLES,
-    radius: float = RADIUS,
-    batch: int = 10,
-) -> float:
-    """max ‖e(x + δ) - e(x)‖ / ‖e(x)‖ over perturbations δ (Yeh et al., 2019); lower is better.
-
-    inputs : ``float32 [1, 3, h, w]``. The norm is Euclidean over all that ``explain`` returns:
-        Captum's ``sensitivity_max``, with its defaults, explains each colour channel by itself, and
-        so should ``explain`` where the values are to be compared with others.
-    batch : perturbed inputs at once.
-
-    ``nan`` where an explanation is zero everywhere or not finite: an explanation that says nothing
-    is not a stable one. (Captum returns the bare norm of the difference for a zero.)
-    """
-    original = np.asarray(explain(inputs))
-    perturbed = inputs + perturbations(inputs.shape[1:], seed, samples, radius)
-    pieces = np.split(perturbed, range(batch, samples, batch))
-    return greatest_change(original, np.concatenate([explain(some) for some in pieces]))
-
-
 def greatest_change(original: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> float:
     """max ‖other - original‖ / ‖original‖ over explanations ``[n, ...]`` of one ``[1, ...]``.
 
-    ``nan`` where the original is zero everywhere, or any is not finite.
+    Of ``perturbations`` of an input, it is the maximum sensitivity (Yeh et al., 2019); lower is
+    better. The norm is Euclidean: Captum's ``sensitivity_max``, with its defaults, explains each
+    colour channel by itself, and so should what is to be compared with its values.
+
+    ``nan`` where the original is zero everywhere, or any is not finite: an explanation that says
+    nothing is not a stable one. (Captum returns the bare norm of the difference for a zero.)
     """
     first, rest = np.asarray(original, np.float64), np.asarray(others, np.float64)
     size = float(np.linalg.norm(first))
