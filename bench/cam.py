@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from measure import Measured, Sheet, ask, in_turn, network, options, tell
 
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
+from vitrine.data.images import Frame, Pixels
 from vitrine.methods.cam import CAM_METHODS, ClassActivation, class_activation
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import PLAIN, Settings, fastest_settings
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 import libraries

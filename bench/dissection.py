@@ -108,7 +108,7 @@ def _worker(what: str, pictures: int, folder: Path, given: argparse.Namespace) -
         }
     # Importing is no part of the measurement.
     if what == "ours":
-        from vitrine.methods.similarity import Matches, similarities
+        from vitrine.methods.dissection.similarity import Matches, similarities
 
         before, start, processor = _resident(), time.perf_counter(), time.process_time()
         found = similarities("soft_wpmi", activations, Matches(matches))
@@ -175,10 +175,11 @@ def _dissect(pictures: int, folder: Path) -> dict[str, Any]:
 
     The pictures are small, which changes nothing but the time and the feature maps of a batch.
     """
-    from vitrine.inputs.classifiers import load_classifier
-    from vitrine.inputs.pictures import Picture
-    from vitrine.methods import concept_labels, dissection
-    from vitrine.methods.similarity import parameters_of, pick_similarity
+    from vitrine.data.images import Picture
+    from vitrine.methods.dissection import activations as dissection
+    from vitrine.methods.dissection import labels as concept_labels
+    from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
+    from vitrine.models.registry import load_classifier
     from vitrine.project import Project
 
     network = load_classifier(Project(folder), "efficientnet_lite0", "random")

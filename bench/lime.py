@@ -23,10 +23,10 @@ from measure import Measured, Sheet, ask, in_turn, network, options, tell  # noq
 
 import libraries  # noqa: E402
 from vitrine import study  # noqa: E402
-from vitrine.inputs.speed import Settings, fastest_settings  # noqa: E402
 from vitrine.methods.lime import explain  # noqa: E402
 from vitrine.methods.perturbation import draw, veil  # noqa: E402
-from vitrine.methods.segmentation import superpixels  # noqa: E402
+from vitrine.methods.superpixels import superpixels  # noqa: E402
+from vitrine.models.inference import Settings, fastest_settings  # noqa: E402
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.models.classifier import Classifier
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from vitrine.book.render import Rendered, render
 from vitrine.project import Project
-from vitrine.site.render import Rendered, render
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

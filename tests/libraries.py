@@ -15,14 +15,14 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from vitrine import study
-from vitrine.inputs.classifier import Classifier, untouched
-from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.separation import channels_first
+from vitrine.data.images import Frame, Pixels
 from vitrine.methods.cam import ClassActivation
-from vitrine.methods.evidence import Evidence
+from vitrine.methods.feature_maps import Evidence
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.lime import LinearModel
-from vitrine.methods.segmentation import Segments
+from vitrine.methods.superpixels import Segments
+from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.head import channels_first
 
 CAMS: dict[str, type[BaseCAM]] = {
     "gradcam": pytorch_grad_cam.GradCAM,

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vitrine.inputs.classifier import Classifier, Preprocessing
+from vitrine.models.classifier import Classifier, Preprocessing
 
 SIDE = 32
 CLASSES = 6

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vitrine.data.images import Frame
 from vitrine.errors import FrameError
-from vitrine.inputs.pictures import Frame
 from vitrine.measures.agreement import (
     agreement,
     bootstrap_interval,
@@ -14,7 +14,7 @@ from vitrine.measures.agreement import (
     intersection_over_union,
     top_region,
 )
-from vitrine.measures.extent import area_above, centre_of_mass
+from vitrine.measures.map_extent import area_above, centre_of_mass
 from vitrine.methods.heatmap import Heatmap
 
 FRAME = Frame("p", (0, 0, 8, 8), (8, 8))

@@ -16,18 +16,16 @@ from scipy.stats import spearmanr
 from conftest import STUDY, new_tiny
 from networks import Awkward, classifier_of
 from oracles import infidelity
+from vitrine.data.images import Frame, read_picture
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Frame, read_picture
-from vitrine.inputs.speed import Settings
 from vitrine.measures.agreement import rank_correlation
-from vitrine.measures.catalogue import VALUES
-from vitrine.measures.complexity import gini
 from vitrine.measures.faithfulness import unforetold
+from vitrine.measures.registry import VALUES
 from vitrine.measures.sensitivity import perturbations
+from vitrine.measures.sparseness import gini
 from vitrine.methods.attribution import (
     ATTRIBUTION_METHODS,
     Parameters,
@@ -40,7 +38,9 @@ from vitrine.methods.cam import class_activation_map
 from vitrine.methods.lime import explain
 from vitrine.methods.method import Explain, Query
 from vitrine.methods.registry import METHODS
-from vitrine.methods.segmentation import superpixels
+from vitrine.methods.superpixels import superpixels
+from vitrine.models.inference import Settings
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import Lime, Slic, load_study

@@ -14,15 +14,15 @@ from zennit.composites import EpsilonPlusFlat
 
 from conftest import TEN
 from networks import CLASSES, SIDE, Awkward, Plain, classifier_of, seeded_network
+from vitrine.data.images import Frame, Pixels, read_picture
 from vitrine.errors import NotApplicable, StudyError
-from vitrine.inputs.canonical import Addition, canonical
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Frame, Pixels, read_picture
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.captum_lrp import captum_relevance
-from vitrine.methods.guided import guided_gradient
-from vitrine.methods.relevance import relevance
+from vitrine.methods.guided_backprop import guided_gradient
+from vitrine.methods.lrp import relevance
+from vitrine.models.canonical import Addition, canonical
+from vitrine.models.classifier import Classifier
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 TARGET = 4

@@ -15,14 +15,14 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 import libraries
+from vitrine.data.images import Frame, Picture, Pixels
 from vitrine.errors import StudyError
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Frame, Picture, Pixels
-from vitrine.inputs.speed import Settings
 from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map
-from vitrine.methods.evidence import Question, feature_maps
+from vitrine.methods.feature_maps import Question, feature_maps
 from vitrine.methods.heatmap import Heatmap
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import Settings
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 

@@ -15,18 +15,19 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
+from vitrine.data.images import Picture, read_picture
 from vitrine.errors import SourceError, StudyError
-from vitrine.inputs import classifiers, speed
-from vitrine.inputs.classifier import Classifier, untouched
-from vitrine.inputs.classifiers import CLASSIFIERS, load_classifier, read_checkpoint
-from vitrine.inputs.pictures import Picture, read_picture
-from vitrine.inputs.speed import (
+from vitrine.models import inference as speed
+from vitrine.models import registry as classifiers
+from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.inference import (
     Settings,
     correlation,
     fastest_settings,
     keep_memory,
     prepared,
 )
+from vitrine.models.registry import CLASSIFIERS, load_classifier, read_checkpoint
 from vitrine.project import Project
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bookmaker import Book
+from vitrine.book.manifest import Manifest
 from vitrine.project import Project
-from vitrine.site.manifest import Manifest
 
 
 def _vitrine(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -174,7 +174,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
 
 def test_building_the_site_imports_no_torch(root: Path) -> None:
     code = (
-        "import sys, vitrine.cli, vitrine.site.render, vitrine.site.freeze, vitrine.report.charts,"
+        "import sys, vitrine.cli, vitrine.book.render, vitrine.book.freeze, vitrine.report.charts,"
         " vitrine.report.figures, vitrine.report.provenance\n"
         "assert not {'torch', 'torchvision', 'timm', 'lime', 'pytorch_grad_cam'} & set(sys.modules)"
     )

@@ -10,26 +10,26 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from vitrine.data.images import read_picture
+from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.errors import StudyError
 from vitrine.experiments.agreement import Agreement, compared_methods
 from vitrine.experiments.base import Context, Progress
 from vitrine.experiments.region_occlusion import FILLS, moved, without
 from vitrine.experiments.run import Summary, picture_paths, run
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.objects import load_outlines, load_regions
-from vitrine.inputs.pictures import read_picture
 from vitrine.measures.agreement import (
     chance_agreement,
     intersection_over_union,
     rank_correlation,
     top_region,
 )
-from vitrine.measures.clutter import edge_density, grey_entropy
+from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.measures.localisation import parts_of_frame
-from vitrine.measures.region_rules import REGION_RULES
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
-from vitrine.methods.segmentation import superpixels, top_superpixels
+from vitrine.methods.superpixels import superpixels, top_superpixels
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import Survey, load_study

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitrine.measures.complexity import entropy, gini
+from vitrine.measures.sparseness import entropy, gini
 from vitrine.methods.baselines import BASELINES
 
 

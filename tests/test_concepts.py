@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from vitrine import study
+from vitrine.data.concept_categories import KINDS, kind_of, load_kinds
+from vitrine.data.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
+from vitrine.data.images import Picture
 from vitrine.errors import SourceError, StudyError
-from vitrine.inputs import clip, encoders
-from vitrine.inputs.classifiers import CLASSIFIERS, load_classifier
-from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
-from vitrine.inputs.embeddings import Embeddings, Encoder, text_embeddings, unit
-from vitrine.inputs.encoders import pick_encoder
-from vitrine.inputs.kinds import KINDS, kind_of, load_kinds
-from vitrine.inputs.pictures import Picture
+from vitrine.methods.dissection import clip, encoders
+from vitrine.methods.dissection.embeddings import Embeddings, Encoder, text_embeddings, unit
+from vitrine.methods.dissection.encoders import pick_encoder
+from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
 
 TINY_CLIP = """{

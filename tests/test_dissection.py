@@ -13,15 +13,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from vitrine.data.images import Picture
 from vitrine.errors import DissectionError, StudyError
 from vitrine.experiments.network_dissection import TABLES
 from vitrine.experiments.run import Progress, Summary, run
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Picture
-from vitrine.methods import concept_labels, dissection, probing_size
-from vitrine.methods.dissection import Activations, collect, merge
-from vitrine.methods.similarity import Matches, parameters_of, pick_similarity, similarities
+from vitrine.methods.dissection import activations as dissection
+from vitrine.methods.dissection import labels as concept_labels
+from vitrine.methods.dissection import probing_size
+from vitrine.methods.dissection.activations import Activations, collect, merge
+from vitrine.methods.dissection.similarity import (
+    Matches,
+    parameters_of,
+    pick_similarity,
+    similarities,
+)
+from vitrine.models.classifier import Classifier
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import load_study

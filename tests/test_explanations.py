@@ -7,17 +7,17 @@ import pytest
 from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy.stats import spearmanr
 
+from vitrine.data.images import read_picture
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import read_picture
-from vitrine.inputs.speed import Settings
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
 from vitrine.methods.fidelity import fidelity
 from vitrine.methods.heatmap import enlarged
-from vitrine.methods.segmentation import superpixels
+from vitrine.methods.superpixels import superpixels
+from vitrine.models.inference import Settings
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import load_study

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from networks import Awkward, classifier_of
 from oracles import infidelity, maximum_sensitivity
-from vitrine.inputs.speed import Settings
 from vitrine.measures.faithfulness import (
     REPLACEMENTS,
     deletion,
@@ -24,7 +23,8 @@ from vitrine.measures.faithfulness import (
 )
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import explaining
-from vitrine.methods.scoring import scoring
+from vitrine.models.inference import Settings
+from vitrine.models.scores import scoring
 
 Inputs = np.ndarray
 

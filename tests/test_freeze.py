@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from vitrine.book.chapter import read_chapter
+from vitrine.book.freeze import FORMATS, Stale, check, freeze
 from vitrine.errors import ChapterError, StudyNotRun
 from vitrine.project import Project
-from vitrine.site.chapter import read_chapter
-from vitrine.site.freeze import FORMATS, Stale, check, freeze
 
 CONFIG = """\
 project:
@@ -507,7 +507,7 @@ def test_inline_expressions_see_the_state_at_their_place(
     book: MakeBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Quarto shows `{python} n` between two backticks as it is; the bundled renderer refuses it.
-    monkeypatch.setattr("vitrine.site.freeze.check_constructs", lambda *_: None)
+    monkeypatch.setattr("vitrine.book.freeze.check_constructs", lambda *_: None)
     text = execute_one(
         book,
         "```{python}\nn = 1\n```\n\nNow `{python} n` and `{python} n + 4`, `{python} (n := 5)`.\n\n"

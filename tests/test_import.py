@@ -21,12 +21,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vitrine.cli import app
+from vitrine.data.images import Frame, Picture, read_picture
+from vitrine.data.printed import published_figures
 from vitrine.errors import ResultsError, SourceError, StudyError, VitrineError
-from vitrine.imports.labels import pair_tables
-from vitrine.imports.maps import frame_of, map_file, overlap_table, read_in_frame
-from vitrine.imports.run import fetch, import_study
-from vitrine.imports.store import IMPORT_SCHEMAS, ImportStore, open_imported
-from vitrine.imports.study import (
+from vitrine.external import arrays as map_files
+from vitrine.external.arrays import LOSSY_NOTE, read_map, read_noted
+from vitrine.external.labels import pair_tables
+from vitrine.external.maps import frame_of, map_file, overlap_table, read_in_frame
+from vitrine.external.run import fetch, import_study
+from vitrine.external.store import IMPORT_SCHEMAS, ImportStore, open_imported
+from vitrine.external.study import (
     CropFrame,
     ImportStudy,
     LabelRun,
@@ -35,14 +39,10 @@ from vitrine.imports.study import (
     load_import_study,
     read_import_study,
 )
-from vitrine.inputs import maps as map_files
-from vitrine.inputs.maps import LOSSY_NOTE, read_map, read_noted
-from vitrine.inputs.pictures import Frame, Picture, read_picture
-from vitrine.inputs.published import published_figures
-from vitrine.inputs.unit_labels import read_arguments, read_labels
+from vitrine.external.unit_labels import read_arguments, read_labels
 from vitrine.measures.agreement import intersection_over_union, top_region
 from vitrine.measures.labels import paired_cosines, same_by_chance, same_words
-from vitrine.measures.nonzero import nonzero_overlap
+from vitrine.measures.nonzero_overlap import nonzero_overlap
 from vitrine.methods.heatmap import warped
 from vitrine.project import Project
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from conftest import TEN
+from vitrine.data.images import pixels_digest
 from vitrine.experiments.base import task_key
 from vitrine.experiments.evaluation import evaluation_tasks
 from vitrine.experiments.lime_analysis import lime_tasks
 from vitrine.experiments.maps import map_tasks
-from vitrine.inputs.pictures import pixels_digest
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import load_study

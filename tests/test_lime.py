@@ -14,11 +14,8 @@ from sklearn.linear_model import Ridge
 import libraries
 from networks import SIDE, Plain, classifier_of
 from vitrine import study
+from vitrine.data.images import Frame, Picture, Pixels
 from vitrine.errors import StudyError
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Frame, Picture, Pixels
-from vitrine.inputs.speed import Settings
 from vitrine.measures.stability import (
     chance_overlap,
     enough,
@@ -31,7 +28,10 @@ from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities, fidelity
 from vitrine.methods.lime import explain, explain_many, fit, neighbourhoods, pooled
 from vitrine.methods.perturbation import draw, mean_colours, veil
-from vitrine.methods.segmentation import superpixels, top_superpixels
+from vitrine.methods.superpixels import superpixels, top_superpixels
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import Settings
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 PARAMETERS = study.Lime(samples=56, batch=16)  # of 40 superpixels

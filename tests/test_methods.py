@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrine.experiments.run import run
 from vitrine.experiments.trials import TRIALS, Case, Trial
-from vitrine.measures.catalogue import VALUES, Measure
+from vitrine.measures.registry import VALUES, Measure
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod
 from vitrine.methods.registry import METHODS, methods_of
 from vitrine.methods.subject import Subject

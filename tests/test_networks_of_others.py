@@ -18,16 +18,17 @@ from torch.nn import functional
 import libraries
 from networks import CLASSES, SIDE, classifier_of
 from vitrine import study
+from vitrine.data.images import Frame, Picture
 from vitrine.errors import NotApplicable, StudyError, VitrineError
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.pictures import Frame, Picture
-from vitrine.inputs.speed import PLAIN, Settings, prepared
-from vitrine.methods import dissection, lime
+from vitrine.methods import lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
 from vitrine.methods.cam import CAM_METHODS, class_activation
+from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.fidelity import fidelity
-from vitrine.methods.scoring import scoring
-from vitrine.methods.segmentation import superpixels
+from vitrine.methods.superpixels import superpixels
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import PLAIN, Settings, prepared
+from vitrine.models.scores import scoring
 
 CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))

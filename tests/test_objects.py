@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vitrine.data.images import Frame
+from vitrine.data.outlines import Outline, Outlines, Regions, load_outlines, load_regions
 from vitrine.errors import SourceError
-from vitrine.inputs.objects import Outline, Outlines, Regions, load_outlines, load_regions
-from vitrine.inputs.pictures import Frame
 from vitrine.measures.localisation import (
     gain_inside,
     object_mask,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, ImageCms
 
+from vitrine.data import images as pictures
+from vitrine.data.images import decode, in_folder, picture_name, read_picture
 from vitrine.errors import FileMissing, PictureError
-from vitrine.inputs import pictures
-from vitrine.inputs.pictures import decode, in_folder, picture_name, read_picture
 
 Save = Callable[..., Path]
 RED = (200, 30, 30)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vitrine.data.printed import published_figures
 from vitrine.errors import SourceError
-from vitrine.imports.store import open_imported
-from vitrine.imports.study import load_import_study
-from vitrine.inputs.published import published_figures
+from vitrine.external.store import open_imported
+from vitrine.external.study import load_import_study
 from vitrine.measures.diversity import expected_different
 from vitrine.project import Project
 

@@ -17,8 +17,8 @@ from vitrine.measures.agreement import (
     top_region,
 )
 from vitrine.measures.association import few_of_many, least_significant, spearman
-from vitrine.measures.clutter import edge_density, grey_entropy
-from vitrine.measures.region_rules import REGION_RULES
+from vitrine.measures.image_complexity import edge_density, grey_entropy
+from vitrine.measures.thresholds import REGION_RULES
 
 
 def _maps(count: int, levels: int, seed: int = 0) -> np.ndarray:

@@ -15,9 +15,9 @@ import pytest
 from pypdf import PdfReader
 
 from bookmaker import CONFIG, Book, as_markdown
+from vitrine.book.freeze import freeze
+from vitrine.book.render import render
 from vitrine.errors import ChapterError, VitrineError
-from vitrine.site.freeze import freeze
-from vitrine.site.render import render
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from vitrine.data.images import Frame, Picture
 from vitrine.errors import ResultsError
 from vitrine.experiments.run import run
-from vitrine.inputs.pictures import Frame, Picture
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
@@ -64,7 +64,7 @@ def test_numbers_in_sentences() -> None:
 
 def test_text_from_outside_is_text_and_nothing_else(root: Path) -> None:
     """Through pandoc, what was escaped comes out as it went in, whatever it holds."""
-    from vitrine.site.pandoc import run
+    from vitrine.book.pandoc import run
 
     texts = [
         EVIL,

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from vitrine.errors import SourceError
-from vitrine.inputs import safe_pickle
-from vitrine.inputs.safe_pickle import read_pickled
+from vitrine.external import safe_pickle
+from vitrine.external.safe_pickle import read_pickled
 
 ARRAYS = [
     np.arange(12, dtype=np.int64).reshape(3, 4),

@@ -11,13 +11,13 @@ from scipy.stats import pearsonr, rankdata
 from torch import nn
 
 from networks import SIDE, Awkward, Plain, classifier_of, seeded_network
+from vitrine.data.images import Frame
 from vitrine.errors import NotApplicable
-from vitrine.inputs.classifiers import load_classifier
-from vitrine.inputs.pictures import Frame
-from vitrine.measures.sanity import rank_correlation, similarity
+from vitrine.measures.mprt import rank_correlation, similarity
 from vitrine.methods.attribution import attribute
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.randomisation import cascade, cascading
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 FRAME = Frame("p", (0.0, 0.0, 32.0, 32.0), (SIDE, SIDE))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vitrine.errors import StudyError
-from vitrine.methods import similarity
-from vitrine.methods.similarity import SIMILARITIES, Matches, similarities
+from vitrine.methods.dissection import similarity
+from vitrine.methods.dissection.similarity import SIMILARITIES, Matches, similarities
 
 # What the authors' implementation gives for `_waves()`: Trustworthy-ML-Lab/CLIP-dissect,
 # similarity.py at commit 21e7697feaea3bf7d7bc2d2cc8e4047d5f5fd502, in single precision. Its rank

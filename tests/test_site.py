@@ -20,9 +20,9 @@ import yaml
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from browser import find_browser
+from vitrine.book import freeze
+from vitrine.book.render import render
 from vitrine.project import Project
-from vitrine.site import freeze
-from vitrine.site.render import render
 
 PARTS = (
     "_quarto.yml",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from vitrine.data import sources
 from vitrine.errors import FileMissing, SourceError, unwritten
-from vitrine.inputs import sources
 from vitrine.project import Project
 
 CONTENT = b"a picture, say"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from claims.judgement import Judgement
-from vitrine.inputs.published import published_figures
+from vitrine.data.printed import published_figures
 from vitrine.measures.agreement import bootstrap_interval
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport

@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from claims.judgement import Judgement
-from vitrine.inputs.published import published_figures
+from vitrine.data.printed import published_figures
 from vitrine.measures.diversity import expected_different
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport

@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from claims import attribution, cam, comparison, dissection, lime
 from claims.judgement import Judgement
-from vitrine.inputs.published import published_figures
+from vitrine.data.printed import published_figures
 from vitrine.project import Project
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport

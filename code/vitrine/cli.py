@@ -25,12 +25,12 @@ from rich.progress import (
 from rich.text import Text
 
 from vitrine.errors import VitrineError
-from vitrine.imports.study import ImportStudy, is_import_study, load_import_study
+from vitrine.external.study import ImportStudy, is_import_study, load_import_study
 from vitrine.project import Project
 from vitrine.study import load_study
 
 if TYPE_CHECKING:
-    from vitrine.site.freeze import Stale
+    from vitrine.book.freeze import Stale
 
 app = typer.Typer(
     name="vitrine",
@@ -172,7 +172,7 @@ def import_(study: StudyName = "published") -> None:
 
 def _import_all(project: Project, name: str) -> None:
     """Import the runs that a study's file names."""
-    from vitrine.imports import run as importing
+    from vitrine.external import run as importing
 
     study = load_import_study(project, name)
     with _bar() as bar:
@@ -190,7 +190,7 @@ def _import_all(project: Project, name: str) -> None:
 
 def _fetch_imported(project: Project, study: ImportStudy) -> None:
     """Bring the files of a study of imported runs into the cache."""
-    from vitrine.imports import run as importing
+    from vitrine.external import run as importing
 
     with _bar(MofNCompleteColumn()) as bar:
         task = bar.add_task("fetch", total=importing.fetched_files(study))
@@ -206,7 +206,7 @@ def freeze(
     force: Annotated[bool, typer.Option("--force", help="Execute every chapter again.")] = False,
 ) -> None:
     """Execute the chapters over the stored results, without torch, and keep what they print."""
-    from vitrine.site import freeze as freezer
+    from vitrine.book import freeze as freezer
 
     project = Project.find()
     if check:
@@ -242,7 +242,7 @@ def render(
     to: Annotated[Target, typer.Option(help="What to build.")] = Target.all,
 ) -> None:
     """Build the site and the PDF from the freeze; nothing is executed."""
-    from vitrine.site import render as renderers
+    from vitrine.book import render as renderers
 
     project = Project.find()
     formats = ("html", "pdf") if to is Target.all else (to.value,)
@@ -299,7 +299,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _stale(project: Project) -> list[Stale]:
     """What of the freeze does not hold; nothing where rendering itself will say what is wrong."""
-    from vitrine.site import freeze as freezer
+    from vitrine.book import freeze as freezer
 
     try:
         return freezer.check(project)

@@ -11,13 +11,13 @@ from typing import Literal
 import pypandoc
 from packaging.requirements import Requirement
 
+from vitrine.book import freeze
+from vitrine.book.render import pick_quarto
+from vitrine.data import sources
 from vitrine.errors import FileMissing, ResultsError, StudyNotRun, VitrineError
-from vitrine.imports.store import ImportStore
-from vitrine.imports.study import ImportStudy, is_import_study, load_import_study
-from vitrine.inputs import sources
+from vitrine.external.store import ImportStore
+from vitrine.external.study import ImportStudy, is_import_study, load_import_study
 from vitrine.project import Project
-from vitrine.site import freeze
-from vitrine.site.render import pick_quarto
 from vitrine.store import Store
 from vitrine.study import Study, load_study, study_names
 
@@ -141,7 +141,7 @@ def _files(project: Project, study: Study | ImportStudy) -> str:
     """Whether anything is missing, as fetching itself finds when it may bring nothing."""
     with sources.only_cached(f"Run `vitrine fetch --study {study.name}`"):
         if isinstance(study, ImportStudy):
-            from vitrine.imports import run as importing
+            from vitrine.external import run as importing
 
             importing.fetch(project, study)
         else:

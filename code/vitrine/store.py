@@ -24,9 +24,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from vitrine.data.images import Frame
 from vitrine.errors import ResultsError, StudyNotRun, suggestion, unwritten
 from vitrine.files import changed_files, digests_of, sha256_of, write_atomically
-from vitrine.inputs.pictures import Frame
 from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
 from vitrine.project import Project
 

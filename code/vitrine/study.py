@@ -84,7 +84,7 @@ class Pictures(_Part):
 
 
 class Classifier(_Part):
-    """A row of ``vitrine.inputs.classifiers.CLASSIFIERS`` and the weights to give it."""
+    """A row of ``vitrine.models.registry.CLASSIFIERS`` and the weights to give it."""
 
     name: str
     weights: Literal["pretrained", "random"] = "pretrained"
@@ -96,7 +96,7 @@ class Predictions(_Part):
 
 
 class Speed(_Part):
-    """How many passes of a network are run, in the terms of ``vitrine.inputs.speed.Settings``.
+    """How many passes of a network are run, in the terms of ``vitrine.models.inference.Settings``.
 
     Everything here changes logits by rounding only. A study that names it repeats to the digit on
     machines of one kind; one that does not takes what is fastest where it runs.
@@ -392,7 +392,7 @@ class Cases(_Part):
 
 
 class Encoder(_Part):
-    """A row of ``vitrine.inputs.encoders.ENCODERS`` and its settings.
+    """A row of ``vitrine.methods.dissection.encoders.ENCODERS`` and its settings.
 
     probabilities, top, weights, seed : for ``conse``, ``"true"`` or the classifier whose ``top``
         best predictions place a picture, and that classifier's weights.

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study as studies
+from vitrine.data.images import Picture
 from vitrine.errors import NotApplicable
 from vitrine.experiments.base import Columns, Experiment, Row, Rows
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.pictures import Picture
 from vitrine.measures.agreement import (
     Region,
     chance_agreement,
@@ -22,12 +21,13 @@ from vitrine.measures.agreement import (
     standard_ranks,
     top_region,
 )
-from vitrine.measures.clutter import edge_density, grey_entropy
-from vitrine.measures.region_rules import REGION_RULES
+from vitrine.measures.image_complexity import edge_density, grey_entropy
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.heatmap import Heatmap, heatmap_from
 from vitrine.methods.lime import LIME_METHODS
 from vitrine.methods.registry import methods_of
-from vitrine.methods.segmentation import KEPT, top_superpixels
+from vitrine.methods.superpixels import KEPT, top_superpixels
+from vitrine.models.classifier import Classifier
 from vitrine.store import Store
 from vitrine.study import Study
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from vitrine import study as studies
-from vitrine.inputs import sources
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.pictures import Picture
-from vitrine.inputs.speed import PLAIN, Settings, fastest_settings
+from vitrine.data import sources
+from vitrine.data.images import Picture
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import PLAIN, Settings, fastest_settings
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study

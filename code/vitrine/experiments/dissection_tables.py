@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vitrine.inputs import kinds
+from vitrine.data import concept_categories as kinds
 
 CONSTANT = "(constant)"
 """In the place of a label for units that answer every picture alike."""

@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from vitrine.data.images import Pixels
 from vitrine.errors import NotApplicable
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Task
 from vitrine.experiments.evaluation_rows import TABLES, NetworkRows
 from vitrine.experiments.maps import BOTH_WAYS, map_task, map_tasks
 from vitrine.experiments.trials import TRIALS, Case
-from vitrine.inputs.classifiers import pick_architecture
-from vitrine.inputs.pictures import Pixels
-from vitrine.measures.catalogue import SENSITIVITY
+from vitrine.measures.registry import SENSITIVITY
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.heatmap import heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
+from vitrine.models.registry import pick_architecture
 from vitrine.store import TaskResult
 from vitrine.study import Measures, Study
 

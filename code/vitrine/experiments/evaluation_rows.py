@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from vitrine.data.outlines import outlines_of
 from vitrine.experiments.base import Context, Rows
 from vitrine.experiments.trials import TRIALS
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.objects import outlines_of
-from vitrine.measures.catalogue import (
+from vitrine.measures.localisation import Mask, object_mask
+from vitrine.measures.registry import (
     FAITHFULNESS,
     SANITY,
     SENSITIVITY,
     VALUES,
     Measure,
 )
-from vitrine.measures.localisation import Mask, object_mask
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.heatmap import heatmap_from
+from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
 
 NO_OUTLINE = "No object is outlined in the picture"

@@ -17,18 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study as studies
+from vitrine.data import image_sets as picture_sets
+from vitrine.data import sources
+from vitrine.data.images import Picture, picture_name, pixels_digest, read_picture
+from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
-from vitrine.inputs import picture_sets, sources
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import pick_architecture
-from vitrine.inputs.pictures import Picture, picture_name, pixels_digest, read_picture
-from vitrine.inputs.speed import Settings
-from vitrine.inputs.wordnet import class_indices
 from vitrine.measures.agreement import overlaps, own_and_elsewhere, standard_ranks, top_region
-from vitrine.measures.clutter import edge_density, grey_entropy
+from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.methods import cam, lime
-from vitrine.methods.segmentation import superpixels
+from vitrine.methods.superpixels import superpixels
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import Settings
+from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study

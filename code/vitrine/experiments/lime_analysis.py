@@ -23,7 +23,7 @@ from vitrine.experiments.base import (
     segmentation_key,
 )
 from vitrine.experiments.maps import map_tasks
-from vitrine.measures.extent import centre_of_mass
+from vitrine.measures.map_extent import centre_of_mass
 from vitrine.measures.stability import (
     chance_overlap,
     mean_overlap,
@@ -34,7 +34,7 @@ from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.method import speed_of
 from vitrine.methods.perturbation import draw
-from vitrine.methods.segmentation import KEPT, SEGMENTATIONS, superpixels, top_superpixels
+from vitrine.methods.superpixels import KEPT, SEGMENTATIONS, superpixels, top_superpixels
 from vitrine.store import TaskResult
 from vitrine.study import Study
 

@@ -22,15 +22,15 @@ from vitrine.experiments.base import (
     at_layer,
     searched,
 )
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import pick_architecture
-from vitrine.inputs.speed import PLAIN
 from vitrine.measures.agreement import rank_correlation
-from vitrine.measures.extent import area_above, centre_of_mass
+from vitrine.measures.map_extent import area_above, centre_of_mass
 from vitrine.methods import attribution, cam
 from vitrine.methods.heatmap import Heatmap, frame_facts, heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import PLAIN
+from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study

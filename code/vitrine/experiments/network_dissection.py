@@ -15,6 +15,11 @@ import pandas as pd
 import torch
 
 from vitrine import study as studies
+from vitrine.data import concept_categories as kinds
+from vitrine.data import image_sets as picture_sets
+from vitrine.data import sources
+from vitrine.data.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
+from vitrine.data.images import Picture, pixels_digest, read_picture
 from vitrine.errors import Missing, StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
 from vitrine.experiments.dissection_tables import (
@@ -26,13 +31,12 @@ from vitrine.experiments.dissection_tables import (
     layer_table,
     unit_table,
 )
-from vitrine.inputs import embeddings, encoders, kinds, picture_sets, sources
-from vitrine.inputs.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
-from vitrine.inputs.pictures import Picture, pixels_digest, read_picture
-from vitrine.methods import concept_labels, dissection, probing_size
-from vitrine.methods.concept_labels import Labels
-from vitrine.methods.dissection import Activations
-from vitrine.methods.similarity import check_top, parameters_of, pick_similarity
+from vitrine.methods.dissection import activations as dissection
+from vitrine.methods.dissection import embeddings, encoders, probing_size
+from vitrine.methods.dissection import labels as concept_labels
+from vitrine.methods.dissection.activations import Activations
+from vitrine.methods.dissection.labels import Labels
+from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study

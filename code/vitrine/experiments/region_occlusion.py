@@ -13,13 +13,13 @@ import numpy.typing as npt
 from skimage.filters import gaussian
 
 from vitrine import study as studies
+from vitrine.data.images import Picture, Pixels
+from vitrine.data.outlines import load_outlines, load_regions
+from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.objects import load_outlines, load_regions
-from vitrine.inputs.pictures import Picture, Pixels
-from vitrine.inputs.wordnet import class_indices
 from vitrine.measures.localisation import Mask, parts_of_frame
+from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
 from vitrine.study import Study
 

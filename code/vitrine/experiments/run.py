@@ -17,6 +17,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from vitrine.data import sources
+from vitrine.data.images import Picture, in_folder, pixels_digest, read_picture
 from vitrine.errors import Missing, NotApplicable, ResultsError, StudyError
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import (
@@ -36,9 +38,7 @@ from vitrine.experiments.lime_analysis import LimeAnalysis
 from vitrine.experiments.maps import Maps
 from vitrine.experiments.network_dissection import NetworkDissection
 from vitrine.experiments.region_occlusion import RegionOcclusion
-from vitrine.inputs import sources
-from vitrine.inputs.classifiers import best_device, load_classifier, pick_architecture
-from vitrine.inputs.pictures import Picture, in_folder, pixels_digest, read_picture
+from vitrine.models.registry import best_device, load_classifier, pick_architecture
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study

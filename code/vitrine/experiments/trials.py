@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.errors import NotApplicable
-from vitrine.measures import faithfulness, sanity, sensitivity
-from vitrine.measures.catalogue import FAITHFULNESS, SANITY, SEEDS, SENSITIVITY
+from vitrine.measures import faithfulness, sensitivity
+from vitrine.measures import mprt as sanity
+from vitrine.measures.registry import FAITHFULNESS, SANITY, SEEDS, SENSITIVITY
 from vitrine.methods.method import Inputs, Maps, Query
 from vitrine.methods.randomisation import cascade, cascading
 from vitrine.methods.registry import pick_method
-from vitrine.methods.scoring import scoring
+from vitrine.models.scores import scoring
 from vitrine.store import TaskResult
 from vitrine.study import Measures
 

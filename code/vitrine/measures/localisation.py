@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import polygon2mask
 
-from vitrine.inputs.objects import Outlines, Regions
-from vitrine.inputs.pictures import Frame
+from vitrine.data.images import Frame
+from vitrine.data.outlines import Outlines, Regions
 
 Mask = npt.NDArray[np.bool_]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.methods.evidence import Evidence, Question, Reading, read_maps, weighted_sum
+from vitrine.methods.feature_maps import Evidence, Question, Reading, read_maps, weighted_sum
 
 BATCH = 32
 """Ablations at once, as in the library."""

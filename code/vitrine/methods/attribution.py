@@ -14,14 +14,11 @@ from captum import attr
 from torch import Tensor, fx
 
 from vitrine import study as studies
+from vitrine.data.images import Frame, Pixels
 from vitrine.errors import NotApplicable, StudyError, suggestion
-from vitrine.inputs.classifier import Classifier, untouched
-from vitrine.inputs.classifiers import Architecture
-from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.speed import PLAIN, Settings, keep_memory
 from vitrine.methods.captum_lrp import captum_relevance
-from vitrine.methods.evidence import Progress, Question, map_gradients
-from vitrine.methods.guided import check_activations, guided_gradient
+from vitrine.methods.feature_maps import Progress, Question, map_gradients
+from vitrine.methods.guided_backprop import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.input_gradients import (
     SUMMARIES,
@@ -31,11 +28,14 @@ from vitrine.methods.input_gradients import (
     noisy,
     summary,
 )
+from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Method, Query, Stored, speed_of
-from vitrine.methods.relevance import RULE, check_rules, relevance
-from vitrine.methods.scoring import scoring
 from vitrine.methods.subject import Explain, Subject
+from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.inference import PLAIN, Settings, keep_memory
+from vitrine.models.registry import Architecture
+from vitrine.models.scores import scoring
 from vitrine.study import AttributionParameters as Parameters
 
 BACKWARD = 2

@@ -13,13 +13,10 @@ import torch
 from pytorch_grad_cam.utils.image import scale_cam_image
 
 from vitrine import study as studies
+from vitrine.data.images import Frame, Pixels
 from vitrine.errors import StudyError, suggestion
-from vitrine.inputs.classifier import Classifier, untouched
-from vitrine.inputs.classifiers import Architecture
-from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.evidence import Evidence, Progress, Question
+from vitrine.methods.feature_maps import Evidence, Progress, Question
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values, enlarged
 from vitrine.methods.method import (
@@ -33,6 +30,9 @@ from vitrine.methods.method import (
     speed_of,
 )
 from vitrine.methods.score_cam import scorecam
+from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.inference import PLAIN, Settings
+from vitrine.models.registry import Architecture
 
 
 @dataclass(frozen=True)

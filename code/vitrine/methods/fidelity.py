@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
-from vitrine.inputs.classifier import Classifier, untouched
-from vitrine.inputs.pictures import Pixels
-from vitrine.inputs.speed import PLAIN, Settings
 from vitrine.methods.perturbation import answers, veil
-from vitrine.methods.segmentation import Segments
+from vitrine.methods.superpixels import Segments
+from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.inference import PLAIN, Settings
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vitrine.methods.evidence import (
+from vitrine.methods.feature_maps import (
     Evidence,
     Question,
     feature_gradients,

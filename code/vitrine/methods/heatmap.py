@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.data.images import Frame
 from vitrine.errors import FrameError, NotApplicable
-from vitrine.inputs.pictures import Frame
 
 Values = npt.NDArray[np.float32]
 

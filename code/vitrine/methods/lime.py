@@ -16,16 +16,16 @@ from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
+from vitrine.data.images import Frame, Pixels
 from vitrine.errors import StudyError
-from vitrine.inputs.classifier import Classifier, Probabilities, untouched
-from vitrine.inputs.classifiers import Architecture
-from vitrine.inputs.pictures import Frame, Pixels
-from vitrine.inputs.speed import Settings
 from vitrine.methods.fidelity import check_target, fidelities
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Explain, Maps, Method, Query, Stored, as_context, speed_of
 from vitrine.methods.perturbation import Progress, Shown, Veil, answers, draw, veil
-from vitrine.methods.segmentation import KEPT, Segments, superpixels, top_superpixels
+from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
+from vitrine.models.classifier import Classifier, Probabilities, untouched
+from vitrine.models.inference import Settings
+from vitrine.models.registry import Architecture
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""

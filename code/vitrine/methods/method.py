@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study as studies
-from vitrine.inputs.pictures import Frame, Pixels
+from vitrine.data.images import Frame, Pixels
 
 if TYPE_CHECKING:
-    from vitrine.inputs.classifier import Classifier
-    from vitrine.inputs.classifiers import Architecture
-    from vitrine.inputs.speed import Settings
+    from vitrine.models.classifier import Classifier
+    from vitrine.models.inference import Settings
+    from vitrine.models.registry import Architecture
 
 Maps = npt.NDArray[np.float32]
 """``float32 [n, c, h, w]``: attributions of each colour channel, or one map where ``c`` is 1."""

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
-from vitrine.inputs.classifier import Classifier, Probabilities
-from vitrine.inputs.pictures import Pixels
-from vitrine.inputs.speed import Settings, prepared
-from vitrine.methods.segmentation import Segments
+from vitrine.methods.superpixels import Segments
+from vitrine.models.classifier import Classifier, Probabilities
+from vitrine.models.inference import Settings, prepared
 
 Shown = npt.NDArray[np.int64]
 """``int64 [samples, superpixels]``: 1 where a superpixel is shown, 0 where it is hidden."""

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from vitrine.errors import NotApplicable
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.classifiers import pick_architecture
+from vitrine.models.classifier import Classifier
+from vitrine.models.registry import pick_architecture
 
 
 def cascade(classifier: Classifier) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitrine.inputs.speed import LEAST_CORRELATION, Answer, Settings, correlation, prepared
-from vitrine.methods.evidence import Evidence, Question, feature_maps, weighted_sum
+from vitrine.methods.feature_maps import Evidence, Question, feature_maps, weighted_sum
+from vitrine.models.inference import LEAST_CORRELATION, Answer, Settings, correlation, prepared
 
 PROBED = 96
 """So many feature maps, spread over all, decide whether bfloat16 gives the same map."""

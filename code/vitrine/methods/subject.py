@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from vitrine.errors import NotApplicable
-from vitrine.inputs.canonical import canonical
-from vitrine.inputs.classifier import Classifier
-from vitrine.inputs.speed import PLAIN, Settings
-from vitrine.methods.evidence import Progress
+from vitrine.methods.feature_maps import Progress
+from vitrine.models.canonical import canonical
+from vitrine.models.classifier import Classifier
+from vitrine.models.inference import PLAIN, Settings
 from vitrine.study import AttributionParameters as Parameters
 
 Explain = Callable[[Tensor], Tensor]

@@ -14,7 +14,7 @@ from PIL import Image
 from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
-from vitrine.inputs.pictures import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Picture, Pixels
 from vitrine.methods.heatmap import Heatmap
 from vitrine.report.page import Page, block, raw_html, this_page
 from vitrine.report.text import safe, safe_attribute, safe_html, slug

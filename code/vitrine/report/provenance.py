@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.data.sources import load_sources
 from vitrine.errors import ResultsError, StudyError
-from vitrine.imports.study import is_import_study, load_import_study
-from vitrine.inputs.sources import load_sources
+from vitrine.external.study import is_import_study, load_import_study
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import table

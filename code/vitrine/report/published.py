@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.data import sources
+from vitrine.data.images import Frame, Pixels, read_picture
 from vitrine.errors import ResultsError, suggestion
-from vitrine.imports.store import ImportStore, open_imported
-from vitrine.inputs import sources
-from vitrine.inputs.pictures import Frame, Pixels, read_picture
+from vitrine.external.store import ImportStore, open_imported
 from vitrine.methods.heatmap import warped
 from vitrine.project import Project
 from vitrine.report.figures import crop_of

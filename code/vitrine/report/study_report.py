@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.data import sources
+from vitrine.data.images import Pixels, read_picture
+from vitrine.data.outlines import outlines_of, regions_of
+from vitrine.data.wordnet import SAMPLES, class_indices
 from vitrine.errors import ResultsError, suggestion
-from vitrine.inputs import sources
-from vitrine.inputs.objects import outlines_of, regions_of
-from vitrine.inputs.pictures import Pixels, read_picture
-from vitrine.inputs.wordnet import SAMPLES, class_indices
 from vitrine.measures.localisation import Mask, object_mask, parts_of_frame, share_inside
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project

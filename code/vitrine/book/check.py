@@ -1,0 +1,146 @@
+"""What can be wrong with a site is looked for on its pages, as they were written."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import shutil
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
+
+from vitrine.book import pandoc
+from vitrine.book.document import Chapter, Document
+
+SAFE_SCHEMES = ("http", "https", "mailto")
+_NO_FILES_TO_OFFER = (".qmd", ".py", ".ipynb")
+# Attributes whose address is loaded with the page, rather than followed by the reader.
+_LOADED = {"src", "poster", "data", "background"}
+_CSS_URL = re.compile(r"url\(\s*[\"']?([^)\"']+)")
+
+
+class Page(HTMLParser):
+    """A written page: ``ids``, and the addresses it loads and leads to.
+
+    ``addresses`` are triples: the address, whether it is loaded with the page, and the identifiers
+    before it, nearest first. ``undescribed`` pairs pictures without alternative text with those.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[tuple[str, bool, list[str]]] = []
+        self.undescribed: list[tuple[str, list[str]]] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        self.ids += [values["id"]] if values.get("id") else []
+        for key, value in values.items():
+            if key in _LOADED or (key == "href" and tag == "link"):
+                self._note(value, loaded=True)
+            elif key == "href":
+                self._note(value, loaded=False)
+            elif key == "srcset":
+                for part in filter(str.strip, value.split(",")):
+                    self._note(part.split()[0], loaded=True)
+            elif key == "style":
+                self._note_style(value)
+        if tag == "img" and "alt" not in values:
+            self.undescribed.append((values.get("src", ""), self.ids[:-4:-1]))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "style":
+            self._note_style(data)
+
+    def _note_style(self, text: str) -> None:
+        for url in _CSS_URL.findall(text):
+            self._note(url, loaded=True)
+
+    def _note(self, url: str, *, loaded: bool) -> None:
+        self.addresses.append((url, loaded, self.ids[:-4:-1]))
+
+
+def check_site(document: Document, folder: Path) -> None:
+    """Check every page in ``folder``, and copy the project's files that pages lead to.
+
+    Raises ``ChapterError`` for an identifier that is used twice, a picture without alternative
+    text, something loaded from another host, a link or file that leads nowhere.
+    """
+    pages = {
+        chapter.page: Page((folder / chapter.page).read_text(encoding="utf-8"))
+        for chapter in document.chapters
+    }
+    for chapter in document.chapters:
+        page = pages[chapter.page]
+        if len(set(page.ids)) < len(page.ids):
+            twice = next(name for name in page.ids if page.ids.count(name) > 1)
+            name = twice.removeprefix("toc-")
+            near = [f"#{name}", f'id="{name}"']
+            _refuse(chapter, f"the identifier {name} is used twice", "Rename one", near, [])
+        for url, within in page.undescribed:
+            missing = f"the picture {url} has no alternative text"
+            _refuse(chapter, missing, 'Add alt="text"', [url], within)
+        for url, loaded, within in page.addresses:
+            split = urlsplit(url)
+            if split.scheme or split.netloc:
+                problem = _outside(url, loaded)
+            else:
+                problem = _inside(document, folder, chapter, pages, url)
+            if problem:
+                near = [url, unquote(url), url.replace(".html", ".qmd"), url[:80]]
+                _refuse(chapter, *problem, near, within)
+
+
+def _outside(url: str, loaded: bool) -> tuple[str, str] | None:
+    """What is wrong with an address out of the site, and the remedy."""
+    scheme = urlsplit(url).scheme
+    if loaded and scheme != "data":
+        shown = f"the page would load {url[:80]} from another host"
+        return shown, "Put the file into the project"
+    if not loaded and scheme not in SAFE_SCHEMES:
+        shown = f"links to {scheme or 'other hosts without https'}: are not allowed"
+        return shown, "Use https:, mailto: or a file of the project"
+    return None
+
+
+def _inside(
+    document: Document, folder: Path, chapter: Chapter, pages: Mapping[str, Page], url: str
+) -> tuple[str, str] | None:
+    """What is wrong with an address inside the site, and the remedy."""
+    split = urlsplit(url)
+    anchor = unquote(split.fragment)
+    path = posixpath.join(posixpath.dirname(chapter.page), unquote(split.path))
+    path = posixpath.normpath(path) if split.path else chapter.page
+    if path in pages:
+        if not anchor or anchor in pages[path].ids:
+            return None
+        remedy = "Correct it, or give the section or figure this identifier"
+        return f"the link {url} leads nowhere: {path} has no {anchor}", remedy
+    if (folder / path).is_file() or _copied(document, folder, path):
+        return None
+    remedy = "Correct the path, add a chapter to _quarto.yml, or run `vitrine freeze`"
+    return f"the file {url} does not exist, or is none to be published", remedy
+
+
+def _copied(document: Document, folder: Path, path: str) -> bool:
+    """Whether ``path`` is a file of the project that may be offered; it is copied then."""
+    root = document.project.root.resolve()
+    source = (root / path).resolve()
+    inside = source.is_relative_to(root) and source.is_file()
+    if not inside or source.suffix in _NO_FILES_TO_OFFER:
+        return False
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    return True
+
+
+def _refuse(
+    chapter: Chapter, problem: str, remedy: str, near: list[str], within: list[str]
+) -> NoReturn:
+    labels = [name.removeprefix("cell-") for name in within]
+    pandoc.refuse([chapter.source], problem, remedy, near, labels)

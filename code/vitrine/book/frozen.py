@@ -1,0 +1,70 @@
+"""Executed chapters as they lie in ``_freeze/``, written by ``vitrine freeze`` or by Quarto."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from vitrine.book.chapter import Chapter, Prose
+from vitrine.errors import ChapterError
+from vitrine.project import Project
+
+# What Quarto calls an output format in a freeze: the file under ``execute-results`` and the
+# ending of the figure folder.
+RESULT_FILES = {"html": "html.json", "typst": "typ.json"}
+FIGURE_FOLDERS = {"html": "figure-html", "typst": "figure-typst"}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A chapter's Markdown after execution.
+
+    ``figures`` pairs the folder that the Markdown names, ``lime_files/figure-html``, with the
+    folder that holds its figures, ``_freeze/chapters/lime/figure-html``; it is ``None`` for a
+    chapter without figures.
+    """
+
+    markdown: str
+    figures: tuple[str, Path] | None
+
+
+def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
+    """The executed Markdown of a chapter for ``target``, ``"html"`` or ``"typst"``.
+
+    A chapter without cells needs no execution and is read as it is. Raises ``ChapterError`` when
+    a chapter with cells was not frozen, was changed since, or its freeze is damaged.
+    """
+    if not chapter.executable:
+        proses = [block for block in chapter.blocks if isinstance(block, Prose)]
+        return Frozen("\n\n".join("".join(prose.source) for prose in proses) + "\n", None)
+    folder = project.freeze / PurePosixPath(chapter.name).with_suffix("")
+    path = folder / "execute-results" / RESULT_FILES[target]
+    if not path.is_file():
+        raise ChapterError(
+            f"{chapter.name} has not been executed for {target} "
+            f"({project.relative(path)} is missing)",
+            "Run `vitrine freeze`",
+        )
+    digest, markdown = _read_results(project, path)
+    if digest != chapter.hash:
+        raise ChapterError(
+            f"{chapter.name} was changed since it was executed for {target}", "Run `vitrine freeze`"
+        )
+    named = f"{chapter.stem}_files/{FIGURE_FOLDERS[target]}"
+    figures = folder / FIGURE_FOLDERS[target]
+    return Frozen(markdown, (named, figures) if figures.is_dir() else None)
+
+
+def _read_results(project: Project, path: Path) -> tuple[str, str]:
+    """The hash and the Markdown in one file of execution results."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        digest, markdown = data["hash"], data["result"]["markdown"]
+    except (OSError, ValueError, KeyError, TypeError):
+        digest, markdown = None, None
+    if not isinstance(digest, str) or not isinstance(markdown, str):
+        raise ChapterError(
+            f"{project.relative(path)} is damaged", "Delete it and run `vitrine freeze`"
+        )
+    return digest, markdown.replace("\r\n", "\n")

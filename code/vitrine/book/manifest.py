@@ -1,0 +1,186 @@
+"""The manifest of the freeze: what each frozen chapter was made of, as sha256 sums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import vitrine
+from vitrine.book.chapter import Chapter
+from vitrine.book.execute import Trace
+from vitrine.errors import ChapterError
+from vitrine.project import Project
+
+MANIFEST = "vitrine.json"
+
+# Raised whenever the same chapter and data would be frozen differently by newer code in site/.
+VERSION = 1
+
+# Files whose line ends a checkout may have changed; they are hashed with LF line ends.
+_TEXT = {".qmd", ".md", ".py", ".csv", ".json", ".toml", ".yml", ".yaml", ".txt", ".bib", ".svg"}
+_PACKAGE = Path(vitrine.__file__).resolve().parent
+# Names of inputs in the package where it is installed outside of the project.
+_OUTSIDE = "package:"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One chapter in one format: digest of its options, and file → sha256.
+
+    ``inputs`` are paths from the project's root. One that ends in / is a folder of data whose list
+    of names was read; one whose sum is None did not exist when the chapter looked for it.
+    ``outputs`` are paths from the chapter's frozen folder.
+    """
+
+    options: str
+    inputs: Mapping[str, str | None]
+    outputs: Mapping[str, str]
+
+
+@dataclass
+class Manifest:
+    """``chapters``: chapter → format → entry; ``assets``: file → sha256."""
+
+    chapters: dict[str, dict[str, Entry]]
+    assets: dict[str, str]
+
+    @classmethod
+    def read(cls, project: Project) -> Manifest | None:
+        """The manifest of a project, or None when there is none that can be used."""
+        try:
+            noted = json.loads((project.freeze / MANIFEST).read_text(encoding="utf-8"))
+            if noted["version"] != VERSION:
+                return None
+            chapters = {
+                str(name): {str(target): _entry(entry) for target, entry in formats.items()}
+                for name, formats in noted["chapters"].items()
+            }
+            return cls(chapters, {str(k): str(v) for k, v in noted["assets"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def write(self, project: Project) -> None:
+        """Write the manifest in one step, sorted, so that an unchanged freeze is the same file.
+
+        Raises ``ChapterError`` when it cannot be written.
+        """
+        noted = {
+            "version": VERSION,
+            "assets": self.assets,
+            "chapters": {
+                name: {target: asdict(entry) for target, entry in formats.items()}
+                for name, formats in self.chapters.items()
+            },
+        }
+        path = project.freeze / MANIFEST
+        new = path.with_name(f".{MANIFEST}.new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new.write_bytes((json.dumps(noted, indent=1, sort_keys=True) + "\n").encode())
+            new.replace(path)
+        except OSError as error:
+            raise ChapterError(
+                f"{project.relative(path)} cannot be written ({error.strerror})",
+                "Check that the folder can be written and the disk has room",
+            ) from None
+
+
+def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str | None]:
+    """The files of the project that an execution depends on, with their sums.
+
+    The chapter and what it includes; the files it opened, the folders of data it listed, the
+    modules it imported, as far as they belong to the project (or to this package). Files fetched
+    into the cache are left out: their sums stand in the project's own files.
+    """
+    found: dict[str, str | None] = {}
+    for path in (chapter.path, *chapter.included):
+        found[project.relative(path)] = sha256(path)
+    for file in trace.opened:
+        path = Path(file)
+        name = _name_inside(project, path)
+        is_data = name is not None and name.startswith("data/")
+        if name is not None and not path.is_dir() and (path.is_file() or is_data):
+            found[name] = sha256(path)
+    for folder in trace.listed:
+        path = Path(folder)
+        name = _name_inside(project, path)
+        if name is not None and f"{name}/".startswith("data/"):
+            found[f"{name}/"] = _listing(project, path)
+    for file in trace.modules:
+        path = Path(os.path.realpath(file))
+        name = _name_inside(project, path)
+        if name is None and path.is_relative_to(_PACKAGE):
+            name = _OUTSIDE + path.relative_to(_PACKAGE).as_posix()
+        if name is not None:
+            found[name] = sha256(path)
+    return dict(sorted(found.items()))
+
+
+def stale_input(project: Project, entry: Entry) -> str | None:
+    """What an entry depends on and is not as it was, in words, or None."""
+    for name, before in entry.inputs.items():
+        if name.endswith("/"):
+            now = _listing(project, project.root / name)
+            if now != before:
+                return f"files in {name} came or went"
+            continue
+        path = project.root / name
+        if name.startswith(_OUTSIDE):
+            path = _PACKAGE / name.removeprefix(_OUTSIDE)
+        now = sha256(path)
+        if now != before:
+            shown = name.replace(_OUTSIDE, f"{_PACKAGE.name}/")
+            problem = "appeared" if before is None else "is gone" if now is None else "changed"
+            return f"{shown} {problem}"
+    return None
+
+
+def sha256(path: Path) -> str | None:
+    """The sum of a file (text with LF line ends), or None when it is not there to read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if path.suffix in _TEXT:
+        content = content.replace(b"\r\n", b"\n")
+    return hashlib.sha256(content).hexdigest()
+
+
+def _entry(noted: Mapping[str, Any]) -> Entry:
+    return Entry(str(noted["options"]), dict(noted["inputs"]), dict(noted["outputs"]))
+
+
+def _listing(project: Project, folder: Path) -> str | None:
+    """The sum of the names in a folder, hidden ones and the cache left out."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return None
+    cache = project.cache.resolve()
+    kept = [n for n in names if not n.startswith(".") and (folder / n).resolve() != cache]
+    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+
+
+def _name_inside(project: Project, path: Path) -> str | None:
+    """The name from the project's root of a file that counts as part of the project, or None."""
+    real = Path(os.path.realpath(path))
+    try:
+        parts = real.relative_to(os.path.realpath(project.root)).parts
+    except ValueError:
+        return None
+    if not parts or parts[0] in ("_site", "_freeze") or "__pycache__" in parts:
+        return None
+    if any(part.startswith(".") for part in parts):
+        return None
+    if parts[0] != "data" and any(part.endswith("_files") for part in parts[:-1]):
+        return None  # figures of the page itself
+    foreign = (Path(sys.prefix), project.cache)
+    if any(real.is_relative_to(os.path.realpath(folder)) for folder in foreign):
+        return None
+    return "/".join(parts)

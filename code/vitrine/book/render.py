@@ -1,0 +1,254 @@
+"""``vitrine render``: the site and the PDF, made by Quarto or by the bundled renderer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vitrine.book import freeze
+from vitrine.book.chapter import read_chapter
+from vitrine.book.config import output_name, read_book
+from vitrine.book.document import read_document
+from vitrine.book.frozen import read_frozen
+from vitrine.book.pages import write_pages
+from vitrine.book.pdf import write_pdf
+from vitrine.errors import ChapterError, VitrineError
+from vitrine.project import Project
+
+Renderer = Literal["auto", "quarto", "bundled"]
+RENDERERS = ("auto", "quarto", "bundled")
+FORMATS = ("html", "pdf")
+
+QUARTO_NEEDED = (1, 9)
+"""Older versions make no PDF of a book through Typst."""
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""How a terminal is told of colours, which Quarto does even where there is none."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was made, and by which renderer, ``"quarto"`` or ``"bundled"``.
+
+    ``site`` is the folder with ``index.html`` (``None`` when only the PDF was asked for), ``pdf``
+    the whole report (``None`` when only the site was); ``warnings`` are for the author.
+    """
+
+    site: Path | None
+    pdf: Path | None
+    renderer: str
+    warnings: tuple[str, ...] = ()
+
+
+def render(
+    project: Project, *, renderer: Renderer = "auto", formats: Sequence[str] = FORMATS
+) -> Rendered:
+    """Render the book from its frozen chapters; no chapter is executed.
+
+    Parameters
+    ----------
+    renderer : ``"auto"`` takes Quarto when it is on the ``PATH`` and new enough, and the bundled
+        one elsewhere.
+    formats : of ``"html"`` and ``"pdf"``.
+
+    Raises ``ChapterError`` when a chapter cannot be rendered, and ``VitrineError`` when the
+    output folder cannot be written; what was there before stays.
+    """
+    for what, given, known in (
+        ("output format", formats, FORMATS),
+        ("renderer", [renderer], RENDERERS),
+    ):
+        if unknown := [name for name in given if name not in known]:
+            raise VitrineError(f"unknown {what} {unknown[0]}", f"Choose from {', '.join(known)}")
+    quarto, why = pick_quarto()
+    if renderer == "bundled" or (quarto is None and renderer == "auto"):
+        return _render_bundled(project, formats)
+    if quarto is None:
+        needed = ".".join(map(str, QUARTO_NEEDED))
+        remedy = f"Install Quarto {needed} or newer, or render with --renderer bundled"
+        raise VitrineError(why, remedy)
+    return _render_with_quarto(project, quarto, formats)
+
+
+def pick_quarto() -> tuple[str | None, str]:
+    """The ``quarto`` on the ``PATH`` and its version; ``None``, and why it cannot be taken."""
+    quarto = shutil.which("quarto")
+    if quarto is None:
+        return None, "Quarto is not on the PATH"
+    version = quarto_version(quarto)
+    if not version:
+        return None, f"{quarto} cannot be run, or does not give its version"
+    shown = ".".join(map(str, version))
+    if version < QUARTO_NEEDED:
+        return None, f"Quarto {shown} makes no PDF of a book"
+    return quarto, shown
+
+
+def quarto_version(quarto: str) -> tuple[int, ...]:
+    """The version that a ``quarto`` command gives, e.g. ``(1, 9, 38)``; empty if it gives none."""
+    try:
+        done = subprocess.run([quarto, "--version"], capture_output=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    said = done.stdout.decode(errors="replace").strip()
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", said)
+    return tuple(int(part) for part in numbers.groups() if part) if numbers else ()
+
+
+def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:
+    book = read_book(project)
+    name = f"{book.output_file}.pdf"
+    warnings: list[str] = []
+    with _workplace(project) as work:
+        site = work / "site"
+        site.mkdir()
+        if "pdf" in formats:
+            warnings = write_pdf(read_document(project, book, "typst"), site / name)
+        else:
+            for old in project.site.glob("*.pdf"):
+                shutil.copyfile(old, site / old.name)
+        if "html" in formats:
+            write_pages(read_document(project, book, "html"), site)
+        _publish(project, site, formats)
+    return _rendered(project, name, formats, "bundled", warnings)
+
+
+def _rendered(
+    project: Project, pdf: str, formats: Sequence[str], renderer: str, warnings: Sequence[str] = ()
+) -> Rendered:
+    site = project.site if "html" in formats else None
+    return Rendered(site, project.site / pdf if "pdf" in formats else None, renderer, (*warnings,))
+
+
+@contextmanager
+def _workplace(project: Project) -> Iterator[Path]:
+    """A new folder beside ``_site``, on the same disk; it is removed at the end.
+
+    Raises ``VitrineError`` when the project's folder cannot be written, or ``_site`` is not a
+    folder that may be replaced.
+    """
+    if project.site.is_symlink() or (project.site.exists() and not project.site.is_dir()):
+        raise VitrineError(
+            f"{project.site.name} is not a folder of its own", "Move it out of the way"
+        )
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".vitrine-render-", dir=project.root))
+        if project.site.exists() and not os.access(project.site, os.W_OK | os.X_OK):
+            work.rmdir()
+            raise PermissionError(13, "Permission denied", str(project.site))
+    except OSError as error:
+        raise VitrineError(
+            f"the site cannot be written into {project.root} ({error.strerror})",
+            "Make the folder writable, or work in a copy of the project",
+        ) from None
+    try:
+        yield work
+    except OSError as error:
+        raise VitrineError(
+            f"the site cannot be written ({error})", "Check the disk's space and permissions"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:
+    """Put a finished site in place of the old one; what was not made anew stays."""
+    if "html" not in formats:
+        project.site.mkdir(exist_ok=True)
+        for pdf in site.iterdir():
+            os.replace(pdf, project.site / pdf.name)
+        return
+    former = site.parent / "former"
+    if project.site.exists():
+        os.rename(project.site, former)
+    try:
+        os.rename(site, project.site)
+    except OSError:
+        if former.exists():
+            os.rename(former, project.site)
+        raise
+
+
+def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -> Rendered:
+    """Let Quarto render the book from the freeze."""
+    _check_frozen(project, formats)
+    command = [quarto, "render", str(project.root)]
+    if set(formats) != set(FORMATS):
+        # Without --no-clean the format that is not rendered would be deleted.
+        command += ["--no-clean", "--to", "html" if "html" in formats else "typst"]
+    pdf = project.site / f"{output_name(project)}.pdf"
+    made = [project.site / "index.html" if name == "html" else pdf for name in formats]
+    with _workplace(project) as work, _former_site_kept(project, work / "former"):
+        before = {path: _written(path) for path in made}
+        _run_quarto(command)
+        for path in made:
+            if _written(path) in (None, before[path]):
+                raise ChapterError(
+                    f"Quarto ended without an error and did not write {project.relative(path)}",
+                    "See what `quarto check` says, or render with --renderer bundled",
+                )
+        if not pdf.exists():
+            _remove_links(project.site, pdf.name)
+    return _rendered(project, pdf.name, formats, "quarto")
+
+
+def _check_frozen(project: Project, formats: Sequence[str]) -> None:
+    """Raise ``ChapterError`` for a chapter that Quarto would execute, and perhaps could not."""
+    for name in dict.fromkeys(stale.chapter for stale in freeze.check(project)):
+        if name.endswith(".qmd"):
+            chapter = read_chapter(project, project.root / name)
+            for target in formats:
+                read_frozen(project, chapter, "html" if target == "html" else "typst")
+
+
+def _remove_links(site: Path, pdf: str) -> None:
+    """Take off Quarto's pages the links to a PDF that is not there; ``downloads`` asks for them."""
+    icon = r'\s*<i class="bi bi-file-pdf[^>]*></i>'
+    link = re.compile(rf'<a [^>]*href="[./]*{re.escape(pdf)}"[^>]*>{icon}.*?</a>', re.DOTALL)
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if link.search(text):
+            page.write_text(link.sub("", text), encoding="utf-8")
+
+
+@contextmanager
+def _former_site_kept(project: Project, copy: Path) -> Iterator[None]:
+    """Put the site back when the block ends in an error; Quarto empties the folder first."""
+    if project.site.exists():
+        shutil.copytree(project.site, copy)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(project.site, ignore_errors=True)
+        if copy.exists():
+            os.rename(copy, project.site)
+        raise
+
+
+def _run_quarto(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
+        lines = [line for line in _ESCAPES.sub("", said).splitlines() if line.strip()]
+        reason = (
+            " | ".join(lines[-6:]) or f"it ended with status {done.returncode} and said nothing"
+        )
+        raise ChapterError(
+            f"Quarto could not render the book: {reason}",
+            "Correct what it names, run `vitrine freeze` after editing a chapter, or render with "
+            "--renderer bundled",
+        )
+
+
+def _written(path: Path) -> int | None:
+    """When a file was last written, in nanoseconds; ``None`` when it is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else None

@@ -1,0 +1,1 @@
+"""What comes in: images, outlines, concepts, printed figures, and where each file is from."""

@@ -1,0 +1,251 @@
+"""Maps of other people's runs: masks and heatmaps from the files in which they exist.
+
+A map is one number for each pixel of a frame. Files of NumPy (``.npy``, ``.npz``), pictures in
+grey, and pickled arrays and tensors are read; each is checked before its values are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ImageOps
+
+from vitrine.data.images import opened
+from vitrine.errors import PictureError, SourceError
+from vitrine.external.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
+
+Map = npt.NDArray[np.float32]
+"""``float32 [h, w]``."""
+
+Kind = Literal["region", "heatmap"]
+"""What a map is: a mask, in which everything but zero is marked, or evidence of any size."""
+
+_CHANNELS = (1, 3)
+
+
+def read_map(path: Path, kind: Kind | None = None) -> Map:
+    """The map in a file, by the ending of its name: one of ``READERS``.
+
+    A third axis of three equal channels, or of one, is taken away. A mask in a lossy picture, in
+    which hardly a zero is left, is cut at half of its maximum; ``read_noted`` says where. Raises
+    ``SourceError`` for a file that is damaged, foreign, or holds something other than one map of
+    finite numbers.
+    """
+    return read_noted(path, kind)[0]
+
+
+def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
+    """A map as ``read_map`` reads it, and what was done to its values; mostly nothing.
+
+    kind : where it is not known, a lossy picture of nearly two values counts as a mask.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise SourceError(
+            f"{path} has the ending {path.suffix!r}, which no reader of maps knows",
+            f"Maps are read from {', '.join(READERS)}",
+        )
+    if not os.path.isfile(path):
+        raise SourceError(f"{path} does not exist", "Check its name")
+    values = _map(path, _only(path, reader(path)))
+    if kind != "heatmap" and is_lossy(path) and (kind == "region" or _nearly_two(values)):
+        return (values > values.max() / 2).astype(np.float32), LOSSY_NOTE
+    return values, ""
+
+
+LOSSY_NOTE = "lossy pictures, cut at half of their maximum"
+
+
+def _nearly_two(values: Map) -> bool:
+    """Whether all but one in fifty values are within a quarter of zero or of the maximum."""
+    middle = np.abs(values / max(float(values.max()), 1e-9) - 0.5) < 0.25
+    return bool(middle.mean() < 0.02)
+
+
+def _only(path: Path, found: Any) -> Array:
+    """The one array of a file."""
+    while isinstance(found, dict | list | tuple) and len(found) == 1:
+        found = next(iter(found.values())) if isinstance(found, dict) else found[0]
+    if isinstance(found, np.ndarray):
+        return found
+    if isinstance(found, dict | list | tuple):
+        named = f" ({', '.join(map(str, list(found)[:5]))})" if isinstance(found, dict) else ""
+        what = f"{len(found)} arrays{named}"
+    else:
+        what = f"a {type(found).__name__}"
+    raise SourceError(f"{path} holds {what} and not one map", "Save each map in a file of its own")
+
+
+def _map(path: Path, values: Array) -> Map:
+    """An array as a map, or what is wrong with it."""
+    if values.dtype.kind not in "biuf":
+        raise SourceError(f"{path} holds {values.dtype} and no numbers", "Save an array of numbers")
+    shape = values.shape
+    if values.ndim == 3:
+        values = _flat(path, values)
+    if values.ndim != 2 or 0 in values.shape:
+        raise SourceError(
+            f"{path} holds an array of the shape {shape}, which is no map",
+            "A map has a height and a width, and at most three equal channels",
+        )
+    if not np.isfinite(values).all():
+        raise SourceError(
+            f"{path} holds values that are not finite", "Replace NaN and infinity by numbers"
+        )
+    return values.astype(np.float32)
+
+
+def _flat(path: Path, values: Array) -> Array:
+    """A map without its channels, which must be equal; they stand first or last."""
+    if values.shape[2] not in _CHANNELS and values.shape[0] in _CHANNELS:
+        values = np.moveaxis(values, 0, 2)
+    if values.shape[2] not in _CHANNELS:
+        return values
+    if not (values == values[..., :1]).all() and not np.isnan(values).any():
+        raise SourceError(
+            f"{path} has channels that differ: a picture in colours, and not a map",
+            "Save the map itself, before it is coloured",
+        )
+    return np.asarray(values[..., 0])
+
+
+# --- NumPy's own files ----------------------------------------------------------------------------
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        with path.open("rb") as stream:
+            return _npy(stream, path.stat().st_size)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if len(entries) > 1000 or sum(entry.file_size for entry in entries) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES // 2**20} MiB")
+            found = {}
+            for entry in entries:
+                with archive.open(entry) as stream:
+                    name = entry.filename.removesuffix(".npy")
+                    found[name] = _npy(stream, entry.file_size)  # type: ignore[arg-type]
+            return found
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    except Exception as error:  # zlib's and lzma's own errors
+        raise _damaged(path, error) from error
+
+
+def _npy(stream: BinaryIO, size: int) -> Array:
+    """One array of NumPy's format; what its header declares is held against what is there."""
+    version = np.lib.format.read_magic(stream)
+    header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if header is None:
+        raise ValueError(f"it has the version {version}, which is not known")
+    shape, fortran, dtype = header(stream)
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise ValueError(f"it holds {dtype} instead of numbers")
+    values = math.prod(shape)
+    if values > MAX_VALUES or values * dtype.itemsize > size:
+        raise ValueError(f"it declares the shape {shape} and has {size:,} bytes")
+    content = stream.read(values * dtype.itemsize)
+    if len(content) < values * dtype.itemsize:
+        raise ValueError("it ends too early")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _damaged(path: Path, error: Exception) -> SourceError:
+    return SourceError(
+        f"{path} cannot be read as an array of numbers ({error or type(error).__name__})",
+        "Fetch it again, or save the array anew with numpy.save",
+    )
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
+_FULL = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": 1, "F": 1}
+"""What is divided by; whole and floating-point numbers of 32 bit are taken as they are."""
+
+
+def _read_picture(path: Path) -> Array:
+    """A picture's map: from 0 to 1 where it has 8 or 16 bits, and 0 where it shows nothing."""
+    try:
+        with opened(path) as image:
+            deep = "16" in str([tile.args for tile in getattr(image, "tile", ())])
+            if deep and image.mode not in _FULL:
+                raise PictureError(
+                    f"{path} has several channels of 16 bit, of which only 8 would be read",
+                    "Save it in grey, or with 8 bit",
+                )
+            tolerance = 8 / 255 if image.format in _LOSSY else 0.0
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in _FULL:
+                return np.asarray(upright) / np.float32(_FULL[upright.mode])
+            layers = np.asarray(upright.convert("RGBA"), dtype=np.float32) / 255
+    except PictureError as error:
+        raise SourceError(error.problem, error.remedy) from error
+    return _shown(layers, tolerance)
+
+
+def _shown(layers: Array, tolerance: float) -> Array:
+    """The map that a picture ``[h, w, 4]`` shows.
+
+    tolerance : by how much the channels of a grey picture may differ.
+
+    Where it is transparent there is nothing. A shape in one colour, on black or on transparent, is
+    a mask, whatever its colour; anything else is shown on black, and has to be grey.
+    """
+    colours, opacity = layers[..., :3], layers[..., 3]
+    seen = colours[opacity > 0]
+    if len(seen) and (opacity < 1).any() and (seen == seen[0]).all():
+        return np.asarray(opacity)
+    shown = colours * opacity[..., None]
+    if np.ptp(shown, axis=2).max() <= tolerance:
+        return np.asarray(shown[..., 1])
+    marked = shown.any(axis=2)
+    if not marked.all() and (shown[marked] == shown[marked][0]).all():
+        return np.asarray(marked, dtype=np.float32)
+    return np.asarray(shown)
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether a file holds a picture whose compression changes values, such as a JPEG."""
+    if READERS.get(path.suffix.lower()) is not _read_picture:
+        return False
+    try:
+        with opened(path) as image:
+            return image.format in _LOSSY or image.info.get("compression") == "jpeg"
+    except PictureError as error:
+        raise SourceError(error.problem, error.remedy) from error
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".pth": read_pickled,
+    ".pt": read_pickled,
+    ".pkl": read_pickled,
+    ".png": _read_picture,
+    ".jpg": _read_picture,
+    ".jpeg": _read_picture,
+    ".webp": _read_picture,
+    ".tif": _read_picture,
+    ".tiff": _read_picture,
+    ".bmp": _read_picture,
+    ".gif": _read_picture,
+    ".avif": _read_picture,
+}
+"""The endings of files that hold maps, and what reads them."""

@@ -1,0 +1,1 @@
+"""Network dissection: encoders of images and words, similarities, labels of units."""

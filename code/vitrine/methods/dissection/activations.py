@@ -1,0 +1,233 @@
+"""Network dissection: the pictures of a probing set that each unit of a network responds to most.
+
+The probing set passes through the network once. What is kept of a layer are, for each unit, the
+pictures of greatest activation: memory grows with units and k, not with the number of pictures.
+Ties are broken by the picture's position, and nothing is summed, so that what two parts of the
+probing set leave behind merges into exactly what the whole would have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitrine.data.images import Picture
+from vitrine.errors import DissectionError, StudyError, suggestion
+from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.head import channels_first
+
+REVISION = 1
+"""Raised whenever this module computes something else from the same parameters."""
+
+Progress = Callable[[int], None]
+"""Called with the number of forward passes just done."""
+
+POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    # [n, units, h, w] to [n, units]
+    "mean": lambda maps: maps.mean(dim=(2, 3)),
+    "max": lambda maps: maps.amax(dim=(2, 3)),
+}
+
+
+def pick_pooling(name: str) -> Callable[[Tensor], Tensor]:
+    """The row of ``POOLINGS`` called ``name``. Raises ``StudyError``."""
+    if name not in POOLINGS:
+        raise StudyError(
+            f"There is no pooling {name!r}",
+            suggestion(name, sorted(POOLINGS), "The poolings are"),
+        )
+    return POOLINGS[name]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What is kept of one layer's activations over a probing set, or over a part of it.
+
+    values : ``float32 [units, k]``, the greatest activations of each unit, greatest first.
+    pictures : ``int64 [units, k]``, the positions in the probing set that they belong to.
+    lowest : ``float32 [units]``, the smallest activation of each unit.
+    everything : ``float32 [pictures, units]`` and the positions ``int64 [pictures]``, ascending;
+        ``None`` unless it was asked for. This part does grow with the probing set.
+    """
+
+    values: Tensor
+    pictures: Tensor
+    lowest: Tensor
+    everything: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def units(self) -> int:
+        return self.values.shape[0]
+
+    @property
+    def constant(self) -> Tensor:
+        """``bool [units]``: units that answer every picture alike, so none is the strongest."""
+        return self.values[:, 0] == self.lowest
+
+
+def activations_of(pooled: Tensor, positions: Tensor, keep: int, everything: bool) -> Activations:
+    """Pooled activations ``[n, units]`` of the pictures at ``positions [n]``, as they are kept."""
+    spread = positions[None].expand(pooled.shape[1], -1)
+    values, pictures = _strongest(pooled.T, spread, keep)
+    whole = (pooled, positions) if everything else None
+    return Activations(values, pictures, pooled.amin(dim=0), whole)
+
+
+def merge(first: Activations, second: Activations, keep: int) -> Activations:
+    """What two disjoint parts of a probing set keep together: exactly what their union would."""
+    values, pictures = _strongest(
+        torch.cat([first.values, second.values], dim=1),
+        torch.cat([first.pictures, second.pictures], dim=1),
+        keep,
+    )
+    whole = None
+    if first.everything is not None and second.everything is not None:
+        whole = _joined([first.everything, second.everything])
+    return Activations(values, pictures, torch.minimum(first.lowest, second.lowest), whole)
+
+
+def _strongest(values: Tensor, pictures: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The ``keep`` greatest of ``values [units, n]`` with their pictures; ties by position."""
+    order = pictures.argsort(dim=1)
+    values, pictures = values.gather(1, order), pictures.gather(1, order)
+    order = values.argsort(dim=1, descending=True, stable=True)[:, :keep]
+    return values.gather(1, order).contiguous(), pictures.gather(1, order).contiguous()
+
+
+def check_layers(
+    classifier: Classifier, layers: Sequence[str], picture: Picture, pooling: str
+) -> dict[str, int]:
+    """Try the layers on one picture before the long pass; the number of units of each.
+
+    Raises ``StudyError`` for a layer that does not exist (listing those there are), and
+    ``DissectionError`` for one that has no units or whose activations are not numbers.
+    """
+    for layer in layers:
+        classifier.layer(layer)
+    with untouched(classifier.network):
+        pooled = _forward(classifier, layers, pick_pooling(pooling), [picture], 1)
+    return {layer: values.shape[1] for layer, values in pooled.items()}
+
+
+def collect(
+    classifier: Classifier,
+    layers: Sequence[str],
+    pictures: Iterable[tuple[int, Picture]],
+    pooling: str,
+    keep: int,
+    batch: int,
+    everything: bool = False,
+    progress: Progress = lambda _: None,
+) -> dict[str, Activations]:
+    """One pass of the probing set (or of a shard of it) through the network.
+
+    pictures : each with its position in the probing set; read one batch at a time.
+    keep : how many of the strongest pictures of each unit are kept.
+
+    Every batch has the same shape (the last one is filled up with copies), because a library may
+    choose another order of summation for another shape, and then two shards would not add up to
+    the whole to the last bit. Raises ``DissectionError`` for activations that are not numbers.
+    """
+    pool = pick_pooling(pooling)
+    kept: dict[str, Activations] = {}
+    whole: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
+    waiting = iter(pictures)
+    with untouched(classifier.network):
+        while several := list(islice(waiting, batch)):
+            positions = torch.tensor([position for position, _ in several])
+            pooled = _forward(classifier, layers, pool, [found for _, found in several], batch)
+            for layer, values in pooled.items():
+                part = activations_of(values, positions, keep, everything=False)
+                kept[layer] = merge(kept[layer], part, keep) if layer in kept else part
+                if everything:
+                    whole[layer].append((values, positions))
+            progress(len(several))
+    if everything:
+        kept = {
+            layer: replace(part, everything=_joined(whole[layer])) for layer, part in kept.items()
+        }
+    return kept
+
+
+def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Activations ``[pictures, units]`` and positions of several parts, in order of position."""
+    positions = torch.cat([found for _, found in parts])
+    order = positions.argsort()
+    return torch.cat([values for values, _ in parts])[order], positions[order]
+
+
+def _forward(
+    classifier: Classifier,
+    layers: Sequence[str],
+    pool: Callable[[Tensor], Tensor],
+    pictures: Sequence[Picture],
+    batch: int,
+) -> dict[str, Tensor]:
+    """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` pictures."""
+    crops = np.stack([classifier.crop(picture) for picture in pictures])
+    filled = np.concatenate([crops, np.repeat(crops[-1:], batch - len(crops), axis=0)])
+    found: dict[str, Tensor] = {}
+
+    def keep(layer: str) -> Callable[..., None]:
+        def pooled(module: nn.Module, _inputs: object, output: Any) -> None:
+            # At once: what follows the layer may work in place.
+            found[layer] = _pooled(classifier, layer, module, output, pool)
+
+        return pooled
+
+    hooks = [classifier.layer(layer).register_forward_hook(keep(layer)) for layer in layers]
+    try:
+        with torch.inference_mode():
+            classifier.network(classifier.normalise(filled))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {
+        layer: _finite(classifier, layer, found[layer][: len(pictures)], pictures)
+        if layer in found
+        else _no_units(classifier, layer)
+        for layer in layers
+    }
+
+
+def _pooled(
+    classifier: Classifier,
+    layer: str,
+    module: nn.Module,
+    output: Any,
+    pool: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """One layer's output, a number a unit, in memory of its own: maps are pooled, vectors taken."""
+    flat = isinstance(output, Tensor) and output.ndim == 2
+    units = output if flat else channels_first(module, output)
+    if units is None or units.shape[1] == 0:
+        return _no_units(classifier, layer)
+    return (units.clone() if flat else pool(units)).float().cpu()
+
+
+def _no_units(classifier: Classifier, layer: str) -> NoReturn:
+    raise DissectionError(
+        f"The layer {layer!r} of {classifier.title} has no units to dissect",
+        f"Take a layer with feature maps or a linear one, e.g. {classifier.last_convolution!r}",
+    )
+
+
+def _finite(
+    classifier: Classifier, layer: str, values: Tensor, pictures: Sequence[Picture]
+) -> Tensor:
+    """The activations ``[n, units]``, if all are numbers. Raises ``DissectionError``."""
+    finite = values.isfinite().all(dim=1)
+    if not finite.all():
+        first = pictures[int((~finite).nonzero()[0])]
+        raise DissectionError(
+            f"The layer {layer!r} of {classifier.title} gives activations that are not numbers "
+            f"for the picture {first.name!r}",
+            "Check the network's weights",
+        )
+    return values

@@ -1,0 +1,129 @@
+"""Embeddings: unit vectors of texts and images, computed once and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.data.concepts import Concepts
+from vitrine.data.images import Picture
+from vitrine.errors import SourceError, unwritten
+from vitrine.project import Project
+
+Embeddings = npt.NDArray[np.float32]
+"""``float32 [n, d]``, each row of length 1."""
+
+Progress = Callable[[int], None]
+"""Called with the number of texts or pictures just encoded."""
+
+TEXTS_AT_ONCE = 256
+
+
+class TextEncoder(Protocol):
+    """What places texts."""
+
+    @property
+    def identity(self) -> str:
+        """A digest of everything that its embeddings depend on besides their input."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings: ...
+
+
+class Encoder(TextEncoder, Protocol):
+    """What every row of ``ENCODERS`` makes."""
+
+    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings: ...
+
+
+def unit(vectors: npt.NDArray[Any]) -> Embeddings:
+    """Vectors ``[n, d]`` scaled to length 1."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def text_embeddings(
+    project: Project, encoder: TextEncoder, concepts: Concepts, progress: Progress = lambda _: None
+) -> Embeddings:
+    """The embeddings of a concept list; from the cache if they were computed before."""
+
+    def compute() -> Embeddings:
+        parts = []
+        for start in range(0, len(concepts.words), TEXTS_AT_ONCE):
+            parts.append(encoder.encode_texts(concepts.words[start : start + TEXTS_AT_ONCE]))
+            progress(len(parts[-1]))
+        return np.concatenate(parts)
+
+    return cached(
+        project, [encoder.identity, "texts", concepts.digest], len(concepts.words), compute
+    )
+
+
+def image_embeddings(
+    project: Project,
+    encoder: Encoder,
+    digests: Sequence[str],
+    batches: Callable[[], Any],
+    progress: Progress = lambda _: None,
+) -> Embeddings:
+    """The embeddings of a probing set; from the cache if they were computed before.
+
+    digests : the SHA-256 of every picture's file and its name, in order.
+    batches : gives the pictures, some at a time; called only if they are needed.
+    """
+
+    def compute() -> Embeddings:
+        parts = []
+        for pictures in batches():
+            parts.append(encoder.encode_images(pictures))
+            progress(len(pictures))
+        return np.concatenate(parts)
+
+    return cached(project, [encoder.identity, "pictures", *digests], len(digests), compute)
+
+
+def _cache_path(project: Project, known: list[str]) -> Path:
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    return project.cache / "embeddings" / f"{digest}.npy"
+
+
+def cached(
+    project: Project, known: list[str], rows: int, compute: Callable[[], Embeddings]
+) -> Embeddings:
+    """Embeddings ``[rows, d]`` from the cache; computed and kept if they are not in it.
+
+    known : everything that they depend on. Raises ``SourceError`` if the cache cannot be written.
+    """
+    path = _cache_path(project, known)
+    try:
+        found: Embeddings = np.load(path, allow_pickle=False)
+        if found.ndim == 2 and len(found) == rows and found.dtype == np.float32:
+            return found
+    except (OSError, ValueError, EOFError):
+        pass  # not there, or damaged: computed again
+    computed = compute()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            np.save(stream, computed)
+        temporary.replace(path)
+    except OSError as error:
+        raise SourceError(
+            f"The cache folder {path.parent} cannot be written ({error.strerror})",
+            unwritten(
+                error,
+                "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
+            ),
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return computed

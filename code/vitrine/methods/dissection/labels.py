@@ -1,0 +1,143 @@
+"""Which concepts describe the units of a layer, and how surely.
+
+A unit is labelled by the concepts whose similarity to its strongest pictures is greatest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vitrine.methods.dissection.activations import Activations
+from vitrine.methods.dissection.similarity import Evidence, Matches, Similarity
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The concepts most similar to each unit of a layer.
+
+    concepts : ``int64 [units, n]``, positions in the concept list, the label first.
+    similarities : ``float32 [units, n]``, greatest first; ``nan`` for a silent unit.
+    """
+
+    concepts: Tensor
+    similarities: Tensor
+
+    @property
+    def silent(self) -> Tensor:
+        """``bool [units]``: units without a label, as nothing they answer tells pictures apart.
+
+        Constant units, and those whose strongest pictures a similarity of ranks cannot order.
+        """
+        return self.similarities[:, 0].isnan()
+
+
+def label(
+    activations: Activations,
+    images: Tensor,
+    texts: Tensor,
+    similarity: Similarity,
+    parameters: dict[str, Any],
+    count: int = 6,
+) -> Labels:
+    """The ``count`` concepts most similar to each unit that is not constant.
+
+    Constant units count nowhere, not even in a mean over the layer's units.
+
+    images : ``float32 [pictures, d]``, the probing set's embeddings by position.
+    texts : ``float32 [concepts, d]``, the concepts' embeddings.
+    """
+    live = ~activations.constant
+    if not live.all():
+        count = min(count, len(texts))
+        similarities = torch.full((len(live), count), torch.nan)
+        concepts = torch.zeros(len(live), count, dtype=torch.int64)
+        if live.any():
+            part = label(_part(activations, live), images, texts, similarity, parameters, count)
+            concepts[live], similarities[live] = part.concepts, part.similarities
+        return Labels(concepts, similarities)
+    evidence, matches = _evidence(activations, images, texts, similarity, parameters)
+    best = torch.empty(activations.units, 0)
+    concepts = torch.empty(activations.units, 0, dtype=torch.int64)
+    for start, block in similarity.function(evidence, matches, **parameters):
+        values, found = block.topk(min(count, block.shape[1]), dim=1)
+        joined = torch.cat([best, values], dim=1)
+        order = joined.argsort(dim=1, descending=True, stable=True)[:, :count]
+        best = joined.gather(1, order)
+        concepts = torch.cat([concepts, found + start], dim=1).gather(1, order)
+    return Labels(concepts, best)
+
+
+def _part(activations: Activations, units: Tensor) -> Activations:
+    """The activations of some units only, by a mask ``bool [units]``."""
+    whole = activations.everything
+    return Activations(
+        activations.values[units],
+        activations.pictures[units],
+        activations.lowest[units],
+        whole and (whole[0][:, units], whole[1]),
+    )
+
+
+def _evidence(
+    activations: Activations,
+    images: Tensor,
+    texts: Tensor,
+    similarity: Similarity,
+    parameters: dict[str, Any],
+) -> tuple[Evidence, Matches]:
+    """What the similarity needs: only the pictures that are among some unit's strongest."""
+    wanted = similarity.top(len(images), **parameters)
+    values, pictures = activations.values[:, :wanted], activations.pictures[:, :wanted]
+    if similarity.everything:
+        assert activations.everything is not None
+        return Evidence(pictures, values, activations.everything[0]), Matches(images, texts)
+    used, rows = torch.unique(pictures, return_inverse=True)
+    if len(used) == len(images):  # all of them: no copy is needed
+        return Evidence(pictures, values), Matches(images, texts)
+    return Evidence(rows, values), Matches(images[used], texts)
+
+
+def null_similarities(
+    activations: Activations,
+    images: Tensor,
+    texts: Tensor,
+    similarity: Similarity,
+    parameters: dict[str, Any],
+    permutations: int,
+    seed: int,
+    progress: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The greatest similarity of each unit when pictures and embeddings do not belong together.
+
+    The embeddings are permuted among the pictures, the same way for all units of the layer, and
+    every unit is labelled again: ``float32 [permutations, units]``, ``nan`` for silent units.
+    Seeded.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(permutations):
+        shuffled = images[torch.randperm(len(images), generator=generator)]
+        labels = label(activations, shuffled, texts, similarity, parameters, count=1)
+        found.append(labels.similarities[:, 0])
+        progress()
+    return torch.stack(found)
+
+
+def p_values(similarities: Tensor, null: Tensor, constant: Tensor) -> npt.NDArray[np.float64]:
+    """How often a unit without a concept reaches a similarity: ``float64 [units]``.
+
+    ``(1 + #{null ≥ S}) / (1 + #null)`` over the null similarities of all units of the layer that
+    are not silent, which is never zero (Phipson and Smyth, 2010). A constant unit responds to
+    nothing and gets 1, as does a silent one.
+    """
+    ordered = np.sort(null[~null.isnan()].numpy())
+    below = np.searchsorted(ordered, similarities.numpy(), side="left")
+    values = (1 + len(ordered) - below) / (1 + len(ordered))
+    return np.where((constant | similarities.isnan()).numpy(), 1.0, values)

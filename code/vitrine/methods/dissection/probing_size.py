@@ -1,0 +1,125 @@
+"""How the labels of units depend on the size of the probing set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitrine.methods.dissection.activations import Activations, activations_of
+from vitrine.methods.dissection.labels import Labels, label
+from vitrine.methods.dissection.similarity import Similarity
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The labels that a part of the probing set gives.
+
+    rule : ``"fixed"`` where as many of the strongest pictures are looked at as for the whole set
+        (or all there are), ``"share"`` where it is the same share of the set.
+    top : how many that are.
+    similarity, deviation : mean and standard deviation of the units' greatest similarity.
+    stable : share of units whose label is that of the whole probing set.
+    concepts : how many different labels there are.
+
+    All are of the units that are silent neither here nor for the whole set.
+    """
+
+    rule: str
+    size: int
+    draw: int
+    top: int
+    similarity: float
+    deviation: float
+    stable: float
+    concepts: int
+
+
+def probing_rounds(sizes: Sequence[int], draws: int, pictures: int, rules: int) -> int:
+    """How many times the units of a layer are labelled by ``probing_effect``."""
+    return 1 + rules * sum(draws if size < pictures else 0 for size in sizes if size <= pictures)
+
+
+def rules_of(similarity: Similarity) -> tuple[str, ...]:
+    """Only a similarity with a number of strongest pictures can keep that number or its share."""
+    return ("fixed", "share") if "top_k" in similarity.parameters else ("fixed",)
+
+
+def probing_effect(
+    activations: Activations,
+    images: Tensor,
+    texts: Tensor,
+    similarity: Similarity,
+    parameters: dict[str, Any],
+    sizes: Sequence[int],
+    draws: int,
+    units: int,
+    seed: int,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Draw]:
+    """Label a seeded sample of at most ``units`` units from random parts of the probing set.
+
+    All draws look at the same units, and both rules at the same parts. The whole set, which there
+    is only one draw of, is what the labels of the parts are compared with.
+    """
+    assert activations.everything is not None
+    generator = np.random.default_rng(seed)
+    everything, pictures = activations.everything[0], len(images)
+    sample = np.sort(generator.permutation(everything.shape[1])[:units])
+    everything = everything[:, torch.from_numpy(sample)]
+    whole = _label_part(everything, images, texts, similarity, parameters)
+    progress()
+    found = []
+    for size in [size for size in sizes if size <= pictures]:
+        for draw in range(draws if size < pictures else 1):
+            part = torch.from_numpy(np.sort(generator.permutation(pictures)[:size]))
+            for rule in rules_of(similarity):
+                chosen = _scaled(parameters, rule, size, pictures)
+                if size == pictures:
+                    labels = whole
+                else:
+                    labels = _label_part(everything[part], images[part], texts, similarity, chosen)
+                    progress()
+                top = similarity.top(size, **chosen)
+                found.append(_draw(rule, size, draw, top, labels, whole))
+    return found
+
+
+def _label_part(
+    everything: Tensor,
+    images: Tensor,
+    texts: Tensor,
+    similarity: Similarity,
+    parameters: dict[str, Any],
+) -> Labels:
+    wanted = max(1, similarity.top(len(images), **parameters))
+    kept = activations_of(everything, torch.arange(len(images)), wanted, everything=True)
+    return label(kept, images, texts, similarity, parameters, count=1)
+
+
+def _scaled(parameters: dict[str, Any], rule: str, size: int, pictures: int) -> dict[str, Any]:
+    """The parameters with as many strongest pictures as the rule gives for ``size`` pictures."""
+    if "top_k" not in parameters:
+        return parameters
+    top = parameters["top_k"]
+    scaled = min(top, size) if rule == "fixed" else max(1, round(top * size / pictures))
+    return parameters | {"top_k": scaled}
+
+
+def _draw(rule: str, size: int, draw: int, top: int, labels: Labels, whole: Labels) -> Draw:
+    known = ~(labels.silent | whole.silent)
+    concepts, similarities = labels.concepts[known, 0], labels.similarities[known, 0]
+    return Draw(
+        rule,
+        size,
+        draw,
+        top,
+        float(similarities.mean()),
+        float(similarities.std(correction=0)),
+        float((concepts == whole.concepts[known, 0]).float().mean()),
+        len(set(concepts.tolist())),
+    )

@@ -1,0 +1,155 @@
+"""What a class activation map is made of: the feature maps of a layer and what depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from vitrine.errors import StudyError
+from vitrine.models.classifier import Classifier
+from vitrine.models.head import channels_first
+from vitrine.models.inference import PLAIN, Settings
+
+Maps = npt.NDArray[np.float32]
+
+Progress = Callable[[int], None]
+"""Called with the number of forward passes just done, or found not to be needed."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which places of a layer's feature maps speak for a class of one picture.
+
+    batch : ``float32 [1, 3, h, w]``, the network's input.
+    settings : how a method that needs many passes runs them.
+    """
+
+    classifier: Classifier
+    batch: Tensor
+    target: int
+    layer: str
+    settings: Settings = PLAIN
+    progress: Progress = lambda _: None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A map before it is clipped, resized and scaled.
+
+    values : ``float32 [h', w']``, one value for each place of the feature maps; signed.
+    passes : forward passes of the whole network that were run.
+    head_passes : passes of what follows the layer alone.
+    settings : how the passes were run in the end.
+    note : what a reader should know about the way this was computed; mostly empty.
+    """
+
+    values: Maps
+    passes: int
+    head_passes: int = 0
+    settings: Settings = PLAIN
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a layer gave in one pass of the network, before anything worked on it in place.
+
+    maps : ``[n, channels, h', w']``, whichever way round the layer has them.
+    logits : ``[n, categories]``, which depend on ``maps``.
+    turned : whether the layer itself has them as ``[n, h', w', channels]``.
+    """
+
+    maps: Tensor
+    logits: Tensor
+    turned: bool
+
+    def as_given(self, maps: Tensor) -> Tensor:
+        """Feature maps in the order of axes in which the layer hands them on."""
+        return maps.permute(0, 2, 3, 1) if self.turned else maps
+
+
+def feature_maps(question: Question) -> tuple[Tensor, Tensor]:
+    """The layer's feature maps ``[1, channels, h', w']`` and the logits ``[1, categories]``.
+
+    Raises ``StudyError`` for a layer without feature maps.
+    """
+    reading = read_maps(question)
+    return reading.maps, reading.logits
+
+
+def read_maps(question: Question) -> Reading:
+    """As ``feature_maps``, with the order of the layer's own axes."""
+    with torch.no_grad():
+        return _cut(question, lambda maps: maps.clone())
+
+
+def feature_gradients(question: Question) -> tuple[Maps, Maps]:
+    """Feature maps ``[1, channels, h', w']`` and the logit's gradient at them, of the same shape.
+
+    Only what follows the layer is differentiated. The maps are those that the layer gave: an
+    activation that works in place afterwards (ResNet's do) does not reach them. Raises
+    ``StudyError`` for a layer without feature maps, or one on which the logit does not depend.
+    """
+    maps, gradients = map_gradients(question)
+    return _array(maps), _array(gradients)
+
+
+def map_gradients(question: Question) -> tuple[Tensor, Tensor]:
+    """As ``feature_gradients``, for every input of a batch: tensors ``[n, channels, h', w']``."""
+    with torch.enable_grad():
+        found = _cut(question, lambda maps: maps.detach().clone().requires_grad_(True))
+        try:
+            score = found.logits[:, question.target].sum()
+            (gradients,) = torch.autograd.grad(score, found.maps)
+        except RuntimeError as error:
+            raise no_maps(question) from error
+    return found.maps.detach(), gradients
+
+
+def _cut(question: Question, leaf: Callable[[Tensor], Tensor]) -> Reading:
+    """Run the network once; its layer's maps are replaced by ``leaf`` of them, which is read."""
+    kept: list[tuple[Tensor, bool]] = []
+
+    def replace(layer: nn.Module, _inputs: object, output: Any) -> Tensor | None:
+        if kept:  # the layer is used again; the first use is the one looked at, as in the library
+            return None
+        maps = channels_first(layer, output)
+        if maps is None or maps[0, 0].numel() < 2:
+            raise no_maps(question)
+        turned = maps is not output
+        kept.append((leaf(maps), turned))
+        given = kept[0][0].clone()  # what follows may work in place
+        return given.permute(0, 2, 3, 1) if turned else given
+
+    hook = question.classifier.layer(question.layer).register_forward_hook(replace)
+    try:
+        logits = question.classifier.logits(question.batch)
+    finally:
+        hook.remove()
+    if not kept:
+        raise no_maps(question)
+    return Reading(kept[0][0], logits, kept[0][1])
+
+
+def no_maps(question: Question) -> StudyError:
+    """The layer is not convolutional, or the network does not use it."""
+    classifier = question.classifier
+    return StudyError(
+        f"The layer {question.layer!r} of {classifier.title} has no feature maps to weight",
+        f"Take a convolutional layer, e.g. {classifier.last_convolution!r}",
+    )
+
+
+def _array(tensor: Tensor) -> Maps:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
+
+
+def weighted_sum(weights: Maps, maps: Maps) -> Maps:
+    """Σ over channels of weight · map: ``[1, channels]`` and ``[1, channels, h', w']``."""
+    return np.asarray((weights[:, :, None, None] * maps).sum(axis=1)[0], dtype=np.float32)

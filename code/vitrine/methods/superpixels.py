@@ -1,0 +1,130 @@
+"""Superpixels: the pieces of a picture that LIME shows or hides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from skimage import segmentation
+
+from vitrine import study
+from vitrine.data.images import Pixels
+from vitrine.errors import StudyError
+
+Segments = npt.NDArray[np.int16]
+Labels = npt.NDArray[np.int64]
+
+MOST = np.iinfo(np.int16).max + 1
+"""More superpixels than this are not numbered, and not explained within a lifetime either."""
+
+
+def _quickshift(crop: Pixels, parameters: study.Quickshift, seed: int) -> Labels:
+    # The seed is passed here because the one that `lime` is given does not reach it.
+    return np.asarray(
+        segmentation.quickshift(  # type: ignore[no-untyped-call]
+            crop,
+            kernel_size=parameters.kernel_size,
+            max_dist=parameters.max_dist,
+            ratio=parameters.ratio,
+            rng=seed,
+        )
+    )
+
+
+def _slic(crop: Pixels, parameters: study.Slic, _seed: int) -> Labels:
+    return np.asarray(
+        segmentation.slic(
+            crop,
+            n_segments=parameters.pieces,
+            compactness=parameters.compactness,
+            sigma=parameters.sigma,
+            start_label=0,
+        )
+    )
+
+
+def _felzenszwalb(crop: Pixels, parameters: study.Felzenszwalb, _seed: int) -> Labels:
+    return np.asarray(
+        segmentation.felzenszwalb(
+            crop, scale=parameters.scale, sigma=parameters.sigma, min_size=parameters.least
+        )
+    )
+
+
+def _grid(crop: Pixels, parameters: study.Grid, _seed: int) -> Labels:
+    height, width = crop.shape[:2]
+    rows = np.arange(height) * parameters.rows // height
+    columns = np.arange(width) * parameters.columns // width
+    return np.asarray(rows[:, None] * parameters.columns + columns)
+
+
+@dataclass(frozen=True)
+class SegmentationMethod:
+    """A row of ``SEGMENTATIONS``: a title, the paper's key, and the function.
+
+    Its parameters are the model of the same name in ``vitrine.study``.
+    """
+
+    title: str
+    paper: str
+    segment: Callable[[Pixels, Any, int], Labels]
+
+
+SEGMENTATIONS: dict[str, SegmentationMethod] = {
+    "quickshift": SegmentationMethod("Quickshift", "vedaldi2008", _quickshift),
+    "slic": SegmentationMethod("SLIC", "achanta2012", _slic),
+    "felzenszwalb": SegmentationMethod("Felzenszwalb", "felzenszwalb2004", _felzenszwalb),
+    "grid": SegmentationMethod("Regular grid", "", _grid),
+}
+
+
+def superpixels(crop: Pixels, parameters: study.Segmentation, seed: int) -> Segments:
+    """The superpixels of a crop ``uint8 [h, w, 3]`` as ``int16 [h, w]``, numbered from 0.
+
+    As in scikit-image, in CIELAB where the method uses colour. Raises ``StudyError`` when there
+    are fewer than two superpixels or more than 32,768.
+    """
+    labels = SEGMENTATIONS[parameters.method].segment(crop, parameters, seed)
+    names, numbered = np.unique(labels, return_inverse=True)
+    if len(names) < 2:
+        raise StudyError(
+            "The segmentation found one superpixel, so there is nothing to compare",
+            _REMEDIES[parameters.method],
+        )
+    if len(names) > MOST:
+        raise StudyError(
+            f"The segmentation found {len(names)} superpixels, more than {MOST}",
+            "Change the parameters of lime.segmentation in the study file",
+        )
+    return numbered.reshape(labels.shape).astype(np.int16)
+
+
+_REMEDIES = {
+    "quickshift": "Lower lime.segmentation.kernel_size or max_dist in the study file",
+    "slic": "Raise the pieces or lower the compactness of the segmentation",
+    "felzenszwalb": "Lower the scale or the least size of the segmentation",
+    "grid": "Ask for at least two rows or columns",
+}
+
+
+KEPT = {"positive": True, "both signs": False}
+"""Which superpixels are kept, and whether those that speak against the class are left out."""
+
+
+def top_superpixels(
+    weights: npt.NDArray[np.float64], count: int, *, positive_only: bool = True
+) -> list[int]:
+    """The indices of the weights that are greatest in size, strongest first.
+
+    With ``positive_only`` those that speak against the class are left out, as in the library's
+    ``get_image_and_mask``; fewer than ``count`` are then found if fewer are positive.
+
+    >>> top_superpixels(np.array([0.1, -0.9, 0.3, 0.0]), 3)
+    [2, 0]
+    """
+    order = np.argsort(-np.abs(weights), kind="stable")
+    kept = [int(index) for index in order if weights[index] > 0 or not positive_only]
+    return kept[:count]

@@ -1,0 +1,1 @@
+"""Networks: their table, their preprocessing, their passes."""

@@ -1,0 +1,229 @@
+"""An image classifier: a network with its preprocessing, categories and named layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.errors import StudyError, suggestion
+from vitrine.models.head import rest_after
+
+Probabilities = npt.NDArray[np.float32]
+
+Link = Literal["softmax", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes a network's input.
+
+    The shorter side is resized to ``resize`` pixels, the centre ``crop × crop`` is taken, and each
+    channel becomes ``(pixel - mean) / deviation`` with pixels from 0 to 255.
+    """
+
+    resize: int
+    crop: int
+    interpolation: Image.Resampling
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network with everything that belongs to it; it is run in ``eval`` mode.
+
+    network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
+    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    digest : SHA-256 of all parameters and buffers, so that results know their network.
+    link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
+        category excludes the others, ``"sigmoid"`` where each is a question of its own. ``None``
+        is sigmoid for a single category, of which a softmax is always 1, and softmax otherwise.
+
+    Raises ``StudyError`` for a network whose numbers would mean something else than they seem to:
+    a softmax of one category, parameters of another precision than ``float32``, or a batch
+    normalisation without running statistics, with which a picture's logits depend on the batch.
+    """
+
+    name: str
+    title: str
+    training_set: str
+    weights: str
+    network: nn.Module
+    preprocessing: Preprocessing
+    categories: tuple[str, ...]
+    last_convolution: str
+    stages: tuple[str, ...]
+    digest: str
+    device: torch.device
+    wordnet: bool = False
+    link: Link | None = None
+
+    def __post_init__(self) -> None:
+        if self.link == "softmax" and len(self.categories) == 1:
+            raise StudyError(
+                f"{self.title} has one category, whose softmax is 1 whatever the picture",
+                'Take the link "sigmoid"',
+            )
+        check_network(self.title, self.network)
+
+    def frame(self, picture: Picture) -> Frame:
+        """The crop of ``picture`` that this network sees."""
+        return _geometry(self.preprocessing, picture)[0]
+
+    def crop(self, picture: Picture) -> Pixels:
+        """What the network sees of ``picture``, before normalisation: ``uint8 [crop, crop, 3]``."""
+        _, (height, width), (top, left) = _geometry(self.preprocessing, picture)
+        side = self.preprocessing.crop
+        image = Image.fromarray(picture.pixels)
+        resized = image.resize((width, height), self.preprocessing.interpolation)
+        return np.asarray(resized)[top : top + side, left : left + side].copy()
+
+    def normalise(self, crops: npt.NDArray[Any]) -> Tensor:
+        """The network's input for crops of ``[n, h, w, 3]`` with values from 0 to 255."""
+        mean = torch.tensor(self.preprocessing.mean, device=self.device)
+        deviation = torch.tensor(self.preprocessing.deviation, device=self.device)
+        pixels = torch.as_tensor(np.ascontiguousarray(crops)).to(self.device, torch.float32)
+        return ((pixels - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+
+    def probabilities(self, crops: npt.NDArray[Any]) -> Probabilities:
+        """Class probabilities ``float32 [n, categories]`` of crops ``[n, h, w, 3]``, 0 to 255."""
+        with untouched(self.network), torch.inference_mode():
+            found = self.linked(self.logits(self.normalise(crops)))
+            return np.asarray(found.cpu().numpy(), dtype=np.float32)
+
+    def linked(self, logits: Tensor) -> Tensor:
+        """Probabilities ``[n, categories]`` of logits, by the head's own link."""
+        link = self.link or ("softmax" if len(self.categories) > 1 else "sigmoid")
+        return logits.softmax(dim=1) if link == "softmax" else logits.sigmoid()
+
+    def logits(self, batch: Tensor, network: nn.Module | None = None) -> Tensor:
+        """Logits ``[n, categories]`` of a batch ``[n, 3, h, w]``, which stays as it is.
+
+        network : another form of the classifier's own, e.g. a faster one. Raises ``StudyError``
+            for a network that gives anything else.
+        """
+        found = (network or self.network)(batch.clone())  # which may work in place on its input
+        return self.checked(found, len(batch))
+
+    def check_output(self, _network: nn.Module, inputs: tuple[Tensor, ...], found: Any) -> None:
+        """A forward hook for where a library runs the network. Raises ``StudyError``."""
+        self.checked(found, len(inputs[0]))
+
+    def checked(self, found: Any, count: int) -> Tensor:
+        """The network's output for ``count`` inputs, if it is logits. Raises ``StudyError``."""
+        if not isinstance(found, Tensor):
+            given = f"a {type(found).__name__}"
+        elif found.shape != (count, len(self.categories)):
+            given = f"a tensor of the shape {tuple(found.shape)}"
+        else:
+            return found
+        raise StudyError(
+            f"{self.title} gives {given} and not logits of the shape "
+            f"({count}, {len(self.categories)})",
+            "Wrap it in a module whose forward returns the logits alone, one for each category",
+        )
+
+    def layer(self, name: str) -> nn.Module:
+        """The layer called ``name``, e.g. ``"layer4.1.conv2"``. Raises ``StudyError``."""
+        layers: dict[str, nn.Module] = dict(self.network.named_modules())
+        if not name or name not in layers:
+            known = [layer for layer in layers if layer]
+            raise StudyError(
+                f"{self.title} has no layer {name!r}",
+                f"{suggestion(name, known, 'Its layers are')}. Its stages are "
+                f"{', '.join(self.stages)}, its last convolution is {self.last_convolution}",
+            )
+        return layers[name]
+
+    def after(self, layer: str) -> nn.Module | None:
+        """What the network does after ``layer``; ``None`` where that cannot be separated."""
+        self.layer(layer)
+        return rest_after(self.network, layer)
+
+
+def check_network(title: str, network: nn.Module) -> None:
+    """Raises ``StudyError`` for a network whose logits mean something else than they seem to."""
+    for name, value in network.named_parameters():
+        if value.dtype != torch.float32:
+            raise StudyError(
+                f"The parameter {name!r} of {title} is {str(value.dtype).removeprefix('torch.')}; "
+                "explanations are computed in float32",
+                "Give network.float(), whose logits differ by rounding only",
+            )
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise StudyError(
+                f"The batch normalisation {name!r} of {title} has no running statistics, so the "
+                "logits of a picture depend on the others in its batch",
+                "Give it the statistics of its training set, or a normalisation of each picture",
+            )
+
+
+def _geometry(
+    preprocessing: Preprocessing, picture: Picture
+) -> tuple[Frame, tuple[int, int], tuple[int, int]]:
+    """Frame, size after resizing, and the crop's top left corner, as torchvision computes them."""
+    height, width = picture.size
+    shorter = min(height, width)
+    # torchvision.transforms.Resize truncates the longer side; CenterCrop rounds half to even.
+    resized = tuple(
+        preprocessing.resize if side == shorter else int(preprocessing.resize * side / shorter)
+        for side in (height, width)
+    )
+    side = preprocessing.crop
+    top, left = (round((extent - side) / 2) for extent in resized)
+    down, across = height / resized[0], width / resized[1]
+    box = (top * down, left * across, side * down, side * across)
+    return Frame(picture.name, box, (side, side)), (resized[0], resized[1]), (top, left)
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Give the network back as it was, in every case: modules, modes, gradients and hooks.
+
+    Inside, no parameter asks for a gradient: a method differentiates with respect to the input.
+    """
+    modes = {module: module.training for module in network.modules()}
+    asks = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    gradients = {parameter: parameter.grad for parameter in network.parameters()}
+    hooks = {module: _hooks(module) for module in network.modules()}
+    children = {module: dict(module._modules) for module in network.modules()}
+    try:
+        network.eval()
+        network.requires_grad_(False)
+        yield
+    finally:
+        for module, named in children.items():
+            module._modules.update(named)
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, asked in asks.items():
+            parameter.requires_grad_(asked)
+            parameter.grad = gradients[parameter]
+        for module, before in hooks.items():
+            for registry, kept in zip(_registries(module), before, strict=True):
+                for key in [key for key in registry if key not in kept]:
+                    del registry[key]
+
+
+def _registries(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+
+
+def _hooks(module: nn.Module) -> tuple[set[int], ...]:
+    return tuple(set(registry) for registry in _registries(module))

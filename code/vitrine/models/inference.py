@@ -1,0 +1,213 @@
+"""Running a network as fast as the machine at hand can, with the same answers."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vitrine.errors import NotApplicable
+from vitrine.models.canonical import canonical
+from vitrine.models.classifier import Classifier, untouched
+
+Answer = Callable[[Tensor], Tensor]
+"""Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
+
+BATCHES = (4, 8, 16)
+"""The batch sizes that are tried. Larger ones only take more memory on a CPU."""
+
+LEAST_CORRELATION = 0.999
+"""With less than this, bfloat16 is not the same network any more."""
+
+LEAST_GAIN = 1.03
+"""A setting that gains less than this is noise; the plainer one is kept."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the passes of a network are run. The default is the network as it stands.
+
+    batch : pictures a pass.
+    channels_last : memory order of pictures and weights.
+    folded : batch normalisation is folded into the convolution before it (``canonical``).
+    precision : of weights and feature maps; logits are ``float32`` always.
+    threads : of PyTorch; 0 leaves their number as it is.
+    keep_memory : the allocator keeps freed blocks instead of giving them back to the system.
+
+    Everything but ``precision`` changes logits by rounding only.
+    """
+
+    batch: int = 16
+    channels_last: bool = False
+    folded: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 0
+    keep_memory: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """The settings as they are written to the provenance."""
+        return asdict(self)
+
+
+PLAIN = Settings()
+
+
+@contextmanager
+def prepared(classifier: Classifier, settings: Settings) -> Iterator[Answer]:
+    """The classifier's network, made ready by ``settings``; its own network stays as it is.
+
+    Threads are set back afterwards, in every case. Batch normalisation that cannot be folded with
+    the same logits stays where it is.
+    """
+    threads = torch.get_num_threads()
+    if settings.keep_memory:
+        keep_memory()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    try:
+        with untouched(classifier.network):
+            yield _answer(classifier, _variant(classifier, settings), settings)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fastest_settings(
+    classifier: Classifier, *, bfloat16: bool = False, memory: bool = True
+) -> Settings:
+    """The settings that are fastest on this machine, by measuring each choice for a moment.
+
+    Memory order and folding are chosen first, then the batch, then the threads, each by the best of
+    three passes over seeded noise; a plainer setting is kept unless another gains 3%. bfloat16 is
+    tried only on request and only taken when the logits' correlation over the noise is 0.999 or
+    better; a method that depends on more than that checks for itself.
+
+    memory : whether the allocator may be tuned for the rest of this process.
+
+    On a GPU nothing is measured: the plain network with batches of 64. Write the result into the
+    provenance and use it again: other settings give other last digits.
+    """
+    if classifier.device.type != "cpu":
+        return replace(PLAIN, batch=64)
+    plain = replace(PLAIN, batch=8, keep_memory=memory and keep_memory())
+    layouts = [
+        replace(plain, channels_last=last, folded=fold)
+        for last in (False, True)
+        for fold in (False, True)
+    ]
+    found = _fastest(classifier, layouts)
+    found = _fastest(classifier, [found, *(replace(found, batch=batch) for batch in BATCHES)])
+    half = torch.get_num_threads() // 2
+    if half:
+        found = _fastest(classifier, [found, replace(found, threads=half)])
+    if bfloat16:
+        lower = replace(found, precision="bfloat16")
+        alike = correlation(*(_logits(classifier, each) for each in (found, lower)))
+        if alike >= LEAST_CORRELATION:
+            found = _fastest(classifier, [found, lower])
+    return found
+
+
+@cache
+def keep_memory() -> bool:
+    """Let the C library keep freed memory in this process, and say whether it does.
+
+    glibc gives blocks above a threshold back to the system as soon as they are free and asks for
+    them again, page by page, in the next layer; that costs more than half of the time of a batch.
+    Other C libraries have no such thresholds, and nothing is changed.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018  is this glibc?
+        threshold, trim = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+        return any(
+            library.mallopt(threshold, size) == 1 and library.mallopt(trim, 2**31 - 1) == 1
+            for size in (2**30, 2**25)  # older versions allow 32 MiB at most
+        )
+    except (OSError, AttributeError, TypeError):
+        return False
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's correlation of two tensors of one shape; 1 when both are constant and equal."""
+    if torch.equal(first, second):
+        return 1.0
+    pair = torch.stack([first.flatten(), second.flatten()]).double()
+    found = float(torch.corrcoef(pair)[0, 1])
+    return found if found == found else 0.0
+
+
+# --- variants of a network -----------------------------------------------------------------------
+
+
+def _answer(classifier: Classifier, network: nn.Module, settings: Settings) -> Answer:
+    form = torch.channels_last if settings.channels_last else torch.contiguous_format
+    precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+
+    def answer(batch: Tensor) -> Tensor:
+        with torch.inference_mode():
+            laid_out = batch.to(precision).contiguous(memory_format=form)
+            return classifier.logits(laid_out, network).float()
+
+    return answer
+
+
+def _variant(classifier: Classifier, settings: Settings) -> nn.Module:
+    network = classifier.network
+    if replace(settings, batch=0, threads=0, keep_memory=False) == replace(PLAIN, batch=0):
+        return network
+    changed = _fold(classifier) if settings.folded else copy.deepcopy(network)
+    if settings.precision == "bfloat16":
+        changed = changed.to(torch.bfloat16)
+    if settings.channels_last:
+        changed = changed.to(memory_format=torch.channels_last)
+    return changed.eval()
+
+
+def _fold(classifier: Classifier) -> nn.Module:
+    """A copy of the network with batch normalisations folded, if its logits stay the same."""
+    try:
+        return canonical(classifier.network, _noise(classifier, 1))
+    except NotApplicable:
+        return copy.deepcopy(classifier.network)
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def _noise(classifier: Classifier, count: int) -> Tensor:
+    side = classifier.preprocessing.crop
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, 3, side, side, generator=generator).to(classifier.device)
+
+
+def _logits(classifier: Classifier, settings: Settings) -> Tensor:
+    with prepared(classifier, settings) as answer:
+        return answer(_noise(classifier, 8))
+
+
+def _fastest(classifier: Classifier, candidates: list[Settings]) -> Settings:
+    """The candidate with the most pictures a second; the first unless another gains enough."""
+    rates = [_rate(classifier, settings) for settings in candidates]
+    best = max(range(len(rates)), key=rates.__getitem__)
+    return candidates[best] if rates[best] > LEAST_GAIN * rates[0] else candidates[0]
+
+
+def _rate(classifier: Classifier, settings: Settings) -> float:
+    batch = _noise(classifier, settings.batch)
+    with prepared(classifier, settings) as answer:
+        answer(batch)
+        return settings.batch / min(_seconds(answer, batch) for _ in range(3))
+
+
+def _seconds(answer: Answer, batch: Tensor) -> float:
+    start = time.perf_counter()
+    answer(batch)
+    return time.perf_counter() - start

