@@ -130,10 +130,15 @@ GROUND = "getComputedStyle(document.documentElement).backgroundColor"
 
 
 def mount_charts(page: Page) -> None:
-    """Scroll to every chart, as a reader does, and wait until it is alive."""
+    """Scroll to every chart, as a reader does, and wait until it is alive.
+
+    Scrolling calls for pictures; to leave the page before they are there would break them off.
+    """
     for chart in page.locator(".vitrine-chart").all():
         chart.scroll_into_view_if_needed()
         chart.locator("svg").first.wait_for()
+    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
 
 
 @pytest.fixture
