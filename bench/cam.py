@@ -1,6 +1,6 @@
 """Class activation maps, ours against the library grad-cam: ``python bench/cam.py``.
 
-One picture, one process a measurement, ours and the library's in turn. Ratios come from one run
+One image, one process a measurement, ours and the library's in turn. Ratios come from one run
 of this script, so that other load on the machine falls on both. Memory is what the peak of the
 process grows by while the map is computed. ScoreCAM runs with the fastest settings of the machine,
 which are measured first; "with bfloat16" asks for it where the network allows.

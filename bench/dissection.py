@@ -1,6 +1,6 @@
 """How fast, how exact and how small: soft WPMI beside its authors' code, and a dissection.
 
-    python bench/dissection.py [--reference PATH] [--pictures 1000 10000] [--memory]
+    python bench/dissection.py [--reference PATH] [--images 1000 10000] [--memory]
 
 PATH is a clone of https://github.com/Trustworthy-ML-Lab/CLIP-dissect; without it only our own
 figures are printed. Every measurement runs in a process of its own, so that none sees
@@ -42,7 +42,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--reference", type=Path, help="a clone of the authors' code")
-    parser.add_argument("--pictures", type=int, nargs="*", default=[1000, 10_000])
+    parser.add_argument("--images", type=int, nargs="*", default=[1000, 10_000])
     parser.add_argument("--memory", action="store_true", help="peak memory of whole dissections")
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -52,19 +52,19 @@ def main() -> None:
         )
         return
     print(f"soft WPMI, {UNITS} units × {CONCEPTS} concepts, {torch.get_num_threads()} threads")
-    for pictures in given.pictures:
-        _compare(pictures, given.reference)
+    for images in given.images:
+        _compare(images, given.reference)
     if given.memory:
         _memory()
 
 
-def _compare(pictures: int, reference: Path | None) -> None:
+def _compare(images: int, reference: Path | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        ours = _run("ours", pictures, folder, reference)
-        theirs = _run("reference", pictures, folder, reference) if reference else None
-        exact = _run("exact", pictures, folder, reference)
+        ours = _run("ours", images, folder, reference)
+        theirs = _run("reference", images, folder, reference) if reference else None
+        exact = _run("exact", images, folder, reference)
     print(
-        f"\n{pictures:5d} pictures       seconds   processor   MB beside inputs"
+        f"\n{images:5d} images       seconds   processor   MB beside inputs"
         "   error against float64   labels of float64"
     )
     for name, found in (("vitrine", ours), ("reference", theirs)):
@@ -85,8 +85,8 @@ def _compare(pictures: int, reference: Path | None) -> None:
         )
 
 
-def _run(what: str, pictures: int, folder: str, reference: Path | None) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--worker", what, str(pictures), folder]
+def _run(what: str, images: int, folder: str, reference: Path | None) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--worker", what, str(images), folder]
     if reference:
         command += ["--reference", str(reference)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -96,10 +96,10 @@ def _run(what: str, pictures: int, folder: str, reference: Path | None) -> dict[
     return found
 
 
-def _worker(what: str, pictures: int, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+def _worker(what: str, images: int, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     if what == "dissect":
-        return _dissect(pictures, folder)
-    activations, matches = _inputs(pictures)
+        return _dissect(images, folder)
+    activations, matches = _inputs(images)
     if what == "exact":
         found = _exact(activations, matches)
         return {
@@ -127,11 +127,11 @@ def _worker(what: str, pictures: int, folder: Path, given: argparse.Namespace) -
     }
 
 
-def _inputs(pictures: int) -> tuple[Tensor, Tensor]:
-    """Activations ``[pictures, units]`` and matches ``[pictures, concepts]`` like those of CLIP."""
+def _inputs(images: int) -> tuple[Tensor, Tensor]:
+    """Activations ``[images, units]`` and matches ``[images, concepts]`` like those of CLIP."""
     generator = torch.Generator().manual_seed(0)
-    activations = torch.rand(pictures, UNITS, generator=generator)
-    matches = torch.randn(pictures, CONCEPTS, generator=generator)
+    activations = torch.rand(images, UNITS, generator=generator)
+    matches = torch.randn(images, CONCEPTS, generator=generator)
     return activations, matches.mul_(0.03).add_(0.2)
 
 
@@ -161,21 +161,21 @@ def _module(path: Path) -> ModuleType:
 
 
 def _memory() -> None:
-    print("\ndissection of a random EfficientNet-Lite0     pictures   peak MB")
+    print("\ndissection of a random EfficientNet-Lite0     images   peak MB")
     peaks = []
     with tempfile.TemporaryDirectory() as folder:
-        for pictures in (1000, 8000):
-            peaks.append(_run("dissect", pictures, folder, None)["megabytes"])
-            print(f"{'':45s} {pictures:8d} {peaks[-1]:9.0f}")
+        for images in (1000, 8000):
+            peaks.append(_run("dissect", images, folder, None)["megabytes"])
+            print(f"{'':45s} {images:8d} {peaks[-1]:9.0f}")
     print(f"  {peaks[1] / peaks[0] - 1:+.1%}")
 
 
-def _dissect(pictures: int, folder: Path) -> dict[str, Any]:
-    """The default dissection over pictures of noise; only its memory is of interest.
+def _dissect(images: int, folder: Path) -> dict[str, Any]:
+    """The default dissection over images of noise; only its memory is of interest.
 
-    The pictures are small, which changes nothing but the time and the feature maps of a batch.
+    The images are small, which changes nothing but the time and the feature maps of a batch.
     """
-    from vitrine.data.images import Picture
+    from vitrine.data.images import Image
     from vitrine.methods.dissection import activations as dissection
     from vitrine.methods.dissection import labels as concept_labels
     from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
@@ -187,16 +187,16 @@ def _dissect(pictures: int, folder: Path) -> dict[str, Any]:
     network = replace(network, preprocessing=preprocessing)
     generator = np.random.default_rng(0)
 
-    def noise() -> Iterator[tuple[int, Picture]]:
-        for place in range(pictures):
-            yield place, Picture("", "", generator.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    def noise() -> Iterator[tuple[int, Image]]:
+        for place in range(images):
+            yield place, Image("", "", generator.integers(0, 255, (64, 64, 3), dtype=np.uint8))
 
     kept = dissection.collect(network, network.stages, noise(), "mean", keep=100, batch=16)
-    images = torch.nn.functional.normalize(torch.randn(pictures, DIMENSIONS))
+    embeddings = torch.nn.functional.normalize(torch.randn(images, DIMENSIONS))
     texts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIMENSIONS))
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {})
     for activations in kept.values():
-        concept_labels.label(activations, images, texts, row, parameters)
+        concept_labels.label(activations, embeddings, texts, row, parameters)
     return {"megabytes": _peak()}
 
 

@@ -1,7 +1,7 @@
 """LIME, ours against the library lime: ``python bench/lime.py``.
 
 The same superpixels, samples and network; one process a measurement, ours and the library's in
-turn. "whole" is the explanation, "building" the perturbed pictures alone: the library's as arrays
+turn. "whole" is the explanation, "building" the perturbed images alone: the library's as arrays
 of pixels, ours as the network's normalised input.
 """
 
@@ -30,10 +30,10 @@ from vitrine.models.inference import Settings, fastest_settings  # noqa: E402
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
-    """Measure one explanation or its pictures; ``way`` is ``ours`` or ``library``."""
+    """Measure one explanation or its images; ``way`` is ``ours`` or ``library``."""
     classifier, crop, frame, target = network(name, int(side))
     segments = superpixels(crop, study.Quickshift(), seed=0)
-    # The library's own batch is 10 pictures.
+    # The library's own batch is 10 images.
     parameters = study.Lime(samples=int(samples), batch=10)
     chosen = Settings(**json.loads(settings))
 
@@ -50,7 +50,7 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
         if way == "ours":
             prepared, shown = veil(classifier, crop, segments), draw(int(samples), count, 0)
             for start in range(0, len(shown), 16):
-                prepared.pictures(shown[start : start + 16])
+                prepared.images(shown[start : start + 16])
         else:
             lime.lime_image.LimeImageExplainer(random_state=0).explain_instance(
                 crop,
@@ -72,7 +72,7 @@ def settings_of(name: str, side: str) -> None:
 
 
 def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None:
-    """Two rows a network: the whole explanation, and building the pictures alone."""
+    """Two rows a network: the whole explanation, and building the images alone."""
     fastest = ask(__file__, "settings", name, str(side)).facts
     sheet.head(
         f"{name}: {fastest}",

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Image, Pixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
@@ -37,9 +37,9 @@ class Measured:
 
 
 def network(name: str, side: int | None = None) -> tuple[Classifier, Pixels, Frame, int]:
-    """A network with a picture of coloured patches and its predicted class.
+    """A network with an image of coloured patches and its predicted class.
 
-    With ``side`` the network sees a smaller picture, to try the benchmark out.
+    With ``side`` the network sees a smaller image, to try the benchmark out.
     """
     classifier = load_classifier(Project(ROOT), name, weights=NETWORKS[name])
     if side:
@@ -49,10 +49,10 @@ def network(name: str, side: int | None = None) -> tuple[Classifier, Pixels, Fra
     coarse = generator.integers(0, 255, (9, 9, 3), dtype=np.uint8)
     noise = generator.integers(0, 40, (360, 360, 3), dtype=np.uint8)
     pixels = np.kron(coarse, np.ones((40, 40, 1), dtype=np.uint8)) // 2 + noise
-    picture = Picture("patches", "", pixels)
-    crop = classifier.crop(picture)
+    image = Image("patches", "", pixels)
+    crop = classifier.crop(image)
     target = int(classifier.probabilities(crop[None])[0].argmax())
-    return classifier, crop, classifier.frame(picture), target
+    return classifier, crop, classifier.frame(image), target
 
 
 def tell(work: Callable[[], tuple[np.ndarray, dict[str, Any]]]) -> None:

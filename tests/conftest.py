@@ -1,4 +1,4 @@
-"""What the tests share: a project in a temporary folder, the mirror, tiny pictures and networks."""
+"""What the tests share: a project in a temporary folder, the mirror, tiny images and networks."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def project(tmp_path: Path) -> Project:
 
 STUDY = """
 title = "tiny"
-description = "Two pictures, a random network."
+description = "Two images, a random network."
 classifiers = [{ name = "efficientnet_lite0", weights = "random" }]
 
-[pictures]
-folder = "pictures"
+[images]
+folder = "images"
 files = ["n00000001_red_square.png", "n00000002_noise.png"]
 
 [cam]
@@ -80,15 +80,15 @@ bootstrap = 100
 
 
 def new_tiny(folder: Path, study: str = STUDY) -> Project:
-    """A project with the study ``tiny``: two small pictures and a randomly initialised network."""
+    """A project with the study ``tiny``: two small images and a randomly initialised network."""
     project = new_project(folder)
-    pictures = folder / "pictures"
-    pictures.mkdir()
+    images = folder / "images"
+    images.mkdir()
     square = np.full((96, 128, 3), 200, dtype=np.uint8)
     square[24:72, 40:88] = (200, 20, 20)
     noise = np.random.default_rng(0).integers(0, 255, (120, 90, 3), dtype=np.uint8)
-    Image.fromarray(square).save(pictures / "n00000001_red_square.png")
-    Image.fromarray(noise).save(pictures / "n00000002_noise.png")
+    Image.fromarray(square).save(images / "n00000001_red_square.png")
+    Image.fromarray(noise).save(images / "n00000002_noise.png")
     (project.studies / "tiny.toml").write_text(study, encoding="utf-8")
     return project
 
@@ -117,7 +117,7 @@ def done(_run_once: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def picture_file(tmp_path: Path) -> Callable[..., Path]:
+def image_file(tmp_path: Path) -> Callable[..., Path]:
     """Saves an image under a name and returns its path."""
 
     def save(image: Image.Image, name: str, **options: object) -> Path:

@@ -42,8 +42,8 @@ class Awkward(nn.Module):
         self.last = nn.Conv2d(8, 12, 1)
         self.classifier = nn.Linear(12, CLASSES)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        first = self.activation(self.norm(self.stem(pictures)))
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.activation(self.norm(self.stem(images)))
         second = first + self.inner(first)
         third = self.activation(self.before(second))
         third = third + torch.relu(second)

@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 from conftest import STUDY, new_tiny
 from networks import Awkward, classifier_of
 from oracles import infidelity
-from vitrine.data.images import Frame, read_picture
+from vitrine.data.images import Frame, read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
@@ -69,21 +69,21 @@ WAYS = ("faithfulness", "sensitivity", "sanity")
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A study run once: two pictures, one of them for the measures only."""
+    """A study run once: two images, one of them for the measures only."""
     text = STUDY.replace('"n00000002_noise.png"]', ']\nmore = ["n00000002_noise.png"]')
     project = new_tiny(tmp_path_factory.mktemp("measured"), text + MEASURED)
     noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(project.root / "pictures" / "n00000001_red_square.png")
-    Image.fromarray(noise[:, ::-1]).save(project.root / "pictures" / "n00000002_noise.png")
+    Image.fromarray(noise).save(project.root / "images" / "n00000001_red_square.png")
+    Image.fromarray(noise[:, ::-1]).save(project.root / "images" / "n00000002_noise.png")
     passes: list[int] = []
     planned: list[tuple[int, int, int]] = []
     progress = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
     study = load_study(project, "tiny")
     # gradcam and lime and five attributions, and two maps that see no network
-    of_a_picture = 3 + 5 + (7 + 2) * len(WAYS) + 4
+    of_an_image = 3 + 5 + (7 + 2) * len(WAYS) + 4
     elsewhere = 1 + 2 + 2
     summary = run(project, study, progress=progress)
-    assert summary == Summary(2 * of_a_picture + elsewhere, 0)
+    assert summary == Summary(2 * of_an_image + elsewhere, 0)
     assert sum(passes) == planned[0][0]
     assert run(project, study) == Summary(0, summary.computed)
     return project
@@ -95,21 +95,21 @@ def test_every_table_is_there_and_every_method_has_every_measure(measured: Proje
         assert len(store.table(name)) > 0, name
     table = store.table("assessment")
     assert set(table["classifier"]) == {"efficientnet_lite0"}
-    assert set(table["picture"]) == {"red square", "noise"}
+    assert set(table["image"]) == {"red square", "noise"}
     for method in measured_methods(study):
         own = set(table.query("method == @method")["measure"])
         assert own == VALUES.keys() - (set() if METHODS[method].stochastic else {"seeds"})
     silent = table["value"].isna()
     assert (table["reason"][silent] != "").all() and (table["reason"][~silent] == "").all()
-    assert set(store.table("predictions")["picture"]) == {"red square", "noise"}
-    assert set(store.table("maps")["picture"]) == {"red square"}
+    assert set(store.table("predictions")["image"]) == {"red square", "noise"}
+    assert set(store.table("maps")["image"]) == {"red square"}
 
 
 def test_a_method_that_a_network_cannot_support_is_named_and_the_rest_goes_on(
     measured: Project,
 ) -> None:
     store = Store(measured, "tiny")
-    rows = store.table("attributions").set_index(["classifier", "method", "picture"])
+    rows = store.table("attributions").set_index(["classifier", "method", "image"])
     reason = rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "reason"]
     assert "Captum's layer-wise relevance propagation stops at this network" in reason
     assert np.isnan(rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "total"])
@@ -137,15 +137,15 @@ def test_relevance_is_kept_and_captums_is_not_where_a_shortcut_is_added(measured
 def test_a_stored_map_is_the_methods_map(measured: Project) -> None:
     store = Store(measured, "tiny")
     classifier = load_classifier(measured, "efficientnet_lite0", "random")
-    picture = read_picture(measured.root / "pictures" / "n00000001_red_square.png")
+    image = read_image(measured.root / "images" / "n00000001_red_square.png")
     stored = store.heatmap("efficientnet_lite0", "gradient", "red square")
-    crop, frame = classifier.crop(picture), classifier.frame(picture)
+    crop, frame = classifier.crop(image), classifier.frame(image)
     settings = Settings(batch=8)
     found = attribute(
         classifier, crop, frame, "gradient", stored.target, Parameters(batch=4), settings=settings
     ).heatmap.values
     assert np.allclose(stored.values, found, atol=1e-3 * np.abs(found).max())
-    rows = store.table("assessment").set_index(["picture", "method", "measure"])["value"]
+    rows = store.table("assessment").set_index(["image", "method", "measure"])["value"]
     assert rows["red square", "gradient", "gini"] == pytest.approx(gini(stored.values), rel=1e-6)
     drawn = BASELINES["edges"].draw(crop, 0)
     assert rows["red square", "edges", "gini"] == pytest.approx(gini(drawn), rel=1e-6)
@@ -153,12 +153,12 @@ def test_a_stored_map_is_the_methods_map(measured: Project) -> None:
 
 def test_the_untrained_network_is_the_last_stage(measured: Project) -> None:
     store = Store(measured, "tiny")
-    table = store.table("randomised").query("picture == 'noise' and method == 'edges'")
+    table = store.table("randomised").query("image == 'noise' and method == 'edges'")
     assert list(table["block"]) == ["classifier", "conv_stem"]
     assert np.allclose(table[["rho", "ssim"]], 1, atol=1e-3)  # edges do not see the network
     task = store.read_task("efficientnet_lite0/gradient.sanity/n00000002_noise.png")
     assert task.arrays["maps"].shape == (2, 112, 112)
-    rows = store.table("assessment").set_index(["picture", "method", "measure"])["value"]
+    rows = store.table("assessment").set_index(["image", "method", "measure"])["value"]
     last = max(0, task.arrays["rho"][-1], task.arrays["rho_of_sizes"][-1])
     assert rows["noise", "gradient", "sanity"] == pytest.approx(last)
 
@@ -166,10 +166,10 @@ def test_the_untrained_network_is_the_last_stage(measured: Project) -> None:
 def test_seeds_are_compared_in_pairs(measured: Project) -> None:
     store = Store(measured, "tiny")
     classifier = load_classifier(measured, "efficientnet_lite0", "random")
-    crop = classifier.crop(read_picture(measured.root / "pictures" / "n00000002_noise.png"))
+    crop = classifier.crop(read_image(measured.root / "images" / "n00000002_noise.png"))
     maps = [BASELINES["random"].draw(crop, seed).ravel() for seed in range(2)]
     expected = np.mean([spearmanr(*pair).statistic for pair in combinations(maps, 2)])
-    rows = store.table("assessment").set_index(["picture", "method", "measure"])["value"]
+    rows = store.table("assessment").set_index(["image", "method", "measure"])["value"]
     assert rows["noise", "random", "seeds"] == pytest.approx(expected, abs=1e-6)
     assert rows["noise", "lime", "seeds"] < 1
 
@@ -207,7 +207,7 @@ def _crop() -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "gradient", "lrp"])
-def test_a_method_on_an_input_gives_the_map_of_the_picture(asked: Query, method: str) -> None:
+def test_a_method_on_an_input_gives_the_map_of_the_image(asked: Query, method: str) -> None:
     classifier, frame = asked.classifier, FRAME
     inputs = classifier.normalise(_crop()[None]).numpy()
     batch = np.concatenate([inputs, inputs[:, :, ::-1]])
@@ -313,7 +313,7 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
     assert not (tiny.results / "tiny").exists()
 
 
-def test_networks_to_try_relevance_on_need_a_picture(tiny: Project) -> None:
+def test_networks_to_try_relevance_on_need_an_image(tiny: Project) -> None:
     path = tiny.studies / "tiny.toml"
     path.write_text(path.read_text() + MEASURED)
     with pytest.raises(StudyError, match=r"attribution\.also names networks"):

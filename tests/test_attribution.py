@@ -14,7 +14,7 @@ from zennit.composites import EpsilonPlusFlat
 
 from conftest import TEN
 from networks import CLASSES, SIDE, Awkward, Plain, classifier_of, seeded_network
-from vitrine.data.images import Frame, Pixels, read_picture
+from vitrine.data.images import Frame, Pixels, read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.captum_lrp import captum_relevance
@@ -52,9 +52,9 @@ def crop() -> Pixels:
 
 @pytest.fixture(scope="module")
 def terrier(lite: Classifier, mirror: Path) -> Tensor:
-    """A picture as EfficientNet-Lite0's input."""
+    """An image as EfficientNet-Lite0's input."""
     path = mirror / TEN / "n02098286_West_Highland_white_terrier.JPEG"
-    return lite.normalise(lite.crop(read_picture(path))[None])
+    return lite.normalise(lite.crop(read_image(path))[None])
 
 
 def _noise(count: int = 2, side: int = SIDE) -> Tensor:
@@ -99,8 +99,8 @@ class Undecided(nn.Module):
         super().__init__()
         self.layers = Plain()
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        logits: Tensor = self.layers(pictures if pictures.mean() > 99 else pictures * 2)
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images if images.mean() > 99 else images * 2)
         return logits
 
 
@@ -113,8 +113,8 @@ class Gated(nn.Module):
         self.gate = nn.SiLU()
         self.classifier = nn.Linear(4, CLASSES)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        features = self.convolution(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.convolution(images)
         logits: Tensor = self.classifier((features * self.gate(features)).mean((2, 3)))
         return logits
 
@@ -199,7 +199,7 @@ def test_without_biases_and_shortcuts_relevance_is_zennits() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_relevance_of_a_batch_is_that_of_its_pictures(awkward: Classifier) -> None:
+def test_relevance_of_a_batch_is_that_of_its_images(awkward: Classifier) -> None:
     form = canonical(awkward.network, _noise(1))
     together = relevance(form, _noise(3), TARGET)
     alone = torch.cat([relevance(form, each[None], TARGET) for each in _noise(3)])
@@ -263,7 +263,7 @@ def test_on_a_plain_network_guided_gradcam_is_captums(plain: Classifier, crop: P
 
 
 def test_integrated_gradients_are_complete(awkward: Classifier, crop: Pixels) -> None:
-    """Their sum is what the picture's logit is above that of zero (Sundararajan et al., 2017)."""
+    """Their sum is what the image's logit is above that of zero (Sundararajan et al., 2017)."""
     found = attribute(awkward, crop, FRAME, "integrated_gradients", TARGET, Parameters(steps=200))
     batch = awkward.normalise(crop[None])
     gained = awkward.network(batch) - awkward.network(batch * 0)

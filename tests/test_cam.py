@@ -15,7 +15,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 import libraries
-from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map
 from vitrine.methods.feature_maps import Question, feature_maps
@@ -34,8 +34,8 @@ def classifier(request: pytest.FixtureRequest, root: Path) -> Classifier:
 @pytest.fixture(scope="module")
 def seen(classifier: Classifier) -> tuple[Pixels, Frame]:
     pixels = np.random.default_rng(3).integers(0, 255, (260, 300, 3), dtype=np.uint8)
-    picture = Picture("noise", "", pixels)
-    return classifier.crop(picture), classifier.frame(picture)
+    image = Image("noise", "", pixels)
+    return classifier.crop(image), classifier.frame(image)
 
 
 def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarray:
@@ -111,9 +111,9 @@ def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> Non
     with torch.no_grad():
         classifier.network.fc.weight[3] = -classifier.network.fc.weight.abs()[3]  # type: ignore
     pixels = np.full((256, 256, 3), 90, dtype=np.uint8)
-    picture = Picture("grey", "", pixels)
+    image = Image("grey", "", pixels)
     found = class_activation_map(
-        classifier, classifier.crop(picture), classifier.frame(picture), "gradcam", 3
+        classifier, classifier.crop(image), classifier.frame(image), "gradcam", 3
     )
     assert found.is_blank and (found.values == 0).all()
 
@@ -152,7 +152,7 @@ class TinyNetwork(nn.Module):
 
 
 class Around(TinyNetwork):
-    """Its logits depend on the picture by a way around the last feature maps too."""
+    """Its logits depend on the image by a way around the last feature maps too."""
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         return super().forward(batch) + batch.mean(dim=(1, 2, 3))[:, None]
@@ -191,8 +191,8 @@ def small(root: Path) -> Callable[[str], tuple[Classifier, Pixels, Frame]]:
             with torch.no_grad(), torch.random.fork_rng():
                 classifier = _small(root, name)
             coarse = np.random.default_rng(5).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            picture = Picture("patches", "", np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8)))
-            known[name] = classifier, classifier.crop(picture), classifier.frame(picture)
+            image = Image("patches", "", np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8)))
+            known[name] = classifier, classifier.crop(image), classifier.frame(image)
         return known[name]
 
     return make
@@ -360,10 +360,10 @@ def test_no_method_leaves_a_trace_even_when_it_fails(root: Path, small: Small, m
     assert _state(network) == before
 
 
-def test_a_small_picture_is_enlarged_and_a_crop_of_another_size_is_refused(small: Small) -> None:
+def test_a_small_image_is_enlarged_and_a_crop_of_another_size_is_refused(small: Small) -> None:
     classifier, crop, frame = small("tiny")
-    picture = Picture("small", "", np.full((20, 20, 3), 9, dtype=np.uint8))
-    assert classifier.crop(picture).shape == (40, 40, 3)
+    image = Image("small", "", np.full((20, 20, 3), 9, dtype=np.uint8))
+    assert classifier.crop(image).shape == (40, 40, 3)
     with pytest.raises(StudyError, match=r"A crop of the shape \(20, 20, 3\) is not what"):
         class_activation_map(classifier, crop[:20, :20], frame, "gradcam", 0)
 

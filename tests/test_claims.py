@@ -20,7 +20,7 @@ from vitrine.report.study_report import StudyReport
 def opened(
     root: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[StudyReport, PublishedReport]:
-    """The studies of the repository, with a cache and pictures of the test's own."""
+    """The studies of the repository, with a cache and images of the test's own."""
     monkeypatch.setenv("VITRINE_PROJECT", str(root))
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
@@ -63,15 +63,15 @@ def test_a_link_in_a_table_is_a_link_and_its_text_is_escaped() -> None:
     assert frame.to_csv(index=False).splitlines() == ["where", "lime.qmd#sec-x"]
 
 
-def test_published_maps_are_shown_in_any_frame_of_their_picture(
+def test_published_maps_are_shown_in_any_frame_of_their_image(
     opened: tuple[StudyReport, PublishedReport],
 ) -> None:
     published = opened[1]
-    assert len(published.pictures) == 10
+    assert len(published.images) == 10
     frame, whole = (published.frame(run, "vulture") for run in ("lime_1", "gradcam"))
     assert frame.size == (224, 224) and whole.box == (0, 0, 500, 375)
     mask = published.map_in("lime_1", "vulture", frame)
-    regions = published.table("regions").set_index(["run", "picture"])
+    regions = published.table("regions").set_index(["run", "image"])
     assert (mask != 0).mean() == pytest.approx(regions.loc[("lime_1", "vulture"), "marked"])
     assert published.map_in("gradcam", "vulture", frame).shape == frame.size
     assert published.crop("vulture", frame, 60).shape == (60, 60, 3)

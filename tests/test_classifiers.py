@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image as PilImage
 from torch import nn
 from torchvision import transforms
 
-from vitrine.data.images import Picture, read_picture
+from vitrine.data.images import Image, read_image
 from vitrine.errors import SourceError, StudyError
 from vitrine.models import inference as speed
 from vitrine.models import registry as classifiers
@@ -31,9 +31,9 @@ from vitrine.models.registry import CLASSIFIERS, load_classifier, read_checkpoin
 from vitrine.project import Project
 
 
-def _picture(height: int, width: int) -> Picture:
+def _image(height: int, width: int) -> Image:
     pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return Picture("noise", "", pixels)
+    return Image("noise", "", pixels)
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +58,12 @@ def test_the_lite_networks_equal_those_of_the_package_that_carries_their_weights
         assert torch.equal(ours.network(batch), theirs(batch))
 
 
-def test_lite0_reaches_its_accuracy_on_the_sample_pictures(lite0: Classifier, mirror: Path) -> None:
-    # On all 1,000 pictures: 88% and 97.5%. With ImageNet's mean and deviation it falls to 77%.
+def test_lite0_reaches_its_accuracy_on_the_sample_images(lite0: Classifier, mirror: Path) -> None:
+    # On all 1,000 images: 88% and 97.5%. With ImageNet's mean and deviation it falls to 77%.
     files = sorted((mirror / "EliSchwartz/imagenet-sample-images").glob("*/*.JPEG"))
     assert len(files) == 1000
     indices = range(0, 1000, 8)
-    crops = np.stack([lite0.crop(read_picture(files[index])) for index in indices])
+    crops = np.stack([lite0.crop(read_image(files[index])) for index in indices])
     best = np.concatenate(
         [
             np.argsort(-lite0.probabilities(crops[start : start + 25]), axis=1)[:, :5]
@@ -86,16 +86,16 @@ def test_the_crop_is_that_of_torchvision(root: Path, name: str, size: tuple[int,
     row = CLASSIFIERS[name].preprocessing
     network = Classifier(name, "", "", "", nn.Identity(), row, (), "", (), "", torch.device("cpu"))
     interpolation = {
-        Image.Resampling.BICUBIC: transforms.InterpolationMode.BICUBIC,
-        Image.Resampling.BILINEAR: transforms.InterpolationMode.BILINEAR,
+        PilImage.Resampling.BICUBIC: transforms.InterpolationMode.BICUBIC,
+        PilImage.Resampling.BILINEAR: transforms.InterpolationMode.BILINEAR,
     }[row.interpolation]
     reference = transforms.Compose(
         [transforms.Resize(row.resize, interpolation), transforms.CenterCrop(row.crop)]
     )
-    picture = _picture(*size)
-    expected = np.asarray(reference(Image.fromarray(picture.pixels)))
-    assert (network.crop(picture) == expected).all()
-    frame = network.frame(picture)
+    image = _image(*size)
+    expected = np.asarray(reference(PilImage.fromarray(image.pixels)))
+    assert (network.crop(image) == expected).all()
+    frame = network.frame(image)
     assert frame.size == (row.crop, row.crop)
     top, left, height, width = frame.box
     assert top >= 0 and left >= 0
@@ -109,9 +109,9 @@ def test_torchvision_networks_are_normalised_as_their_weights_ask(root: Path) ->
     from torchvision.models import ResNet50_Weights
 
     network = load_classifier(Project(root), "resnet50", weights="random")
-    picture = _picture(300, 400)
-    expected = ResNet50_Weights.IMAGENET1K_V2.transforms()(Image.fromarray(picture.pixels))
-    assert torch.allclose(network.normalise(network.crop(picture)[None])[0], expected, atol=1e-5)
+    image = _image(300, 400)
+    expected = ResNet50_Weights.IMAGENET1K_V2.transforms()(PilImage.fromarray(image.pixels))
+    assert torch.allclose(network.normalise(network.crop(image)[None])[0], expected, atol=1e-5)
 
 
 def test_random_weights_are_seeded_and_leave_the_global_generator_alone(root: Path) -> None:
@@ -131,7 +131,7 @@ def test_every_row_names_layers_that_its_network_has(root: Path, mirror: Path, m
         network = load_classifier(Project(root), name, weights="random")
         for layer in (row.last_convolution, *row.stages):
             assert isinstance(network.layer(layer), nn.Module)
-        probabilities = network.probabilities(network.crop(_picture(300, 300))[None])
+        probabilities = network.probabilities(network.crop(_image(300, 300))[None])
         assert probabilities.shape == (1, len(network.categories))
 
 

@@ -60,8 +60,8 @@ def test_a_mistake_in_a_study_file_is_one_message(tiny: Project) -> None:
     _fails(_vitrine(tiny.root, "run", "-s", "tiny"), "unknown key `lime.sampels`; Did you mean")
 
 
-def test_a_missing_picture_is_one_message(tiny: Project) -> None:
-    (tiny.root / "pictures" / "n00000002_noise.png").unlink()
+def test_a_missing_image_is_one_message(tiny: Project) -> None:
+    (tiny.root / "images" / "n00000002_noise.png").unlink()
     for command in ("fetch", "run"):
         _fails(_vitrine(tiny.root, command, "-s", "tiny"), "n00000002_noise.png does not exist")
 
@@ -72,7 +72,7 @@ def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
         path.read_text().replace("https://raw.githubusercontent.com", "http://127.0.0.1:9")
     )
     study = tiny.studies / "tiny.toml"
-    text = study.read_text().replace('folder = "pictures"', 'source = "imagenet-sample-images"')
+    text = study.read_text().replace('folder = "images"', 'source = "imagenet-sample-images"')
     study.write_text(
         text.replace("n00000001_red_square.png", "n02007558_flamingo.JPEG").replace(
             ', "n00000002_noise.png"', ""
@@ -84,8 +84,8 @@ def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
 
 
 def test_a_relative_mirror_is_meant_from_where_it_was_typed(tiny: Project) -> None:
-    found = _vitrine(tiny.root / "pictures", "doctor", VITRINE_MIRROR="../pictures")
-    assert f"Mirror: {tiny.root / 'pictures'}" in found.stdout
+    found = _vitrine(tiny.root / "images", "doctor", VITRINE_MIRROR="../images")
+    assert f"Mirror: {tiny.root / 'images'}" in found.stdout
 
 
 def test_outside_a_project_it_says_where_to_go(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_outside_a_project_it_says_where_to_go(tmp_path: Path) -> None:
 
 
 def test_another_quarto_project_inside_is_not_taken_for_this_one(tiny: Project) -> None:
-    inner = tiny.root / "pictures" / "slides"
+    inner = tiny.root / "images" / "slides"
     inner.mkdir()
     (inner / "_quarto.yml").write_text("project:\n  type: website\n")
     assert Project.find(inner) == tiny
@@ -144,12 +144,12 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     assert "Traceback" not in found.stderr
     assert "✓ Study tiny, files: all there and intact" in found.stdout
     for name in ("n00000001_red_square.png", "n00000002_noise.png"):
-        (tiny.root / "pictures" / name).unlink()
+        (tiny.root / "images" / name).unlink()
     study = tiny.studies / "tiny.toml"
     study.write_text(
         study.read_text()
         + '[dissection]\nclassifiers = [{ name = "resnet18" }]\nconcepts = "3k"\n'
-        + '[dissection.pictures]\nsource = "imagenet-sample-images"\n'
+        + '[dissection.images]\nsource = "imagenet-sample-images"\n'
     )
     blocked = tiny.root / "blocked"
     blocked.write_text("a file where the folder should be")

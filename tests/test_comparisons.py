@@ -1,4 +1,4 @@
-"""A study compares all its methods, surveys many pictures, and hides regions of some."""
+"""A study compares all its methods, surveys many images, and hides regions of some."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vitrine.data.images import read_picture
+from vitrine.data.images import read_image
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.errors import StudyError
 from vitrine.experiments.agreement import Agreement, compared_methods
 from vitrine.experiments.base import Context, Progress
 from vitrine.experiments.region_occlusion import FILLS, moved, without
-from vitrine.experiments.run import Summary, picture_paths, run
+from vitrine.experiments.run import Summary, image_paths, run
 from vitrine.measures.agreement import (
     chance_agreement,
     intersection_over_union,
@@ -42,7 +42,7 @@ samples = 12
 segmentation = { method = "grid", rows = 2, columns = 3 }
 chunk = 3
 
-[survey.pictures]
+[survey.images]
 folder = "many"
 """
 
@@ -89,12 +89,12 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
             for (m, p), one in maps.items()
         }
         for (method, name), region in drawn.items():
-            found = _row(regions, picture=name, method=method, rule=rule)
+            found = _row(regions, image=name, method=method, rule=rule)
             assert found["area"] == pytest.approx(region.mean(), abs=1e-6)
         for i, first in enumerate(methods):
             for second in methods[i + 1 :]:
                 for name, other in (names, names[::-1]):
-                    found = _row(table, picture=name, first=first, second=second, rule=rule)
+                    found = _row(table, image=name, first=first, second=second, rule=rule)
                     one = drawn[first, name]
                     _check(found["iou"], one, drawn[second, name])
                     _check(found["elsewhere"], one, drawn[second, other])
@@ -113,31 +113,31 @@ def _check(found: float, one: np.ndarray, other: np.ndarray) -> None:
 def _check_the_older_tables(store: Store, maps: dict, names: list[str]) -> None:
     for _, row in store.table("agreement").iterrows():
         assert row["first"] == "lime" and row["second"] != "lime"
-        one, other = (maps[row[side], row["picture"]] for side in ("first", "second"))
+        one, other = (maps[row[side], row["image"]] for side in ("first", "second"))
         regions = [top_region(each.values, row["share"]) for each in (one, other)]
         assert row["iou"] == pytest.approx(intersection_over_union(*regions), abs=1e-6)
     for _, row in store.table("correlations").iterrows():
-        one, other = (maps[row[side], row["picture"]] for side in ("first", "second"))
+        one, other = (maps[row[side], row["image"]] for side in ("first", "second"))
         wanted = rank_correlation(one, other)
         assert row["rho"] == pytest.approx(wanted, abs=1e-6, nan_ok=True)
     complexity = store.table("complexity")
-    assert list(complexity["picture"]) == names
+    assert list(complexity["image"]) == names
 
 
-def test_a_method_without_a_map_of_a_picture_has_no_agreement_there(broad: Project) -> None:
+def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Project) -> None:
     study = load_study(broad, "tiny")
     run(broad, study)
     store = Store(broad, "tiny")
     (path,) = (broad.results / "tiny" / "tasks").rglob("eigencam/*noise.png.npz")
     path.unlink()
-    images = {file: read_picture(one) for file, one in picture_paths(broad, study).items()}
+    images = {file: read_image(one) for file, one in image_paths(broad, study).items()}
     networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
     rows = Agreement(Context(broad, study, networks, images, {}, store)).rows()
     table = pd.DataFrame(rows["overlaps"]).query("rule == 'share' and first == 'lime'")
-    found = table.set_index(["second", "picture"])["iou"]
+    found = table.set_index(["second", "image"])["iou"]
     assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0
     correlations = pd.DataFrame(rows["correlations"])
-    assert correlations.query("picture == 'noise'")["rho"].isna().sum() == 3
+    assert correlations.query("image == 'noise'")["rho"].isna().sum() == 3
 
 
 def test_without_a_comparison_there_are_correlations_only(broad: Project) -> None:
@@ -154,7 +154,7 @@ def test_without_a_comparison_there_are_correlations_only(broad: Project) -> Non
 
 @pytest.fixture
 def surveyed(done: Project) -> Project:
-    """The study ``tiny`` with a survey of five of six other pictures."""
+    """The study ``tiny`` with a survey of five of six other images."""
     folder = done.root / "many"
     folder.mkdir()
     generator = np.random.default_rng(1)
@@ -180,23 +180,23 @@ def test_a_survey_goes_on_where_it_was_and_is_computed_once(surveyed: Project) -
     gone = "tasks/efficientnet_lite0/survey/0003.npz"
     assert run(surveyed, study) == Summary(computed=1, kept=7, changed=(gone,))
     store = Store(surveyed, "tiny")
-    pictures, pairs = (store.table(name) for name in ("survey", "survey_overlaps"))
-    assert len(pictures) == 5 and pictures["picture"].is_unique
+    images, pairs = (store.table(name) for name in ("survey", "survey_overlaps"))
+    assert len(images) == 5 and images["image"].is_unique
     assert len(pairs) == 5 * 3 and set(pairs["first"]) == {"lime", "gradcam"}
-    _check_a_survey(surveyed, pictures, pairs)
+    _check_a_survey(surveyed, images, pairs)
 
 
-def _check_a_survey(project: Project, pictures: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    """One picture of the last chunk, explained again one by one."""
+def _check_a_survey(project: Project, images: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """One image of the last chunk, explained again one by one."""
     study = load_study(project, "tiny")
     assert study.lime is not None and study.survey is not None
     classifier = load_classifier(project, "efficientnet_lite0", "random")
-    last = pictures.iloc[-1]
-    both = [read_picture(project.root / "many" / f) for f in pictures["picture"].iloc[-2:]]
+    last = images.iloc[-1]
+    both = [read_image(project.root / "many" / f) for f in images["image"].iloc[-2:]]
     parameters = study.lime.model_copy(update={"samples": study.survey.samples})
     maps = []
-    for picture in both:
-        crop, frame = classifier.crop(picture), classifier.frame(picture)
+    for image in both:
+        crop, frame = classifier.crop(image), classifier.frame(image)
         target = int(classifier.probabilities(crop[None])[0].argmax())
         segments = superpixels(crop, study.survey.segmentation, study.lime.seed)
         explained = lime.explain(classifier, crop, frame, target, parameters, segments)
@@ -206,7 +206,7 @@ def _check_a_survey(project: Project, pictures: pd.DataFrame, pairs: pd.DataFram
     assert last["entropy"] == pytest.approx(grey_entropy(crop))
     assert last["superpixels"] == superpixels(crop, study.lime.segmentation, 0).max() + 1
     assert last["r_squared"] == pytest.approx(maps[1][0].r_squared, rel=1e-3)
-    own = _row(pairs, picture=last["picture"], first="lime", second="gradcam")
+    own = _row(pairs, image=last["image"], first="lime", second="gradcam")
     (_, elsewhere), (explained, cam) = maps
     if not cam.is_blank:
         ours, theirs = (top_region(one.values, 0.2) for one in (explained.heatmap, cam))
@@ -223,7 +223,7 @@ def test_a_survey_of_too_many_or_too_slow_stops_before_work_starts(surveyed: Pro
     path = surveyed.studies / "tiny.toml"
     text = path.read_text()
     path.write_text(text.replace("sample = 5", "sample = 8"))
-    with pytest.raises(StudyError, match="asks for 8 pictures, and there are 6"):
+    with pytest.raises(StudyError, match="asks for 8 images, and there are 6"):
         run(surveyed, load_study(surveyed, "tiny"))
     path.write_text(text.replace('"gradcam", "eigencam"', '"scorecam"'))
     with pytest.raises(StudyError, match="too often for a survey"):
@@ -231,18 +231,18 @@ def test_a_survey_of_too_many_or_too_slow_stops_before_work_starts(surveyed: Pro
     assert "survey" not in Store(surveyed, "tiny").tables()
 
 
-def test_a_chunk_of_one_picture_has_no_other_to_compare_with() -> None:
-    with pytest.raises(ValueError, match="the last `chunk` would hold one picture"):
-        Survey.model_validate({"pictures": {"folder": "p"}, "sample": 41, "chunk": 20})
+def test_a_chunk_of_one_image_has_no_other_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="the last `chunk` would hold one image"):
+        Survey.model_validate({"images": {"folder": "p"}, "sample": 41, "chunk": 20})
 
 
-def test_another_seed_of_a_survey_draws_other_pictures(surveyed: Project) -> None:
+def test_another_seed_of_a_survey_draws_other_images(surveyed: Project) -> None:
     path = surveyed.studies / "tiny.toml"
     run(surveyed, load_study(surveyed, "tiny"))
-    first = set(Store(surveyed, "tiny").table("survey")["picture"])
+    first = set(Store(surveyed, "tiny").table("survey")["image"])
     path.write_text(path.read_text().replace("sample = 5", "sample = 5\nseed = 3"))
     assert run(surveyed, load_study(surveyed, "tiny")).computed >= 1
-    second = set(Store(surveyed, "tiny").table("survey")["picture"])
+    second = set(Store(surveyed, "tiny").table("survey")["image"])
     assert len(second) == 5 and second != first
 
 
@@ -272,15 +272,15 @@ def test_a_control_has_the_same_shape_elsewhere() -> None:
     assert len({one.tobytes() for one in places}) > 20
 
 
-def test_hiding_regions_of_a_real_picture(
+def test_hiding_regions_of_a_real_image(
     project: Project, root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     shutil.copytree(root / "data" / "objects", project.root / "data" / "objects")
     (project.studies / "few.toml").write_text(
-        'title = "few"\ndescription = "One picture."\n'
+        'title = "few"\ndescription = "One image."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
-        '[pictures]\nsource = "imagenet-sample-images"\nfiles = ["n01616318_vulture.JPEG"]\n'
+        '[images]\nsource = "imagenet-sample-images"\nfiles = ["n01616318_vulture.JPEG"]\n'
         '[cases]\nfills = ["grey"]\nshifts = 2\n',
         encoding="utf-8",
     )
@@ -300,15 +300,15 @@ def test_hiding_regions_of_a_real_picture(
     assert table.xs("rest", level="shown")["area"].sum() == pytest.approx(1)
 
     classifier = load_classifier(project, "efficientnet_lite0", "random")
-    picture = read_picture(next((project.cache).rglob("*vulture*")))
-    crop = classifier.crop(picture)
+    image = read_image(next((project.cache).rglob("*vulture*")))
+    crop = classifier.crop(image)
     target = int(classifier.probabilities(crop[None])[0].argmax())
     stem, source = "n01616318_vulture", "imagenet-sample-images"
     parts = parts_of_frame(
         load_regions(project, source)[stem],
         load_outlines(project, source)[stem],
-        classifier.frame(picture),
-        picture.size,
+        classifier.frame(image),
+        image.size,
     )
     for region, shown in table.index:
         hidden = parts[region] if shown == "rest" else ~parts[region]
@@ -325,13 +325,13 @@ def test_cases_need_regions_that_are_outlined(
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     (project.studies / "few.toml").write_text(
-        'title = "few"\ndescription = "One picture."\n'
+        'title = "few"\ndescription = "One image."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
-        '[pictures]\nsource = "imagenet-sample-images"\nfiles = ["n07747607_orange.JPEG"]\n'
+        '[images]\nsource = "imagenet-sample-images"\nfiles = ["n07747607_orange.JPEG"]\n'
         "[cases]\n",
         encoding="utf-8",
     )
-    with pytest.raises(StudyError, match="No region of the study's pictures is outlined"):
+    with pytest.raises(StudyError, match="No region of the study's images is outlined"):
         run(project, load_study(project, "few"))
 
 
@@ -339,7 +339,7 @@ def test_sections_name_what_they_build_on(tiny: Project) -> None:
     path = tiny.studies / "tiny.toml"
     text = path.read_text()
     path.write_text(text + "\n[cases]\n")
-    with pytest.raises(StudyError, match="`cases` needs pictures from a source"):
+    with pytest.raises(StudyError, match="`cases` needs images from a source"):
         load_study(tiny, "tiny")
     path.write_text(text.split("[lime]")[0] + SURVEY)
     with pytest.raises(StudyError, match="`survey` takes LIME's other parameters"):
@@ -348,15 +348,15 @@ def test_sections_name_what_they_build_on(tiny: Project) -> None:
 
 def test_missing_numbers_are_read_as_numbers_and_words_as_words(tiny: Project) -> None:
     store = Store(tiny, "tiny")
-    columns = ["classifier", "picture", "first", "second", "rho", "elsewhere"]
+    columns = ["classifier", "image", "first", "second", "rho", "elsewhere"]
     rows = [("c", "nan", "null", "", 0.5, float("nan")), ("c", "p", "1", "2", float("nan"), 1.0)]
     table = pd.DataFrame(rows, columns=columns)
     store.write_tables({"correlations": (dict.fromkeys(columns, ""), table)})
     provenance = dict.fromkeys(
-        ("study", "signature", "computed", "classifiers", "methods", "pictures"), ""
+        ("study", "signature", "computed", "classifiers", "methods", "images"), ""
     )
     store.write_provenance(provenance)
     table = store.table("correlations")
-    assert list(table["picture"]) == ["nan", "p"] and list(table["first"]) == ["null", "1"]
+    assert list(table["image"]) == ["nan", "p"] and list(table["first"]) == ["null", "1"]
     np.testing.assert_array_equal(table["rho"], [0.5, np.nan])
     np.testing.assert_array_equal(table["elsewhere"], [np.nan, 1.0])

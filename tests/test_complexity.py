@@ -37,7 +37,7 @@ def test_scale_does_not_matter_and_zeros_say_nothing() -> None:
     assert np.isnan(gini(np.zeros((3, 3)))) and np.isnan(entropy(np.zeros((3, 3))))
 
 
-def test_the_random_baseline_is_seeded_and_knows_nothing_of_the_picture() -> None:
+def test_the_random_baseline_is_seeded_and_knows_nothing_of_the_image() -> None:
     draw = BASELINES["random"].draw
     dark, light = (np.full((9, 7, 3), value, dtype=np.uint8) for value in (0, 255))
     assert (draw(dark, 3) == draw(light, 3)).all()

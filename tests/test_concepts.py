@@ -1,4 +1,4 @@
-"""Concept lists are cleaned, and encoders bring pictures and words into one space."""
+"""Concept lists are cleaned, and encoders bring images and words into one space."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from PIL import Image
+from PIL import Image as PilImage
 
 from vitrine import study
 from vitrine.data.concept_categories import KINDS, kind_of, load_kinds
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.errors import SourceError, StudyError
 from vitrine.methods.dissection import clip, encoders
 from vitrine.methods.dissection.embeddings import Embeddings, Encoder, text_embeddings, unit
@@ -31,9 +31,9 @@ TINY_CLIP = """{
 }"""
 
 
-def _picture(wnid: str = "n01440764", seed: int = 0) -> Picture:
+def _image(wnid: str = "n01440764", seed: int = 0) -> Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    return Picture("noise", wnid, pixels)
+    return Image("noise", wnid, pixels)
 
 
 def _is_unit(vectors: Embeddings) -> bool:
@@ -149,11 +149,11 @@ class _Letters(encoders.Sentences):
         return unit(np.array(counts, dtype=np.float32))
 
 
-def test_conse_places_a_picture_where_its_class_names_lie() -> None:
+def test_conse_places_an_image_where_its_class_names_lie() -> None:
     names = ("cat", "dog, hound", "bird")
     chances = np.array([[0, 1, 0], [0.25, 0, 0.75]], dtype=np.float32)
     conse = encoders.Conse(_Letters(), names, lambda _: chances, "test")
-    found = conse.encode_images([_picture(), _picture()])
+    found = conse.encode_images([_image(), _image()])
     assert _is_unit(found)
     cat, dog, hound, bird = _Letters().encode_texts(["cat", "dog", "hound", "bird"])
     assert np.allclose(found[0], unit((dog + hound)[None])[0], atol=1e-6)
@@ -165,20 +165,20 @@ def test_the_true_class_is_known_by_the_file_name(
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     encoder = pick_encoder("conse").load(project, study.Encoder(name="conse"), "cpu")
-    found = encoder.encode_images([_picture("n01440764"), _picture("n01443537")])
+    found = encoder.encode_images([_image("n01440764"), _image("n01443537")])
     words = encoder.encode_texts(["tench", "goldfish", "car"])
     assert found.shape == (2, 384)
     assert _is_unit(found) and _is_unit(words)
     assert (found @ words.T).argmax(axis=1).tolist() == [0, 1]
-    with pytest.raises(StudyError, match="true class of the picture 'noise' is not known"):
-        encoder.encode_images([_picture("")])
+    with pytest.raises(StudyError, match="true class of the image 'noise' is not known"):
+        encoder.encode_images([_image("")])
 
 
 def test_predictions_of_a_network_keep_the_best_only(project: Project) -> None:
     network = load_classifier(project, "resnet18", "random")
-    found = encoders._predicted(network, [_picture(seed=1), _picture(seed=2)], 10)
+    found = encoders._predicted(network, [_image(seed=1), _image(seed=2)], 10)
     assert ((found > 0).sum(axis=1) == 10).all()
-    crops = np.stack([network.crop(_picture(seed=1)), network.crop(_picture(seed=2))])
+    crops = np.stack([network.crop(_image(seed=1)), network.crop(_image(seed=2))])
     assert (found.argmax(axis=1) == network.probabilities(crops).argmax(axis=1)).all()
 
 
@@ -196,7 +196,7 @@ def _tiny_clip(project: Project, **settings: object) -> Encoder:
 
 def test_clip_answers_with_unit_vectors(project: Project) -> None:
     clip = _tiny_clip(project)
-    images, texts = clip.encode_images([_picture()]), clip.encode_texts(["red", "a blue bird"])
+    images, texts = clip.encode_images([_image()]), clip.encode_texts(["red", "a blue bird"])
     assert images.shape == (1, 8) and texts.shape == (2, 8)
     assert _is_unit(images) and _is_unit(texts)
     assert clip.identity == _tiny_clip(project).identity
@@ -255,21 +255,21 @@ def test_an_archive_as_openai_publishes_it_gives_its_network(
     monkeypatch.setattr(clip, "_openai_file", lambda *_: path.name)
     wanted = study.Encoder(name="clip", model="tiny.json", pretrained="openai")
     found = clip.load_clip(project, wanted, "cpu")
-    images = found._transform(Image.fromarray(_picture().pixels))[None]
+    images = found._transform(PilImage.fromarray(_image().pixels))[None]
     with torch.inference_mode():
         expected = unit(model.encode_image(images).numpy())
-    assert np.allclose(found.encode_images([_picture()]), expected, atol=1e-4)
+    assert np.allclose(found.encode_images([_image()]), expected, atol=1e-4)
     path.write_bytes(b"no archive")
     with pytest.raises(SourceError, match="do not fit the network"):
         clip.load_clip(project, wanted, "cpu")
 
 
 def test_a_clip_is_given_images_as_it_was_trained_on_them(project: Project) -> None:
-    white = Picture("white", "", np.full((40, 40, 3), 255, dtype=np.uint8))
+    white = Image("white", "", np.full((40, 40, 3), 255, dtype=np.uint8))
     (project.root / "tiny.json").write_text(TINY_CLIP)
     usual = clip.load_clip(project, study.Encoder(model="tiny.json", pretrained="random"), "cpu")
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-    seen = usual._transform(Image.fromarray(white.pixels))
+    seen = usual._transform(PilImage.fromarray(white.pixels))
     assert torch.allclose(seen[:, 0, 0], (1 - torch.tensor(mean)) / torch.tensor(std))
 
 

@@ -1,4 +1,4 @@
-"""Units get the concept that describes their strongest pictures, and how far to trust it."""
+"""Units get the concept that describes their strongest images, and how far to trust it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image as PilImage
 from torch import Tensor, nn
 
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError
 from vitrine.experiments.network_dissection import TABLES
 from vitrine.experiments.run import Progress, Summary, run
@@ -41,10 +41,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return load_classifier(Project(tmp_path_factory.mktemp("p")), "resnet18", "random")
 
 
-def _pictures(count: int) -> list[tuple[int, Picture]]:
+def _images(count: int) -> list[tuple[int, Image]]:
     generator = np.random.default_rng(0)
     return [
-        (i, Picture(f"noise {i}", "", generator.integers(0, 255, (40, 40, 3), dtype=np.uint8)))
+        (i, Image(f"noise {i}", "", generator.integers(0, 255, (40, 40, 3), dtype=np.uint8)))
         for i in range(count)
     ]
 
@@ -55,7 +55,7 @@ def _equal(first: Activations, second: Activations) -> bool:
 
 
 def _tensors(kept: Activations) -> list[Tensor]:
-    return [kept.values, kept.pictures, kept.lowest, *(kept.everything or ())]
+    return [kept.values, kept.images, kept.lowest, *(kept.everything or ())]
 
 
 # --- activations ---------------------------------------------------------------------------------
@@ -63,12 +63,12 @@ def _tensors(kept: Activations) -> list[Tensor]:
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_two_shards_merge_into_exactly_the_whole(network: Classifier, everything: bool) -> None:
-    pictures = _pictures(11)
-    whole = collect(network, LAYERS, pictures, "mean", 4, 4, everything)
-    # Neither shard is a multiple of the batch, and their pictures lie between each other's.
+    images = _images(11)
+    whole = collect(network, LAYERS, images, "mean", 4, 4, everything)
+    # Neither shard is a multiple of the batch, and their images lie between each other's.
     shards = [
         collect(network, LAYERS, part, "mean", 4, 4, everything)
-        for part in (pictures[1::2], pictures[0::2])
+        for part in (images[1::2], images[0::2])
     ]
     for layer in LAYERS:
         assert _equal(merge(shards[0][layer], shards[1][layer], 4), whole[layer]), layer
@@ -76,29 +76,32 @@ def test_two_shards_merge_into_exactly_the_whole(network: Classifier, everything
 
 
 def test_labels_of_merged_shards_are_those_of_the_whole(network: Classifier) -> None:
-    pictures = _pictures(11)
+    images = _images(11)
     generator = torch.Generator().manual_seed(0)
-    images, texts = torch.randn(11, 6, generator=generator), torch.randn(9, 6, generator=generator)
+    embeddings, texts = (
+        torch.randn(11, 6, generator=generator),
+        torch.randn(9, 6, generator=generator),
+    )
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 4})
-    whole = collect(network, ["fc"], pictures, "mean", 4, 4)["fc"]
-    parts = [collect(network, ["fc"], part, "mean", 4, 4)["fc"] for part in _halves(pictures)]
+    whole = collect(network, ["fc"], images, "mean", 4, 4)["fc"]
+    parts = [collect(network, ["fc"], part, "mean", 4, 4)["fc"] for part in _halves(images)]
     merged = merge(*parts, keep=4)
-    expected = concept_labels.label(whole, images, texts, row, parameters)
-    found = concept_labels.label(merged, images, texts, row, parameters)
+    expected = concept_labels.label(whole, embeddings, texts, row, parameters)
+    found = concept_labels.label(merged, embeddings, texts, row, parameters)
     assert torch.equal(found.concepts, expected.concepts)
     assert torch.equal(found.similarities, expected.similarities)
 
 
-def _halves(pictures: list[tuple[int, Picture]]) -> Iterator[list[tuple[int, Picture]]]:
-    yield pictures[:5]
-    yield pictures[5:]
+def _halves(images: list[tuple[int, Image]]) -> Iterator[list[tuple[int, Image]]]:
+    yield images[:5]
+    yield images[5:]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_activations_are_pooled_over_the_maps(network: Classifier, pooling: str) -> None:
-    pictures = _pictures(3)
-    found = collect(network, ["layer4", "fc"], pictures, pooling, 3, 2, everything=True)
-    crops = network.normalise(np.stack([network.crop(picture) for _, picture in pictures]))
+    images = _images(3)
+    found = collect(network, ["layer4", "fc"], images, pooling, 3, 2, everything=True)
+    crops = network.normalise(np.stack([network.crop(image) for _, image in images]))
     layers = dict(network.network.named_children())
     with torch.inference_mode():
         maps = nn.Sequential(*[layers[name] for name in list(layers)[:8]])(crops)
@@ -108,21 +111,21 @@ def test_activations_are_pooled_over_the_maps(network: Classifier, pooling: str)
     assert everything["layer4"] is not None and everything["fc"] is not None
     assert torch.allclose(everything["layer4"][0], expected, atol=1e-5)
     assert torch.allclose(everything["fc"][0], logits, atol=1e-4)
-    assert torch.equal(found["fc"].pictures, everything["fc"][0].argsort(0, descending=True).T)
+    assert torch.equal(found["fc"].images, everything["fc"][0].argsort(0, descending=True).T)
 
 
-def test_ties_go_to_the_earlier_picture_and_constant_units_are_known() -> None:
+def test_ties_go_to_the_earlier_image_and_constant_units_are_known() -> None:
     pooled = torch.tensor([[1.0, 0.0], [3.0, 0.0], [3.0, 0.0], [2.0, 0.0]])
     kept = dissection.activations_of(pooled, torch.tensor([7, 5, 3, 1]), 3, everything=False)
-    assert kept.pictures.tolist() == [[3, 5, 1], [1, 3, 5]]
+    assert kept.images.tolist() == [[3, 5, 1], [1, 3, 5]]
     assert kept.constant.tolist() == [False, True]
 
 
 def test_the_network_is_left_as_it_was(network: Classifier) -> None:
     before = [len(module._forward_hooks) for module in network.network.modules()]
-    collect(network, LAYERS, _pictures(2), "mean", 1, 2)
+    collect(network, LAYERS, _images(2), "mean", 1, 2)
     with pytest.raises(StudyError):
-        dissection.check_layers(network, ["fc", "gone"], _pictures(1)[0][1], "mean")
+        dissection.check_layers(network, ["fc", "gone"], _images(1)[0][1], "mean")
     assert [len(module._forward_hooks) for module in network.network.modules()] == before
 
 
@@ -148,7 +151,7 @@ class _Strange(nn.Module):
         ("layer5", StudyError, "has no layer 'layer5'.*Its stages are"),
         ("unused", DissectionError, "'unused' of ResNet-18 has no units to dissect"),
         ("flat", DissectionError, "'flat' of ResNet-18 has no units to dissect"),
-        ("broken", DissectionError, "activations that are not numbers for the picture 'noise 0'"),
+        ("broken", DissectionError, "activations that are not numbers for the image 'noise 0'"),
     ],
 )
 def test_a_layer_that_cannot_be_dissected_is_named(
@@ -156,14 +159,14 @@ def test_a_layer_that_cannot_be_dissected_is_named(
 ) -> None:
     strange = dataclasses.replace(network, network=_Strange())
     with pytest.raises(error, match=said):
-        dissection.check_layers(strange, [layer], _pictures(1)[0][1], "mean")
+        dissection.check_layers(strange, [layer], _images(1)[0][1], "mean")
 
 
 # --- labels --------------------------------------------------------------------------------------
 
 
 def _planted() -> tuple[Activations, Tensor, Tensor]:
-    """Unit u answers the pictures of concept u; the last unit answers at random."""
+    """Unit u answers the images of concept u; the last unit answers at random."""
     generator = torch.Generator().manual_seed(0)
     texts = torch.eye(8)
     owners = torch.arange(160) % 8
@@ -189,7 +192,7 @@ def test_a_unit_is_labelled_with_what_it_answers(name: str) -> None:
     assert torch.equal(labels.concepts, concepts)
 
 
-def test_units_that_carry_a_concept_stand_out_from_permuted_pictures() -> None:
+def test_units_that_carry_a_concept_stand_out_from_permuted_images() -> None:
     kept, images, texts = _planted()
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
     labels = concept_labels.label(kept, images, texts, row, parameters)
@@ -279,7 +282,7 @@ def test_real_activations_give_the_papers_similarities(
 ) -> None:
     from test_similarity import SMALLER, _differ, _plain
 
-    kept = collect(network, ["layer2"], _pictures(60), "mean", 60, 16, everything=True)["layer2"]
+    kept = collect(network, ["layer2"], _images(60), "mean", 60, 16, everything=True)["layer2"]
     assert kept.everything is not None
     activations = kept.everything[0][:, :6]
     matches = 0.2 + 0.1 * torch.randn(60, 12, generator=torch.Generator().manual_seed(0))
@@ -302,12 +305,12 @@ TINY_CLIP = """{
 
 @pytest.fixture
 def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The study ``assignment`` with random networks, a tiny CLIP, and four small pictures."""
+    """The study ``assignment`` with random networks, a tiny CLIP, and four small images."""
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     folder = tiny.root / "probing"
     folder.mkdir()
-    for (_, picture), name in zip(_pictures(4), WNIDS, strict=True):
-        Image.fromarray(picture.pixels).save(folder / f"{name}.png")
+    for (_, image), name in zip(_images(4), WNIDS, strict=True):
+        PilImage.fromarray(image.pixels).save(folder / f"{name}.png")
     (tiny.root / "tiny.json").write_text(TINY_CLIP)
     (tiny.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nwater\nthe\n")
     published = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
@@ -372,8 +375,8 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     assert tables["layers"]["units"].sum() == len(units)
     assert len(tables["classes"]) == 1000 + 365 + 1000
     assert tables["classes"]["listed"].sum() >= 2
-    assert tables["top_pictures"]["rank"].max() == 4
-    assert set(tables["top_pictures"]["picture"]) == {f"{name}.png" for name in WNIDS}
+    assert tables["top_images"]["rank"].max() == 4
+    assert set(tables["top_images"]["image"]) == {f"{name}.png" for name in WNIDS}
     provenance = store.provenance()["dissection"]
     assert provenance["concepts"]["count"] == 8
     assert [row["name"] for row in provenance["classifiers"]][2] == "resnet50"
@@ -401,7 +404,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     ("old", "new", "said"),
     [
         ('"layer4", "fc"]', '"layer4", "head"]', "has no layer 'head'.*Its stages are"),
-        ("top_k = 2", "top_k = 5", "the 5 strongest pictures of each unit, but the probing set"),
+        ("top_k = 2", "top_k = 5", "the 5 strongest images of each unit, but the probing set"),
         ("top_k = 2", "top_l = 2", "no parameter 'top_l'"),
         ('"soft_wpmi"', '"softwpmi"', "Did you mean 'soft_wpmi'"),
         ('pooling = "mean"', 'pooling = "median"', "no pooling 'median'"),
@@ -416,7 +419,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
         (
             'folder = "probing"',
             'folder = "nowhere"',
-            "folder 'nowhere', named by dissection.pictures.folder, has no",
+            "folder 'nowhere', named by dissection.images.folder, has no",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""A study explains its pictures in depth: other classes, layers, draws and superpixels."""
+"""A study explains its images in depth: other classes, layers, draws and superpixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy.stats import spearmanr
 
-from vitrine.data.images import read_picture
+from vitrine.data.images import read_image
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
@@ -61,7 +61,7 @@ def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Projec
     for name in store.tables():
         assert len(store.table(name)) > 0, name
     assert (store.table("correlations").groupby(["first", "second"]).size() == 2).all()
-    costs = store.table("costs").set_index(["picture", "method"])
+    costs = store.table("costs").set_index(["image", "method"])
     assert costs.loc[("noise", "ablationcam"), "head_passes"] == 1280
     assert costs.loc[("noise", "lime"), "passes"] == 24
     assert store.provenance()["passes"]["efficientnet_lite0"]["batch"] == 8
@@ -74,15 +74,15 @@ def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Projec
 
 def _crop(project: Project, name: str):  # type: ignore[no-untyped-def]
     classifier = load_classifier(project, "efficientnet_lite0", "random")
-    (path,) = (project.root / "pictures").glob(f"*{name}.png")
-    picture = read_picture(path)
-    return classifier, classifier.crop(picture), classifier.frame(picture)
+    (path,) = (project.root / "images").glob(f"*{name}.png")
+    image = read_image(path)
+    return classifier, classifier.crop(image), classifier.frame(image)
 
 
 def _check_variants(project: Project, store: Store) -> None:
     classifier, crop, frame = _crop(project, "noise")
-    ranked = store.table("predictions").query("picture == 'noise'").set_index("rank")
-    rows = store.table("variants").query("picture == 'noise'").set_index("variant")
+    ranked = store.table("predictions").query("image == 'noise'").set_index("rank")
+    rows = store.table("variants").query("image == 'noise'").set_index("variant")
     assert rows.loc["second", "target"] == ranked.loc[2, "target"]
     assert rows.loc["at-blocks.2", "target"] == ranked.loc[1, "target"]
     assert rows.loc["at-blocks.2", "layer"] == "blocks.2"
@@ -97,12 +97,12 @@ def _check_variants(project: Project, store: Store) -> None:
 
 
 def _check_stability(project: Project, store: Store) -> None:
-    """Written out for one picture: three explanations of 20 samples, and two of 25."""
+    """Written out for one image: three explanations of 20 samples, and two of 25."""
     classifier, crop, frame = _crop(project, "noise")
     study = load_study(project, "tiny")
     assert study.lime is not None
     segments = superpixels(crop, study.lime.segmentation, 0)
-    target = int(store.table("predictions").query("picture == 'noise'")["target"].iloc[0])
+    target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
     weights = []
     for seed in range(3):
         parameters = study.lime.model_copy(update={"samples": 20, "seed": seed})
@@ -110,10 +110,10 @@ def _check_stability(project: Project, store: Store) -> None:
             classifier, crop, frame, target, parameters, segments, settings=Settings(batch=8)
         )
         weights.append(found.weights)
-    repeats = store.table("repeats").query("picture == 'noise'")
+    repeats = store.table("repeats").query("image == 'noise'")
     np.testing.assert_allclose(repeats["mean"], np.mean(weights, axis=0), atol=1e-6)
     np.testing.assert_allclose(repeats["deviation"], np.std(weights, axis=0, ddof=1), atol=1e-6)
-    stability = store.table("stability").query("picture == 'noise'").set_index("samples")
+    stability = store.table("stability").query("image == 'noise'").set_index("samples")
     assert list(stability["runs"]) == [3, 3, 2]
     best = [set(np.argsort(-row)[:10][np.sort(-row)[:10] < 0]) for row in weights]
     pairs = [(0, 1), (0, 2), (1, 2)]
@@ -125,12 +125,12 @@ def _check_search(store: Store) -> None:
     table = store.table("search")
     assert len(table) == 2 * 2 * 2 * 2
     assert set(table["segmentation"]) == {"grid-2-3", "quickshift-4-200-0.5"}
-    grid = table.query("method == 'grid' and picture == 'noise' and features == 3")
+    grid = table.query("method == 'grid' and image == 'noise' and features == 3")
     assert (grid["superpixels"] == 6).all()
     assert grid["area"].max() <= 3 / 6 + 1e-9
     assert table["overlap"].between(0, 1).all()
-    whole = store.table("predictions").query("rank == 1").set_index("picture")["probability"]
-    np.testing.assert_allclose(table["whole"], whole.loc[table["picture"]], rtol=1e-4)
+    whole = store.table("predictions").query("rank == 1").set_index("image")["probability"]
+    np.testing.assert_allclose(table["whole"], whole.loc[table["image"]], rtol=1e-4)
 
 
 def _check_fidelity(project: Project, store: Store) -> None:
@@ -138,9 +138,9 @@ def _check_fidelity(project: Project, store: Store) -> None:
     segments = store.read_task(f"efficientnet_lite0/lime/{store.files()['noise']}").arrays[
         "segments"
     ]
-    weights = store.table("superpixels").query("picture == 'noise'")["weight"].to_numpy()
-    target = int(store.table("predictions").query("picture == 'noise'")["target"].iloc[0])
-    rows = store.table("fidelity").query("picture == 'noise'").set_index("rule")
+    weights = store.table("superpixels").query("image == 'noise'")["weight"].to_numpy()
+    target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
+    rows = store.table("fidelity").query("image == 'noise'").set_index("rule")
     both = np.argsort(-np.abs(weights), kind="stable")[:10]
     for rule, chosen in (("both signs", both), ("positive", [i for i in both if weights[i] > 0])):
         found = fidelity(classifier, crop, segments, [int(i) for i in chosen], target)
@@ -176,7 +176,7 @@ def test_what_does_not_fit_stops_before_work_starts(
     assert not (deep.results / "tiny").exists()
 
 
-def test_a_picture_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
+def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
     path = deep.studies / "tiny.toml"
     wide = "{ method = 'felzenszwalb', scale = 1e9, least = 1000000 }"
     path.write_text(path.read_text().replace('{ method = "quickshift", ratio = 0.5 }', wide))
@@ -201,7 +201,7 @@ def test_settings_are_measured_once_and_kept(
     assert len(measured) == 1
     assert Store(tiny, "tiny").provenance()["passes"]["efficientnet_lite0"]["batch"] == 4
     path.write_text(path.read_text().replace("n00000002_noise", "n00000001_noise"))
-    noise = tiny.root / "pictures" / "n00000002_noise.png"
+    noise = tiny.root / "images" / "n00000002_noise.png"
     noise.rename(noise.with_name("n00000001_noise.png"))
     assert run(tiny, load_study(tiny, "tiny")).computed == 3
     assert len(measured) == 1

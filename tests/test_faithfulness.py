@@ -37,7 +37,7 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def picture() -> Inputs:
+def image() -> Inputs:
     return np.random.default_rng(0).normal(size=(1, 3, 12, 12)).astype(np.float32)
 
 
@@ -77,45 +77,45 @@ def _mean_of_first_channel(batch: Inputs) -> np.ndarray:
     return batch[:, 0].mean(axis=(1, 2))
 
 
-def test_a_curve_goes_from_the_picture_to_its_replacement_and_back(picture: Inputs) -> None:
-    values = picture[0].sum(axis=0)
+def test_a_curve_goes_from_the_image_to_its_replacement_and_back(image: Inputs) -> None:
+    values = image[0].sum(axis=0)
     for name, replace in REPLACEMENTS.items():
-        ends = [_mean_of_first_channel(each)[0] for each in (picture, replace(picture))]
-        away = deletion(_mean_of_first_channel, picture, values, replacement=name, steps=9)
-        shown = insertion(_mean_of_first_channel, picture, values, replacement=name, steps=9)
+        ends = [_mean_of_first_channel(each)[0] for each in (image, replace(image))]
+        away = deletion(_mean_of_first_channel, image, values, replacement=name, steps=9)
+        shown = insertion(_mean_of_first_channel, image, values, replacement=name, steps=9)
         assert away.shares.tolist() == pytest.approx(np.linspace(0, 1, 10))
         np.testing.assert_allclose(away.scores[[0, -1]], ends, atol=1e-6)
         np.testing.assert_allclose(shown.scores[[0, -1]], ends[::-1], atol=1e-6)
 
 
 def test_a_curve_is_the_one_that_a_loop_over_pixels_gives(
-    picture: Inputs, scores: Callable[[Inputs], np.ndarray]
+    image: Inputs, scores: Callable[[Inputs], np.ndarray]
 ) -> None:
     values = np.random.default_rng(1).random((12, 12))
-    found = deletion(scores, picture, values, replacement="mean", steps=12, batch=5)
-    changed = picture.copy()
+    found = deletion(scores, image, values, replacement="mean", steps=12, batch=5)
+    changed = image.copy()
     expected = [scores(changed)[0]]
     for number, pixel in enumerate(np.argsort(-values.ravel()), start=1):
-        changed[0, :, pixel // 12, pixel % 12] = picture[0].mean(axis=(1, 2))
+        changed[0, :, pixel // 12, pixel % 12] = image[0].mean(axis=(1, 2))
         if number % 12 == 0:
             expected.append(scores(changed)[0])
     np.testing.assert_allclose(found.scores, expected, atol=1e-6)
 
 
 def test_the_map_that_knows_has_the_least_area() -> None:
-    picture = np.zeros((1, 3, 10, 10), dtype=np.float32)
-    picture[0, 0, 2:4, 2:7] = 10
-    right = picture[0, 0]
+    image = np.zeros((1, 3, 10, 10), dtype=np.float32)
+    image[0, 0, 2:4, 2:7] = 10
+    right = image[0, 0]
     area = {
-        name: deletion(_mean_of_first_channel, picture, values, replacement="mean", steps=10).area
+        name: deletion(_mean_of_first_channel, image, values, replacement="mean", steps=10).area
         for name, values in {"right": right, "even": right * 0, "wrong": -right}.items()
     }
     assert area["right"] < area["even"] < area["wrong"]
-    shown = insertion(_mean_of_first_channel, picture, right, replacement="mean", steps=10)
+    shown = insertion(_mean_of_first_channel, image, right, replacement="mean", steps=10)
     assert shown.area > area["right"]
 
 
-def test_ties_do_not_follow_the_picture() -> None:
+def test_ties_do_not_follow_the_image() -> None:
     even = order(np.ones((20, 20)))
     assert sorted(even) == list(range(400))
     assert abs(np.corrcoef(even, np.arange(400))[0, 1]) < 0.2
@@ -128,11 +128,11 @@ def test_ties_do_not_follow_the_picture() -> None:
 
 @pytest.mark.parametrize("scaled", [True, False])
 def test_infidelity_is_captums(
-    network: nn.Module, picture: Inputs, scores: Callable[[Inputs], np.ndarray], scaled: bool
+    network: nn.Module, image: Inputs, scores: Callable[[Inputs], np.ndarray], scaled: bool
 ) -> None:
-    batch = torch.from_numpy(picture)
+    batch = torch.from_numpy(image)
     attributions = _gradient(network, batch)
-    drawn = np.random.default_rng(3).normal(scale=0.4, size=(17, *picture.shape[1:]))
+    drawn = np.random.default_rng(3).normal(scale=0.4, size=(17, *image.shape[1:]))
     drawn = drawn.astype(np.float32)
 
     def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,35 +142,35 @@ def test_infidelity_is_captums(
     expected = captums_infidelity(
         network, perturb, batch, attributions, target=2, n_perturb_samples=17, normalize=scaled
     )
-    lost = losses(scores, picture, drawn, batch=4)
+    lost = losses(scores, image, drawn, batch=4)
     found = infidelity(attributions[0].numpy(), drawn, lost, scaled=scaled)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_the_gradient_of_a_linear_network_is_not_unfaithful(picture: Inputs) -> None:
+def test_the_gradient_of_a_linear_network_is_not_unfaithful(image: Inputs) -> None:
     weights = np.random.default_rng(2).normal(size=(3, 12, 12))
-    removed = squares(picture, seed=0, samples=20, side=4)
+    removed = squares(image, seed=0, samples=20, side=4)
 
     def linear(batch: Inputs) -> np.ndarray:
         return np.tensordot(batch, weights, axes=3)
 
-    lost = losses(linear, picture, removed)
+    lost = losses(linear, image, removed)
     right, wrong = (infidelity(each, removed, lost) for each in (weights, np.ones((3, 12, 12))))
     assert right == pytest.approx(0, abs=1e-6) and wrong > 1
 
 
-def test_squares_remove_the_picture_where_they_are(picture: Inputs) -> None:
-    removed = squares(picture, seed=0, samples=8, side=5)
-    left = picture - removed
+def test_squares_remove_the_image_where_they_are(image: Inputs) -> None:
+    removed = squares(image, seed=0, samples=8, side=5)
+    left = image - removed
     assert ((left == 0).all(axis=1).sum(axis=(1, 2)) == 25).all()
-    assert (removed == squares(picture, seed=0, samples=8, side=5)).all()
+    assert (removed == squares(image, seed=0, samples=8, side=5)).all()
 
 
 # --- sensitivity ---------------------------------------------------------------------------------
 
 
-def test_maximum_sensitivity_is_captums(network: nn.Module, picture: Inputs) -> None:
-    drawn = torch.from_numpy(perturbations(picture.shape[1:], seed=5))
+def test_maximum_sensitivity_is_captums(network: nn.Module, image: Inputs) -> None:
+    drawn = torch.from_numpy(perturbations(image.shape[1:], seed=5))
     assert drawn.shape[0] == 10 and 0.019 < float(drawn.abs().max()) <= 0.02
 
     def explain(batch: Tensor) -> Tensor:
@@ -178,22 +178,22 @@ def test_maximum_sensitivity_is_captums(network: nn.Module, picture: Inputs) -> 
 
     expected = sensitivity_max(
         lambda inputs: (explain(inputs[0]),) if isinstance(inputs, tuple) else explain(inputs),
-        torch.from_numpy(picture),
+        torch.from_numpy(image),
         perturb_func=lambda inputs: inputs + drawn,
     )
     found = maximum_sensitivity(
-        lambda batch: explain(torch.from_numpy(batch)).numpy(), picture, seed=5
+        lambda batch: explain(torch.from_numpy(batch)).numpy(), image, seed=5
     )
     assert found > 0 and found == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_sensitivity_is_zero_for_what_does_not_move_and_nan_for_what_says_nothing(
-    picture: Inputs,
+    image: Inputs,
 ) -> None:
     constant = np.ones((1, 12, 12))
-    assert maximum_sensitivity(lambda batch: constant.repeat(len(batch), 0), picture, seed=0) == 0
+    assert maximum_sensitivity(lambda batch: constant.repeat(len(batch), 0), image, seed=0) == 0
     for nothing in (constant * 0, constant * np.nan):
-        found = maximum_sensitivity(lambda batch, same=nothing: same, picture, seed=0)
+        found = maximum_sensitivity(lambda batch, same=nothing: same, image, seed=0)
         assert np.isnan(found)
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image as PilImage
 from typer.testing import CliRunner
 
 from vitrine.cli import app
-from vitrine.data.images import Frame, Picture, read_picture
+from vitrine.data.images import Frame, Image, read_image
 from vitrine.data.printed import published_figures
 from vitrine.errors import ResultsError, SourceError, StudyError, VitrineError
 from vitrine.external import arrays as map_files
@@ -93,32 +93,32 @@ def test_a_map_is_read_from_every_kind_of_file(
     np.testing.assert_array_equal(found, MAP)
 
 
-def test_a_mask_is_read_from_a_picture_in_grey(tmp_path: Path) -> None:
+def test_a_mask_is_read_from_an_image_in_grey(tmp_path: Path) -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[5:10, 5:20] = 255
     for mode in ("L", "RGB", "1"):
-        Image.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
+        PilImage.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
         np.testing.assert_array_equal(read_map(tmp_path / "mask.png"), mask / 255)
     coloured = np.stack([mask, mask // 2, mask], axis=2)
     coloured[7:, :, 0] //= 3  # in one colour it would be a mask
-    Image.fromarray(coloured).save(tmp_path / "coloured.png")
-    with pytest.raises(SourceError, match="channels that differ: a picture in colours"):
+    PilImage.fromarray(coloured).save(tmp_path / "coloured.png")
+    with pytest.raises(SourceError, match="channels that differ: an image in colours"):
         read_map(tmp_path / "coloured.png")
 
 
 DISC = (np.mgrid[:96, :96] - 48).__pow__(2).sum(0) < 30**2
 
 
-def _layers(inside: tuple[int, ...], outside: tuple[int, ...]) -> Image.Image:
-    return Image.fromarray(np.where(DISC[..., None], inside, outside).astype(np.uint8))
+def _layers(inside: tuple[int, ...], outside: tuple[int, ...]) -> PilImage.Image:
+    return PilImage.fromarray(np.where(DISC[..., None], inside, outside).astype(np.uint8))
 
 
-def _grey(inside: int, kind: type = np.uint8) -> Image.Image:
-    return Image.fromarray((DISC * inside).astype(kind))
+def _grey(inside: int, kind: type = np.uint8) -> PilImage.Image:
+    return PilImage.fromarray((DISC * inside).astype(kind))
 
 
-def _palette(*colours: int) -> Image.Image:
-    image = Image.fromarray(DISC.astype(np.uint8)).convert("P")
+def _palette(*colours: int) -> PilImage.Image:
+    image = PilImage.fromarray(DISC.astype(np.uint8)).convert("P")
     image.putpalette([0, 0, 0, *colours])
     return image
 
@@ -148,7 +148,7 @@ def _palette(*colours: int) -> Image.Image:
     ],
 )
 def test_a_mask_is_read_for_what_it_shows(
-    tmp_path: Path, name: str, image: Image.Image, lossy: bool
+    tmp_path: Path, name: str, image: PilImage.Image, lossy: bool
 ) -> None:
     image.save(tmp_path / name)
     values, note = read_noted(tmp_path / name, "region")
@@ -158,9 +158,9 @@ def test_a_mask_is_read_for_what_it_shows(
     np.testing.assert_array_equal(read_map(tmp_path / name), values)
 
 
-def test_a_heatmap_in_a_lossy_picture_keeps_its_values(tmp_path: Path) -> None:
+def test_a_heatmap_in_a_lossy_image_keeps_its_values(tmp_path: Path) -> None:
     heat = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
-    Image.fromarray(heat).save(tmp_path / "heat.jpg")
+    PilImage.fromarray(heat).save(tmp_path / "heat.jpg")
     for kind in ("heatmap", None):
         values, note = read_noted(tmp_path / "heat.jpg", kind)
         assert not note and np.abs(values * 255 - heat).max() < 8
@@ -239,7 +239,7 @@ def test_a_truncated_map_is_one_message(tmp_path: Path, name: str, part: float) 
     path = tmp_path / name
     array = np.random.default_rng(0).random((40, 40))
     if path.suffix == ".png":
-        Image.fromarray((255 * array).astype(np.uint8)).save(path)
+        PilImage.fromarray((255 * array).astype(np.uint8)).save(path)
     else:
         {".npy": _save_npy, ".npz": _save_npz, ".pth": _save_pth}[path.suffix](path, array)
     content = path.read_bytes()
@@ -264,15 +264,15 @@ def test_several_maps_in_one_file_and_unknown_endings_are_said(tmp_path: Path) -
 
 # --- frames and overlaps -------------------------------------------------------------------------
 
-PICTURE = Picture("p", "", np.zeros((120, 200, 3), np.uint8))
+IMAGE = Image("p", "", np.zeros((120, 200, 3), np.uint8))
 
 
-def test_a_crop_of_a_resized_picture_is_where_it_is_cut_from() -> None:
+def test_a_crop_of_a_resized_image_is_where_it_is_cut_from() -> None:
     generator = np.random.default_rng(0)
     pixels = np.kron(generator.integers(0, 255, (12, 20, 3)), np.ones((10, 10, 1))).astype(np.uint8)
-    frame = frame_of(CropFrame(resize=(256, 256), crop=224), PICTURE, (224, 224))
+    frame = frame_of(CropFrame(resize=(256, 256), crop=224), IMAGE, (224, 224))
     assert frame.box == pytest.approx((7.5, 12.5, 105, 175))
-    small = Image.fromarray(pixels).resize((256, 256), Image.Resampling.BILINEAR)
+    small = PilImage.fromarray(pixels).resize((256, 256), PilImage.Resampling.BILINEAR)
     cut = small.crop((16, 16, 240, 240))
     whole = Frame("p", (0, 0, 120, 200), (120, 200))
     found = np.stack([warped(pixels[..., c], whole, frame) for c in range(3)], axis=2)
@@ -288,13 +288,13 @@ def test_a_map_of_another_shape_than_its_frame_is_said(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"has the shape \(224, 200\), and the frame.*\(224, 224\)"
     ):
-        read_in_frame(path, crop, PICTURE)
+        read_in_frame(path, crop, IMAGE)
     np.save(path, np.ones((200, 120)))
     with pytest.raises(SourceError, match="lie on its side"):
-        read_in_frame(path, whole, PICTURE)
+        read_in_frame(path, whole, IMAGE)
     np.save(path, np.zeros((12, 20)))
     with pytest.raises(SourceError, match="zero everywhere"):
-        read_in_frame(path, whole, PICTURE)
+        read_in_frame(path, whole, IMAGE)
     assert map_file(whole, "a/kite.x.JPEG") == "kite.x.npy"
 
 
@@ -326,12 +326,12 @@ def test_twenty_of_twenty_printed_overlaps_are_recomputed(root: Path, mirror: Pa
     assert len(printed) == 20
     wrong = []
     for row in printed.itertuples():
-        (cam,) = run.glob(f"task-3/results/gradcam_images/*_{row.picture.replace(' ', '_')}.JPEG")
+        (cam,) = run.glob(f"task-3/results/gradcam_images/*_{row.image.replace(' ', '_')}.JPEG")
         boundary = "boundary_1" if row.pair.startswith("LIME 1") else "boundary_2"
         mask = read_map(run / f"task-2/results/{boundary}/masks/{cam.name}.pth")
         found = nonzero_overlap(mask, read_map(cam / "masks.pth")).iou
         if f"{found:.4f}" != f"{row.iou:.4f}":
-            wrong.append((row.picture, row.pair, row.iou, found))
+            wrong.append((row.image, row.pair, row.iou, found))
     assert wrong == []
 
 
@@ -339,10 +339,10 @@ def test_the_committed_table_has_the_printed_overlaps(root: Path) -> None:
     overlaps = open_imported(Project(root), "published").table("overlaps")
     assert list(overlaps.columns) == list(IMPORT_SCHEMAS["overlaps"])
     printed = published_figures(Project(root), "iou").query("source == 'balwani2024'")
-    own = overlaps[overlaps["second"] == "gradcam"].set_index(["first", "picture"])
+    own = overlaps[overlaps["second"] == "gradcam"].set_index(["first", "image"])
     for row in printed.itertuples():
         first = "lime_1" if row.pair.startswith("LIME 1") else "lime_2"
-        found = own.loc[(first, row.picture), "printed"]
+        found = own.loc[(first, row.image), "printed"]
         assert f"{found:.4f}" == f"{row.iou:.4f}"
     assert (overlaps["chance"] - overlaps["share"] / (2 - overlaps["share"])).abs().max() < 1e-6
 
@@ -354,14 +354,14 @@ def test_overlaps_are_compared_in_one_frame_at_equal_area() -> None:
     generator = np.random.default_rng(0)
     maps, names = {}, ["a", "b"]
     for name in names:
-        picture = Picture(name, "", np.zeros((40, 80, 3), np.uint8))
+        image = Image(name, "", np.zeros((40, 80, 3), np.uint8))
         mask = (generator.random((20, 20)) > 0.7).astype(np.float32)
         for run, values in ((region, mask), (heat, generator.random((40, 80)))):
-            frame = frame_of(run.frame, picture, values.shape)
+            frame = frame_of(run.frame, image, values.shape)
             maps[run.run, name] = type("M", (), {"values": values, "frame": frame})()
-    table = overlap_table(region, heat, maps, names).set_index("picture")
+    table = overlap_table(region, heat, maps, names).set_index("image")
     mask = maps["region", "a"].values
-    # The middle half of the picture, which is twice as wide as high, at half its width.
+    # The middle half of the image, which is twice as wide as high, at half its width.
     middle = maps["heat", "a"].values[10:30, 20:60].reshape(20, 20, 2).mean(axis=2)
     expected = intersection_over_union(mask, top_region(middle, mask.mean()))
     assert table.loc["a", "iou"] == pytest.approx(expected)
@@ -499,8 +499,8 @@ STUDY = """
 title = "others"
 description = "Runs of others."
 
-[pictures]
-folder = "pictures"
+[images]
+folder = "images"
 files = ["n00000001_red_square.png", "n00000002_noise.png"]
 
 [[labels]]
@@ -540,10 +540,10 @@ def others(tiny: Project) -> Project:
         (runs / folder).mkdir(parents=True)
     (runs / "milan.csv").write_text(MILAN)
     generator = np.random.default_rng(0)
-    for path in (tiny.root / "pictures").iterdir():
+    for path in (tiny.root / "images").iterdir():
         mask = (generator.random((56, 56)) > 0.7).astype(np.int64)
         np.save(runs / "lime" / f"{path.name}.npy", mask)
-        height, width = read_picture(path).size
+        height, width = read_image(path).size
         heat = np.repeat(generator.random((height, width, 1), dtype=np.float32), 3, axis=2)
         torch.save(heat, runs / "cam" / f"{path.stem}.pth")
     return tiny
@@ -661,7 +661,7 @@ def test_what_a_source_does_not_list_or_changes_is_refused(
             "name either a `source`",
         ),
         ('kind = "region"', 'kinds = "region"', "unknown key `maps.0.kinds`; Did you mean 'kind'?"),
-        ("[pictures]\nfolder", "[picture]\nfolder", "unknown key `picture`"),
+        ("[images]\nfolder", "[image]\nfolder", "unknown key `image`"),
         ('files = ["milan.csv"]', 'files = ["milan.csv"]\nlayers = ["a", "b"]', "as many `layers`"),
     ],
 )

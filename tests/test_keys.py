@@ -33,7 +33,7 @@ def test_the_committed_maps_and_measures_stand_under_todays_keys(root: Path, mir
     provenance = store.provenance()
     networks = {row["name"]: row["sha256"] for row in provenance["classifiers"]}
     images = {
-        row["file"]: pixels_digest(mirror / TEN / row["file"]) for row in provenance["pictures"]
+        row["file"]: pixels_digest(mirror / TEN / row["file"]) for row in provenance["images"]
     }
     tasks = [
         task

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 import libraries
 from networks import SIDE, Plain, classifier_of
 from vitrine import study
-from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
     chance_overlap,
@@ -46,8 +46,8 @@ def classifier(root: Path) -> Classifier:
 def seen(classifier: Classifier) -> tuple[Pixels, Frame]:
     generator = np.random.default_rng(1)
     coarse = generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)
-    picture = Picture("patches", "", np.kron(coarse, np.ones((50, 50, 1), dtype=np.uint8)))
-    return classifier.crop(picture), classifier.frame(picture)
+    image = Image("patches", "", np.kron(coarse, np.ones((50, 50, 1), dtype=np.uint8)))
+    return classifier.crop(image), classifier.frame(image)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segme
     assert (lower.weights == fast.weights).all()  # LIME keeps to float32
 
 
-def test_pictures_with_hidden_superpixels_are_those_of_the_library(
+def test_images_with_hidden_superpixels_are_those_of_the_library(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
     crop, kept = seen[0], []
@@ -174,31 +174,32 @@ def test_pictures_with_hidden_superpixels_are_those_of_the_library(
     lime_image.LimeImageExplainer(random_state=np.random.RandomState(4)).explain_instance(
         crop, keep, labels=(0,), top_labels=None, num_samples=9, segmentation_fn=lambda _: segments
     )
-    found = veil(classifier, crop, segments).pictures(draw(9, count, seed=4))
+    found = veil(classifier, crop, segments).images(draw(9, count, seed=4))
     assert torch.equal(found, classifier.normalise(np.stack(kept)))
 
 
-def test_pictures_share_batches_and_keep_their_weights(
+def test_images_share_batches_and_keep_their_weights(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
     crop, frame = seen
     grid = superpixels(crop, study.Grid(rows=4, columns=4), seed=0)
-    pictures = [lime.Picture(crop, frame, 3, segments), lime.Picture(crop[::-1], frame, 5, grid)]
+    images = [
+        lime.SegmentedImage(crop, frame, 3, segments),
+        lime.SegmentedImage(crop[::-1], frame, 5, grid),
+    ]
     told: list[int] = []
-    found = explain_many(classifier, pictures, PARAMETERS, told.append)
+    found = explain_many(classifier, images, PARAMETERS, told.append)
     assert told == [16] * 7
-    for picture, explanation in zip(pictures, found, strict=True):
-        alone = explain(
-            classifier, picture.crop, frame, picture.target, PARAMETERS, picture.segments
-        )
+    for image, explanation in zip(images, found, strict=True):
+        alone = explain(classifier, image.crop, frame, image.target, PARAMETERS, image.segments)
         np.testing.assert_allclose(explanation.weights, alone.weights, atol=1e-6)
 
 
 def test_fewer_samples_are_the_first_of_more(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
-    picture = lime.Picture(*seen, 3, segments)
-    (around,) = neighbourhoods(classifier, [picture], PARAMETERS)
+    image = lime.SegmentedImage(*seen, 3, segments)
+    (around,) = neighbourhoods(classifier, [image], PARAMETERS)
     few = explain(classifier, *seen, 3, PARAMETERS.model_copy(update={"samples": 32}), segments)
     np.testing.assert_allclose(
         fit(around, PARAMETERS.kernel_width, samples=32).weights, few.weights, atol=1e-9
@@ -208,16 +209,16 @@ def test_fewer_samples_are_the_first_of_more(
 def test_draws_of_several_seeds_are_explanations_with_more_samples(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
-    picture = lime.Picture(*seen, 3, segments)
+    image = lime.SegmentedImage(*seen, 3, segments)
     wanted = PARAMETERS.model_copy(update={"samples": 16})
-    parts = neighbourhoods(classifier, [picture] * 3, wanted, seeds=[4, 5, 6])
-    (second,) = neighbourhoods(classifier, [picture], wanted.model_copy(update={"seed": 5}))
+    parts = neighbourhoods(classifier, [image] * 3, wanted, seeds=[4, 5, 6])
+    (second,) = neighbourhoods(classifier, [image], wanted.model_copy(update={"seed": 5}))
     assert (parts[1].shown == second.shown).all()
     np.testing.assert_allclose(parts[1].probabilities, second.probabilities, atol=1e-6)
     few = pooled(parts, 10)
     assert all((a.shown == b.shown[:10]).all() for a, b in zip(few, parts, strict=True))
     many = pooled(parts, 20)
-    # 3 · 15 drawn pictures are two runs of 19, each with the whole picture before them.
+    # 3 · 15 drawn images are two runs of 19, each with the whole image before them.
     assert [len(run.shown) for run in many] == [20, 20]
     drawn = np.concatenate([part.shown[1:] for part in parts])
     assert (np.concatenate([run.shown[1:] for run in many]) == drawn[:38]).all()

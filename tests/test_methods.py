@@ -68,13 +68,13 @@ def test_a_new_method_is_run_and_measured_and_so_are_all_by_a_new_measure(
     told = {"name": "brightness", "title": "Brightness", "paper": "nobody2026"}
     assert told in store.provenance()["methods"]
     assert set(store.table("attributions")["method"]) == {"brightness"}
-    own = store.table("assessment").query("method == 'brightness' and picture == 'noise'")
+    own = store.table("assessment").query("method == 'brightness' and image == 'noise'")
     assert set(own["measure"]) == VALUES.keys() - {"seeds"}
     values = own.set_index("measure")["value"]
     assert values["deletion_mean"] > 0
     heatmap = store.heatmap("efficientnet_lite0", "brightness", "noise")
     assert heatmap.signed and values["mean"] == pytest.approx(heatmap.values.mean(), abs=1e-6)
-    rows = store.table("attributions").query("picture == 'noise'")
+    rows = store.table("attributions").query("image == 'noise'")
     assert values["logit"] == pytest.approx(rows["logit"].item(), rel=1e-3)
     for name in ("correlations", "overlaps"):
         assert "brightness" in set(store.table(name)["second"])

@@ -18,7 +18,7 @@ from torch.nn import functional
 import libraries
 from networks import CLASSES, SIDE, classifier_of
 from vitrine import study
-from vitrine.data.images import Frame, Picture
+from vitrine.data.images import Frame, Image
 from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.methods import lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
@@ -32,8 +32,8 @@ from vitrine.models.scores import scoring
 
 CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
-PICTURES = [
-    (i, Picture(f"{i}", "", np.random.default_rng(i).integers(0, 255, (SIDE, SIDE, 3), np.uint8)))
+IMAGES = [
+    (i, Image(f"{i}", "", np.random.default_rng(i).integers(0, 255, (SIDE, SIDE, 3), np.uint8)))
     for i in range(8)
 ]
 FEW = Parameters(batch=4, steps=4, samples=2, noisy_steps=2, points=4, window=16, stride=16)
@@ -51,8 +51,8 @@ class Small(nn.Module):
         self.last = nn.ReLU()
         self.classifier = nn.Linear(5, classes)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        maps = self.last(self.second(self.bend(self.convolution(pictures))))
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.last(self.second(self.bend(self.convolution(images))))
         found: Tensor = self.classifier(maps.mean((2, 3)))
         return found
 
@@ -84,11 +84,11 @@ def test_what_works_in_place_after_a_layer_does_not_reach_what_is_read_of_it(
     layers = ["convolution", "classifier"]
     for pooling in ("max", "mean"):
         found, expected = (
-            dissection.collect(each, layers, PICTURES, pooling, 3, 4) for each in (first, second)
+            dissection.collect(each, layers, IMAGES, pooling, 3, 4) for each in (first, second)
         )
         for layer in layers:
             assert torch.equal(found[layer].lowest, expected[layer].lowest)
-            assert torch.equal(found[layer].pictures, expected[layer].pictures)
+            assert torch.equal(found[layer].images, expected[layer].images)
     assert found["convolution"].lowest.min() < 0
     for method in CAM_METHODS:
         one, other = (class_activation(each, CROP, FRAME, method, 1) for each in (first, second))
@@ -103,10 +103,10 @@ def test_what_works_in_place_after_a_layer_does_not_reach_what_is_read_of_it(
         np.testing.assert_array_equal(*maps)
 
 
-def test_a_network_that_works_in_place_on_its_input_sees_the_same_picture_each_time() -> None:
+def test_a_network_that_works_in_place_on_its_input_sees_the_same_image_each_time() -> None:
     class Normalising(Small):
-        def forward(self, pictures: Tensor) -> Tensor:
-            return super().forward(pictures.sub_(0.5).div_(2))
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.sub_(0.5).div_(2))
 
     classifier = classifier_of(Normalising(nn.ReLU()), "last")
     batch = classifier.normalise(CROP[None])
@@ -153,8 +153,8 @@ class ChannelsLast(nn.Module):
         self.classifier = nn.Linear(6, CLASSES)
         self.axes = (1, 2) if last else (2, 3)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        found: Tensor = self.classifier(self.block(self.convolution(pictures)).mean(self.axes))
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.block(self.convolution(images)).mean(self.axes))
         return found
 
 
@@ -180,10 +180,8 @@ def test_maps_with_channels_last_are_turned_round() -> None:
             np.testing.assert_allclose(found.values, library.evidence.values, atol=1e-5)
     maps = [attribute(c, CROP, FRAME, "guided_gradcam", 2, FEW).heatmap for c in (first, last)]
     np.testing.assert_allclose(maps[0].values, maps[1].values, atol=1e-6)
-    assert dissection.check_layers(last, ["block"], PICTURES[0][1], "mean") == {"block": 6}
-    kept = [
-        dissection.collect(c, ["block"], PICTURES, "mean", 8, 4)["block"] for c in (first, last)
-    ]
+    assert dissection.check_layers(last, ["block"], IMAGES[0][1], "mean") == {"block": 6}
+    kept = [dissection.collect(c, ["block"], IMAGES, "mean", 8, 4)["block"] for c in (first, last)]
     torch.testing.assert_close(kept[0].values, kept[1].values)
 
 
@@ -196,8 +194,8 @@ def test_axes_that_cannot_be_told_apart_are_refused_by_name() -> None:
             self.tokens = nn.Flatten(1, 2)
             self.classifier = nn.Linear(8, CLASSES)
 
-        def forward(self, pictures: Tensor) -> Tensor:
-            maps = self.block(self.convolution(pictures).permute(0, 2, 3, 1))
+        def forward(self, images: Tensor) -> Tensor:
+            maps = self.block(self.convolution(images).permute(0, 2, 3, 1))
             found: Tensor = self.classifier(self.tokens(maps).mean(1))
             return found
 
@@ -206,9 +204,9 @@ def test_axes_that_cannot_be_told_apart_are_refused_by_name() -> None:
         with pytest.raises(StudyError, match=f"The layer '{layer}' .* has no feature maps"):
             class_activation(classifier, CROP, FRAME, "gradcam", 0, layer)
         with pytest.raises(VitrineError, match=f"The layer '{layer}' .* has no units"):
-            dissection.check_layers(classifier, [layer], PICTURES[0][1], "mean")
+            dissection.check_layers(classifier, [layer], IMAGES[0][1], "mean")
     known = {"convolution": 8, "block.0": 8}
-    assert dissection.check_layers(classifier, list(known), PICTURES[0][1], "mean") == known
+    assert dissection.check_layers(classifier, list(known), IMAGES[0][1], "mean") == known
 
 
 # --- the head's link -----------------------------------------------------------------------------
@@ -235,7 +233,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
 
 
 def test_the_softmax_of_one_category_is_refused() -> None:
-    with pytest.raises(StudyError, match="one category, whose softmax is 1 whatever the picture"):
+    with pytest.raises(StudyError, match="one category, whose softmax is 1 whatever the image"):
         replace(_small(nn.ReLU()), categories=("a",), link="softmax")
 
 
@@ -314,8 +312,8 @@ def test_an_output_that_is_no_table_of_logits_is_one_message_from_every_method(
     wrap: Callable[[Tensor], Any], said: str
 ) -> None:
     class Wrapped(Small):
-        def forward(self, pictures: Tensor) -> Any:
-            return wrap(super().forward(pictures))
+        def forward(self, images: Tensor) -> Any:
+            return wrap(super().forward(images))
 
     classifier = classifier_of(Wrapped(nn.ReLU()), "last")
     for name, run in _everything(classifier).items():
@@ -331,10 +329,10 @@ def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
     found: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: classifier.probabilities(CROP[None]),
         "dissection": lambda: dissection.collect(
-            classifier, [classifier.last_convolution], PICTURES[:2], "mean", 1, 2
+            classifier, [classifier.last_convolution], IMAGES[:2], "mean", 1, 2
         ),
         "check": lambda: dissection.check_layers(
-            classifier, [classifier.last_convolution], PICTURES[0][1], "mean"
+            classifier, [classifier.last_convolution], IMAGES[0][1], "mean"
         ),
     }
     found["lime"] = lambda: lime.explain(*arguments, 1, LIME, segments)
@@ -367,11 +365,11 @@ def test_another_precision_is_refused_before_anything_is_computed(precision: tor
         replace(_small(nn.ReLU()), network=network)
 
 
-def test_a_picture_that_depends_on_its_batch_is_refused() -> None:
+def test_an_image_that_depends_on_its_batch_is_refused() -> None:
     network = Small(nn.BatchNorm2d(8, track_running_stats=False))
     with pytest.raises(StudyError, match="'bend' of Tiny network has no running statistics"):
         replace(_small(nn.ReLU()), network=network)
-    classifier_of(Small(nn.InstanceNorm2d(8)), "last")  # which looks at each picture alone
+    classifier_of(Small(nn.InstanceNorm2d(8)), "last")  # which looks at each image alone
 
 
 @pytest.mark.parametrize("method", sorted(CAM_METHODS))
@@ -404,8 +402,8 @@ class Drilling(nn.Module):
         self.dropout = nn.Dropout(0.5)
         self.classifier = nn.Linear(8, CLASSES)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        maps = self.activation(self.norm(self.convolution(pictures)))
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.activation(self.norm(self.convolution(images)))
         found: Tensor = self.classifier(self.dropout(maps.mean((2, 3))))
         return found
 

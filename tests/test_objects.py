@@ -29,7 +29,7 @@ def known(root: Path) -> dict[str, Outlines]:
     return load_outlines(Project(root), SOURCE)
 
 
-def test_the_pictures_of_the_studies_have_outlines(known: dict[str, Outlines], root: Path) -> None:
+def test_the_images_of_the_studies_have_outlines(known: dict[str, Outlines], root: Path) -> None:
     study = (root / "data" / "studies" / "embedded.toml").read_text(encoding="utf-8")
     # The ten of the assignment, and the one that attribution and the measures look at besides.
     assert len(known) == 11 and all(f'"{name}.JPEG"' in study for name in known)
@@ -77,7 +77,7 @@ def test_outlines_move_into_another_frame() -> None:
     size = (256, 352)
     same = Frame("p", (16.0, 64.0, 224.0, 224.0), (224, 224))
     np.testing.assert_allclose(drawn.in_frame(same, size)[0], square * 224)
-    # The whole picture, at half its size: the square's middle stays the picture's middle.
+    # The whole image, at half its size: the square's middle stays the image's middle.
     whole = Frame("p", (0.0, 0.0, 256.0, 352.0), (128, 176))
     (moved,) = drawn.in_frame(whole, size)
     np.testing.assert_allclose(moved.mean(axis=0), (88, 64))
@@ -88,7 +88,7 @@ def test_damaged_outlines_are_named(project: Project) -> None:
     folder = project.root / "data" / "objects"
     folder.mkdir()
     assert load_outlines(project, "s") == {}
-    head = "resize = 256\ncrop = 224\n[pictures.a]\narea = 0.1\noutlines = "
+    head = "resize = 256\ncrop = 224\n[images.a]\narea = 0.1\noutlines = "
     for text, message in {
         "[[[0, 0], [1, 1]]]": "three or more pairs",
         "[[[0, 0], [1, 1], [1.5, 0]]]": "a point outside its frame",
@@ -153,7 +153,7 @@ def test_damaged_regions_are_named(project: Project) -> None:
     folder = project.root / "data" / "objects"
     folder.mkdir(parents=True)
     path = folder / f"{SOURCE}.regions.toml"
-    path.write_text("resize = 256\ncrop = 224\n[pictures.one]\nobject = ''\n", encoding="utf-8")
+    path.write_text("resize = 256\ncrop = 224\n[images.one]\nobject = ''\n", encoding="utf-8")
     with pytest.raises(SourceError, match="cannot be read"):
         load_regions(project, SOURCE)
     assert load_regions(project, "another") == {}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vitrine.doctor import examine
-from vitrine.errors import PictureError, ResultsError, StudyError
+from vitrine.errors import ImageError, ResultsError, StudyError
 from vitrine.experiments import run as pipeline
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
@@ -49,7 +49,7 @@ def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -
     for name in EXPLAINED:
         table = store.table(name)
         assert len(table) > 0
-        assert set(table["picture"]) == {"red square", "noise"}
+        assert set(table["image"]) == {"red square", "noise"}
     before = _content(tiny)
     assert run(tiny, _study(tiny)) == Summary(computed=0, kept=6)
     assert _content(tiny) == before
@@ -68,18 +68,18 @@ def test_two_runs_elsewhere_give_the_same_numbers(done: Project) -> None:
 def test_the_tables_say_what_the_maps_hold(done: Project) -> None:
     store = Store(done, "tiny")
     predictions = store.table("predictions")
-    assert (predictions.groupby("picture")["rank"].max() == 5).all()
+    assert (predictions.groupby("image")["rank"].max() == 5).all()
     assert predictions["probability"].between(0, 1).all()
     local = store.table("lime")  # 24 samples are fewer than there are superpixels
     assert local[["r_squared", "local_prediction"]].isna().all(axis=None)
     assert local["reason"].str.contains("24 samples cannot tell").all()
     weights = store.table("superpixels")
-    assert np.allclose(weights.groupby("picture")["share"].sum(), 1)
+    assert np.allclose(weights.groupby("image")["share"].sum(), 1)
     for _, row in store.table("maps").iterrows():
-        heatmap = store.heatmap(row["classifier"], row["method"], row["picture"])
+        heatmap = store.heatmap(row["classifier"], row["method"], row["image"])
         assert heatmap.values.max() == pytest.approx(row["maximum"], rel=1e-6)
-        assert heatmap.frame == store.frame(row["classifier"], row["picture"])
-        best = predictions[(predictions["picture"] == row["picture"]) & (predictions["rank"] == 1)]
+        assert heatmap.frame == store.frame(row["classifier"], row["image"])
+        best = predictions[(predictions["image"] == row["image"]) & (predictions["rank"] == 1)]
         assert row["target"] == best["target"].item()
     agreement = store.table("agreement")
     assert len(agreement) == 2 * 2
@@ -113,8 +113,8 @@ def test_only_what_changed_is_computed_again(done: Project) -> None:
     assert Store(done, "tiny").provenance()["study"]["comparison"]["bootstrap"] == 200
 
 
-def test_a_changed_picture_is_computed_again(done: Project) -> None:
-    red, noise = sorted((done.root / "pictures").iterdir())
+def test_a_changed_image_is_computed_again(done: Project) -> None:
+    red, noise = sorted((done.root / "images").iterdir())
     red.write_bytes(noise.read_bytes())
     assert run(done, _study(done)) == Summary(computed=3, kept=3)
 
@@ -160,11 +160,11 @@ def test_line_ends_of_another_checkout_are_no_change(done: Project) -> None:
     assert run(done, _study(done)) == Summary(0, 6)
 
 
-def test_pictures_that_left_the_study_leave_the_store(done: Project) -> None:
+def test_images_that_left_the_study_leave_the_store(done: Project) -> None:
     _change(done, ', "n00000002_noise.png"', "")
     run(done, _study(done))
     assert not list((done.results / "tiny").rglob("*noise*"))
-    assert set(Store(done, "tiny").table("lime")["picture"]) == {"red square"}
+    assert set(Store(done, "tiny").table("lime")["image"]) == {"red square"}
 
 
 def test_progress_is_told_in_forward_passes(tiny: Project) -> None:
@@ -196,19 +196,19 @@ def test_a_name_that_does_not_exist_stops_the_run_before_it_starts(
     assert not (tiny.results / "tiny").exists()
 
 
-def test_a_damaged_picture_stops_the_run_and_keeps_what_was_computed(done: Project) -> None:
+def test_a_damaged_image_stops_the_run_and_keeps_what_was_computed(done: Project) -> None:
     before = _content(done)
-    (done.root / "pictures" / "n00000002_noise.png").write_bytes(b"no picture")
-    with pytest.raises(PictureError, match="is not a picture"):
+    (done.root / "images" / "n00000002_noise.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match="is not an image"):
         run(done, _study(done))
     assert _content(done) == before
 
 
-def test_two_pictures_of_one_name_are_refused(tiny: Project) -> None:
-    noise = tiny.root / "pictures" / "n00000002_noise.png"
+def test_two_images_of_one_name_are_refused(tiny: Project) -> None:
+    noise = tiny.root / "images" / "n00000002_noise.png"
     noise.rename(noise.with_name("n00000003_red_square.png"))
     _change(tiny, "n00000002_noise.png", "n00000003_red_square.png")
-    with pytest.raises(StudyError, match="Two picture files have the same name: red square"):
+    with pytest.raises(StudyError, match="Two image files have the same name: red square"):
         run(tiny, _study(tiny))
 
 
@@ -242,7 +242,7 @@ def test_provenance_says_from_what_and_with_what(done: Project) -> None:
     provenance = Store(done, "tiny").provenance()
     assert provenance["study"] == json.loads(json.dumps(_study(done).model_dump(mode="json")))
     assert set(pipeline.REPORTED_PACKAGES) == set(provenance["packages"])
-    assert all(len(row["sha256"]) == 64 for row in provenance["pictures"])
+    assert all(len(row["sha256"]) == 64 for row in provenance["images"])
     assert provenance["classifiers"][0]["training_set"] == "none (random weights)"
     assert str(Path.home()) not in json.dumps(provenance)
 
@@ -260,7 +260,7 @@ def test_what_a_run_needs_is_fetched_before(
     _change(tiny, "efficientnet_lite0", "resnet18_places365")
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     pipeline.fetch(tiny, _study(tiny))
-    monkeypatch.setenv("VITRINE_MIRROR", str(tiny.root / "pictures"))  # which holds no file of it
+    monkeypatch.setenv("VITRINE_MIRROR", str(tiny.root / "images"))  # which holds no file of it
     network = pipeline.load_classifier(tiny, "resnet18_places365", "random")
     assert len(network.categories) == 365
 
@@ -273,7 +273,7 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     text = text.replace('{ name = "resnet50" }', '{ name = "resnet50", weights = "random" }')
     text = text.replace("samples = 1000", "samples = 4")
     assert 'weights = "random"' in text and "samples = 4" in text
-    # ScoreCAM's two thousand passes a picture, LIME's stability and search, attribution, measures,
+    # ScoreCAM's two thousand passes an image, LIME's stability and search, attribution, measures,
     # the dissection and what follows it are other tests' business.
     text = text.replace(', "scorecam"', "")
     text = text[: text.index("[lime.stability]")] + text[text.index("[comparison]") :]
@@ -281,7 +281,7 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     text = text.replace("[cam]", "[speed]\nbatch = 8\n\n[cam]")
     (project.studies / "assignment.toml").write_text(text)
     summary = run(project, load_study(project, "assignment"))
-    # Predictions, six maps and LIME; of ten pictures the second class and three layers as well.
+    # Predictions, six maps and LIME; of ten images the second class and three layers as well.
     assert summary.computed == 11 * (1 + 6 + 1) + 10 * (2 + 3)
     assert len(Store(project, "assignment").table("agreement")) == 6 * 100
 
@@ -307,8 +307,8 @@ def test_the_committed_predictions_are_those_of_the_network(
     store = Store(project, "embedded")
     network = pipeline.load_classifier(project, "efficientnet_lite0")
     assert network.digest == store.provenance()["classifiers"][0]["sha256"]
-    best = store.table("predictions").query("rank == 1").set_index("picture")["probability"]
-    for path in pipeline.picture_paths(project, study).values():
-        picture = pipeline.read_picture(path)
-        found = network.probabilities(network.crop(picture)[None])[0].max()
-        assert found == pytest.approx(best[picture.name], rel=1e-3)
+    best = store.table("predictions").query("rank == 1").set_index("image")["probability"]
+    for path in pipeline.image_paths(project, study).values():
+        image = pipeline.read_image(path)
+        found = network.probabilities(network.crop(image)[None])[0].max()
+        assert found == pytest.approx(best[image.name], rel=1e-3)

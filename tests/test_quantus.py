@@ -1,7 +1,7 @@
 """Where Quantus has our measures, both give the same numbers for the same maps.
 
 Its defaults are others: a maximum sensitivity from 200 perturbations of up to 0.2 (Captum: 10 of up
-to 0.02), pixels flipped to black, of probabilities and without the whole picture first, and an
+to 0.02), pixels flipped to black, of probabilities and without the whole image first, and an
 infidelity over patches that stay removed while the next is. Given our perturbations and
 replacements, the formulas agree.
 """
@@ -40,13 +40,13 @@ def network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(1, 1, SIDE, SIDE)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def gradient(network: nn.Module, picture: np.ndarray) -> np.ndarray:
-    return _explain(network, picture)
+def gradient(network: nn.Module, image: np.ndarray) -> np.ndarray:
+    return _explain(network, image)
 
 
 def _explain(model: nn.Module, inputs: Any, *_: Any, **__: Any) -> np.ndarray:
@@ -63,14 +63,12 @@ def _scores(network: nn.Module, batch: np.ndarray) -> np.ndarray:
         return answer[:, TARGET].numpy()
 
 
-def _call(
-    metric: Any, network: nn.Module, picture: np.ndarray, maps: np.ndarray, **more: Any
-) -> Any:
+def _call(metric: Any, network: nn.Module, image: np.ndarray, maps: np.ndarray, **more: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return metric(
             model=network,
-            x_batch=picture.copy(),
+            x_batch=image.copy(),
             y_batch=np.array([TARGET]),
             a_batch=maps.copy(),
             device="cpu",
@@ -79,23 +77,23 @@ def _call(
         )[0]
 
 
-def test_maximum_sensitivity(network: nn.Module, picture: np.ndarray, gradient: np.ndarray) -> None:
-    drawn = perturbations(picture.shape[1:], seed=4, samples=6)
+def test_maximum_sensitivity(network: nn.Module, image: np.ndarray, gradient: np.ndarray) -> None:
+    drawn = perturbations(image.shape[1:], seed=4, samples=6)
     waiting = iter(drawn)
     metric = quantus.MaxSensitivity(
         nr_samples=6,
         perturb_func=lambda arr, **_: arr + next(waiting).reshape(1, -1),
         **QUIET,
     )
-    expected = _call(metric, network, picture, gradient, explain_func=_explain)
-    found = maximum_sensitivity(lambda batch: _explain(network, batch), picture, seed=4, samples=6)
+    expected = _call(metric, network, image, gradient, explain_func=_explain)
+    found = maximum_sensitivity(lambda batch: _explain(network, batch), image, seed=4, samples=6)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_pixel_flipping_is_the_deletion_curve(
-    network: nn.Module, picture: np.ndarray, gradient: np.ndarray
+    network: nn.Module, image: np.ndarray, gradient: np.ndarray
 ) -> None:
-    mean = REPLACEMENTS["mean"](picture).ravel()
+    mean = REPLACEMENTS["mean"](image).ravel()
 
     def flip(arr: np.ndarray, indices: np.ndarray, **_: Any) -> np.ndarray:
         changed = arr.copy()
@@ -103,10 +101,10 @@ def test_pixel_flipping_is_the_deletion_curve(
         return changed
 
     metric = quantus.PixelFlipping(features_in_step=SIDE, perturb_func=flip, **QUIET)
-    expected = _call(metric, network, picture, gradient, softmax=False)
+    expected = _call(metric, network, image, gradient, softmax=False)
     found = deletion(
         lambda batch: _scores(network, batch),
-        picture,
+        image,
         gradient[0, 0],
         replacement="mean",
         steps=SIDE,
@@ -114,28 +112,28 @@ def test_pixel_flipping_is_the_deletion_curve(
     np.testing.assert_allclose(found.scores[1:], np.ravel(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_infidelity(network: nn.Module, picture: np.ndarray, gradient: np.ndarray) -> None:
+def test_infidelity(network: nn.Module, image: np.ndarray, gradient: np.ndarray) -> None:
     seen: list[np.ndarray] = []
 
     def blacken(arr: np.ndarray, indices: Any, **_: Any) -> np.ndarray:
         changed = arr.copy().reshape(1, -1)
         changed[0, np.ravel(indices[-1] if isinstance(indices, tuple) else indices)] = 0
-        seen.append(changed.reshape(picture.shape)[0])
+        seen.append(changed.reshape(image.shape)[0])
         return changed
 
     metric = quantus.Infidelity(
         perturb_patch_sizes=[4], n_perturb_samples=1, perturb_func=blacken, **QUIET
     )
-    expected = _call(metric, network, picture, gradient)
+    expected = _call(metric, network, image, gradient)
     assert len(seen) == 9
-    removed = picture - np.stack(seen)
-    lost = losses(lambda batch: _scores(network, batch), picture, removed)
+    removed = image - np.stack(seen)
+    lost = losses(lambda batch: _scores(network, batch), image, removed)
     found = infidelity(gradient[0], removed, lost, scaled=False)
     assert found == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_randomisation_is_compared_by_the_same_rank_correlation(
-    network: nn.Module, picture: np.ndarray, gradient: np.ndarray
+    network: nn.Module, image: np.ndarray, gradient: np.ndarray
 ) -> None:
     maps: list[np.ndarray] = []
 
@@ -144,7 +142,7 @@ def test_randomisation_is_compared_by_the_same_rank_correlation(
         return maps[-1].copy()
 
     metric = quantus.MPRT(**{**QUIET, "abs": True}, layer_order="top_down", seed=1)
-    scores = _call_mprt(metric, network, picture, gradient, explain)
+    scores = _call_mprt(metric, network, image, gradient, explain)
     expected = [float(np.ravel(values)[0]) for values in scores.values()]
     found = [
         rank_correlation(gradient[0, 0], each[0, 0], absolute=True)
@@ -154,13 +152,13 @@ def test_randomisation_is_compared_by_the_same_rank_correlation(
 
 
 def _call_mprt(
-    metric: Any, network: nn.Module, picture: np.ndarray, maps: np.ndarray, explain: Any
+    metric: Any, network: nn.Module, image: np.ndarray, maps: np.ndarray, explain: Any
 ) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found: dict[str, Any] = metric(
             model=network,
-            x_batch=picture.copy(),
+            x_batch=image.copy(),
             y_batch=np.array([TARGET]),
             a_batch=maps.copy(),
             explain_func=explain,
@@ -171,17 +169,15 @@ def _call_mprt(
 
 
 def test_concentration_and_localisation(
-    network: nn.Module, picture: np.ndarray, gradient: np.ndarray
+    network: nn.Module, image: np.ndarray, gradient: np.ndarray
 ) -> None:
     sizes = np.abs(gradient)
     quiet = {**QUIET, "abs": True}
-    sparse = _call(quantus.Sparseness(**quiet), network, picture, gradient)
+    sparse = _call(quantus.Sparseness(**quiet), network, image, gradient)
     assert gini(gradient[0, 0]) == pytest.approx(float(sparse), abs=1e-4)
-    complex_ = _call(quantus.Complexity(**quiet), network, picture, gradient)
+    complex_ = _call(quantus.Complexity(**quiet), network, image, gradient)
     assert entropy(gradient[0, 0]) == pytest.approx(float(complex_), abs=1e-4)
     mask = np.zeros((1, 1, SIDE, SIDE), dtype=bool)
     mask[..., 3:8, 2:9] = True
-    mass = _call(
-        quantus.RelevanceMassAccuracy(**QUIET), network, picture, sizes, s_batch=mask.copy()
-    )
+    mass = _call(quantus.RelevanceMassAccuracy(**QUIET), network, image, sizes, s_batch=mask.copy())
     assert share_inside(sizes[0, 0], mask[0, 0]) == pytest.approx(float(mass), abs=1e-5)

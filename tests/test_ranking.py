@@ -23,14 +23,14 @@ def test_ties_share_a_rank_and_what_is_missing_has_none() -> None:
 def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
     values = [1.0, 2.0, 3.0, 6.0]
     found = score([*values, NAN, float("inf")])
-    assert (found.pictures, found.missing) == (4, 2)
+    assert (found.images, found.missing) == (4, 2)
     assert found.mean == pytest.approx(3) and found.deviation == pytest.approx(
         np.std(values, ddof=1)
     )
     assert 1 <= found.low < found.mean < found.high <= 6
     assert found == score([*values, NAN, float("inf")])
     nothing = score([NAN, NAN])
-    assert np.isnan(nothing.mean) and (nothing.pictures, nothing.missing) == (0, 2)
+    assert np.isnan(nothing.mean) and (nothing.images, nothing.missing) == (0, 2)
     assert np.isnan(score([1.0]).deviation)
 
 

@@ -88,14 +88,14 @@ def test_a_map_against_the_class_has_nothing_above_half_of_its_maximum() -> None
     assert not REGION_RULES["zero"].region(against, 0.2).any()
 
 
-def test_elsewhere_leaves_out_the_picture_itself_and_what_is_missing() -> None:
+def test_elsewhere_leaves_out_the_image_itself_and_what_is_missing() -> None:
     pair = np.array([[0.9, 0.1, 0.3], [np.nan, 0.8, 0.2], [np.nan, np.nan, np.nan]])
     own, elsewhere = own_and_elsewhere(pair)
     np.testing.assert_allclose(own, [0.9, 0.8, np.nan])
     np.testing.assert_allclose(elsewhere, [0.2, 0.2, np.nan])
 
 
-def test_the_bootstrap_leaves_out_missing_pictures() -> None:
+def test_the_bootstrap_leaves_out_missing_images() -> None:
     values = np.array([0.1, 0.4, np.nan, 0.2])
     assert bootstrap_interval(values, 200, 0) == bootstrap_interval(values[[0, 1, 3]], 200, 0)
 
@@ -131,7 +131,7 @@ def test_pairs_without_a_number_are_left_out() -> None:
     assert np.isnan(spearman(np.ones(5), np.arange(5.0)).rho)
 
 
-def test_few_pictures_show_about_anything() -> None:
+def test_few_images_show_about_anything() -> None:
     generator = np.random.default_rng(0)
     first, second = generator.normal(size=200), generator.normal(size=200)
     few, many = (few_of_many(first, second, size, draws=500) for size in (10, 100))
@@ -147,7 +147,7 @@ def test_the_least_significant_rho_is_that_of_the_tables() -> None:
     assert least_significant(200) == pytest.approx(0.139, abs=0.01)
 
 
-def test_edges_and_entropy_grow_with_what_there_is_in_a_picture() -> None:
+def test_edges_and_entropy_grow_with_what_there_is_in_an_image() -> None:
     flat = np.full((64, 64, 3), 90, dtype=np.uint8)
     square = flat.copy()
     square[16:48, 16:48] = 200

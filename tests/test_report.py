@@ -10,9 +10,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image as PilImage
 
-from vitrine.data.images import Frame, Picture
+from vitrine.data.images import Frame, Image
 from vitrine.errors import ResultsError
 from vitrine.experiments.run import run
 from vitrine.methods.heatmap import Heatmap
@@ -105,7 +105,7 @@ def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
         assert "Download" not in text and not folder.exists()
 
 
-def test_pictures_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
+def test_images_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
     frame = pd.DataFrame({"name": ["one", "two"], "value": [0.1, 0.2]})
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     panels = [figures.Panel("", pixels, EVIL), figures.Panel("", pixels, "the second")]
@@ -116,8 +116,8 @@ def test_pictures_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
     ending = "webp" if target == "html" else "jpg"
     for place, line in enumerate(lines[2:], start=1):
         assert f"figure-{target}/t-regions-{place}.{ending}" in line
-        with Image.open(folder / f"t-regions-{place}.{ending}") as picture:
-            assert picture.size == (8, 8)
+        with PilImage.open(folder / f"t-regions-{place}.{ending}") as image:
+            assert image.size == (8, 8)
     assert "the second" in lines[3] and "</script>" not in text
     if target == "html":
         assert list(pd.read_csv(folder / "t.csv").columns) == ["name", "value"]
@@ -145,7 +145,7 @@ def test_an_explorer_shows_some_rows_and_holds_all(page: tuple[str, Path]) -> No
     assert data["rows"][0] == [EVIL, 0.0]
 
 
-def test_a_chart_is_a_picture_and_on_the_site_a_live_one(
+def test_a_chart_is_an_image_and_on_the_site_a_live_one(
     page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_PROJECT", str(root))
@@ -196,7 +196,7 @@ def test_a_grid_shows_every_panel_with_alternative_text(page: tuple[str, Path]) 
     files = sorted(path.name for path in folder.iterdir())
     ending = "webp" if target == "html" else "jpg"
     assert files == [f"g-{index + 1}-n-{index}-a.{ending}" for index in range(3)]
-    with Image.open(folder / files[0]) as image:
+    with PilImage.open(folder / files[0]) as image:
         assert image.size == (30, 20)
     assert "</script>" not in text
     if target == "html":
@@ -218,7 +218,7 @@ def test_without_quarto_a_page_is_html_in_the_working_folder(
     assert this_page().figures == tmp_path / "notebook_files" / "figure-html"
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 FRAME = Frame("p", (0, 0, 4, 4), (4, 4))
 
@@ -227,11 +227,11 @@ def _map(values: np.ndarray, signed: bool) -> Heatmap:
     return Heatmap(values.astype(np.float32), FRAME, signed, "m", 0, 0.0)
 
 
-def test_a_crop_is_the_frame_of_the_picture() -> None:
+def test_a_crop_is_the_frame_of_the_image() -> None:
     pixels = np.zeros((40, 60, 3), dtype=np.uint8)
     pixels[10:30, 20:50] = (255, 0, 0)
     frame = Frame("p", (10, 20, 20, 30), (8, 8))
-    found = figures.crop_of(Picture("p", "", pixels), frame, 16)
+    found = figures.crop_of(Image("p", "", pixels), frame, 16)
     assert np.abs(found[2:-2, 2:-2].astype(int) - (255, 0, 0)).max() <= 3
 
 
@@ -245,7 +245,7 @@ def test_a_signed_map_is_orange_for_and_blue_against_the_class() -> None:
     assert np.ptp(shown[1, 1]) == 0  # what says nothing stays grey
 
 
-def test_a_blank_map_shows_the_picture_and_no_colour() -> None:
+def test_a_blank_map_shows_the_image_and_no_colour() -> None:
     crop = np.random.default_rng(0).integers(0, 255, (4, 4, 3), dtype=np.uint8)
     for signed in (True, False):
         shown = figures.overlay(crop, _map(np.zeros((4, 4)), signed))
@@ -262,7 +262,7 @@ def test_only_the_marked_superpixels_keep_their_colours() -> None:
     assert (shown[20, 20] == figures.FOR).all()
 
 
-def test_a_picture_is_cut_along_the_borders_of_its_superpixels() -> None:
+def test_an_image_is_cut_along_the_borders_of_its_superpixels() -> None:
     crop = np.zeros((8, 8, 3), dtype=np.uint8)
     segments = np.repeat([[0, 1]], 2, axis=0).repeat(2, axis=1)
     shown = figures.cut(crop, segments)
@@ -288,7 +288,7 @@ def test_a_study_is_read_without_computing_anything(
 ) -> None:
     monkeypatch.setenv("VITRINE_PROJECT", str(done.root))
     study = open_study("tiny")
-    assert study.pictures == ["red square", "noise"]
+    assert study.images == ["red square", "noise"]
     assert study.title == "EfficientNet-Lite0"
     assert study.method_title("gradcam") == "Grad-CAM"
     assert "classifier" not in study.table("maps")
@@ -300,7 +300,7 @@ def test_a_study_is_read_without_computing_anything(
     assert "random weights" in study.badge().data
     # Its WordNet id is of no class, whatever the answer is called.
     assert study.answer("noise").startswith("answer: ")
-    Image.new("RGB", (128, 96)).save(done.root / "pictures" / "n00000001_red_square.png")
+    PilImage.new("RGB", (128, 96)).save(done.root / "images" / "n00000001_red_square.png")
     with pytest.raises(ResultsError, match=r"red_square\.png is not the one that the study"):
         open_study("tiny").crop("red square")
 
@@ -309,8 +309,8 @@ def test_an_answer_is_right_by_the_id_of_its_class_not_by_its_name(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = StudyReport(Store(Project(root), "embedded"), "efficientnet_lite0")
-    right = [picture for picture in study.pictures if study.is_right(picture)]
-    assert set(study.pictures) - set(right) == {"kite", "vulture"}
+    right = [image for image in study.images if study.is_right(image)]
+    assert set(study.images) - set(right) == {"kite", "vulture"}
     crane = {"category": "crane", "target": 517, "probability": 0.5}  # the machine
     for wnid, is_right in (("n03126707", True), ("n02012849", False), ("", False)):  # or the bird
         monkeypatch.setattr(study, "prediction", lambda _, wnid=wnid: {**crane, "wnid": wnid})
@@ -357,7 +357,7 @@ def test_parts_are_tinted_in_their_order() -> None:
     assert red[0] > red[2] and blue[2] > blue[0]  # orange first, then blue
 
 
-def test_the_parts_of_a_picture_and_the_sample_of_a_class(
+def test_the_parts_of_an_image_and_the_sample_of_a_class(
     root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
@@ -366,7 +366,7 @@ def test_the_parts_of_a_picture_and_the_sample_of_a_class(
     study = open_study("embedded")
     parts = study.parts("vulture")
     assert list(parts) == ["the vultures", "the chimney", "the house", "the sky"]
-    areas = study.table("cases").query("picture == 'vulture'").groupby("region")["area"].first()
+    areas = study.table("cases").query("image == 'vulture'").groupby("region")["area"].first()
     for name, mask in parts.items():
         assert mask.mean() == pytest.approx(areas[name], abs=1e-6)
     assert study.parts("orange") == {}
@@ -384,4 +384,4 @@ def test_an_object_is_known_where_it_was_outlined(
     assert mask is not None
     assert mask.shape == study.heatmap("gradcam", "tiger shark").values.shape
     assert mask.mean() == pytest.approx(0.32, abs=0.01)
-    assert study.object_mask("kite") is None  # the picture shows no kite
+    assert study.object_mask("kite") is None  # the image shows no kite

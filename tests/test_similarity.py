@@ -57,10 +57,10 @@ def _waves() -> tuple[Tensor, Tensor]:
     return torch.stack(units, 1).float(), torch.stack(concepts, 1).float()
 
 
-def _random(pictures: int, units: int, concepts: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(pictures)
-    activations = torch.rand(pictures, units, generator=generator)
-    matches = 0.2 + 0.05 * torch.randn(pictures, concepts, generator=generator)
+def _random(images: int, units: int, concepts: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(images)
+    activations = torch.rand(images, units, generator=generator)
+    matches = 0.2 + 0.05 * torch.randn(images, concepts, generator=generator)
     return activations, matches
 
 
@@ -138,11 +138,11 @@ def test_the_size_of_the_blocks_does_not_matter(name: str, monkeypatch: pytest.M
 
 def test_matches_of_embeddings_are_their_inner_products() -> None:
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randn(110, 6, generator=generator)
+    images = torch.randn(110, 6, generator=generator)
     concepts = torch.randn(33, 6, generator=generator)
     activations = torch.rand(110, 4, generator=generator)
-    found = similarities("soft_wpmi", activations, Matches(pictures, concepts))
-    given = similarities("soft_wpmi", activations, Matches(pictures @ concepts.T))
+    found = similarities("soft_wpmi", activations, Matches(images, concepts))
+    given = similarities("soft_wpmi", activations, Matches(images @ concepts.T))
     assert _differ(found, given) < 1e-5
 
 
@@ -200,7 +200,7 @@ def test_a_concept_that_does_not_match_on_average_is_no_label_by_rank() -> None:
         (lambda: similarity.parameters_of("cosine", {"a": 1}), "It has none"),
         (
             lambda: similarities("soft_wpmi", torch.rand(99, 2), Matches(torch.rand(99, 3))),
-            "looks at the 100 strongest pictures of each unit, but the probing set has 99",
+            "looks at the 100 strongest images of each unit, but the probing set has 99",
         ),
     ],
 )

@@ -17,7 +17,7 @@ from vitrine.data import sources
 from vitrine.errors import FileMissing, SourceError, unwritten
 from vitrine.project import Project
 
-CONTENT = b"a picture, say"
+CONTENT = b"an image, say"
 
 
 class _Server(http.server.ThreadingHTTPServer):

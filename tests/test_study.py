@@ -14,12 +14,12 @@ from vitrine.study import load_study, read_study
 
 
 @pytest.mark.parametrize("name", ["embedded", "assignment"])
-def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
+def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
     root: Path, name: str
 ) -> None:
     study = load_study(Project(root), name)
     assert study.name == name
-    assert len(study.pictures.files) == 10
+    assert len(study.images.files) == 10
     assert study.cam and study.lime and study.comparison
 
 
@@ -35,7 +35,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_pictures(
         ("samples = 24", 'samples = "many"', "`lime.samples`: Input should be a valid integer"),
         ("share = 0.2", "share = 0.3", "`share` must be one of `shares`"),
         ("share = 0.2", "share = 2", "`comparison.share`: Input should be less than 1"),
-        ('folder = "pictures"', "", "name either a `source` or a `folder`"),
+        ('folder = "images"', "", "name either a `source` or a `folder`"),
         ('title = "tiny"', "", "the key `title` is missing"),
         ('title = "tiny"', 'name = "x"', "the key `name` is not allowed"),
         ('title = "tiny"', "title = ", "is not valid TOML"),
@@ -105,7 +105,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     assert "comparison.shares.1" in str(caught.value)
 
 
-def test_a_picture_cannot_be_listed_twice(tmp_path: Path) -> None:
+def test_an_image_cannot_be_listed_twice(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(STUDY.replace("n00000002_noise.png", "n00000001_red_square.png"))
     with pytest.raises(StudyError, match="listed twice: n00000001_red_square.png"):

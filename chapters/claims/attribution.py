@@ -1,4 +1,4 @@
-"""Claims about attribution methods, judged by their maximum sensitivity over a study's pictures."""
+"""Claims about attribution methods, judged by their maximum sensitivity over a study's images."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement
     """The three verdicts, by the claims' keys."""
     moved = (
         study.table("sensitivities")
-        .pivot(index="picture", columns="method", values="by_channel")
-        .loc[[*study.pictures, *study.more_pictures], list(EIGHT)]
+        .pivot(index="image", columns="method", values="by_channel")
+        .loc[[*study.images, *study.more_images], list(EIGHT)]
     )
     return {
         "occlusion_stable": _occlusion(study, moved),
@@ -43,7 +43,7 @@ def _occlusion(study: StudyReport, moved: pd.DataFrame) -> Judgement:
     return Judgement(
         "confirmed" if steadier == 1 else "refuted",
         f"Not the most stable: {_ordinal(int(steadier))} of the eight on average; slow it is",
-        f"Maximum sensitivity {number(moved['occlusion'].mean())} over {len(moved)} pictures, "
+        f"Maximum sensitivity {number(moved['occlusion'].mean())} over {len(moved)} images, "
         f"the most stable on {count(first) if first else 'none'} of them; "
         f"{number(seconds['occlusion'], 1)} s a map, {count(slower)} are slower",
     )
@@ -76,7 +76,7 @@ def _averaged(moved: pd.DataFrame) -> Judgement:
         "Holds on average" if all(holds) else "Not on average, with noise that is drawn anew",
         f"SmoothGrad² {number(means[noisy[0]])} and VarGrad {number(means[noisy[1]])}, the plain "
         f"path {number(means['integrated_gradients'])}; steadier than it on "
-        f"{count(better[noisy[0]])} and {count(better[noisy[1]])} of {len(moved)} pictures",
+        f"{count(better[noisy[0]])} and {count(better[noisy[1]])} of {len(moved)} images",
     )
 
 

@@ -1,4 +1,4 @@
-"""Claims about class activation maps, judged on the ten pictures of a study."""
+"""Claims about class activation maps, judged on the ten images of a study."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ THREE = ("gradcam", "ablationcam", "scorecam")
 def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
     """The five verdicts, by the claims' keys."""
     inside = pd.DataFrame({method: study.on_object(method) for method in THREE})
-    theirs = pd.DataFrame(
-        {picture: published.on_object(picture)[[*THREE]] for picture in inside.index}
-    ).T
+    theirs = pd.DataFrame({image: published.on_object(image)[[*THREE]] for image in inside.index}).T
     return {
         "slow": _slow(study, inside),
         "orange": _orange(inside, theirs),
@@ -81,23 +79,23 @@ def _slow(study: StudyReport, inside: pd.DataFrame) -> Judgement:
         "in part",
         "Supported for ScoreCAM; AblationCAM is slow only when it is computed on whole passes",
         f"{ratio['scorecam']:.0f} and {ratio['ablationcam']:.0f} times as long; more weight on "
-        f"the object in {better['scorecam']} and {better['ablationcam']} of {len(inside)} pictures",
+        f"the object in {better['scorecam']} and {better['ablationcam']} of {len(inside)} images",
     )
 
 
 def _smooth(study: StudyReport, published: PublishedReport) -> Judgement:
-    half = study.table("maps").pivot(index="picture", columns="method", values="above_half")
+    half = study.table("maps").pivot(index="image", columns="method", values="above_half")
     narrower = int((half["scorecam"] < half["gradcam"]).sum())
-    regions = published.table("regions").pivot(index="picture", columns="run", values="above_half")
+    regions = published.table("regions").pivot(index="image", columns="run", values="above_half")
     theirs = int((regions["scorecam"] < regions["gradcam"]).sum())
     slope = {
-        method: np.mean([_slope(study.heatmap(method, name).values) for name in study.pictures])
+        method: np.mean([_slope(study.heatmap(method, name).values) for name in study.images])
         for method in ("scorecam", "gradcam")
     }
     return Judgement(
         "refuted",
         "Neither, as a rule",
-        f"Marks less than Grad-CAM in {narrower} of {len(half)} pictures, in {theirs} of "
+        f"Marks less than Grad-CAM in {narrower} of {len(half)} images, in {theirs} of "
         f"{len(regions)} in that report's own maps; mean slope {1e3 * slope['scorecam']:.1f} "
         f"against {1e3 * slope['gradcam']:.1f} thousandths a pixel",
     )

@@ -18,11 +18,11 @@ TWO = ("goldfish", "tiger shark")
 def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
     """The five verdicts, by the claims' keys."""
     overlaps = published.table("overlaps").query("second == 'gradcam'")
-    wide = overlaps.pivot(index="picture", columns="first", values="iou")
+    wide = overlaps.pivot(index="image", columns="first", values="iou")
     return {
         "cams_on_object": _on_object(study, published),
         "coot": _coot(study, published),
-        "low_alike": _alike(study, overlaps.query("first == 'lime_1'").set_index("picture")),
+        "low_alike": _alike(study, overlaps.query("first == 'lime_1'").set_index("image")),
         "negative": _negative(study, wide["lime_2"] - wide["lime_1"], published),
         "simple_highest": _simple(study, wide["lime_1"]),
     }
@@ -39,7 +39,7 @@ def _on_object(study: StudyReport, published: PublishedReport) -> Judgement:
 
     return Judgement(
         "confirmed" if all(holds) else "in part" if any(holds) else "refuted",
-        f"Holds for {sum(holds)} of {len(holds)} pairs of a picture and a network",
+        f"Holds for {sum(holds)} of {len(holds)} pairs of an image and a network",
         f"On the object, Grad-CAM and LIME: here {told(ours)}; "
         f"in the masks of ResNet-50 {told(theirs)}",
     )
@@ -51,7 +51,7 @@ def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
     theirs = published.on_object("American coot")
     outside = 1 - max(*ours, *theirs)
     hidden = study.table("cases").query(
-        "picture == 'American coot' and region == 'the coots' and shown == 'rest'"
+        "image == 'American coot' and region == 'the coots' and shown == 'rest'"
     )
     return Judgement(
         "confirmed" if outside > 0.5 else "refuted",
@@ -69,21 +69,21 @@ def _alike(study: StudyReport, pairs: pd.DataFrame) -> Judgement:
     above = int((gain > 0).sum())
     return Judgement(
         "refuted",
-        "What was alike is the rule; at equal area the pictures differ",
+        "What was alike is the rule; at equal area the images differ",
         f"From {number(pairs['iou'].min())} ({worst}) to {number(pairs['iou'].max())} ({best}); "
-        f"above the map of another picture in {above} of {len(pairs)}; {_by_edges(study)}",
+        f"above the map of another image in {above} of {len(pairs)}; {_by_edges(study)}",
     )
 
 
 def _by_edges(study: StudyReport) -> str:
-    """What a picture adds to the overlap, for those with fewer edges and those with more."""
+    """What an image adds to the overlap, for those with fewer edges and those with more."""
     pairs = study.table("survey_overlaps").query("first == 'lime' and second == 'gradcam'")
-    pairs = pairs.set_index("picture")
+    pairs = pairs.set_index("image")
     gain = pairs["iou"] - pairs["elsewhere"]
-    edges = study.table("survey").set_index("picture")["edges"]
+    edges = study.table("survey").set_index("image")["edges"]
     few = edges <= edges.median()
     return (
-        f"of {len(edges)} pictures here those with fewer edges are {number(gain[few].mean())} "
+        f"of {len(edges)} images here those with fewer edges are {number(gain[few].mean())} "
         f"above it, the others {number(gain[~few].mean())}"
     )
 
@@ -94,7 +94,7 @@ def _negative(study: StudyReport, change: pd.Series, published: PublishedReport)
     up, down = int((change > 0).sum()), int((change < 0).sum())
     consistent = low > 0 or high < 0
     both = study.table("overlaps").query("first == 'lime' and second == 'gradcam'")
-    here = both.pivot(index="picture", columns="rule", values="iou")
+    here = both.pivot(index="image", columns="rule", values="iou")
     ours = (here["lime2"] - here["lime1"]).round(9)
     return Judgement(
         "refuted" if consistent else "confirmed",
@@ -108,9 +108,9 @@ def _negative(study: StudyReport, change: pd.Series, published: PublishedReport)
 def _simple(study: StudyReport, theirs: pd.Series) -> Judgement:
     share = study.provenance["study"]["comparison"]["share"]
     pairs = study.table("agreement").query("first == 'lime' and second == 'gradcam'")
-    ours = pairs[pairs["share"] == share].set_index("picture")["iou"]
+    ours = pairs[pairs["share"] == share].set_index("image")["iou"]
     figures = published_figures(study.store.project, "iou").query("source == 'rehman2025'")
-    printed = figures[~figures["picture"].str.startswith("mean")].set_index("picture")["iou"]
+    printed = figures[~figures["image"].str.startswith("mean")].set_index("image")["iou"]
 
     def places(values: pd.Series) -> str:
         ranks = values.rank(ascending=False)

@@ -51,7 +51,7 @@ class Dissected:
 
     @cached_property
     def excess(self) -> pd.Series:
-        """By layer: the mean similarity above that of permuted pictures, over the networks."""
+        """By layer: the mean similarity above that of permuted images, over the networks."""
         return (self.by_layer("mean") - self.by_layer("null_mean")).mean(axis=1)
 
     @cached_property
@@ -145,7 +145,7 @@ def _of_layers(found: Dissected) -> dict[str, Judgement]:
         "probing_grows": Judgement(
             "confirmed" if at[large] > at[small] else "refuted",
             "Supported, and no gain",
-            f"{at[small]:.2f} at {small} pictures, {at[large]:.2f} at {large:,}",
+            f"{at[small]:.2f} at {small} images, {at[large]:.2f} at {large:,}",
         ),
         "depth": Judgement(
             "in part",

@@ -1,4 +1,4 @@
-"""Claims about LIME, judged on the ten pictures of a study."""
+"""Claims about LIME, judged on the ten images of a study."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FOUR = ("goldfish", "tiger shark", "American coot", "West Highland white terrier
 def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
     """The four verdicts, by the claims' keys."""
     inside = study.on_object("lime")
-    theirs = {picture: published.on_object(picture)["lime_1"] for picture in FOUR}
-    below = [picture for picture in FOUR if inside[picture] < 0.5]
-    below_theirs = [picture for picture in FOUR if theirs[picture] < 0.5]
+    theirs = {image: published.on_object(image)["lime_1"] for image in FOUR}
+    below = [image for image in FOUR if inside[image] < 0.5]
+    below_theirs = [image for image in FOUR if theirs[image] < 0.5]
     samples = study.provenance["study"]["lime"]["samples"]
     repeats = study.table("stability")
     curve = repeats.groupby("samples")["overlap"].mean()
@@ -49,7 +49,7 @@ def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement
 
 
 def _chimney(study: StudyReport) -> Judgement:
-    weights = study.table("superpixels").query("picture == 'vulture'")
+    weights = study.table("superpixels").query("image == 'vulture'")
     ordered = weights.sort_values("weight")
     most, least = ordered.iloc[-1], ordered.iloc[0]
     segments = study.segments("vulture")

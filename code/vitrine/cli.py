@@ -95,7 +95,7 @@ def main() -> None:
 
 @app.command()
 def fetch(study: StudyName = "embedded") -> None:
-    """Bring pictures and weights into the cache, each verified by its SHA-256."""
+    """Bring images and weights into the cache, each verified by its SHA-256."""
     project = Project.find()
     if is_import_study(project, study):
         _fetch_imported(project, load_import_study(project, study))

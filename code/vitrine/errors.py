@@ -45,8 +45,8 @@ class FileMissing(SourceError):
     """A file is not where it must lie. Others may be missing too: see ``Missing``."""
 
 
-class PictureError(VitrineError):
-    """A picture cannot be decoded safely."""
+class ImageError(VitrineError):
+    """An image cannot be decoded safely."""
 
 
 class ResultsError(VitrineError):

@@ -35,7 +35,7 @@ Arrays = dict[str, np.ndarray]
 PROVENANCE = "provenance.json"
 TABLES = "tables.json"
 
-_PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "pictures"}
+_PROVENANCE = {"study", "signature", "computed", "classifiers", "methods", "images"}
 """What every provenance tells."""
 
 
@@ -303,18 +303,18 @@ class Store:
         return table
 
     def files(self) -> dict[str, str]:
-        """The picture file behind each picture's name."""
-        return {row["name"]: row["file"] for row in self.provenance()["pictures"]}
+        """The image file behind each image's name."""
+        return {row["name"]: row["file"] for row in self.provenance()["images"]}
 
-    def frame(self, classifier: str, picture: str) -> Frame:
-        """The crop of ``picture`` that ``classifier`` saw."""
-        facts = self.read_task(f"{classifier}/predictions/{self.files()[picture]}").facts
+    def frame(self, classifier: str, image: str) -> Frame:
+        """The crop of ``image`` that ``classifier`` saw."""
+        facts = self.read_task(f"{classifier}/predictions/{self.files()[image]}").facts
         return frame_from(facts["frame"])
 
-    def heatmap(self, classifier: str, method: str, picture: str, variant: str = "") -> Heatmap:
-        """The heatmap of a method, or of a variant of it, for a picture."""
+    def heatmap(self, classifier: str, method: str, image: str, variant: str = "") -> Heatmap:
+        """The heatmap of a method, or of a variant of it, for an image."""
         way = f"{method}.{variant}" if variant else method
-        result = self.read_task(f"{classifier}/{way}/{self.files()[picture]}")
+        result = self.read_task(f"{classifier}/{way}/{self.files()[image]}")
         return heatmap_from(result.arrays, result.facts, method)
 
     def _how_to_run(self) -> str:

@@ -1,4 +1,4 @@
-"""A study: which pictures to explain, with which classifiers and methods, and how.
+"""A study: which images to explain, with which classifiers and methods, and how.
 
 A study is one TOML file in ``data/studies``. It is read once into frozen, validated data; every
 later step takes its parameters from here and from nowhere else.
@@ -54,11 +54,11 @@ def _is_plain(name: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts and str(path) == name != "."
 
 
-class Pictures(_Part):
-    """Where the pictures come from: a source of ``data/sources.toml``, or a local folder.
+class Images(_Part):
+    """Where the images come from: a source of ``data/sources.toml``, or a local folder.
 
-    files : the pictures of the study.
-    more : pictures that attribution and the measures look at beside those.
+    files : the images of the study.
+    more : images that attribution and the measures look at beside those.
     """
 
     source: str | None = None
@@ -71,7 +71,7 @@ class Pictures(_Part):
         return (*self.files, *self.more)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Pictures:
+    def _one_origin(self) -> Images:
         if (self.source is None) == (self.folder is None):
             raise ValueError("name either a `source` or a `folder`, not both and not neither")
         outside = [name for name in self.all if not _is_plain(name)]
@@ -159,7 +159,7 @@ class Felzenszwalb(_Part):
 
 
 class Grid(_Part):
-    """Rectangles that know nothing of the picture: what other superpixels must be better than."""
+    """Rectangles that know nothing of the image: what other superpixels must be better than."""
 
     method: Literal["grid"] = "grid"
     rows: int = Field(default=7, ge=1)
@@ -186,14 +186,14 @@ Segmentation = Annotated[
     | Annotated[Grid, Tag("grid")],
     Discriminator(_segmentation_method),
 ]
-"""How a picture is cut into superpixels, with the parameters of scikit-image's function."""
+"""How an image is cut into superpixels, with the parameters of scikit-image's function."""
 
 
 class Stability(_Part):
     """How far LIME repeats: explanations with other draws, and with other numbers of samples.
 
-    seeds, samples : so many seeds, and so many perturbed pictures of each.
-    numbers : of samples that are compared. Perturbed pictures are drawn independently, so those of
+    seeds, samples : so many seeds, and so many perturbed images of each.
+    numbers : of samples that are compared. Perturbed images are drawn independently, so those of
         several seeds together are one explanation with more samples.
     """
 
@@ -205,7 +205,7 @@ class Stability(_Part):
     def _numbers_can_be_compared(self) -> Stability:
         if self.numbers[0] < 2 or list(self.numbers) != sorted(set(self.numbers)):
             raise ValueError("`numbers` must be ascending, from two on")
-        # Every seed asks about the whole picture first; the others of its samples can be pooled.
+        # Every seed asks about the whole image first; the others of its samples can be pooled.
         drawn = self.seeds * (self.samples - 1)
         if self.numbers[-1] > self.samples and drawn < 2 * (self.numbers[-1] - 1):
             raise ValueError(
@@ -216,7 +216,7 @@ class Stability(_Part):
 
 
 class Search(_Part):
-    """A grid of LIME's parameters, each judged on every picture.
+    """A grid of LIME's parameters, each judged on every image.
 
     segmentations : each with every number of ``samples`` and of ``features``.
     seeds : explanations with each, so that their stability is known.
@@ -236,7 +236,7 @@ class Search(_Part):
 
 
 class Lime(_Part):
-    """LIME for pictures (Ribeiro et al., 2016), in the terms of the library ``lime``."""
+    """LIME for images (Ribeiro et al., 2016), in the terms of the library ``lime``."""
 
     samples: int = Field(default=1000, ge=2)
     features: int = Field(default=10, ge=1)
@@ -254,7 +254,7 @@ class AttributionParameters(_Part):
     batch : inputs in one pass. On two processor cores 10 to 16 are fastest, and 50 at once, as
         Captum's defaults ask for, take gigabytes.
     steps : points on the path of Integrated Gradients.
-    samples : noisy pictures of SmoothGrad² and VarGrad; each has a path of ``noisy_steps`` points.
+    samples : noisy images of SmoothGrad² and VarGrad; each has a path of ``noisy_steps`` points.
     noise : standard deviation of that noise as a share of the range from black to white; Smilkov et
         al. (2017) recommend 0.1 to 0.2. Captum's default is 1 in units of the normalised input.
     points : random points of Gradient SHAP, rounded up to batches of one size.
@@ -277,7 +277,7 @@ class Attribution(AttributionParameters):
     """Attribution methods of the predicted class, and their parameters.
 
     also : networks on which layer-wise relevance propagation is tried as well, by its correct rules
-        and as the library Captum does it, with the pictures under ``pictures.more``.
+        and as the library Captum does it, with the images under ``images.more``.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
@@ -300,7 +300,7 @@ class Measures(_Part):
         the classifier to the whole network.
     few : perturbations, and stages, of methods that take more than ``many`` passes a map.
     seeds : explanations of each method that draws.
-    lime_samples : of LIME where it is repeated for perturbed pictures and randomised networks.
+    lime_samples : of LIME where it is repeated for perturbed images and randomised networks.
     """
 
     curve: int = Field(default=28, ge=2)
@@ -334,7 +334,7 @@ class Comparison(_Part):
 
 
 class ProbingSet(_Part):
-    """The pictures whose activations are looked at: all of a source, or those that are named."""
+    """The images whose activations are looked at: all of a source, or those that are named."""
 
     source: str | None = None
     folder: str | None = None
@@ -348,17 +348,17 @@ class ProbingSet(_Part):
 
 
 class Survey(_Part):
-    """LIME and class activation maps on many pictures, with what is cheap enough for that.
+    """LIME and class activation maps on many images, with what is cheap enough for that.
 
-    pictures, sample, seed : so many of the set are drawn, without those that the study explains.
+    images, sample, seed : so many of the set are drawn, without those that the study explains.
     methods : class activation maps beside LIME.
     samples, segmentation : of LIME; its other parameters are those of the section ``lime``.
     share : of the frame that each region covers.
-    chunk : pictures a step. The maps are not kept, so those of another picture that a map is
+    chunk : images a step. The maps are not kept, so those of another image that a map is
         compared with are those of its step.
     """
 
-    pictures: ProbingSet
+    images: ProbingSet
     sample: int = Field(default=200, ge=2)
     seed: int = Field(default=0, ge=0)
     methods: Unique[str] = Field(default=("gradcam",), min_length=1)
@@ -370,7 +370,7 @@ class Survey(_Part):
     @model_validator(mode="after")
     def _has_parts_to_compare(self) -> Survey:
         if self.sample % self.chunk == 1:
-            raise ValueError("the last `chunk` would hold one picture, with no other to compare")
+            raise ValueError("the last `chunk` would hold one image, with no other to compare")
         return self
 
 
@@ -395,7 +395,7 @@ class Encoder(_Part):
     """A row of ``vitrine.methods.dissection.encoders.ENCODERS`` and its settings.
 
     probabilities, top, weights, seed : for ``conse``, ``"true"`` or the classifier whose ``top``
-        best predictions place a picture, and that classifier's weights.
+        best predictions place an image, and that classifier's weights.
     model, pretrained, seed : for ``clip``, in the terms of ``open_clip``.
     """
 
@@ -431,12 +431,12 @@ class Dissection(_Part):
 
     layers : those of every network; each network's own stages by default.
     parameters : of the similarity, where they are not the paper's.
-    permutations : how often the pictures are permuted for the null distribution of each layer.
-    examples : how many units of each layer are shown with their strongest pictures, and how many.
+    permutations : how often the images are permuted for the null distribution of each layer.
+    examples : how many units of each layer are shown with their strongest images, and how many.
     """
 
     classifiers: Unique[Classifier] = Field(min_length=1)
-    pictures: ProbingSet
+    images: ProbingSet
     concepts: str = "20k"
     encoder: Encoder = Encoder()
     layers: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -447,7 +447,7 @@ class Dissection(_Part):
     seed: int = 0
     batch: int = Field(default=16, ge=1)
     examples: int = Field(default=4, ge=1)
-    example_pictures: int = Field(default=10, ge=1)
+    example_images: int = Field(default=10, ge=1)
     probing: ProbingSizes | None = None
 
 
@@ -458,7 +458,7 @@ class Study(_Part):
     title: str
     description: str
     classifiers: Unique[Classifier] = Field(min_length=1)
-    pictures: Pictures
+    images: Images
     predictions: Predictions = Predictions()
     speed: Speed | None = None
     cam: Cam | None = None
@@ -474,8 +474,8 @@ class Study(_Part):
     def _survey_and_cases_have_what_they_build_on(self) -> Study:
         if self.survey and not self.lime:
             raise ValueError("`survey` takes LIME's other parameters from a [lime] section")
-        if self.cases and not self.pictures.source:
-            raise ValueError("`cases` needs pictures from a source, whose regions are outlined")
+        if self.cases and not self.images.source:
+            raise ValueError("`cases` needs images from a source, whose regions are outlined")
         return self
 
     @model_validator(mode="after")
@@ -498,7 +498,7 @@ class Study(_Part):
 
     @property
     def networks(self) -> tuple[Classifier, ...]:
-        """All classifiers of the study, those that explain pictures first."""
+        """All classifiers of the study, those that explain images first."""
         others = (row for rows in self._other_networks().values() for row in rows)
         return tuple(dict.fromkeys((*self.classifiers, *others)))
 

@@ -1,4 +1,4 @@
-"""Sets of pictures: all of a source or a folder, or those that are named."""
+"""Sets of images: all of a source or a folder, or those that are named."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from vitrine.errors import StudyError
 from vitrine.project import Project
 
 
-def files_of(project: Project, pictures: study.ProbingSet, key: str) -> tuple[str, ...]:
+def files_of(project: Project, images: study.ProbingSet, key: str) -> tuple[str, ...]:
     """The files of a set, sorted unless they are named. Raises ``StudyError``.
 
     key : of the set in the study file, for the reader of an error.
     """
-    if pictures.files:
-        return pictures.files
-    if pictures.source is not None:
-        return tuple(sorted(sources.pick_source(project, pictures.source).digests))
-    folder = project.root / str(pictures.folder)
+    if images.files:
+        return images.files
+    if images.source is not None:
+        return tuple(sorted(sources.pick_source(project, images.source).digests))
+    folder = project.root / str(images.folder)
     within = folder.iterdir() if folder.is_dir() else ()
     found = sorted(path.name for path in within if path.is_file() and path.name[0] != ".")
     if not found:
         raise StudyError(
-            f"The folder {pictures.folder!r}, named by {key}.folder, has no files",
-            "Put pictures there, or correct the name in the study file",
+            f"The folder {images.folder!r}, named by {key}.folder, has no files",
+            "Put images there, or correct the name in the study file",
         )
     return tuple(found)
 
 
 def paths_of(
     project: Project,
-    pictures: study.ProbingSet,
+    images: study.ProbingSet,
     files: tuple[str, ...],
     report: sources.Report = lambda _: None,
 ) -> dict[str, Path]:
     """The paths of a set's files by name: fetched from their source, or in their folder."""
-    if pictures.source is not None:
-        return sources.fetch(project, pictures.source, files, report)
-    return in_folder(project.root / str(pictures.folder), files)
+    if images.source is not None:
+        return sources.fetch(project, images.source, files, report)
+    return in_folder(project.root / str(images.folder), files)

@@ -1,4 +1,4 @@
-"""Pictures, decoded safely, and the frame of a picture that a network sees."""
+"""Images, decoded safely, and the frame of an image that a network sees."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image as PilImage
+from PIL import ImageCms, ImageOps, UnidentifiedImageError
 
-from vitrine.errors import FileMissing, PictureError
+from vitrine.errors import FileMissing, ImageError
 
 Pixels = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 50_000_000
-"""Larger pictures are refused before they are decoded."""
+"""Larger images are refused before they are decoded."""
 
 MIN_SIDE = 16
-"""A picture with a shorter side than this has nothing to explain."""
+"""An image with a shorter side than this has nothing to explain."""
 
 MAX_RATIO = 50
-"""Of a picture longer than so many times its shorter side a network sees next to nothing, and to
+"""Of an image longer than so many times its shorter side a network sees next to nothing, and to
 resize it whole, as the networks' preprocessing does, would take gigabytes."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
-"""What a picture's content may be, whatever its name says. Pillow decodes each of them itself; for
+"""What an image's content may be, whatever its name says. Pillow decodes each of them itself; for
 other formats, such as EPS, it would start another program."""
 
 _SAMPLE_NAME = re.compile(r"^(n\d{8})_(.+)$")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture ready to be explained.
+class Image:
+    """An image ready to be explained.
 
     name : what the report calls it, e.g. ``"West Highland white terrier"``.
     wnid : the WordNet id of its true category, e.g. ``"n02098286"``, or ``""`` if not known.
@@ -59,22 +60,22 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frame:
-    """The crop of a picture that a network sees; every heatmap lives in one.
+    """The crop of an image that a network sees; every heatmap lives in one.
 
-    picture : the picture's name.
-    box : top, left, height, width of the crop, in pixels of the picture.
+    image : the image's name.
+    box : top, left, height, width of the crop, in pixels of the image.
     size : height and width in pixels, after resizing, of what the network sees.
     """
 
-    picture: str
+    image: str
     box: tuple[float, float, float, float]
     size: tuple[int, int]
 
 
-def picture_name(file: str) -> tuple[str, str]:
-    """The report's name and the WordNet id of a picture file.
+def image_name(file: str) -> tuple[str, str]:
+    """The report's name and the WordNet id of an image file.
 
-    >>> picture_name("n02098286_West_Highland_white_terrier.JPEG")
+    >>> image_name("n02098286_West_Highland_white_terrier.JPEG")
     ('West Highland white terrier', 'n02098286')
     """
     stem = Path(file).stem
@@ -84,25 +85,25 @@ def picture_name(file: str) -> tuple[str, str]:
 
 
 def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
-    """The paths of picture files by name. Raises ``FileMissing`` with all that are not there."""
+    """The paths of image files by name. Raises ``FileMissing`` with all that are not there."""
     paths = {file: folder / file for file in files}
     missing = [
-        f"The picture {path} does not exist" for path in paths.values() if not os.path.isfile(path)
+        f"The image {path} does not exist" for path in paths.values() if not os.path.isfile(path)
     ]
     if missing:
         raise FileMissing("\n".join(missing), "Put it there, or correct the study file")
     return paths
 
 
-def read_picture(path: Path) -> Picture:
-    """Decode a picture file. Raises ``PictureError`` when that is not safely possible."""
-    name, wnid = picture_name(path.name)
-    return Picture(name=name, wnid=wnid, pixels=decode(path))
+def read_image(path: Path) -> Image:
+    """Decode an image file. Raises ``ImageError`` when that is not safely possible."""
+    name, wnid = image_name(path.name)
+    return Image(name=name, wnid=wnid, pixels=decode(path))
 
 
 def pixels_digest(path: Path) -> str:
-    """What the pixels of a picture file follow from: the SHA-256 of its bytes, and of their
-    conversion where a colour profile asks for one. Raises ``PictureError``."""
+    """What the pixels of an image file follow from: the SHA-256 of its bytes, and of their
+    conversion where a colour profile asks for one. Raises ``ImageError``."""
     with opened(path) as image:
         converted = _profile(image) is not None
     content = path.read_bytes()
@@ -110,11 +111,11 @@ def pixels_digest(path: Path) -> str:
 
 
 def decode(path: Path) -> Pixels:
-    """The pixels of a picture file as ``uint8 [H, W, 3]``, upright and in sRGB.
+    """The pixels of an image file as ``uint8 [H, W, 3]``, upright and in sRGB.
 
     EXIF orientation and an embedded colour profile are applied; greyscale, palette, CMYK and 16-bit
-    pictures are converted; what is transparent is shown on white; of an animation the first picture
-    is taken. Raises ``PictureError`` for a file that is missing, of none of ``FORMATS``, damaged,
+    images are converted; what is transparent is shown on white; of an animation the first image
+    is taken. Raises ``ImageError`` for a file that is missing, of none of ``FORMATS``, damaged,
     or too large, too small or too long.
     """
     with opened(path) as image:
@@ -123,40 +124,40 @@ def decode(path: Path) -> Pixels:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture file, to be decoded in the block; whatever goes wrong is a ``PictureError``."""
+def opened(path: Path) -> Iterator[PilImage.Image]:
+    """An image file, to be decoded in the block; whatever goes wrong is a ``ImageError``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what decoders say of damaged notes, not of pixels
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("error", PilImage.DecompressionBombWarning)
+            with PilImage.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise _too_large(path)
                 yield image
-    except PictureError:
+    except ImageError:
         raise
     except FileNotFoundError as error:
-        raise PictureError(f"The picture {path} does not exist", "Check its name") from error
+        raise ImageError(f"The image {path} does not exist", "Check its name") from error
     except UnidentifiedImageError as error:
-        raise PictureError(
-            f"{path} is not a picture of a kind that is read ({', '.join(FORMATS)})",
+        raise ImageError(
+            f"{path} is not an image of a kind that is read ({', '.join(FORMATS)})",
             "Convert it to JPEG or PNG",
         ) from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except (PilImage.DecompressionBombWarning, PilImage.DecompressionBombError) as error:
         raise _too_large(path) from error
     except ImageCms.PyCMSError as error:
-        raise PictureError(
-            f"The colour profile in the picture {path} cannot be applied ({error})",
-            "Convert the picture to sRGB, or save it without a profile",
+        raise ImageError(
+            f"The colour profile in the image {path} cannot be applied ({error})",
+            "Convert the image to sRGB, or save it without a profile",
         ) from error
     except Exception as error:  # a decoder may raise anything about a file that is damaged
         if isinstance(error, OSError) and error.errno is not None:
-            raise PictureError(
-                f"The picture {path} cannot be read ({error.strerror})",
+            raise ImageError(
+                f"The image {path} cannot be read ({error.strerror})",
                 "Name a file that you have the right to read",
             ) from error
-        raise PictureError(
-            f"The picture {path} is damaged ({error or type(error).__name__})",
+        raise ImageError(
+            f"The image {path} is damaged ({error or type(error).__name__})",
             "Fetch it again or replace it",
         ) from error
 
@@ -164,32 +165,32 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def _check_sides(path: Path, size: tuple[int, int]) -> None:
     width, height = size
     if min(width, height) < MIN_SIDE:
-        raise PictureError(
-            f"The picture {path} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",
-            "Use a larger picture",
+        raise ImageError(
+            f"The image {path} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",
+            "Use a larger image",
         )
     if max(width, height) > MAX_RATIO * min(width, height):
-        raise PictureError(
-            f"The picture {path} is {width} × {height} pixels, more than {MAX_RATIO} times as long "
+        raise ImageError(
+            f"The image {path} is {width} × {height} pixels, more than {MAX_RATIO} times as long "
             "on one side as on the other",
             "Cut out the part that is to be explained",
         )
 
 
-def _too_large(path: Path) -> PictureError:
-    return PictureError(
-        f"The picture {path} has more than {MAX_PIXELS // 1_000_000} million pixels",
+def _too_large(path: Path) -> ImageError:
+    return ImageError(
+        f"The image {path} has more than {MAX_PIXELS // 1_000_000} million pixels",
         "Make it smaller first",
     )
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """An 8-bit sRGB picture from one of any mode."""
+def _rgb(image: PilImage.Image) -> PilImage.Image:
+    """An 8-bit sRGB image from one of any mode."""
     profile = _profile(image)
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
         # Pillow clips 16-bit grey to 8 bit instead of scaling it.
         grey = np.asarray(image, dtype=np.int64)
-        image = Image.fromarray((np.clip(grey, 0, 65535) >> 8).astype(np.uint8))
+        image = PilImage.fromarray((np.clip(grey, 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
@@ -197,19 +198,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     if alpha is None:
         return colours
     colours.putalpha(alpha)
-    white = Image.new("RGBA", colours.size, "white")
-    return Image.alpha_composite(white, colours).convert("RGB")
+    white = PilImage.new("RGBA", colours.size, "white")
+    return PilImage.alpha_composite(white, colours).convert("RGB")
 
 
 SAME = 6
 """Levels of 256 by which two profiles that both mean sRGB may differ."""
 
 _SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
-"""The mode of a picture whose colours a profile of each space can tell."""
+"""The mode of an image whose colours a profile of each space can tell."""
 
 
-def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """A picture's colour profile, unless it has none or one that is sRGB, whatever its name.
+def _profile(image: PilImage.Image) -> ImageCms.ImageCmsProfile | None:
+    """An image's colour profile, unless it has none or one that is sRGB, whatever its name.
 
     Raises ``ImageCms.PyCMSError`` for one that cannot be read.
     """
@@ -231,16 +232,16 @@ def _is_srgb(content: bytes) -> bool:
         return False
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    moved = np.asarray(_srgb(Image.fromarray(cube), profile)).astype(int) - cube
+    moved = np.asarray(_srgb(PilImage.fromarray(cube), profile)).astype(int) - cube
     return bool(np.abs(moved).max() <= SAME)
 
 
-def _srgb(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    """A picture in sRGB from one with a colour profile. Raises ``ImageCms.PyCMSError``."""
+def _srgb(image: PilImage.Image, profile: ImageCms.ImageCmsProfile) -> PilImage.Image:
+    """An image in sRGB from one with a colour profile. Raises ``ImageCms.PyCMSError``."""
     space = profile.profile.xcolor_space
     mode = _SPACES.get(space)
     if mode is None or (mode == "CMYK") != (image.mode == "CMYK"):
-        raise ImageCms.PyCMSError(f"it is about {space.strip()}, the picture is {image.mode}")
+        raise ImageCms.PyCMSError(f"it is about {space.strip()}, the image is {image.mode}")
     coloured = image.convert(mode)
     converted = ImageCms.profileToProfile(
         coloured, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"

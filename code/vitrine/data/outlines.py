@@ -1,4 +1,4 @@
-"""Where the object is that a picture's name says, and what is around it: outlines by hand."""
+"""Where the object is that an image's name says, and what is around it: outlines by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Outline = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outlines:
-    """The objects of one picture.
+    """The objects of one image.
 
     outlines : one or more polygons; none where the object cannot be seen.
     area : the share of the frame that they cover, as stated in the file.
@@ -36,14 +36,14 @@ class Outlines:
     crop: int
     note: str
 
-    def in_frame(self, frame: Frame, picture_size: tuple[int, int]) -> tuple[Outline, ...]:
+    def in_frame(self, frame: Frame, image_size: tuple[int, int]) -> tuple[Outline, ...]:
         """The polygons as x and y in pixels of ``frame``, whichever network's it is.
 
-        picture_size : height and width of the picture in pixels. What a frame does not show lies
+        image_size : height and width of the image in pixels. What a frame does not show lies
         below 0 or above its size.
         """
-        side = self.crop / self.resize * min(picture_size)
-        corner = [(extent - side) / 2 for extent in reversed(picture_size)]
+        side = self.crop / self.resize * min(image_size)
+        corner = [(extent - side) / 2 for extent in reversed(image_size)]
         top, left, height, width = frame.box
         scale = np.array([frame.size[1] / width, frame.size[0] / height])
         return tuple(
@@ -54,7 +54,7 @@ class Outlines:
 
 @dataclass(frozen=True)
 class Regions:
-    """The parts of one picture's frame.
+    """The parts of one image's frame.
 
     named : the regions that were outlined, by what they show.
     object, rest : what the object that ``load_outlines`` knows is called, and what neither it nor a
@@ -67,7 +67,7 @@ class Regions:
 
 
 def load_outlines(project: Project, source: str) -> dict[str, Outlines]:
-    """The outlines for a source's pictures, by file name without its ending; ``{}`` without any.
+    """The outlines for a source's images, by file name without its ending; ``{}`` without any.
 
     They lie in ``data/objects/SOURCE.toml``. Raises ``SourceError`` for a file that is damaged, an
     outline of fewer than three points, or a point outside the frame.
@@ -76,7 +76,7 @@ def load_outlines(project: Project, source: str) -> dict[str, Outlines]:
 
 
 def load_regions(project: Project, source: str) -> dict[str, Regions]:
-    """The regions of a source's pictures, by file name without its ending; ``{}`` without any.
+    """The regions of a source's images, by file name without its ending; ``{}`` without any.
 
     They lie in ``data/objects/SOURCE.regions.toml``. Raises ``SourceError`` as ``load_outlines``.
     """
@@ -94,7 +94,7 @@ def _load(
         return {}
     try:
         table = toml_table(path)
-        return {name: read(path, name, row, table) for name, row in table["pictures"].items()}
+        return {name: read(path, name, row, table) for name, row in table["images"].items()}
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         said = f"the key {error} is missing" if isinstance(error, KeyError) else error
         raise SourceError(
@@ -104,12 +104,12 @@ def _load(
 
 
 def outlines_of(project: Project, source: str, file: str) -> Outlines | None:
-    """The outlines for one picture file of a source; ``None`` where nobody drew any."""
+    """The outlines for one image file of a source; ``None`` where nobody drew any."""
     return load_outlines(project, source).get(PurePosixPath(file).stem)
 
 
 def regions_of(project: Project, source: str, file: str) -> Regions | None:
-    """The regions of one picture file of a source; ``None`` where nobody drew any."""
+    """The regions of one image file of a source; ``None`` where nobody drew any."""
     return load_regions(project, source).get(PurePosixPath(file).stem)
 
 

@@ -11,7 +11,7 @@ SAMPLES = "imagenet-sample-images"
 def class_indices(project: Project) -> dict[str, int]:
     """The index of each class of ImageNet by its WordNet id. Raises ``SourceError``.
 
-    The classes are in the order of their ids, and the sample pictures hold one file of each,
+    The classes are in the order of their ids, and the sample images hold one file of each,
     ``n01440764_tench.JPEG``.
     """
     files = sorted(sources.pick_source(project, SAMPLES).digests)

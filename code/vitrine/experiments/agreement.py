@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study as studies
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.errors import NotApplicable
 from vitrine.experiments.base import Columns, Experiment, Row, Rows
 from vitrine.measures.agreement import (
@@ -40,43 +40,43 @@ DIGITS = 6
 TABLES = {
     "correlations": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "first": "key of the first method",
         "second": "key of the second method",
         "rho": "Spearman's rank correlation of the two maps over all pixels",
-        "elsewhere": "mean of that with the second maps of the other pictures",
+        "elsewhere": "mean of that with the second maps of the other images",
     },
     "agreement": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "first": "key of the first method",
         "second": "key of the second method",
         "share": "share of the frame that each region covers",
         "iou": "intersection over union of the two regions",
         "chance": "IoU of two independent regions of that share",
-        "elsewhere": "mean IoU of the first map with the second maps of the other pictures",
+        "elsewhere": "mean IoU of the first map with the second maps of the other images",
     },
     "regions": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method",
         "rule": "key of the rule that says which pixels a map highlights",
         "area": "share of the frame that the region covers; 0 where it highlights nothing",
     },
     "overlaps": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "first": "key of the first method",
         "second": "key of the second method",
         "rule": "key of the rule that says which pixels a map highlights",
         "iou": "intersection over union of the two regions",
         "chance": "IoU of two independent regions of their areas",
-        "elsewhere": "mean IoU of the first region with the second ones of the other pictures",
+        "elsewhere": "mean IoU of the first region with the second ones of the other images",
         "dice_elsewhere": "mean Dice coefficient of the same regions",
     },
     "complexity": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "edges": "share of the frame that lies on an edge (Canny)",
         "entropy": "entropy of the frame's levels of brightness, in bits",
         "superpixels": "number of superpixels of the study's segmentation for LIME",
@@ -118,14 +118,14 @@ class _Comparison:
         study: Study,
         store: Store,
         classifier: Classifier,
-        pictures: dict[str, Picture],
+        images: dict[str, Image],
         rows: Rows,
     ) -> None:
         self.study, self.store, self.classifier = study, store, classifier
-        self.pictures, self.rows, self.key = pictures, rows, classifier.name
-        self.names = [picture.name for picture in pictures.values()]
+        self.images, self.rows, self.key = images, rows, classifier.name
+        self.names = [image.name for image in images.values()]
         maps = {
-            method: [self._map(method, file) for file in pictures]
+            method: [self._map(method, file) for file in images]
             for method in compared_methods(study)
         }
         # A method that the network does not support is not compared at all.
@@ -171,7 +171,7 @@ class _Comparison:
         others = [place for place in range(len(self.methods)) if place != lime]
         found: Rows = {self.methods[other]: [] for other in others}
         for share in comparison.shares:
-            regions = self._regions(lambda one, _picture, s=share: top_region(one.values, s))
+            regions = self._regions(lambda one, _image, s=share: top_region(one.values, s))
             iou = self._by_method(overlaps(regions, regions))
             for other in others:
                 own, elsewhere = own_and_elsewhere(iou[lime, :, other])
@@ -188,7 +188,7 @@ class _Comparison:
         row = REGION_RULES[rule]
         kept = self._kept(row.area) if row.area in KEPT else None
         regions = self._regions(
-            lambda one, picture: row.region(one.values, kept[picture] if kept else comparison.share)
+            lambda one, image: row.region(one.values, kept[image] if kept else comparison.share)
         )
         areas = regions.mean(axis=1, dtype=np.float64).reshape(len(self.methods), -1)
         iou = self._by_method(overlaps(regions, regions))
@@ -196,7 +196,7 @@ class _Comparison:
             self.rows["regions"] += [
                 {
                     "classifier": self.key,
-                    "picture": name,
+                    "image": name,
                     "method": method,
                     "rule": rule,
                     "area": round(float(area), DIGITS),
@@ -221,15 +221,15 @@ class _Comparison:
             self.rows["overlaps"] += self._rows(first, second, rule=rules, **rounded)
 
     def _add_complexity(self) -> None:
-        for file, picture in self.pictures.items():
-            crop = self.classifier.crop(picture)
+        for file, image in self.images.items():
+            crop = self.classifier.crop(image)
             superpixels = len(self.store.read_task(f"{self.key}/lime/{file}").arrays["weights"])
             predictions = self.store.read_task(f"{self.key}/predictions/{file}").arrays
             best = float(predictions["probabilities"].max())
             self.rows["complexity"].append(
                 {
                     "classifier": self.key,
-                    "picture": picture.name,
+                    "image": image.name,
                     "edges": edge_density(crop),
                     "entropy": grey_entropy(crop),
                     "superpixels": superpixels,
@@ -240,21 +240,21 @@ class _Comparison:
     # --- helpers ---------------------------------------------------------------------------------
 
     def _regions(self, draw: Any) -> npt.NDArray[np.float32]:
-        """The region of every map ``[methods · pictures, pixels]``; empty where there is no map."""
+        """The region of every map ``[methods · images, pixels]``; empty where there is no map."""
         size = next(one.values.shape for row in self.maps for one in row if one)
         found = np.zeros((len(self.methods), len(self.names), *size), dtype=np.float32)
         for method, row in enumerate(self.maps):
-            for picture, one in enumerate(row):
+            for image, one in enumerate(row):
                 if one is not None:
-                    region: Region = draw(one, picture)
-                    found[method, picture] = region
+                    region: Region = draw(one, image)
+                    found[method, image] = region
         return found.reshape(len(self.methods) * len(self.names), -1)
 
     def _kept(self, rule: str) -> list[float]:
-        """The share of each picture that the superpixels which LIME keeps cover."""
+        """The share of each image that the superpixels which LIME keeps cover."""
         assert self.study.lime is not None
         found = []
-        for file in self.pictures:
+        for file in self.images:
             arrays = self.store.read_task(f"{self.key}/lime/{file}").arrays
             chosen = top_superpixels(
                 arrays["weights"], self.study.lime.features, positive_only=KEPT[rule]
@@ -263,7 +263,7 @@ class _Comparison:
         return found
 
     def _by_method(self, matrix: Table) -> Table:
-        """``[methods, pictures, methods, pictures]`` from one row and column a map."""
+        """``[methods, images, methods, images]`` from one row and column a map."""
         shape = (len(self.methods), len(self.names))
         return matrix.reshape(*shape, *shape)
 
@@ -272,6 +272,6 @@ class _Comparison:
         about = {"classifier": self.key, "first": self.methods[first]}
         about["second"] = self.methods[second]
         return [
-            about | {"picture": name} | dict(zip(columns, values, strict=True))
+            about | {"image": name} | dict(zip(columns, values, strict=True))
             for name, *values in zip(self.names, *columns.values(), strict=True)
         ]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from vitrine import study as studies
 from vitrine.data import sources
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, Settings, fastest_settings
 from vitrine.project import Project
@@ -114,7 +114,7 @@ class Context:
     project: Project
     study: Study
     networks: dict[str, Classifier]
-    images: dict[str, Picture]
+    images: dict[str, Image]
     digests: dict[str, str]
     store: Store
     device: str = "cpu"
@@ -126,9 +126,9 @@ class Context:
         return {row.name: self.networks[row.name] for row in self.study.classifiers}
 
     @property
-    def explained(self) -> dict[str, Picture]:
-        """The images under ``pictures.files``, without those that only evaluation looks at."""
-        return {file: self.images[file] for file in self.study.pictures.files}
+    def explained(self) -> dict[str, Image]:
+        """The images under ``images.files``, without those that only evaluation looks at."""
+        return {file: self.images[file] for file in self.study.images.files}
 
     def settings(self, network: str, tasks: Sequence[Task]) -> Settings:
         """How passes are run: as the study says, as stored results of tasks were, or measured here.

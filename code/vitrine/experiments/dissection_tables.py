@@ -11,7 +11,7 @@ import pandas as pd
 from vitrine.data import concept_categories as kinds
 
 CONSTANT = "(constant)"
-"""In the place of a label for units that answer every picture alike."""
+"""In the place of a label for units that answer every image alike."""
 
 RUNNERS_UP = 5
 SIGNIFICANT = 0.05
@@ -31,13 +31,13 @@ TABLES = {
         "classifier": "key of the classifier",
         "layer": "name of the layer",
         "units": "number of its units",
-        "constant": "units that answer every picture of the probing set alike",
+        "constant": "units that answer every image of the probing set alike",
         "significant": "units whose p-value is below 0.05",
         "concepts": "different labels of all units",
         "significant_concepts": "different labels of the significant units",
         "greatest": "greatest similarity",
         "mean": "mean similarity of the labels",
-        "null_mean": "mean similarity of the labels when the pictures are permuted",
+        "null_mean": "mean similarity of the labels when the images are permuted",
         "null_95": "95% quantile of that similarity",
     },
     "units": {
@@ -47,15 +47,15 @@ TABLES = {
         "label": "concept of greatest similarity",
         "kind": "object, scene, part, texture, material, color or other",
         "similarity": "similarity of unit and label",
-        "p_value": "share of labels of permuted pictures that are at least as similar",
+        "p_value": "share of labels of permuted images that are at least as similar",
         **_RUNNER_UP_COLUMNS,
     },
-    "top_pictures": {
+    "top_images": {
         "classifier": "key of the classifier",
         "layer": "name of the layer",
         "unit": "number of the unit in the layer, one of those chosen as examples",
-        "rank": "1 for the picture of greatest activation",
-        "picture": "file of the picture in the probing set",
+        "rank": "1 for the image of greatest activation",
+        "image": "file of the image in the probing set",
         "activation": "pooled activation of the unit",
     },
     "concepts": {
@@ -82,10 +82,10 @@ TABLES = {
     "probing": {
         "classifier": "key of the classifier",
         "layer": "name of the layer",
-        "rule": "fixed: as many strongest pictures as for the whole set; share: as large a share",
-        "size": "number of pictures drawn",
+        "rule": "fixed: as many strongest images as for the whole set; share: as large a share",
+        "size": "number of images drawn",
         "draw": "number of the draw, from 0",
-        "top": "number of strongest pictures that the similarity looks at",
+        "top": "number of strongest images that the similarity looks at",
         "similarity": "mean similarity of the sampled units' labels",
         "deviation": "standard deviation of that similarity over the units",
         "stable": "share of units whose label is that of the whole probing set",
@@ -175,18 +175,18 @@ def image_table(
     count = min(examples, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
     rows = [
-        (unit, rank, files[picture], value)
+        (unit, rank, files[image], value)
         for unit in chosen
-        for rank, (picture, value) in enumerate(
+        for rank, (image, value) in enumerate(
             zip(
-                arrays[f"{place}_pictures"][unit],
+                arrays[f"{place}_images"][unit],
                 arrays[f"{place}_activations"][unit],
                 strict=True,
             ),
             start=1,
         )
     ]
-    table = pd.DataFrame(rows, columns=["unit", "rank", "picture", "activation"])
+    table = pd.DataFrame(rows, columns=["unit", "rank", "image", "activation"])
     return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])
 
 

@@ -42,7 +42,7 @@ def evaluation_tasks(study: Study) -> Iterator[Task]:
         if not task.variant
     }
     for network in study.classifiers:
-        for file in study.pictures.all:
+        for file in study.images.all:
             for method in measured_methods(study):
                 basis = maps.get((network.name, method, file), {})
                 for name, trial in TRIALS.items():
@@ -50,7 +50,7 @@ def evaluation_tasks(study: Study) -> Iterator[Task]:
                         yield _task(study, network.name, method, file, name, basis)
     explained = {row.name for row in study.classifiers}
     for network in study.attribution.also if study.attribution else ():
-        for file in study.pictures.more if network.name not in explained else ():
+        for file in study.images.more if network.name not in explained else ():
             for method in BOTH_WAYS:
                 basis = map_task(study, network.name, method, file).parameters
                 yield _task(study, network.name, method, file, SENSITIVITY, basis)
@@ -123,7 +123,7 @@ class Evaluation(Experiment):
             self.wanted,
             task.parameters.get("times", 0),
             lambda method: self._map(replace(task, method=method), query.crop),
-            task.file in self.study.pictures.more,
+            task.file in self.study.images.more,
             self._shared_with(task),
         )
         return self._keep_others(task, TRIALS[task.variant].compute(case))

@@ -22,12 +22,12 @@ from vitrine.methods.heatmap import heatmap_from
 from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
 
-NO_OUTLINE = "No object is outlined in the picture"
+NO_OUTLINE = "No object is outlined in the image"
 
 TABLES = {
     "assessment": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method, or of a map that sees no network",
         "measure": "key of the measure",
         "value": "the measure's value; empty where there is none",
@@ -38,13 +38,13 @@ TABLES = {
         "method": "key of the method, or of a map that sees no network",
         "curve": "deletion or insertion, and what stands in the place of pixels",
         "share": "share of the pixels that are deleted, or inserted",
-        "score": "mean probability of the class over the pictures",
+        "score": "mean probability of the class over the images",
         "error": "standard error of that mean",
-        "pictures": "number of pictures",
+        "images": "number of images",
     },
     "randomised": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method, or of a map that sees no network",
         "place": "1 where the least is randomised",
         "block": "the lowest block that is randomised",
@@ -54,7 +54,7 @@ TABLES = {
     },
     "sensitivities": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method, or of a map that sees no network",
         "by_channel": "maximum sensitivity of the attributions of each colour channel",
         "value": "maximum sensitivity of the map",
@@ -79,17 +79,17 @@ class NetworkRows:
         return self.store.task_or_none(f"{self.key}/{way}/{file}")
 
     def _object(self, file: str) -> Mask | None:
-        picture = self.context.images[file]
-        frame = self.classifier.frame(picture)
-        project, source = self.context.project, self.study.pictures.source
+        image = self.context.images[file]
+        frame = self.classifier.frame(image)
+        project, source = self.context.project, self.study.images.source
         outlines = outlines_of(project, source, file) if source else None
         if outlines is None or not outlines.outlines:
             return None
-        return object_mask(outlines.in_frame(frame, picture.size), frame.size)
+        return object_mask(outlines.in_frame(frame, image.size), frame.size)
 
     def _add_measures(self, method: str, file: str, name: str, mask: Mask | None) -> None:
         tasks = {name: self._task(f"{method}.{name}", file) for name in TRIALS}
-        about = {"classifier": self.key, "picture": name, "method": method}
+        about = {"classifier": self.key, "image": name, "method": method}
         for measure, value, reason in self._values(method, file, tasks, mask):
             row = about | {"measure": measure, "value": value, "reason": reason}
             self.rows["assessment"].append(row)

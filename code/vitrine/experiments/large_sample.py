@@ -1,6 +1,6 @@
-"""A large sample: how far LIME and class activation maps agree on many pictures.
+"""A large sample: how far LIME and class activation maps agree on many images.
 
-The maps are not kept; a task computes those of a chunk of pictures, compares them, and
+The maps are not kept; a task computes those of a chunk of images, compares them, and
 stores the numbers.
 """
 
@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study as studies
-from vitrine.data import image_sets as picture_sets
-from vitrine.data import sources
-from vitrine.data.images import Picture, picture_name, pixels_digest, read_picture
+from vitrine.data import image_sets, sources
+from vitrine.data.images import Image, image_name, pixels_digest, read_image
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
@@ -42,7 +41,7 @@ Values = npt.NDArray[np.float32]
 TABLES = {
     "survey": {
         "classifier": "key of the classifier",
-        "picture": "file of the picture in its set",
+        "image": "file of the image in its set",
         "right": "whether the most probable class is the true one; empty where that is not known",
         "target": "index of the most probable class",
         "edges": "share of the frame that lies on an edge (Canny)",
@@ -53,13 +52,13 @@ TABLES = {
     },
     "survey_overlaps": {
         "classifier": "key of the classifier",
-        "picture": "file of the picture in its set",
+        "image": "file of the image in its set",
         "first": "key of the first method",
         "second": "key of the second method",
         "iou": "intersection over union of the two regions",
-        "elsewhere": "mean IoU of the first region with the second ones of pictures of its step",
+        "elsewhere": "mean IoU of the first region with the second ones of images of its step",
         "rho": "Spearman's rank correlation of the two maps over all pixels",
-        "rho_elsewhere": "mean of that with the second maps of pictures of its step",
+        "rho_elsewhere": "mean of that with the second maps of images of its step",
     },
 }
 
@@ -70,15 +69,15 @@ def _wanted(study: Study) -> studies.Survey:
 
 
 def drawn_files(project: Project, study: Study, wanted: studies.Survey) -> tuple[str, ...]:
-    """The files of the pictures that are drawn. Raises ``StudyError`` for too few.
+    """The files of the images that are drawn. Raises ``StudyError`` for too few.
 
     A larger sample of the same seed begins with the smaller one.
     """
-    known = picture_sets.files_of(project, wanted.pictures, "survey.pictures")
-    others = [file for file in known if file not in study.pictures.files]
+    known = image_sets.files_of(project, wanted.images, "survey.images")
+    others = [file for file in known if file not in study.images.files]
     if len(others) < wanted.sample:
         raise StudyError(
-            f"The survey asks for {wanted.sample} pictures, and there are {len(others)} besides "
+            f"The survey asks for {wanted.sample} images, and there are {len(others)} besides "
             "those that the study explains",
             "Lower survey.sample",
         )
@@ -89,7 +88,7 @@ def drawn_files(project: Project, study: Study, wanted: studies.Survey) -> tuple
 class LargeSample(Experiment):
     """LIME and class activation maps on many images, ready to be computed.
 
-    Raises ``StudyError``, ``SourceError`` or ``PictureError`` when something is wrong with its
+    Raises ``StudyError``, ``SourceError`` or ``ImageError`` when something is wrong with its
     images.
     """
 
@@ -114,12 +113,12 @@ class LargeSample(Experiment):
     @classmethod
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
         wanted = _wanted(study)
-        picture_sets.paths_of(project, wanted.pictures, drawn_files(project, study, wanted), report)
+        image_sets.paths_of(project, wanted.images, drawn_files(project, study, wanted), report)
 
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
         wanted = _wanted(study)
-        return wanted.sample if wanted.pictures.source is not None else 0
+        return wanted.sample if wanted.images.source is not None else 0
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -127,7 +126,7 @@ class LargeSample(Experiment):
         self.project, self.lime, self.wanted = context.project, self.study.lime, _wanted(self.study)
         self.classifiers = context.classifiers
         files = drawn_files(self.project, self.study, self.wanted)
-        self.paths = picture_sets.paths_of(self.project, self.wanted.pictures, files)
+        self.paths = image_sets.paths_of(self.project, self.wanted.images, files)
         self.image_digests = {file: pixels_digest(path) for file, path in self.paths.items()}
         self.chunks = {
             f"{start:04d}": files[start : start + self.wanted.chunk]
@@ -143,16 +142,16 @@ class LargeSample(Experiment):
             for chunk, files in self.chunks.items()
         ]
 
-    def _passes(self, classifier: str, pictures: int) -> int:
+    def _passes(self, classifier: str, images: int) -> int:
         channels = pick_architecture(classifier).channels
         maps = sum(
             cam.pick_cam_method(name).expected_passes(channels) for name in self.wanted.methods
         )
-        return pictures * (1 + maps + self.wanted.samples)
+        return images * (1 + maps + self.wanted.samples)
 
     @property
     def _known(self) -> dict[str, Any]:
-        """Everything that a step's result depends on besides the network and the pictures."""
+        """Everything that a step's result depends on besides the network and the images."""
         own = self.wanted.model_dump(
             mode="json", include={"methods", "samples", "segmentation", "share"}
         )
@@ -174,19 +173,19 @@ class LargeSample(Experiment):
 
     def describe(self, task: Task) -> str:
         files = self.chunks[task.file]
-        return f"survey · {len(files)} pictures from {files[0]}"
+        return f"survey · {len(files)} images from {files[0]}"
 
     # --- one task --------------------------------------------------------------------------------
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
-        """A chunk of pictures: what is in them, and how far the maps of each two methods agree."""
+        """A chunk of images: what is in them, and how far the maps of each two methods agree."""
         classifier, files = self.classifiers[task.classifier], self.chunks[task.file]
-        pictures = [read_picture(self.paths[file]) for file in files]
-        crops = [classifier.crop(picture) for picture in pictures]
+        images = [read_image(self.paths[file]) for file in files]
+        crops = [classifier.crop(image) for image in images]
         probabilities = np.concatenate([classifier.probabilities(crop[None]) for crop in crops])
         progress.advance(len(files))
         targets = probabilities.argmax(axis=1)
-        maps, r_squared = self._maps(classifier, pictures, crops, targets, progress.advance)
+        maps, r_squared = self._maps(classifier, images, crops, targets, progress.advance)
         pieces = [self._pieces(crop) for crop in crops]
         return TaskResult(
             {
@@ -211,20 +210,20 @@ class LargeSample(Experiment):
     def _maps(
         self,
         classifier: Classifier,
-        pictures: list[Picture],
+        images: list[Image],
         crops: list[np.ndarray],
         targets: npt.NDArray[np.integer],
         advance: Callable[[int], None],
     ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
-        """The maps of each method by picture, and the fit of LIME's models."""
+        """The maps of each method by image, and the fit of LIME's models."""
         asked = [
-            lime.Picture(
+            lime.SegmentedImage(
                 crop,
-                classifier.frame(picture),
+                classifier.frame(image),
                 int(target),
                 superpixels(crop, self.wanted.segmentation, self.lime.seed),
             )
-            for picture, crop, target in zip(pictures, crops, targets, strict=True)
+            for image, crop, target in zip(images, crops, targets, strict=True)
         ]
         parameters = self.lime.model_copy(update={"samples": self.wanted.samples})
         settings = Settings(**self.study.speed.model_dump()) if self.study.speed else None
@@ -240,7 +239,7 @@ class LargeSample(Experiment):
         return maps, np.array([one.r_squared for one in explained])
 
     def _agreement(self, maps: dict[str, list[Values]]) -> dict[str, np.ndarray]:
-        """For each pair of methods and picture: ``[pairs, pictures]``, missing for a blank map."""
+        """For each pair of methods and image: ``[pairs, images]``, missing for a blank map."""
         regions = {
             name: np.stack([_region(values, self.wanted.share) for values in rows])
             for name, rows in maps.items()
@@ -275,7 +274,7 @@ class LargeSample(Experiment):
         return [
             {
                 "classifier": classifier,
-                "picture": file,
+                "image": file,
                 "right": self._is_right(classifier, file, int(values["target"][place])),
                 "target": int(values["target"][place]),
                 "edges": float(values["edges"][place]),
@@ -289,7 +288,7 @@ class LargeSample(Experiment):
 
     def _is_right(self, classifier: str, file: str, target: int) -> bool | str:
         """Whether the answer is the class that the file's name says; "" where that is not known."""
-        wnid = picture_name(Path(file).name)[1]
+        wnid = image_name(Path(file).name)[1]
         if not wnid or not self.classifiers[classifier].wordnet:
             return ""
         return self._classes.get(wnid) == target
@@ -303,7 +302,7 @@ def _pair_rows(classifier: str, result: TaskResult) -> list[Row]:
     about = {"classifier": classifier}
     return [
         about
-        | {"picture": file, "first": first, "second": second}
+        | {"image": file, "first": first, "second": second}
         | {
             name: round(float(result.arrays[name][row, place]), 6)
             for name in ("iou", "elsewhere", "rho", "rho_elsewhere")

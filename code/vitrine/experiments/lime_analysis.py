@@ -41,36 +41,36 @@ from vitrine.study import Study
 TABLES = {
     "lime": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "target": "index of the explained class",
         "superpixels": "number of superpixels",
-        "samples": "number of perturbed pictures",
+        "samples": "number of perturbed images",
         "intercept": "intercept of the local model",
         "r_squared": "weighted R² of the local model",
-        "local_prediction": "probability that the local model gives the whole picture",
-        "probability": "probability that the network gives the whole picture",
+        "local_prediction": "probability that the local model gives the whole image",
+        "probability": "probability that the network gives the whole image",
         "reason": "why the fit of the local model means nothing; empty where it tells something",
     },
     "superpixels": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "superpixel": "number of the superpixel in the segmentation",
         "weight": "coefficient in the local model",
         "share": "share of the frame that it covers",
     },
     "fidelity": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "rule": "positive: the greatest positive weights; both signs: the greatest in size",
         "superpixels": "number of superpixels that were chosen",
-        "whole": "probability of the class for the whole picture",
+        "whole": "probability of the class for the whole image",
         "kept": "probability when only those superpixels are shown",
         "removed": "probability when all others are shown",
     },
     "stability": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
-        "samples": "number of perturbed pictures in each explanation",
+        "image": "name of the image",
+        "samples": "number of perturbed images in each explanation",
         "runs": "number of independent explanations",
         "overlap": "mean Jaccard index of the best superpixels over all pairs of explanations",
         "chance": "about that index for superpixels chosen at random",
@@ -79,7 +79,7 @@ TABLES = {
     },
     "repeats": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "superpixel": "number of the superpixel in the segmentation",
         "mean": "mean weight over the seeds",
         "deviation": "standard deviation of the weight over the seeds",
@@ -87,16 +87,16 @@ TABLES = {
     },
     "search": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "segmentation": "the segmentation with its parameters",
         "method": "key of the segmentation",
         "superpixels": "number of superpixels",
-        "samples": "number of perturbed pictures in each explanation",
+        "samples": "number of perturbed images in each explanation",
         "features": "number of superpixels that are kept",
         "r_squared": "mean weighted R² of the local models",
         "overlap": "mean Jaccard index of the kept superpixels over all pairs of seeds",
         "chance": "about that index for superpixels chosen at random",
-        "whole": "probability of the class for the whole picture",
+        "whole": "probability of the class for the whole image",
         "kept": "mean probability when only the kept superpixels are shown",
         "removed": "mean probability when all others are shown",
         "area": "mean share of the frame that the kept superpixels cover",
@@ -113,14 +113,14 @@ def lime_tasks(study: Study) -> Iterator[Task]:
     for row in study.classifiers:
         if again := wanted.stability:
             known = common | again.model_dump(include={"seeds", "samples"})
-            for file in study.pictures.files:
+            for file in study.images.files:
                 yield Task(row.name, "lime", file, again.seeds * again.samples, known, STABILITY)
         if search := wanted.search:
             asked = search.model_dump(exclude={"segmentations"})
             passes = search.seeds * search.samples[-1]
             for segmentation in search.segmentations:
                 known = common | asked | {"segmentation": segmentation.model_dump()}
-                for file in study.pictures.files:
+                for file in study.images.files:
                     yield Task(row.name, "lime", file, passes, known, searched(segmentation))
 
 
@@ -168,12 +168,12 @@ class LimeAnalysis(Experiment):
         others = {searched(one): one for one in search.segmentations} if search else {}
         segmentation = others.get(task.variant, self.wanted.segmentation)
         segments = superpixels(crop, segmentation, self.wanted.seed)
-        asked = lime.Picture(crop, frame, target, segments)
+        asked = lime.SegmentedImage(crop, frame, target, segments)
         compute = self._repeat if task.variant == STABILITY else self._judge
         return compute(task, asked, progress)
 
     def _neighbourhoods(
-        self, task: Task, asked: lime.Picture, progress: Progress, seeds: int, samples: int
+        self, task: Task, asked: lime.SegmentedImage, progress: Progress, seeds: int, samples: int
     ) -> list[lime.Neighbourhood]:
         first = self.wanted.seed
         return lime.neighbourhoods(
@@ -188,7 +188,7 @@ class LimeAnalysis(Experiment):
     def _settings(self, task: Task) -> Any:
         return self.context.settings(task.classifier, [*self._maps, *self.tasks])
 
-    def _repeat(self, task: Task, asked: lime.Picture, progress: Progress) -> TaskResult:
+    def _repeat(self, task: Task, asked: lime.SegmentedImage, progress: Progress) -> TaskResult:
         """The probabilities of all draws; the draws themselves follow from the seeds."""
         assert self.wanted.stability is not None
         seeds, samples = self.wanted.stability.seeds, self.wanted.stability.samples
@@ -201,7 +201,7 @@ class LimeAnalysis(Experiment):
             },
         )
 
-    def _judge(self, task: Task, asked: lime.Picture, progress: Progress) -> TaskResult:
+    def _judge(self, task: Task, asked: lime.SegmentedImage, progress: Progress) -> TaskResult:
         """LIME with another segmentation: its models, and how they hold, for all numbers asked."""
         assert self.wanted.search is not None
         wanted, width, settings = self.wanted.search, self.wanted.kernel_width, self._settings(task)
@@ -235,7 +235,7 @@ class LimeAnalysis(Experiment):
         rows: Rows = {name: [] for name in self.tables}
         for network in self.context.classifiers:
             for file, image in self.context.explained.items():
-                about = {"classifier": network, "picture": image.name}
+                about = {"classifier": network, "image": image.name}
                 for name, found in self._rows(network, file):
                     rows[name] += [about | row for row in found]
         return rows

@@ -41,8 +41,8 @@ BOTH_WAYS = ("lrp", "lrp_captum")
 TABLES = {
     "predictions": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
-        "wnid": "WordNet id of the picture's true category",
+        "image": "name of the image",
+        "wnid": "WordNet id of the image's true category",
         "rank": "1 for the most probable class",
         "target": "index of the class",
         "category": "name of the class",
@@ -50,7 +50,7 @@ TABLES = {
     },
     "maps": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method",
         "target": "index of the explained class",
         "layer": "layer of the class activation map; empty for LIME",
@@ -65,7 +65,7 @@ TABLES = {
     },
     "costs": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method, with its variant",
         "passes": "forward passes of the whole network",
         "head_passes": "passes of what follows the explained layer alone",
@@ -73,7 +73,7 @@ TABLES = {
     },
     "variants": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method",
         "variant": "second: for the second most probable class; at-LAYER: at another layer",
         "target": "index of the explained class",
@@ -88,7 +88,7 @@ TABLES = {
     },
     "attributions": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "method": "key of the method",
         "target": "index of the explained class",
         "signed": "whether values below zero speak against the class",
@@ -131,7 +131,7 @@ def map_tasks(study: Study) -> list[Task]:
     explained = [
         task
         for row in study.classifiers
-        for file in study.pictures.all
+        for file in study.images.all
         for task in _tasks_of_image(study, row.name, file)
     ]
     return [*explained, *_tasks_elsewhere(study)]
@@ -142,7 +142,7 @@ def _tasks_of_image(study: Study, network: str, file: str) -> Iterator[Task]:
     layer = study.cam.layer if study.cam else None
     for method in methods_of(study):
         yield map_task(study, network, method, file, layer)
-    if file in study.pictures.files:
+    if file in study.images.files:
         for method, other, variant in variants(study):
             yield map_task(study, network, method, file, other, variant)
 
@@ -151,7 +151,7 @@ def _tasks_elsewhere(study: Study) -> Iterator[Task]:
     """Relevance by its correct rules and as Captum does it, on networks named for that alone."""
     explained = {row.name for row in study.classifiers}
     for row in study.attribution.also if study.attribution else ():
-        for file in study.pictures.more if row.name not in explained else ():
+        for file in study.images.more if row.name not in explained else ():
             yield Task(row.name, "predictions", file, 1, {"revision": 1})
             for method in BOTH_WAYS:
                 yield map_task(study, row.name, method, file)
@@ -169,10 +169,10 @@ class Maps(Experiment):
     def check(cls, project: Project, study: Study) -> None:
         for name in study.attribution.methods if study.attribution else ():
             attribution.pick_attribution_method(name)
-        if study.attribution and study.attribution.also and not study.pictures.more:
+        if study.attribution and study.attribution.also and not study.images.more:
             raise StudyError(
-                "attribution.also names networks, but no picture is there to try them on",
-                "Name one under pictures.more",
+                "attribution.also names networks, but no image is there to try them on",
+                "Name one under images.more",
             )
         if study.cam:
             _check_cam(study.cam)
@@ -247,7 +247,7 @@ class Maps(Experiment):
         return rows
 
     def _about(self, network: str, file: str) -> Row:
-        return {"classifier": network, "picture": self.context.images[file].name}
+        return {"classifier": network, "image": self.context.images[file].name}
 
     def _predictions(self, classifier: Classifier, file: str) -> list[Row]:
         probabilities = self.context.probabilities(classifier.name, file)

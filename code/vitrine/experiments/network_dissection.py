@@ -16,10 +16,9 @@ import torch
 
 from vitrine import study as studies
 from vitrine.data import concept_categories as kinds
-from vitrine.data import image_sets as picture_sets
-from vitrine.data import sources
+from vitrine.data import image_sets, sources
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
-from vitrine.data.images import Picture, pixels_digest, read_picture
+from vitrine.data.images import Image, pixels_digest, read_image
 from vitrine.errors import Missing, StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
 from vitrine.experiments.dissection_tables import (
@@ -42,7 +41,7 @@ from vitrine.store import TaskResult
 from vitrine.study import Study
 
 Embedded = tuple[torch.Tensor, torch.Tensor]
-"""The embeddings of the pictures and of the concepts, ``float32 [n, d]`` each."""
+"""The embeddings of the images and of the concepts, ``float32 [n, d]`` each."""
 
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
@@ -64,7 +63,7 @@ def _check(project: Project, wanted: studies.Dissection) -> None:
         one.name for one in wanted.classifiers
     ]:
         raise StudyError(
-            f"The encoder places pictures by the predictions of {encoder.probabilities!r}, which "
+            f"The encoder places images by the predictions of {encoder.probabilities!r}, which "
             "is dissected itself",
             "Set dissection.encoder.probabilities to another classifier",
         )
@@ -74,7 +73,7 @@ def _check(project: Project, wanted: studies.Dissection) -> None:
         smallest = wanted.probing.sizes[0]
         if row.top(smallest, **parameters) < 2:
             raise StudyError(
-                f"Of {smallest} pictures the similarity {wanted.similarity!r} looks at fewer than "
+                f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than "
                 "two, which have no order",
                 "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
             )
@@ -87,15 +86,15 @@ def _wanted(study: Study) -> studies.Dissection:
 
 def files_of(project: Project, wanted: studies.Dissection) -> tuple[str, ...]:
     """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
-    return picture_sets.files_of(project, wanted.pictures, "dissection.pictures")
+    return image_sets.files_of(project, wanted.images, "dissection.images")
 
 
-def picture_paths(
+def image_paths(
     project: Project, wanted: studies.Dissection, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
-    """The probing set's pictures by file name: fetched from their source, or in their folder."""
+    """The probing set's images by file name: fetched from their source, or in their folder."""
     files = files_of(project, wanted)
-    return picture_sets.paths_of(project, wanted.pictures, files, report)
+    return image_sets.paths_of(project, wanted.images, files, report)
 
 
 def _read_concepts(project: Project, wanted: studies.Dissection) -> Concepts:
@@ -112,7 +111,7 @@ def _read_concepts(project: Project, wanted: studies.Dissection) -> Concepts:
 class NetworkDissection(Experiment):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
 
-    Raises ``StudyError``, ``SourceError``, ``PictureError`` or ``DissectionError`` when something
+    Raises ``StudyError``, ``SourceError``, ``ImageError`` or ``DissectionError`` when something
     is wrong with the concepts, the probing set, the encoder or a layer of one of the networks.
     """
 
@@ -132,7 +131,7 @@ class NetworkDissection(Experiment):
         wanted = _wanted(study)
         missing = Missing()
         with missing.noted():
-            picture_paths(project, wanted, report)
+            image_paths(project, wanted, report)
         with missing.noted():
             report(concept_file(project, wanted.concepts).name)
         with missing.noted():
@@ -146,7 +145,7 @@ class NetworkDissection(Experiment):
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
         wanted = _wanted(study)
-        return 3 + (len(files_of(project, wanted)) if wanted.pictures.source is not None else 0)
+        return 3 + (len(files_of(project, wanted)) if wanted.images.source is not None else 0)
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:
@@ -167,17 +166,17 @@ class NetworkDissection(Experiment):
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity)
         self.parameters = parameters_of(wanted.similarity, wanted.parameters)
-        self.paths = picture_paths(project, wanted)
+        self.paths = image_paths(project, wanted)
         self.files = tuple(self.paths)
         self.top = self.similarity.top(len(self.files), **self.parameters)
         check_top(self.top, len(self.files))
-        first = read_picture(self.paths[self.files[0]])
+        first = read_image(self.paths[self.files[0]])
         self.units = {
             name: dissection.check_layers(network, self.layers(name), first, wanted.pooling)
             for name, network in self.networks.items()
         }
         self.image_digests = [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
-        self.pictures_digest = hashlib.sha256("\n".join(self.image_digests).encode()).hexdigest()
+        self.images_digest = hashlib.sha256("\n".join(self.image_digests).encode()).hexdigest()
         self.encoder = encoders.pick_encoder(wanted.encoder.name).load(
             project, wanted.encoder, context.device
         )
@@ -205,7 +204,7 @@ class NetworkDissection(Experiment):
         return found
 
     def _known(self, name: str, part: str) -> dict[str, Any]:
-        """Everything that a task's result depends on besides the network and the pictures."""
+        """Everything that a task's result depends on besides the network and the images."""
         known = {
             "layers": list(self.layers(name)),
             "concepts": self.concepts.digest,
@@ -219,7 +218,7 @@ class NetworkDissection(Experiment):
         if part == "probing":
             assert self.wanted.probing is not None
             return known | {"probing": self.wanted.probing.model_dump(mode="json")}
-        own = ("permutations", "seed", "example_pictures")
+        own = ("permutations", "seed", "example_images")
         return known | {key: getattr(self.wanted, key) for key in own}
 
     @property
@@ -234,7 +233,7 @@ class NetworkDissection(Experiment):
         )
 
     def digests(self, task: Task) -> tuple[str, str]:
-        return self.networks[task.classifier].digest, self.pictures_digest
+        return self.networks[task.classifier].digest, self.images_digest
 
     def describe(self, task: Task) -> str:
         return f"dissection · {task.file} of {self.networks[task.classifier].title}"
@@ -259,13 +258,13 @@ class NetworkDissection(Experiment):
         return compute(task.classifier, activations, self._embedded, progress)
 
     def _embed(self, progress: Progress) -> Embedded:
-        """The embeddings of pictures and concepts, ``float32 [n, d]`` each."""
+        """The embeddings of images and concepts, ``float32 [n, d]`` each."""
 
         def texts_done(_count: int) -> None:
             progress.advance(PASSES_OF_TEXTS)
 
-        # Pictures first: what is wrong with one is told before the longer work.
-        progress.step(f"embeddings · {len(self.files)} pictures")
+        # Images first: what is wrong with one is told before the longer work.
+        progress.step(f"embeddings · {len(self.files)} images")
         images = embeddings.image_embeddings(
             self.project, self.encoder, self.image_digests, self._batches, progress.advance
         )
@@ -273,10 +272,10 @@ class NetworkDissection(Experiment):
         texts = embeddings.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
         return torch.from_numpy(images), torch.from_numpy(texts)
 
-    def _batches(self) -> Iterator[list[Picture]]:
+    def _batches(self) -> Iterator[list[Image]]:
         for start in range(0, len(self.files), self.wanted.batch):
             files = self.files[start : start + self.wanted.batch]
-            yield [read_picture(self.paths[file]) for file in files]
+            yield [read_image(self.paths[file]) for file in files]
 
     def _activations(self, name: str, progress: Progress) -> dict[str, Activations]:
         if self._last_pass and self._last_pass[0] == name:
@@ -285,9 +284,9 @@ class NetworkDissection(Experiment):
         found = dissection.collect(
             self.networks[name],
             self.layers(name),
-            ((place, read_picture(path)) for place, path in enumerate(self.paths.values())),
+            ((place, read_image(path)) for place, path in enumerate(self.paths.values())),
             self.wanted.pooling,
-            max(self.top, self.wanted.example_pictures),
+            max(self.top, self.wanted.example_images),
             self.wanted.batch,
             everything=self.similarity.everything or self.wanted.probing is not None,
             progress=progress.advance,
@@ -318,7 +317,7 @@ class NetworkDissection(Experiment):
             null = concept_labels.null_similarities(
                 *given, self.wanted.permutations, self.wanted.seed, round_done
             )
-            arrays |= _layer_arrays(place, kept, labels, null, self.wanted.example_pictures)
+            arrays |= _layer_arrays(place, kept, labels, null, self.wanted.example_images)
             if self._is_classifier(name, layer):
                 arrays |= self._class_arrays(name, labels)
         facts = {
@@ -396,9 +395,7 @@ class NetworkDissection(Experiment):
                 parts["units"].append(units)
                 parts["layers"].append(layer_table(units, arrays, place))
                 parts["concepts"].append(concept_table(units))
-                parts["top_pictures"].append(
-                    image_table(units, arrays, place, self.files, examples)
-                )
+                parts["top_images"].append(image_table(units, arrays, place, self.files, examples))
                 if self._is_classifier(name, layer):
                     names = self._class_names(name)
                     parts["classes"].append(class_table(units, arrays, names, self.concepts.words))
@@ -419,7 +416,7 @@ class NetworkDissection(Experiment):
         return {"dissection": self._facts()}
 
     def _facts(self) -> dict[str, Any]:
-        source = self.wanted.pictures.source
+        source = self.wanted.images.source
         row = sources.pick_source(self.project, source) if source else None
         return {
             "classifiers": [
@@ -438,16 +435,16 @@ class NetworkDissection(Experiment):
                 "identity": self.encoder.identity,
             },
             "probing_set": {
-                "source": row.url if row else str(self.wanted.pictures.folder),
-                "pictures": len(self.files),
-                "sha256": self.pictures_digest,
+                "source": row.url if row else str(self.wanted.images.folder),
+                "images": len(self.files),
+                "sha256": self.images_digest,
             },
             "similarity": {"name": self.wanted.similarity, "parameters": self.parameters},
         }
 
 
 def _layer_arrays(
-    place: int, kept: Activations, labels: Labels, null: torch.Tensor, pictures: int
+    place: int, kept: Activations, labels: Labels, null: torch.Tensor, images: int
 ) -> dict[str, np.ndarray]:
     values = concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
     known = null[~null.isnan()]
@@ -459,6 +456,6 @@ def _layer_arrays(
         f"{place}_constant": labels.silent.numpy(),
         f"{place}_null": spread.astype(np.float32),
         f"{place}_null_mean": known.mean().numpy(),
-        f"{place}_pictures": kept.pictures[:, :pictures].numpy().astype(np.int32),
-        f"{place}_activations": kept.values[:, :pictures].numpy(),
+        f"{place}_images": kept.images[:, :images].numpy().astype(np.int32),
+        f"{place}_activations": kept.values[:, :images].numpy(),
     }

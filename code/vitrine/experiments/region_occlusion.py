@@ -13,7 +13,7 @@ import numpy.typing as npt
 from skimage.filters import gaussian
 
 from vitrine import study as studies
-from vitrine.data.images import Picture, Pixels
+from vitrine.data.images import Image, Pixels
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
@@ -34,15 +34,15 @@ BATCH = 16
 TABLES = {
     "cases": {
         "classifier": "key of the classifier",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "region": "what the region shows",
         "area": "share of the frame that it covers",
         "fill": "what is shown instead of what is hidden: mean, grey or blur",
         "shown": "rest: the region is hidden; region: everything else is",
-        "whole": "probability of the explained class for the whole picture",
+        "whole": "probability of the explained class for the whole image",
         "probability": "probability of that class",
         "control": "mean of that when a region of the same shape at another place is taken",
-        "true_whole": "probability of the true class for the whole picture",
+        "true_whole": "probability of the true class for the whole image",
         "true_probability": "probability of the true class",
         "best": "index of the most probable class",
         "category": "name of that class",
@@ -112,17 +112,17 @@ class RegionOcclusion(Experiment):
         super().__init__(context)
         assert self.study.cases is not None
         self.wanted, self.classifiers = self.study.cases, context.classifiers
-        source = str(self.study.pictures.source)
+        source = str(self.study.images.source)
         known = load_regions(context.project, source)
         self.objects = load_outlines(context.project, source)
         self.regions = {
             file: known[stem]
-            for file in self.study.pictures.files
+            for file in self.study.images.files
             if (stem := PurePosixPath(file).stem) in known
         }
         if not self.regions:
             raise StudyError(
-                "No region of the study's pictures is outlined in "
+                "No region of the study's images is outlined in "
                 f"data/objects/{source}.regions.toml",
                 "Outline some there, or remove the section [cases] from the study file",
             )
@@ -140,7 +140,7 @@ class RegionOcclusion(Experiment):
         return 1 + ways * (1 + self.wanted.shifts)
 
     def _known(self, classifier: str, file: str) -> dict[str, Any]:
-        """Everything that a step's result depends on besides the network and the picture."""
+        """Everything that a step's result depends on besides the network and the image."""
         masks = self.parts(classifier, file)
         found = {
             name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
@@ -154,20 +154,20 @@ class RegionOcclusion(Experiment):
 
     def parts(self, classifier: str, file: str) -> dict[str, Mask]:
         """The parts of the frame that the classifier sees, by what they show."""
-        picture, regions = self.context.images[file], self.regions[file]
-        frame = self.classifiers[classifier].frame(picture)
+        image, regions = self.context.images[file], self.regions[file]
+        frame = self.classifiers[classifier].frame(image)
         shown = self.objects.get(PurePosixPath(file).stem)
-        return parts_of_frame(regions, shown, frame, picture.size)
+        return parts_of_frame(regions, shown, frame, image.size)
 
     # --- one task --------------------------------------------------------------------------------
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """The answers for each part hidden and shown alone, by fill, and for its control."""
-        classifier, picture = self.classifiers[task.classifier], self.context.images[task.file]
-        crop, parts = classifier.crop(picture), self.parts(task.classifier, task.file)
+        classifier, image = self.classifiers[task.classifier], self.context.images[task.file]
+        crop, parts = classifier.crop(image), self.parts(task.classifier, task.file)
         whole = classifier.probabilities(crop[None])[0]
         progress.advance(1)
-        target, true = int(whole.argmax()), self._true(picture)
+        target, true = int(whole.argmax()), self._true(image)
         generator = np.random.default_rng(self.wanted.seed)
         rows, best, strength = [], [], []
         for part in parts.values():
@@ -205,8 +205,8 @@ class RegionOcclusion(Experiment):
             ]
         )
 
-    def _true(self, picture: Picture) -> int | None:
-        return class_indices(self.context.project).get(picture.wnid)
+    def _true(self, image: Image) -> int | None:
+        return class_indices(self.context.project).get(image.wnid)
 
     # --- tables ----------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class RegionOcclusion(Experiment):
         ]
         true = float("nan") if facts["true_whole"] is None else facts["true_whole"]
         return [
-            {"classifier": task.classifier, "picture": self.context.images[task.file].name}
+            {"classifier": task.classifier, "image": self.context.images[task.file].name}
             | way
             | {
                 "whole": facts["whole"],

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 from vitrine.data import sources
-from vitrine.data.images import Picture, in_folder, pixels_digest, read_picture
+from vitrine.data.images import Image, in_folder, pixels_digest, read_image
 from vitrine.errors import Missing, NotApplicable, ResultsError, StudyError
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import (
@@ -102,7 +102,7 @@ def _asked(study: Study) -> list[type[Experiment]]:
 def fetch(
     project: Project, study: Study, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
-    """Bring everything that the study needs from outside; the pictures' paths by file name.
+    """Bring everything that the study needs from outside; the images' paths by file name.
 
     Files that are there and intact are not touched. Raises ``StudyError`` and ``SourceError``;
     files that are missing are all named in one ``FileMissing``.
@@ -110,7 +110,7 @@ def fetch(
     check(project, study)
     paths, missing = {}, Missing()
     with missing.noted():
-        paths = picture_paths(project, study, report)
+        paths = image_paths(project, study, report)
     for classifier in study.networks:
         row = pick_architecture(classifier.name)
         with missing.noted():
@@ -127,20 +127,20 @@ def fetch(
 
 def fetched_files(project: Project, study: Study) -> int:
     """How many files ``fetch`` reports."""
-    own = len(study.pictures.all) if study.pictures.source is not None else 0
+    own = len(study.images.all) if study.images.source is not None else 0
     weights = sum(classifier.weights == "pretrained" for classifier in study.networks)
     others = sum(experiment.fetched_files(project, study) for experiment in _asked(study))
     return own + weights + others
 
 
-def picture_paths(
+def image_paths(
     project: Project, study: Study, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
-    """The study's pictures by file name: fetched from their source, or in their folder."""
-    pictures = study.pictures
-    if pictures.source is not None:
-        return sources.fetch(project, pictures.source, pictures.all, report)
-    return in_folder(project.root / str(pictures.folder), pictures.all)
+    """The study's images by file name: fetched from their source, or in their folder."""
+    images = study.images
+    if images.source is not None:
+        return sources.fetch(project, images.source, images.all, report)
+    return in_folder(project.root / str(images.folder), images.all)
 
 
 def run(
@@ -211,8 +211,8 @@ def _made_with(store: Store) -> dict[str, Any]:
 
 def _context(project: Project, study: Study, device: str) -> Context:
     """What the experiments share, with all images and networks read."""
-    paths = picture_paths(project, study)
-    images = {file: read_picture(path) for file, path in paths.items()}
+    paths = image_paths(project, study)
+    images = {file: read_image(path) for file, path in paths.items()}
     _check_names(images)
     networks = {
         row.name: load_classifier(project, row.name, row.weights, row.seed, device)
@@ -264,12 +264,12 @@ def _frame(name: str, columns: Columns, rows: list[Row] | pd.DataFrame) -> pd.Da
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _check_names(pictures: dict[str, Picture]) -> None:
-    names = [picture.name for picture in pictures.values()]
+def _check_names(images: dict[str, Image]) -> None:
+    names = [image.name for image in images.values()]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise StudyError(
-            f"Two picture files have the same name: {', '.join(doubled)}", "Rename one of the files"
+            f"Two image files have the same name: {', '.join(doubled)}", "Rename one of the files"
         )
 
 
@@ -289,8 +289,8 @@ def _signature(study: Study, keys: dict[str, str], tables: dict[str, Columns]) -
 
 def _provenance(context: Context, signature: str) -> dict[str, Any]:
     study, project = context.study, context.project
-    paths = picture_paths(project, study)
-    source = study.pictures.source and sources.pick_source(project, study.pictures.source)
+    paths = image_paths(project, study)
+    source = study.images.source and sources.pick_source(project, study.images.source)
     cuda = context.device == "cuda"
     return {
         "study": study.model_dump(mode="json"),
@@ -304,14 +304,14 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
         "classifiers": [classifier_facts(one) for one in context.classifiers.values()],
         "networks": {row.name: row.weights for row in study.networks},
         "methods": [row for experiment in _asked(study) for row in experiment.methods(study)],
-        "pictures": [
+        "images": [
             {
                 "name": image.name,
                 "file": file,
                 "wnid": image.wnid,
                 "source": f"{source.url}{file}" if source else file,
                 "sha256": hashlib.sha256(paths[file].read_bytes()).hexdigest(),
-                "more": file in study.pictures.more,
+                "more": file in study.images.more,
             }
             for file, image in context.images.items()
         ],

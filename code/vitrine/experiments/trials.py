@@ -167,7 +167,7 @@ def _once(query: Query, inputs: Inputs) -> dict[str, Values]:
 
 
 def _moved(original: Maps, others: Maps, times: int) -> TaskResult:
-    """How far maps ``[n, c, h, w]`` of a perturbed picture lie from its own ``[1, c, h, w]``."""
+    """How far maps ``[n, c, h, w]`` of a perturbed image lie from its own ``[1, c, h, w]``."""
     return TaskResult(
         {},
         {

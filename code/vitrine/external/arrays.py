@@ -1,6 +1,6 @@
 """Maps of other people's runs: masks and heatmaps from the files in which they exist.
 
-A map is one number for each pixel of a frame. Files of NumPy (``.npy``, ``.npz``), pictures in
+A map is one number for each pixel of a frame. Files of NumPy (``.npy``, ``.npz``), images in
 grey, and pickled arrays and tensors are read; each is checked before its values are.
 """
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from vitrine.data.images import opened
-from vitrine.errors import PictureError, SourceError
+from vitrine.errors import ImageError, SourceError
 from vitrine.external.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
 
 Map = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ _CHANNELS = (1, 3)
 def read_map(path: Path, kind: Kind | None = None) -> Map:
     """The map in a file, by the ending of its name: one of ``READERS``.
 
-    A third axis of three equal channels, or of one, is taken away. A mask in a lossy picture, in
+    A third axis of three equal channels, or of one, is taken away. A mask in a lossy image, in
     which hardly a zero is left, is cut at half of its maximum; ``read_noted`` says where. Raises
     ``SourceError`` for a file that is damaged, foreign, or holds something other than one map of
     finite numbers.
@@ -44,7 +44,7 @@ def read_map(path: Path, kind: Kind | None = None) -> Map:
 def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
     """A map as ``read_map`` reads it, and what was done to its values; mostly nothing.
 
-    kind : where it is not known, a lossy picture of nearly two values counts as a mask.
+    kind : where it is not known, a lossy image of nearly two values counts as a mask.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -60,7 +60,7 @@ def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
     return values, ""
 
 
-LOSSY_NOTE = "lossy pictures, cut at half of their maximum"
+LOSSY_NOTE = "lossy images, cut at half of their maximum"
 
 
 def _nearly_two(values: Map) -> bool:
@@ -110,7 +110,7 @@ def _flat(path: Path, values: Array) -> Array:
         return values
     if not (values == values[..., :1]).all() and not np.isnan(values).any():
         raise SourceError(
-            f"{path} has channels that differ: a picture in colours, and not a map",
+            f"{path} has channels that differ: an image in colours, and not a map",
             "Save the map itself, before it is coloured",
         )
     return np.asarray(values[..., 0])
@@ -173,20 +173,20 @@ def _damaged(path: Path, error: Exception) -> SourceError:
     )
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF")
 _FULL = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": 1, "F": 1}
 """What is divided by; whole and floating-point numbers of 32 bit are taken as they are."""
 
 
-def _read_picture(path: Path) -> Array:
-    """A picture's map: from 0 to 1 where it has 8 or 16 bits, and 0 where it shows nothing."""
+def _read_image(path: Path) -> Array:
+    """An image's map: from 0 to 1 where it has 8 or 16 bits, and 0 where it shows nothing."""
     try:
         with opened(path) as image:
             deep = "16" in str([tile.args for tile in getattr(image, "tile", ())])
             if deep and image.mode not in _FULL:
-                raise PictureError(
+                raise ImageError(
                     f"{path} has several channels of 16 bit, of which only 8 would be read",
                     "Save it in grey, or with 8 bit",
                 )
@@ -195,15 +195,15 @@ def _read_picture(path: Path) -> Array:
             if upright.mode in _FULL:
                 return np.asarray(upright) / np.float32(_FULL[upright.mode])
             layers = np.asarray(upright.convert("RGBA"), dtype=np.float32) / 255
-    except PictureError as error:
+    except ImageError as error:
         raise SourceError(error.problem, error.remedy) from error
     return _shown(layers, tolerance)
 
 
 def _shown(layers: Array, tolerance: float) -> Array:
-    """The map that a picture ``[h, w, 4]`` shows.
+    """The map that an image ``[h, w, 4]`` shows.
 
-    tolerance : by how much the channels of a grey picture may differ.
+    tolerance : by how much the channels of a grey image may differ.
 
     Where it is transparent there is nothing. A shape in one colour, on black or on transparent, is
     a mask, whatever its colour; anything else is shown on black, and has to be grey.
@@ -222,13 +222,13 @@ def _shown(layers: Array, tolerance: float) -> Array:
 
 
 def is_lossy(path: Path) -> bool:
-    """Whether a file holds a picture whose compression changes values, such as a JPEG."""
-    if READERS.get(path.suffix.lower()) is not _read_picture:
+    """Whether a file holds an image whose compression changes values, such as a JPEG."""
+    if READERS.get(path.suffix.lower()) is not _read_image:
         return False
     try:
         with opened(path) as image:
             return image.format in _LOSSY or image.info.get("compression") == "jpeg"
-    except PictureError as error:
+    except ImageError as error:
         raise SourceError(error.problem, error.remedy) from error
 
 
@@ -238,14 +238,14 @@ READERS: dict[str, Callable[[Path], Any]] = {
     ".pth": read_pickled,
     ".pt": read_pickled,
     ".pkl": read_pickled,
-    ".png": _read_picture,
-    ".jpg": _read_picture,
-    ".jpeg": _read_picture,
-    ".webp": _read_picture,
-    ".tif": _read_picture,
-    ".tiff": _read_picture,
-    ".bmp": _read_picture,
-    ".gif": _read_picture,
-    ".avif": _read_picture,
+    ".png": _read_image,
+    ".jpg": _read_image,
+    ".jpeg": _read_image,
+    ".webp": _read_image,
+    ".tif": _read_image,
+    ".tiff": _read_image,
+    ".bmp": _read_image,
+    ".gif": _read_image,
+    ".avif": _read_image,
 }
 """The endings of files that hold maps, and what reads them."""

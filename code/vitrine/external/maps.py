@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from vitrine.data.images import Frame, Picture
+from vitrine.data.images import Frame, Image
 from vitrine.data.outlines import Outlines
 from vitrine.errors import SourceError
 from vitrine.external.arrays import Map, read_noted
@@ -42,29 +42,29 @@ class ImportedMap:
 
 
 Maps = dict[tuple[str, str], ImportedMap]
-"""By run and picture."""
+"""By run and image."""
 
 
-def map_file(run: MapRun, picture_file: str) -> str:
-    """The path of a run's map of a picture."""
-    stem = PurePosixPath(picture_file).stem
-    return run.files.replace("{file}", picture_file).replace("{stem}", stem)
+def map_file(run: MapRun, image_file: str) -> str:
+    """The path of a run's map of an image."""
+    stem = PurePosixPath(image_file).stem
+    return run.files.replace("{file}", image_file).replace("{stem}", stem)
 
 
-def read_in_frame(path: Path, run: MapRun, picture: Picture) -> ImportedMap:
-    """A run's map of a picture. Raises ``SourceError`` for a shape that its frame cannot have."""
+def read_in_frame(path: Path, run: MapRun, image: Image) -> ImportedMap:
+    """A run's map of an image. Raises ``SourceError`` for a shape that its frame cannot have."""
     values, note = read_noted(path, run.kind)
-    frame = frame_of(run.frame, picture, (values.shape[0], values.shape[1]))
+    frame = frame_of(run.frame, image, (values.shape[0], values.shape[1]))
     if values.shape != frame.size:
         raise SourceError(
             f"{path} has the shape {values.shape}, and the frame of the run {run.run!r} is "
             f"{frame.size}",
-            "Correct the run's `frame`: how the picture was resized and cut",
+            "Correct the run's `frame`: how the image was resized and cut",
         )
-    height, width = picture.size
+    height, width = image.size
     if run.frame is None and values.shape == (width, height) and height != width:
         raise SourceError(
-            f"{path} has the shape {values.shape}, and its picture {picture.size}",
+            f"{path} has the shape {values.shape}, and its image {image.size}",
             "It seems to lie on its side; turn it round",
         )
     if not values.any():
@@ -72,17 +72,17 @@ def read_in_frame(path: Path, run: MapRun, picture: Picture) -> ImportedMap:
     return ImportedMap(values, frame, note)
 
 
-def frame_of(crop: CropFrame | None, picture: Picture, size: tuple[int, int]) -> Frame:
-    """The frame of a run's maps: the whole picture at any size, or the crop after resizing."""
-    height, width = picture.size
+def frame_of(crop: CropFrame | None, image: Image, size: tuple[int, int]) -> Frame:
+    """The frame of a run's maps: the whole image at any size, or the crop after resizing."""
+    height, width = image.size
     if crop is None:
-        return Frame(picture.name, (0.0, 0.0, float(height), float(width)), size)
+        return Frame(image.name, (0.0, 0.0, float(height), float(width)), size)
     scales = height / crop.resize[0], width / crop.resize[1]
     corner = [
         (side - crop.crop) / 2 * scale for side, scale in zip(crop.resize, scales, strict=True)
     ]
     box = (corner[0], corner[1], crop.crop * scales[0], crop.crop * scales[1])
-    return Frame(picture.name, box, (crop.crop, crop.crop))
+    return Frame(image.name, box, (crop.crop, crop.crop))
 
 
 def stored(one: ImportedMap, kind: str) -> tuple[np.ndarray, Frame]:
@@ -91,7 +91,7 @@ def stored(one: ImportedMap, kind: str) -> tuple[np.ndarray, Frame]:
         return np.sign(one.values).astype(np.int8), one.frame
     scale = min(1.0, STORED_SIDE / max(one.frame.size))
     height, width = (max(1, round(side * scale)) for side in one.frame.size)
-    small = Frame(one.frame.picture, one.frame.box, (height, width))
+    small = Frame(one.frame.image, one.frame.box, (height, width))
     return warped(one.values, one.frame, small).astype(np.float16), small
 
 
@@ -101,27 +101,27 @@ def stored(one: ImportedMap, kind: str) -> tuple[np.ndarray, Frame]:
 def region_table(
     study: ImportStudy,
     maps: Maps,
-    pictures: dict[str, Picture],
+    images: dict[str, Image],
     outlines: dict[str, Outlines],
 ) -> pd.DataFrame:
     """What each map covers in its own frame, and how much of it lies on the object.
 
-    outlines : of the objects, by picture file without ending.
+    outlines : of the objects, by image file without ending.
     """
     rows = []
     for run in study.maps:
-        for file, picture in pictures.items():
-            one = maps[run.run, picture.name]
+        for file, image in images.items():
+            one = maps[run.run, image.name]
             known = outlines.get(PurePosixPath(file).stem)
             mask = (
-                object_mask(known.in_frame(one.frame, picture.size), one.frame.size)
+                object_mask(known.in_frame(one.frame, image.size), one.frame.size)
                 if known
                 else np.zeros(one.frame.size, dtype=bool)
             )
             rows.append(
                 {
                     "run": run.run,
-                    "picture": picture.name,
+                    "image": image.name,
                     "height": one.frame.size[0],
                     "width": one.frame.size[1],
                     "marked": np.mean(one.values != 0),
@@ -175,7 +175,7 @@ def overlap_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -
             {
                 "first": first.run,
                 "second": second.run,
-                "picture": name,
+                "image": name,
                 "printed": printed.iou,
                 "printed_first": printed.first,
                 "printed_second": printed.second,

@@ -18,7 +18,7 @@ import pandas as pd
 from vitrine.data import outlines as objects
 from vitrine.data import sources
 from vitrine.data.concepts import training_classes
-from vitrine.data.images import Picture, in_folder, read_picture
+from vitrine.data.images import Image, in_folder, read_image
 from vitrine.errors import FileMissing, Missing
 from vitrine.external import labels as label_tables
 from vitrine.external import maps as map_tables
@@ -54,12 +54,12 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Read:
-    """Everything that was read: paths by run and file, labels, maps and pictures."""
+    """Everything that was read: paths by run and file, labels, maps and images."""
 
     paths: dict[str, dict[str, Path]]
     labels: pd.DataFrame
     maps: Maps
-    pictures: dict[str, Picture]
+    images: dict[str, Image]
     settings: dict[str, dict[str, Any]]
 
     def note(self, run: str) -> str:
@@ -72,35 +72,35 @@ def wanted_files(study: ImportStudy, run: LabelRun | MapRun) -> tuple[str, ...]:
     """The files of a run, below its source or folder."""
     if isinstance(run, LabelRun):
         return run.files + ((run.settings,) if run.settings else ())
-    assert study.pictures is not None  # as the study's check says
-    return tuple(map_tables.map_file(run, file) for file in study.pictures.files)
+    assert study.images is not None  # as the study's check says
+    return tuple(map_tables.map_file(run, file) for file in study.images.files)
 
 
 def fetched_files(study: ImportStudy) -> int:
     """How many files ``fetch`` reports."""
     own = sum(len(wanted_files(study, run)) for run in study.runs if run.source)
-    return own + (len(study.pictures.files) if study.pictures and study.pictures.source else 0)
+    return own + (len(study.images.files) if study.images and study.images.source else 0)
 
 
 def fetch(
     project: Project, study: ImportStudy, report: Report = lambda _: None
 ) -> dict[str, dict[str, Path]]:
-    """Bring the runs' files into the cache; their paths by run, and the pictures' under ``""``.
+    """Bring the runs' files into the cache; their paths by run, and the images' under ``""``.
 
-    Raises ``SourceError`` and ``PictureError``; all that is missing is in one ``FileMissing``.
+    Raises ``SourceError`` and ``ImageError``; all that is missing is in one ``FileMissing``.
     """
     found: dict[str, dict[str, Path]] = {}
     missing = Missing()
     for run in study.runs:
         with missing.noted():
             found[run.run] = _paths(project, study, run, report)
-    if study.pictures:
-        files, source = study.pictures.files, study.pictures.source
+    if study.images:
+        files, source = study.images.files, study.images.source
         with missing.noted():
             found[""] = (
                 sources.fetch(project, source, files, report)
                 if source
-                else in_folder(project.root / str(study.pictures.folder), files)
+                else in_folder(project.root / str(study.images.folder), files)
             )
     missing.stop()
     return found
@@ -173,15 +173,15 @@ def _read(
         parts.append(label_tables.label_table(run, paths[run.run]))
         if run.settings:
             settings[run.run] = read_arguments(paths[run.run][run.settings])
-    pictures = {file: read_picture(path) for file, path in paths.get("", {}).items()}
+    images = {file: read_image(path) for file, path in paths.get("", {}).items()}
     maps: Maps = {}
     for row in study.maps:
         report(f"{row.title} · {row.network}")
-        for file, picture in pictures.items():
+        for file, image in images.items():
             path = paths[row.run][map_tables.map_file(row, file)]
-            maps[row.run, picture.name] = map_tables.read_in_frame(path, row, picture)
+            maps[row.run, image.name] = map_tables.read_in_frame(path, row, image)
     labels = pd.concat(parts, ignore_index=True) if parts else _empty("labels")
-    return _Read(paths, label_tables.with_kinds(project, labels), maps, pictures, settings)
+    return _Read(paths, label_tables.with_kinds(project, labels), maps, images, settings)
 
 
 def _empty(name: str) -> pd.DataFrame:
@@ -200,10 +200,10 @@ def _tables(
     _compare_labels(project, study, read, found, report)
     if study.maps:
         report("maps against maps")
-        origin = study.pictures.source if study.pictures else None
+        origin = study.images.source if study.images else None
         outlines = objects.load_outlines(project, origin) if origin else {}
-        found["regions"].append(map_tables.region_table(study, read.maps, read.pictures, outlines))
-        names = [picture.name for picture in read.pictures.values()]
+        found["regions"].append(map_tables.region_table(study, read.maps, read.images, outlines))
+        names = [image.name for image in read.images.values()]
         for first, second in map_tables.compared(study):
             found["overlaps"].append(map_tables.overlap_table(first, second, read.maps, names))
     return {
@@ -255,8 +255,8 @@ def _write_maps(
 ) -> set[str]:
     names = set()
     for run in study.maps:
-        for file, picture in read.pictures.items():
-            values, frame = map_tables.stored(read.maps[run.run, picture.name], run.kind)
+        for file, image in read.images.items():
+            values, frame = map_tables.stored(read.maps[run.run, image.name], run.kind)
             digest = digests[run.run][map_tables.map_file(run, file)]
             facts = {"frame": frame_facts(frame), "method": run.method, "kind": run.kind}
             name = f"{run.run}/{file}"
@@ -280,15 +280,15 @@ def _provenance(
         "python": platform.python_version(),
         "classifiers": [],
         "methods": [],
-        "pictures": [
+        "images": [
             {
-                "name": picture.name,
+                "name": image.name,
                 "file": file,
-                "wnid": picture.wnid,
-                "size": list(picture.size),
+                "wnid": image.wnid,
+                "size": list(image.size),
                 "sha256": digests[""][file],
             }
-            for file, picture in read.pictures.items()
+            for file, image in read.images.items()
         ],
         "runs": [
             {

@@ -54,7 +54,7 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
     },
     "regions": {
         "run": "key of the run",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "height": "height of the map in its own frame, in pixels",
         "width": "width of it",
         "marked": "share of its frame that is not zero",
@@ -65,18 +65,18 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
     "overlaps": {
         "first": "key of a run of regions",
         "second": "key of a run of heatmaps of the same network",
-        "picture": "name of the picture",
+        "image": "name of the image",
         "printed": "IoU of all that is not zero, both maps stretched to the larger size",
-        "printed_first": "share of the picture that the region covers then",
-        "printed_second": "share of the picture that the heatmap covers then",
+        "printed_first": "share of the image that the region covers then",
+        "printed_second": "share of the image that the heatmap covers then",
         "printed_chance": "IoU of two independent regions of those shares",
-        "printed_elsewhere": "mean of `printed` with the heatmaps of the other pictures",
+        "printed_elsewhere": "mean of `printed` with the heatmaps of the other images",
         "framed": "IoU of all that is not zero, in the region's frame",
         "stretched": "IoU at equal area, the heatmap stretched to the region's size",
         "share": "share of its own frame that the region covers",
         "iou": "IoU at that area, in the region's frame",
         "chance": "IoU of two independent regions of that share",
-        "elsewhere": "mean of `iou` with the heatmaps of the other pictures",
+        "elsewhere": "mean of `iou` with the heatmaps of the other images",
     },
 }
 
@@ -86,9 +86,9 @@ class ImportStore(Store):
 
     command: ClassVar[str] = "import"
 
-    def map_in_frame(self, run: str, picture: str) -> tuple[npt.NDArray[np.float32], Frame]:
+    def map_in_frame(self, run: str, image: str) -> tuple[npt.NDArray[np.float32], Frame]:
         """A run's map ``[h, w]`` as it is kept, and its frame. Raises ``ResultsError``."""
-        task = self.read_task(f"{run}/{self.files()[picture]}")
+        task = self.read_task(f"{run}/{self.files()[image]}")
         return task.arrays["values"].astype(np.float32), frame_from(task.facts["frame"])
 
 

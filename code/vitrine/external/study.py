@@ -1,7 +1,7 @@
 """A study of other people's runs: which of their files to import, and what is known about each.
 
 Like a study that is computed it is one TOML file of ``data/studies``; it has no classifiers of its
-own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of pictures).
+own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of images).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vitrine.errors import StudyError
 from vitrine.files import toml_table
 from vitrine.project import Project
-from vitrine.study import Pictures, listed_once, read_toml, study_path
+from vitrine.study import Images, listed_once, read_toml, study_path
 from vitrine.study_errors import problems
 
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
@@ -54,7 +54,7 @@ class LabelRun(Origin):
     files : one or more; ``layers`` names the layer of each where the format does not.
     settings : the file in which CLIP-Dissect noted how it was run.
     training_set : ImageNet or Places365, where the last layer's units are its classes.
-    probing_set : the pictures that were shown to the network.
+    probing_set : the images that were shown to the network.
     classifier_layer : the layer whose unit ``j`` is class ``j``.
     concepts : the list that the labels were chosen from.
     """
@@ -76,9 +76,9 @@ class LabelRun(Origin):
 
 
 class CropFrame(_Part):
-    """The centre crop of a picture that was resized first.
+    """The centre crop of an image that was resized first.
 
-    resize : height and width; both, so that the picture's shape is not kept.
+    resize : height and width; both, so that the image's shape is not kept.
     crop : side of the square in the middle.
     """
 
@@ -93,13 +93,13 @@ class CropFrame(_Part):
 
 
 class MapRun(Origin):
-    """Masks or heatmaps of the study's pictures, one file a picture.
+    """Masks or heatmaps of the study's images, one file an image.
 
-    files : the path of each, with ``{file}`` for the picture's file and ``{stem}`` for its name
+    files : the path of each, with ``{file}`` for the image's file and ``{stem}`` for its name
         without the ending.
     method : key of the method, e.g. ``gradcam``.
     kind : ``region`` for masks, in which everything but zero is marked; ``heatmap`` for evidence.
-    frame : the frame in which the maps live: the whole picture where it is not named.
+    frame : the frame in which the maps live: the whole image where it is not named.
     """
 
     method: str = Field(min_length=1)
@@ -108,9 +108,9 @@ class MapRun(Origin):
     frame: CropFrame | None = None
 
     @model_validator(mode="after")
-    def _a_file_a_picture(self) -> MapRun:
+    def _a_file_an_image(self) -> MapRun:
         if "{file}" not in self.files and "{stem}" not in self.files:
-            raise ValueError("write {file} or {stem} where the picture's name stands in `files`")
+            raise ValueError("write {file} or {stem} where the image's name stands in `files`")
         return self
 
 
@@ -120,7 +120,7 @@ class ImportStudy(_Part):
     name: str
     title: str
     description: str
-    pictures: Pictures | None = None
+    images: Images | None = None
     labels: tuple[LabelRun, ...] = ()
     maps: tuple[MapRun, ...] = ()
     bootstrap: Annotated[int, Field(ge=100)] = 10_000
@@ -131,8 +131,8 @@ class ImportStudy(_Part):
         listed_once(tuple(row.run for row in self.runs))
         if not self.runs:
             raise ValueError("name at least one run under [[labels]] or [[maps]]")
-        if self.maps and self.pictures is None:
-            raise ValueError("[[maps]] need the [pictures] that they explain")
+        if self.maps and self.images is None:
+            raise ValueError("[[maps]] need the [images] that they explain")
         return self
 
     @property

@@ -96,7 +96,7 @@ def _in_parts(
 def own_and_elsewhere(
     pair: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The diagonal ``[n]`` of a matrix of pictures, and each row's mean off the diagonal.
+    """The diagonal ``[n]`` of a matrix of images, and each row's mean off the diagonal.
 
     Missing numbers are left out of the means; what has none to average is missing.
     """
@@ -181,7 +181,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95% percentile interval of a statistic over resampled ``values [n]``, seeded.
 
-    Values that are not a number, of pictures for which there is none, are left out.
+    Values that are not a number, of images for which there is none, are left out.
     """
     values = np.asarray(values)[~np.isnan(values)]
     generator = np.random.default_rng(seed)

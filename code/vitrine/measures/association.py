@@ -1,4 +1,4 @@
-"""Whether two measures of the same pictures go together, and how far few pictures can tell."""
+"""Whether two measures of the same images go together, and how far few images can tell."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ Scores = Callable[[Inputs], npt.NDArray[np.floating]]
 """The explained class's score ``[n]`` for a batch: a probability, or a logit."""
 
 STEPS = 28
-"""Shares of a curve: 224 · 224 pixels in 28 equal pieces of 1,792, eight rows of the picture."""
+"""Shares of a curve: 224 · 224 pixels in 28 equal pieces of 1,792, eight rows of the image."""
 
 BATCH = 14
-"""Pictures in one pass; 10 to 16 are fastest on two processor cores."""
+"""Images in one pass; 10 to 16 are fastest on two processor cores."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Curve:
 
 
 def _mean(inputs: Inputs) -> Inputs:
-    """The mean of each channel over the picture."""
+    """The mean of each channel over the image."""
     return np.broadcast_to(inputs.mean(axis=(2, 3), keepdims=True), inputs.shape).copy()
 
 
 def _blurred(inputs: Inputs) -> Inputs:
-    """The picture under a Gaussian of 1/22 of its side, 10 pixels of 224, as in RISE."""
+    """The image under a Gaussian of 1/22 of its side, 10 pixels of 224, as in RISE."""
     width = inputs.shape[-1] / 22.4
     return np.asarray(gaussian_filter(inputs, (0, 0, width, width)), dtype=np.float32)
 
@@ -65,7 +65,7 @@ def order(values: Values) -> npt.NDArray[np.int64]:
     """The pixels ``[h · w]`` of a map ``[h, w]``, strongest first.
 
     Pixels of equal weight, such as those of one superpixel, are ordered by a fixed random draw and
-    not by their place: from top to bottom, ties would follow the picture.
+    not by their place: from top to bottom, ties would follow the image.
     """
     flat = np.asarray(values).ravel()
     draw = np.random.default_rng(0).permutation(flat.size)
@@ -98,12 +98,12 @@ def insertion(
     steps: int = STEPS,
     batch: int = BATCH,
 ) -> Curve:
-    """As ``deletion``, from nothing to the whole picture: a higher area is better."""
+    """As ``deletion``, from nothing to the whole image: a higher area is better."""
     return _curve(scores, REPLACEMENTS[replacement](inputs), inputs, order(values), steps, batch)
 
 
 CURVES: dict[str, Callable[..., Curve]] = {"deletion": deletion, "insertion": insertion}
-"""Both orders in which a picture is changed."""
+"""Both orders in which an image is changed."""
 
 
 def _curve(
@@ -114,7 +114,7 @@ def _curve(
     steps: int,
     batch: int,
 ) -> Curve:
-    """The score on the way from one picture to another, pixel by pixel."""
+    """The score on the way from one image to another, pixel by pixel."""
     done = np.round(np.linspace(0, pixels.size, steps + 1)).astype(np.int64)
     rank = np.empty(pixels.size, dtype=np.int64)
     rank[pixels] = np.arange(pixels.size)
@@ -151,7 +151,7 @@ def losses(
     """f(x) - f(x - δ) for each perturbation: ``float64 [samples]``.
 
     inputs : ``float32 [1, 3, h, w]``. perturbations : ``[samples, 3, h, w]``, see ``squares``.
-    They do not depend on the explanation, so one picture's serve for all methods.
+    They do not depend on the explanation, so one image's serve for all methods.
     """
     after = [
         scores(inputs - some)
@@ -166,7 +166,7 @@ def unforetold(
     """The share of the losses' squares that a map's weight at the same places does not tell.
 
     values : ``[h, w]``. places : ``bool [samples, h, w]``, where each perturbation changed the
-    picture. lost : ``[samples]``, what the score lost by it.
+    image. lost : ``[samples]``, what the score lost by it.
 
     The infidelity (Yeh et al., 2019) of the perturbations "here or not", with the best factor of
     the map that is not below zero, over that of a map that says nothing: 0 where the map foretells

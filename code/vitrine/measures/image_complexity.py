@@ -1,4 +1,4 @@
-"""How much there is in a picture: measures of complexity that ask no network."""
+"""How much there is in an image: measures of complexity that ask no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a map lies on the object that the picture's name says."""
+"""How much of a map lies on the object that the image's name says."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def object_mask(outlines: Sequence[npt.NDArray[np.floating]], size: tuple[int, i
 
 
 def parts_of_frame(
-    regions: Regions, shown: Outlines | None, frame: Frame, picture_size: tuple[int, int]
+    regions: Regions, shown: Outlines | None, frame: Frame, image_size: tuple[int, int]
 ) -> dict[str, Mask]:
     """The parts of a frame ``bool [h, w]``, each pixel in exactly one of them, by name.
 
-    shown : the object's outlines, where the picture has any. picture_size : height and width.
+    shown : the object's outlines, where the image has any. image_size : height and width.
 
     The object has its pixels first, then the regions in their order; what is left is the rest.
     Parts without a name, or without a pixel, are not listed.
     """
 
     def mask(outlines: Outlines) -> Mask:
-        return object_mask(outlines.in_frame(frame, picture_size), frame.size)
+        return object_mask(outlines.in_frame(frame, image_size), frame.size)
 
     everything = np.ones(frame.size, dtype=bool)
     masks = [(regions.object, mask(shown) if shown else ~everything)]
@@ -70,6 +70,6 @@ def share_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
 def gain_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
     """``share_inside`` over the mask's share of the frame: 1 for a map that knows nothing of it.
 
-    Pictures with small and large objects can be averaged by this, but not by the share alone.
+    Images with small and large objects can be averaged by this, but not by the share alone.
     """
     return share_inside(values, mask) / float(mask.mean()) if mask.any() else float("nan")

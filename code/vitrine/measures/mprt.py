@@ -1,7 +1,7 @@
 """Whether a map depends on what the network has learned (Adebayo et al., 2018).
 
-A map is compared with that of the same picture from the network whose layers have been randomised
-from the classifier down. Where both are alike, the map explains the picture and not the network.
+A map is compared with that of the same image from the network whose layers have been randomised
+from the classifier down. Where both are alike, the map explains the image and not the network.
 """
 
 from __future__ import annotations

@@ -33,23 +33,23 @@ def ranks(values: Sequence[float], direction: Direction) -> npt.NDArray[np.float
 
 @dataclass(frozen=True)
 class Score:
-    """A method's value of a measure, over pictures.
+    """A method's value of a measure, over images.
 
-    mean, deviation : over the pictures that have a value; the deviation with ``n - 1``.
+    mean, deviation : over the images that have a value; the deviation with ``n - 1``.
     low, high : the bootstrap's 95% interval of the mean.
-    pictures : how many have a value. missing : how many do not, and entered nothing.
+    images : how many have a value. missing : how many do not, and entered nothing.
     """
 
     mean: float
     deviation: float
     low: float
     high: float
-    pictures: int
+    images: int
     missing: int
 
 
 def score(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Score:
-    """Summarise a method's values over pictures; what is not finite is counted, never averaged."""
+    """Summarise a method's values over images; what is not finite is counted, never averaged."""
     numbers = np.asarray(values, dtype=np.float64)
     kept = numbers[np.isfinite(numbers)]
     nothing = float("nan")
@@ -70,10 +70,10 @@ def standing(
     draws: int = 2000,
     seed: int = 0,
 ) -> Standing:
-    """How a method stands against a baseline, by the mean difference over the same pictures.
+    """How a method stands against a baseline, by the mean difference over the same images.
 
     Better or worse where the bootstrap's 95% interval of that mean lies on one side of zero.
-    Pictures without a value for either are left out; with fewer than two left it is undecided.
+    Images without a value for either are left out; with fewer than two left it is undecided.
     """
     difference = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     difference = difference[np.isfinite(difference)] * (1 if direction == "higher" else -1)

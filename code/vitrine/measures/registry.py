@@ -119,13 +119,13 @@ VALUES: dict[str, Measure] = {
     ),
     "sensitivity": Measure(
         "Maximum sensitivity",
-        "by how much of itself does the map change when the picture does so invisibly?",
+        "by how much of itself does the map change when the image does so invisibly?",
         "lower",
         "yeh2019",
         bar=("random",),
         trial=SENSITIVITY,
         read=partial(_fact, "value"),
-        why="A perturbed picture's map is not finite",
+        why="A perturbed image's map is not finite",
     ),
     "seeds": Measure(
         "Stability over seeds",

@@ -1,4 +1,4 @@
-"""How far an explanation moves when the picture moves by less than can be seen."""
+"""How far an explanation moves when the image moves by less than can be seen."""
 
 from __future__ import annotations
 

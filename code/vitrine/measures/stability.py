@@ -1,4 +1,4 @@
-"""How far an explanation repeats: the same picture explained with other seeds, or more samples."""
+"""How far an explanation repeats: the same image explained with other seeds, or more samples."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def _captum_relevance(subject: Subject) -> Explain:
 
 
 def _windows(parameters: Parameters, side: int) -> int:
-    """Places of the window, with the last one moved in at the edge, and the picture itself."""
+    """Places of the window, with the last one moved in at the edge, and the image itself."""
     along = 1 + max(0, -(-(side - parameters.window) // parameters.stride))
     return along**2 + 1
 
@@ -224,7 +224,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         uses=("samples", "noisy_steps", "noise"),
         stochastic=True,
         signed=False,
-        rule="the mean square of Integrated Gradients over noisy copies of the picture",
+        rule="the mean square of Integrated Gradients over noisy copies of the image",
     ),
     "vargrad": AttributionMethod(
         "VarGrad of Integrated Gradients",
@@ -234,7 +234,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         uses=("samples", "noisy_steps", "noise"),
         stochastic=True,
         signed=False,
-        rule="the variance of Integrated Gradients over noisy copies of the picture",
+        rule="the variance of Integrated Gradients over noisy copies of the image",
     ),
     "gradient_shap": AttributionMethod(
         "Gradient SHAP",
@@ -319,8 +319,8 @@ def explaining(
 ) -> Iterator[Explain]:
     """A function that explains ``target`` for batches ``float32 [n, 3, h, w]`` of any size.
 
-    What can be made once is made once, so this is the way to explain many perturbed copies of a
-    picture. Draws go on from one call to the next, from ``parameters.seed``, and PyTorch's and
+    What can be made once is made once, so this is the way to explain many perturbed copies of an
+    image. Draws go on from one call to the next, from ``parameters.seed``, and PyTorch's and
     NumPy's own generators are given back as they were; so is the network. Raises ``StudyError`` for
     an unknown method or class and ``NotApplicable`` for a network that does not support the method.
     """
@@ -369,7 +369,7 @@ def attribute(
     if crop.shape != (side, side, 3):
         raise StudyError(
             f"A crop of the shape {crop.shape} is not what {classifier.title} sees",
-            f"Take Classifier.crop of the picture, which gives {side} × {side} pixels",
+            f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
         )
     row = pick_attribution_method(method)
     start = time.perf_counter()

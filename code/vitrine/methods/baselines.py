@@ -72,5 +72,5 @@ def _edges(crop: Pixels, _seed: int) -> Values:
 
 BASELINES: dict[str, Baseline] = {
     "random": Baseline("Random weights", _random, stochastic=True),
-    "edges": Baseline("Edges of the picture", _edges),
+    "edges": Baseline("Edges of the image", _edges),
 }

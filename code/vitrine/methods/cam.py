@@ -235,7 +235,7 @@ def _check(classifier: Classifier, crop: Pixels, target: int) -> None:
     if crop.shape != (side, side, 3):
         raise StudyError(
             f"A crop of the shape {crop.shape} is not what {classifier.title} sees",
-            f"Take Classifier.crop of the picture, which gives {side} × {side} pixels",
+            f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
         )
 
 

@@ -24,7 +24,7 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Question:
-    """Which places of a layer's feature maps speak for a class of one picture.
+    """Which places of a layer's feature maps speak for a class of one image.
 
     batch : ``float32 [1, 3, h, w]``, the network's input.
     settings : how a method that needs many passes runs them.

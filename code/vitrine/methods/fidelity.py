@@ -17,7 +17,7 @@ from vitrine.models.inference import PLAIN, Settings
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Probability of a class for the whole picture, for what was kept alone, and without that."""
+    """Probability of a class for the whole image, for what was kept alone, and without that."""
 
     whole: float
     kept: float

@@ -1,4 +1,4 @@
-"""The heatmap: what every explanation of a picture is turned into."""
+"""The heatmap: what every explanation of an image is turned into."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class Heatmap:
 
 def frame_facts(frame: Frame) -> dict[str, Any]:
     """A frame as JSON can hold it."""
-    return {"picture": frame.picture, "box": list(frame.box), "size": list(frame.size)}
+    return {"image": frame.image, "box": list(frame.box), "size": list(frame.size)}
 
 
 def frame_from(facts: dict[str, Any]) -> Frame:
     """The frame of ``frame_facts``."""
     top, left, height, width = facts["box"]
-    return Frame(facts["picture"], (top, left, height, width), (facts["size"][0], facts["size"][1]))
+    return Frame(facts["image"], (top, left, height, width), (facts["size"][0], facts["size"][1]))
 
 
 def heatmap_from(arrays: dict[str, np.ndarray], facts: dict[str, Any], method: str) -> Heatmap:
@@ -120,12 +120,12 @@ def _weights(places: npt.NDArray[np.float64], small: int) -> npt.NDArray[np.floa
 
 
 def warped(values: npt.NDArray[np.floating], own: Frame, other: Frame) -> Values:
-    """A map ``[h, w]`` of the frame ``own`` in another frame of the same picture, bilinearly.
+    """A map ``[h, w]`` of the frame ``own`` in another frame of the same image, bilinearly.
 
-    Raises ``FrameError`` where ``other`` shows what ``own`` does not, or another picture.
+    Raises ``FrameError`` where ``other`` shows what ``own`` does not, or another image.
     """
-    if own.picture != other.picture:
-        raise FrameError(f"A map of {own.picture} cannot be warped to a frame of {other.picture}")
+    if own.image != other.image:
+        raise FrameError(f"A map of {own.image} cannot be warped to a frame of {other.image}")
     sides = []
     for axis in (0, 1):
         start, length = own.box[axis], own.box[axis + 2]

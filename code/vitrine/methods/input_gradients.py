@@ -54,16 +54,16 @@ def noisy(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
     black, _, white = subject.references
     deviation = torch.full_like(black, parameters.noise * float((white - black).mean()))
 
-    def summarised(picture: Tensor) -> list[Tensor]:
-        total, squares = torch.zeros_like(picture), torch.zeros_like(picture)
+    def summarised(image: Tensor) -> list[Tensor]:
+        total, squares = torch.zeros_like(image), torch.zeros_like(image)
         for _ in range(parameters.samples):
-            found = path.attribute(picture + torch.normal(0.0, deviation)[None], **arguments)
+            found = path.attribute(image + torch.normal(0.0, deviation)[None], **arguments)
             total, squares = total + found, squares + found**2
         mean, mean_square = total / parameters.samples, squares / parameters.samples
         return [summary(mean, mean_square) for summary in SUMMARIES.values()]
 
     def explain(batch: Tensor) -> dict[str, Tensor]:
-        found = zip(*(summarised(picture) for picture in torch.split(batch, 1)), strict=True)
+        found = zip(*(summarised(image) for image in torch.split(batch, 1)), strict=True)
         return {name: torch.cat(each) for name, each in zip(SUMMARIES, found, strict=True)}
 
     return explain

@@ -1,4 +1,4 @@
-"""LIME for pictures: a linear model of the network around one picture, over its superpixels."""
+"""LIME for images: a linear model of the network around one image, over its superpixels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REVISION = 1
 
 @dataclass(frozen=True)
 class LimeExplanation:
-    """What LIME says about one class of one picture.
+    """What LIME says about one class of one image.
 
     segments : ``int16 [h, w]``, the superpixel of each pixel, numbered from 0.
     weights : ``float64 [superpixels]``, the linear model's coefficient of each superpixel: what
@@ -62,7 +62,7 @@ class LimeExplanation:
 
 
 @dataclass(frozen=True)
-class Picture:
+class SegmentedImage:
     """What is to be explained: a crop ``uint8 [h, w, 3]``, its superpixels and a class."""
 
     crop: Pixels
@@ -73,7 +73,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """The perturbed pictures around one, and what the network says of them.
+    """The perturbed images around one, and what the network says of them.
 
     shown : ``int64 [samples, superpixels]``, 1 where one is shown; the first row shows all.
     probabilities : ``float32 [samples]``, of the explained class.
@@ -192,13 +192,13 @@ def _maps_of_inputs(query: Query, segments: Segments, batch: torch.Tensor) -> Ma
     return np.stack([model.weights[segments][None] for model in models]).astype(np.float32)
 
 
-def _mean_colours(picture: torch.Tensor, segments: Segments) -> torch.Tensor:
+def _mean_colours(image: torch.Tensor, segments: Segments) -> torch.Tensor:
     """The input ``[1, 3, h, w]`` with each superpixel in its mean colour, not rounded."""
-    labels = torch.from_numpy(segments.astype(np.int64)).to(picture.device).flatten()
-    pixels = picture[0].flatten(1)  # [3, h · w]
-    sums = torch.zeros(3, int(labels.max()) + 1, device=picture.device).index_add(1, labels, pixels)
+    labels = torch.from_numpy(segments.astype(np.int64)).to(image.device).flatten()
+    pixels = image[0].flatten(1)  # [3, h · w]
+    sums = torch.zeros(3, int(labels.max()) + 1, device=image.device).index_add(1, labels, pixels)
     means = sums / torch.bincount(labels)
-    return means[:, labels].reshape(picture.shape)
+    return means[:, labels].reshape(image.shape)
 
 
 def explain(
@@ -214,7 +214,7 @@ def explain(
 ) -> LimeExplanation:
     """Explain ``target`` by LIME (Ribeiro, Singh and Guestrin, 2016).
 
-    ``parameters.samples`` pictures are made by replacing random superpixels by their mean colour;
+    ``parameters.samples`` images are made by replacing random superpixels by their mean colour;
     a ridge regression on which superpixels were shown, weighted by an exponential kernel of the
     cosine distance, predicts the class probability. Seeded: the same arguments give the same
     weights to the last digit on the same machine, and those of the library ``lime`` in the same
@@ -224,55 +224,54 @@ def explain(
 
     Raises ``StudyError`` for a class out of range, shapes that do not fit, or one superpixel.
     """
-    picture = Picture(crop, frame, target, segments)
-    return explain_many(classifier, [picture], parameters, progress, settings)[0]
+    image = SegmentedImage(crop, frame, target, segments)
+    return explain_many(classifier, [image], parameters, progress, settings)[0]
 
 
 def explain_many(
     classifier: Classifier,
-    pictures: Sequence[Picture],
+    images: Sequence[SegmentedImage],
     parameters: study.Lime,
     progress: Progress = lambda _: None,
     settings: Settings | None = None,
 ) -> list[LimeExplanation]:
-    """As ``explain`` for several pictures, whose passes share batches and preparations.
+    """As ``explain`` for several images, whose passes share batches and preparations.
 
     The seconds of each are its share of the whole. Raises ``StudyError`` as ``explain`` does.
     """
     start = time.perf_counter()
-    around = neighbourhoods(classifier, pictures, parameters, progress, settings)
+    around = neighbourhoods(classifier, images, parameters, progress, settings)
     models = [fit(each, parameters.kernel_width) for each in around]
-    seconds = (time.perf_counter() - start) / max(len(pictures), 1)
+    seconds = (time.perf_counter() - start) / max(len(images), 1)
     return [
-        _explanation(picture, model, seconds)
-        for picture, model in zip(pictures, models, strict=True)
+        _explanation(image, model, seconds) for image, model in zip(images, models, strict=True)
     ]
 
 
 def neighbourhoods(
     classifier: Classifier,
-    pictures: Sequence[Picture],
+    images: Sequence[SegmentedImage],
     parameters: study.Lime,
     progress: Progress = lambda _: None,
     settings: Settings | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Neighbourhood]:
-    """Draw the perturbed pictures around each picture and ask the network about them.
+    """Draw the perturbed images around each image and ask the network about them.
 
-    seeds : one for each picture; ``parameters.seed`` for all by default.
+    seeds : one for each image; ``parameters.seed`` for all by default.
     """
-    for picture in pictures:
-        _check(classifier, picture)
+    for image in images:
+        _check(classifier, image)
     shown = [
-        draw(parameters.samples, int(picture.segments.max()) + 1, seed)
-        for picture, seed in zip(pictures, seeds or [parameters.seed] * len(pictures), strict=True)
+        draw(parameters.samples, int(image.segments.max()) + 1, seed)
+        for image, seed in zip(images, seeds or [parameters.seed] * len(images), strict=True)
     ]
     with untouched(classifier.network):
         found = answers(
             classifier,
-            [veil(classifier, picture.crop, picture.segments) for picture in pictures],
+            [veil(classifier, image.crop, image.segments) for image in images],
             shown,
-            [picture.target for picture in pictures],
+            [image.target for image in images],
             settings or Settings(batch=parameters.batch),
             progress,
         )
@@ -282,8 +281,8 @@ def neighbourhoods(
 def pooled(parts: Sequence[Neighbourhood], samples: int) -> list[Neighbourhood]:
     """Independent neighbourhoods of so many samples, from those of several seeds.
 
-    Perturbed pictures are drawn independently of each other, so the first ``samples`` of each seed
-    are one run, and where a seed has fewer, those of several seeds together are. The whole picture,
+    Perturbed images are drawn independently of each other, so the first ``samples`` of each seed
+    are one run, and where a seed has fewer, those of several seeds together are. The whole image,
     which every seed asks about first, is in each run once, as in the library.
     """
     if samples <= min(len(part.shown) for part in parts):
@@ -350,9 +349,9 @@ def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearMode
     return replace(model, r_squared=np.nan, local_prediction=np.nan, reason=reason)
 
 
-def _check(classifier: Classifier, picture: Picture) -> None:
-    check_target(classifier, picture.target)
-    if picture.segments.max() == picture.segments.min():
+def _check(classifier: Classifier, image: SegmentedImage) -> None:
+    check_target(classifier, image.target)
+    if image.segments.max() == image.segments.min():
         raise StudyError(
             "There is one superpixel, so there is nothing to compare",
             "Take a segmentation that finds more",
@@ -366,15 +365,15 @@ def _weights(pairs: Sequence[tuple[int, float]], superpixels: int) -> npt.NDArra
     return weights
 
 
-def _explanation(picture: Picture, model: LinearModel, seconds: float) -> LimeExplanation:
+def _explanation(image: SegmentedImage, model: LinearModel, seconds: float) -> LimeExplanation:
     return LimeExplanation(
-        segments=picture.segments,
+        segments=image.segments,
         weights=model.weights,
         intercept=model.intercept,
         r_squared=model.r_squared,
         local_prediction=model.local_prediction,
-        frame=picture.frame,
-        target=picture.target,
+        frame=image.frame,
+        target=image.target,
         seconds=seconds,
         reason=model.reason,
     )

@@ -39,7 +39,7 @@ class WholePlus(Hook):  # type: ignore[misc]
 
     ``R_i = Σ_j z⁺_ij / Σ_i z⁺_ij · R_j``, with what belongs to the bias in the same proportion.
     Where no input speaks for a neuron, ``R_j / n_j``, with n_j its inputs that lie inside the
-    picture: the equal shares that Arras et al. (2017) give to a bias, so that the sum is kept.
+    image: the equal shares that Arras et al. (2017) give to a bias, so that the sum is kept.
     """
 
     def forward(self, _module: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:

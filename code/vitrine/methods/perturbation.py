@@ -1,4 +1,4 @@
-"""Pictures with some superpixels hidden, built in batches and answered by the network."""
+"""Images with some superpixels hidden, built in batches and answered by the network."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mean_colours(crop: Pixels, segments: Segments) -> Pixels:
 
 @dataclass(frozen=True)
 class Veil:
-    """A crop whose superpixels can be hidden: both pictures as the network's input.
+    """A crop whose superpixels can be hidden: both images as the network's input.
 
     seen, hidden : ``float32 [1, 3, h, w]``, the crop and its superpixels' mean colours.
     segments : ``int16 [h, w]``.
@@ -57,11 +57,11 @@ class Veil:
     hidden: Tensor
     segments: Segments
 
-    def pictures(self, shown: Shown) -> Tensor:
+    def images(self, shown: Shown) -> Tensor:
         """The network's input ``float32 [n, 3, h, w]`` for rows of ``shown``.
 
-        Chosen pixel by pixel from two normalised pictures, so that it equals to the last digit
-        what normalising each perturbed picture gives.
+        Chosen pixel by pixel from two normalised images, so that it equals to the last digit
+        what normalising each perturbed image gives.
         """
         # NumPy's `take` on bytes is twice as fast as indexing in PyTorch.
         pixels = shown.astype(bool).take(self.segments.ravel(), axis=1)
@@ -76,7 +76,7 @@ def veil(classifier: Classifier, crop: Pixels, segments: Segments) -> Veil:
         raise StudyError(
             f"A crop of the shape {crop.shape} with superpixels of the shape {segments.shape} is "
             f"not what {classifier.title} sees",
-            f"Take Classifier.crop of the picture, which gives {side} × {side} pixels",
+            f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
         )
     seen, hidden = (
         classifier.normalise(pixels[None]) for pixels in (crop, mean_colours(crop, segments))
@@ -92,16 +92,16 @@ def answers(
     settings: Settings,
     progress: Progress = lambda _: None,
 ) -> list[Probabilities]:
-    """The target's probability ``float32 [samples]`` of each picture's samples.
+    """The target's probability ``float32 [samples]`` of each image's samples.
 
-    Batches go on from one picture to the next, so that none but the last is smaller than
+    Batches go on from one image to the next, so that none but the last is smaller than
     ``settings.batch``. Passes run in ``float32`` whatever the settings say.
     """
     found = [np.empty(len(rows), dtype=np.float32) for rows in shown]
     with prepared(classifier, replace(settings, precision="float32")) as answer:
         for pieces in _batches([len(rows) for rows in shown], settings.batch):
-            pictures = [veils[index].pictures(shown[index][rows]) for index, rows in pieces]
-            logits = answer(torch.cat(pictures))
+            images = [veils[index].images(shown[index][rows]) for index, rows in pieces]
+            logits = answer(torch.cat(images))
             probabilities = classifier.linked(logits).cpu().numpy()
             start = 0
             for index, rows in pieces:
@@ -113,7 +113,7 @@ def answers(
 
 
 def _batches(counts: Sequence[int], batch: int) -> Iterator[list[tuple[int, slice]]]:
-    """Batches over several pictures: of which picture which samples."""
+    """Batches over several images: of which image which samples."""
     pieces: list[tuple[int, slice]] = []
     room = batch
     for index, count in enumerate(counts):

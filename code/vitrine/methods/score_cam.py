@@ -1,4 +1,4 @@
-"""ScoreCAM: how much of the class remains when a feature map is laid over the picture."""
+"""ScoreCAM: how much of the class remains when a feature map is laid over the image."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PROBED = 96
 
 
 def scorecam(question: Question) -> Evidence:
-    """Σ_k softmax(y)_k · A_k with y_k the logit of the picture masked by map k (Wang et al., 2020).
+    """Σ_k softmax(y)_k · A_k with y_k the logit of the image masked by map k (Wang et al., 2020).
 
     The mask is the feature map, resized bilinearly to the input and scaled to 0 to 1; as in the
     library, the normalised input is masked and y is the logit alone, without the paper's baseline.
-    Masked pictures are built batch by batch. A feature map that is zero everywhere gives a picture
+    Masked images are built batch by batch. A feature map that is zero everywhere gives an image
     that is zero everywhere: all of these have one logit, which is asked for once.
 
     bfloat16 in ``settings`` is a wish: the map of 96 channels must correlate by 0.999 with that of
@@ -49,20 +49,20 @@ def scorecam(question: Question) -> Evidence:
 def _scores(
     question: Question, maps: Tensor, channels: Tensor, batch: int, answer: Answer
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Channels and the logits of the picture masked by their maps, batch by batch."""
+    """Channels and the logits of the image masked by their maps, batch by batch."""
     for some in torch.split(channels, batch) if len(channels) else ():
         masked = _masked(question.batch, maps[:, some])
         yield some.cpu(), answer(masked)[:, question.target].cpu()
 
 
-def _masked(picture: Tensor, maps: Tensor) -> Tensor:
-    """The picture ``[1, 3, h, w]`` under each of the maps ``[1, n, h', w']``: ``[n, 3, h, w]``."""
-    size = [picture.shape[2], picture.shape[3]]
+def _masked(image: Tensor, maps: Tensor) -> Tensor:
+    """The image ``[1, 3, h, w]`` under each of the maps ``[1, n, h', w']``: ``[n, 3, h, w]``."""
+    size = [image.shape[2], image.shape[3]]
     large = functional.interpolate(maps, size, mode="bilinear", align_corners=True)[0]
     flat = large.flatten(1)
     low, high = flat.amin(dim=1)[:, None, None], flat.amax(dim=1)[:, None, None]
     masks = (large - low) / (high - low + 1e-8)  # [n, h, w]
-    return picture * masks[:, None]
+    return image * masks[:, None]
 
 
 def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[Settings, str, int]:

@@ -80,6 +80,6 @@ class Subject:
         return torch.stack([ends[0], torch.zeros_like(ends[0]), ends[1]])
 
     def in_pieces(self, batch: Tensor, copies: int, explain: Explain) -> Tensor:
-        """``explain`` for as many pictures at once as fit when each is there ``copies`` times."""
+        """``explain`` for as many images at once as fit when each is there ``copies`` times."""
         size = max(1, self.parameters.batch // copies)
         return torch.cat([explain(piece) for piece in torch.split(batch, size)])

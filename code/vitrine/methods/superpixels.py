@@ -1,4 +1,4 @@
-"""Superpixels: the pieces of a picture that LIME shows or hides."""
+"""Superpixels: the pieces of an image that LIME shows or hides."""
 
 from __future__ import annotations
 

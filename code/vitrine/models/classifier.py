@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image as PilImage
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError, suggestion
 from vitrine.models.head import rest_after
 
@@ -25,7 +25,7 @@ Link = Literal["softmax", "sigmoid"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a network's input.
+    """How an image becomes a network's input.
 
     The shorter side is resized to ``resize`` pixels, the centre ``crop × crop`` is taken, and each
     channel becomes ``(pixel - mean) / deviation`` with pixels from 0 to 255.
@@ -33,7 +33,7 @@ class Preprocessing:
 
     resize: int
     crop: int
-    interpolation: Image.Resampling
+    interpolation: PilImage.Resampling
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
@@ -51,7 +51,7 @@ class Classifier:
 
     Raises ``StudyError`` for a network whose numbers would mean something else than they seem to:
     a softmax of one category, parameters of another precision than ``float32``, or a batch
-    normalisation without running statistics, with which a picture's logits depend on the batch.
+    normalisation without running statistics, with which an image's logits depend on the batch.
     """
 
     name: str
@@ -71,21 +71,22 @@ class Classifier:
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:
             raise StudyError(
-                f"{self.title} has one category, whose softmax is 1 whatever the picture",
+                f"{self.title} has one category, whose softmax is 1 whatever the image",
                 'Take the link "sigmoid"',
             )
         check_network(self.title, self.network)
 
-    def frame(self, picture: Picture) -> Frame:
-        """The crop of ``picture`` that this network sees."""
-        return _geometry(self.preprocessing, picture)[0]
+    def frame(self, image: Image) -> Frame:
+        """The crop of ``image`` that this network sees."""
+        return _geometry(self.preprocessing, image)[0]
 
-    def crop(self, picture: Picture) -> Pixels:
-        """What the network sees of ``picture``, before normalisation: ``uint8 [crop, crop, 3]``."""
-        _, (height, width), (top, left) = _geometry(self.preprocessing, picture)
+    def crop(self, image: Image) -> Pixels:
+        """What the network sees of ``image``, before normalisation: ``uint8 [crop, crop, 3]``."""
+        _, (height, width), (top, left) = _geometry(self.preprocessing, image)
         side = self.preprocessing.crop
-        image = Image.fromarray(picture.pixels)
-        resized = image.resize((width, height), self.preprocessing.interpolation)
+        resized = PilImage.fromarray(image.pixels).resize(
+            (width, height), self.preprocessing.interpolation
+        )
         return np.asarray(resized)[top : top + side, left : left + side].copy()
 
     def normalise(self, crops: npt.NDArray[Any]) -> Tensor:
@@ -164,16 +165,16 @@ def check_network(title: str, network: nn.Module) -> None:
         if isinstance(module, _BatchNorm) and module.running_mean is None:
             raise StudyError(
                 f"The batch normalisation {name!r} of {title} has no running statistics, so the "
-                "logits of a picture depend on the others in its batch",
-                "Give it the statistics of its training set, or a normalisation of each picture",
+                "logits of an image depend on the others in its batch",
+                "Give it the statistics of its training set, or a normalisation of each image",
             )
 
 
 def _geometry(
-    preprocessing: Preprocessing, picture: Picture
+    preprocessing: Preprocessing, image: Image
 ) -> tuple[Frame, tuple[int, int], tuple[int, int]]:
     """Frame, size after resizing, and the crop's top left corner, as torchvision computes them."""
-    height, width = picture.size
+    height, width = image.size
     shorter = min(height, width)
     # torchvision.transforms.Resize truncates the longer side; CenterCrop rounds half to even.
     resized = tuple(
@@ -184,7 +185,7 @@ def _geometry(
     top, left = (round((extent - side) / 2) for extent in resized)
     down, across = height / resized[0], width / resized[1]
     box = (top * down, left * across, side * down, side * across)
-    return Frame(picture.name, box, (side, side)), (resized[0], resized[1]), (top, left)
+    return Frame(image.name, box, (side, side)), (resized[0], resized[1]), (top, left)
 
 
 @contextmanager

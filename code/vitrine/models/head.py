@@ -24,7 +24,7 @@ def channels_first(layer: nn.Module, output: Any) -> Tensor | None:
 
     Transformers such as Swin hand on ``[n, h, w, channels]``, which is turned round (a view). What
     a convolution, a linear layer or a normalisation gives is known; of any other layer the maps of
-    a square picture are square, so the axis that is unlike the two others holds the channels.
+    a square image are square, so the axis that is unlike the two others holds the channels.
     ``None`` for what is no such tensor, tokens among it, and where the axes cannot be told apart:
     all are of one length or of three, and the layer has parts that work on the last one.
     """

@@ -35,8 +35,8 @@ LEAST_GAIN = 1.03
 class Settings:
     """How the passes of a network are run. The default is the network as it stands.
 
-    batch : pictures a pass.
-    channels_last : memory order of pictures and weights.
+    batch : images a pass.
+    channels_last : memory order of images and weights.
     folded : batch normalisation is folded into the convolution before it (``canonical``).
     precision : of weights and feature maps; logits are ``float32`` always.
     threads : of PyTorch; 0 leaves their number as it is.
@@ -194,7 +194,7 @@ def _logits(classifier: Classifier, settings: Settings) -> Tensor:
 
 
 def _fastest(classifier: Classifier, candidates: list[Settings]) -> Settings:
-    """The candidate with the most pictures a second; the first unless another gains enough."""
+    """The candidate with the most images a second; the first unless another gains enough."""
     rates = [_rate(classifier, settings) for settings in candidates]
     best = max(range(len(rates)), key=rates.__getitem__)
     return candidates[best] if rates[best] > LEAST_GAIN * rates[0] else candidates[0]

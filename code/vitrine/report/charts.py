@@ -1,4 +1,4 @@
-"""Charts of a chapter: Altair in, a static picture and on the site a live chart out."""
+"""Charts of a chapter: Altair in, a static image and on the site a live chart out."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def method_scale(*names: str) -> alt.Scale:
 
 
 def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
-    """A chart as a static picture, which a live one replaces on the site.
+    """A chart as a static image, which a live one replaces on the site.
 
-    name : of the picture's file, without ending.
+    name : of the image's file, without ending.
     alt_text : what the chart shows, for readers who do not see it.
     """
     spec = drawing.to_dict()
@@ -63,9 +63,9 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         for key, value in _config().items()
     }
     page = this_page()
-    picture = page.write(f"{name}.svg", _svg(spec).encode())
+    address = page.write(f"{name}.svg", _svg(spec).encode())
     # As an attribute: in brackets it would become a visible caption.
-    image = f'![]({picture}){{fig-alt="{safe_attribute(alt_text)}"}}'
+    image = f'![]({address}){{fig-alt="{safe_attribute(alt_text)}"}}'
     if not page.is_html:
         return block(image)
     live = spec | ({"width": "container"} if _is_single(spec) else {})

@@ -1,4 +1,4 @@
-"""Pictures of a chapter: heatmaps over what the network saw, in grids that can be enlarged."""
+"""Images of a chapter: heatmaps over what the network saw, in grids that can be enlarged."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from IPython.display import Markdown
-from PIL import Image
+from PIL import Image as PilImage
 from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
-from vitrine.data.images import Frame, Picture, Pixels
+from vitrine.data.images import Frame, Image, Pixels
 from vitrine.methods.heatmap import Heatmap
 from vitrine.report.page import Page, block, raw_html, this_page
 from vitrine.report.text import safe, safe_attribute, safe_html, slug
@@ -32,31 +32,31 @@ Rgb = npt.NDArray[np.float64]
 # --- what a panel shows --------------------------------------------------------------------------
 
 
-def crop_of(picture: Picture, frame: Frame, side: int = SIDE) -> Pixels:
-    """The frame of a picture as ``uint8 [side, side, 3]``, straight from the picture's pixels."""
+def crop_of(image: Image, frame: Frame, side: int = SIDE) -> Pixels:
+    """The frame of an image as ``uint8 [side, side, 3]``, straight from the image's pixels."""
     top, left, height, width = frame.box
-    image = Image.fromarray(picture.pixels).resize(
-        (side, side), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height)
+    shown = PilImage.fromarray(image.pixels).resize(
+        (side, side), PilImage.Resampling.LANCZOS, box=(left, top, left + width, top + height)
     )
-    return np.asarray(image)
+    return np.asarray(shown)
 
 
-def middle_of(picture: Picture, side: int = SIDE) -> Pixels:
-    """The middle square of a picture as ``uint8 [side, side, 3]``."""
-    height, width = picture.size
+def middle_of(image: Image, side: int = SIDE) -> Pixels:
+    """The middle square of an image as ``uint8 [side, side, 3]``."""
+    height, width = image.size
     edge = min(height, width)
     box = ((height - edge) / 2, (width - edge) / 2, float(edge), float(edge))
-    return crop_of(picture, Frame(picture.name, box, (side, side)), side)
+    return crop_of(image, Frame(image.name, box, (side, side)), side)
 
 
 def overlay(
     crop: Pixels, heatmap: Heatmap, *, share: float = 1.0, positive: bool = False
 ) -> Pixels:
-    """A map over a pale picture: unsigned on a sequential scale, signed on a diverging one.
+    """A map over a pale image: unsigned on a sequential scale, signed on a diverging one.
 
     Unsigned values run from 0 to the map's own maximum. Signed ones run to the map's greatest
-    absolute value in both directions; what says nothing stays the picture. A map that is zero
-    everywhere shows the pale picture only.
+    absolute value in both directions; what says nothing stays the image. A map that is zero
+    everywhere shows the pale image only.
 
     share : the scale ends where so large a share of the pixels lies below it in size. A map of
         single pixels, such as a gradient, has a few outliers that would leave the rest dark.
@@ -68,7 +68,7 @@ def overlay(
 
 
 def alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
-    """The positive evidence of a map without its picture: ``uint8 [side, side, 3]``.
+    """The positive evidence of a map without its image: ``uint8 [side, side, 3]``.
 
     On the sequential scale, from black; ``share`` as in ``overlay``.
     """
@@ -78,8 +78,8 @@ def alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
 
 
 def smaller(crop: Pixels, side: int) -> Pixels:
-    """A picture ``[h, w, 3]`` as ``[side, side, 3]``, where a page has many of them."""
-    return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.LANCZOS))
+    """An image ``[h, w, 3]`` as ``[side, side, 3]``, where a page has many of them."""
+    return np.asarray(PilImage.fromarray(crop).resize((side, side), PilImage.Resampling.LANCZOS))
 
 
 def _shown(heatmap: Heatmap, *, positive: bool) -> tuple[npt.NDArray[np.float32], bool]:
@@ -111,7 +111,7 @@ def outlined(
     marked: Sequence[int],
     weights: npt.NDArray[np.floating],
 ) -> Pixels:
-    """A picture with some superpixels in colour and outlined, the rest pale.
+    """An image with some superpixels in colour and outlined, the rest pale.
 
     Superpixels of positive weight are outlined in orange, those of negative weight in blue.
     """
@@ -126,7 +126,7 @@ def outlined(
 
 
 def cut(crop: Pixels, segments: npt.NDArray[np.integer]) -> Pixels:
-    """A picture with the borders of its superpixels ``[h, w]`` as white lines."""
+    """An image with the borders of its superpixels ``[h, w]`` as white lines."""
     large = _labels(segments, crop.shape[0]) + 1
     image = crop / 255
     image[_borders(large, thickness=1)] = 1.0
@@ -134,17 +134,17 @@ def cut(crop: Pixels, segments: npt.NDArray[np.integer]) -> Pixels:
 
 
 def _labels(segments: npt.NDArray[np.integer], side: int) -> npt.NDArray[np.int32]:
-    """The superpixel of each pixel of a larger picture."""
-    image = Image.fromarray(segments.astype(np.int32))
-    return np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
+    """The superpixel of each pixel of a larger image."""
+    image = PilImage.fromarray(segments.astype(np.int32))
+    return np.asarray(image.resize((side, side), PilImage.Resampling.NEAREST))
 
 
 def regions(
     crop: Pixels, first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
 ) -> Pixels:
-    """Two regions over a pale picture: the first in orange, the second in blue.
+    """Two regions over a pale image: the first in orange, the second in blue.
 
-    Where they overlap the picture is seen in its own colours.
+    Where they overlap the image is seen in its own colours.
     """
     side = crop.shape[0]
     one, two = (_resized(region, side, smooth=False)[..., None] for region in (first, second))
@@ -161,7 +161,7 @@ TINTS = {"orange": FOR, "blue": AGAINST, "green": (0, 158, 115), "purple": (176,
 
 
 def tinted(crop: Pixels, parts: Sequence[npt.NDArray[np.bool_]]) -> Pixels:
-    """A pale picture whose parts ``[h, w]`` are each in one colour of ``TINTS``, four at most."""
+    """A pale image whose parts ``[h, w]`` are each in one colour of ``TINTS``, four at most."""
     image = _pale(crop)
     for mask, colour in zip(parts, TINTS.values(), strict=False):
         large = _resized(mask.astype(np.float32), crop.shape[0], smooth=False)[..., None]
@@ -177,13 +177,13 @@ def _borders(region: npt.NDArray[np.integer], thickness: int = 3) -> npt.NDArray
 
 
 def _resized(values: npt.NDArray[np.floating], side: int, *, smooth: bool) -> Rgb:
-    how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-    image = Image.fromarray(np.asarray(values, dtype=np.float32))
+    how = PilImage.Resampling.BILINEAR if smooth else PilImage.Resampling.NEAREST
+    image = PilImage.fromarray(np.asarray(values, dtype=np.float32))
     return np.asarray(image.resize((side, side), how), dtype=np.float64)
 
 
 def _pale(crop: Pixels) -> Rgb:
-    """A grey, light version of a picture to lay colours on: ``float64 [h, w, 3]``, 0 to 1."""
+    """A grey, light version of an image to lay colours on: ``float64 [h, w, 3]``, 0 to 1."""
     grey = crop.astype(np.float64) @ np.array([0.2126, 0.7152, 0.0722]) / 255
     return np.repeat((0.25 + 0.75 * grey)[..., None], 3, axis=2)
 
@@ -197,7 +197,7 @@ def _pixels(image: Rgb) -> Pixels:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a card: a short label, its pixels, and what it shows in words."""
+    """One image of a card: a short label, its pixels, and what it shows in words."""
 
     label: str
     pixels: Pixels
@@ -206,7 +206,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Card:
-    """The panels of one picture side by side, with a title, and a note below."""
+    """The panels of one image side by side, with a title, and a note below."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -232,9 +232,9 @@ def grid(
 ) -> Markdown:
     """Cards in a grid of ``columns``; on the site they can be enlarged.
 
-    name : what the picture files' names begin with.
+    name : what the image files' names begin with.
     paper_columns : cards beside each other on paper, where that is another number. A card of
-        several pictures that has a row for itself stands beside its title.
+        several images that has a row for itself stands beside its title.
     scale : of the overlays, shown below them.
 
     Titles, notes and labels are text from outside and are escaped.
@@ -282,8 +282,8 @@ def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool)
     )
 
 
-def inline_picture(panel: Panel, name: str) -> str:
-    """A picture in a line of Markdown, as in the cell of a table; on the site it can be enlarged.
+def inline_image(panel: Panel, name: str) -> str:
+    """An image in a line of Markdown, as in the cell of a table; on the site it can be enlarged.
 
     name : of its file, without ending.
     """
@@ -293,46 +293,46 @@ def inline_picture(panel: Panel, name: str) -> str:
         address = page.write(f"{name}.jpg", _encoded(panel.pixels, "JPEG", quality=80))
         return f"![{alt}]({address}){{width=100%}}"
     address = page.write(f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6))
-    # Quarto takes the words of a picture inside a link for a caption, which no cell of a table has.
+    # Quarto takes the words of an image inside a link for a caption, which no cell of a table has.
     kept = f'.vitrine-thumbnail fig-alt="{safe_attribute(panel.alt_text)}"'
     return f"[![{alt}]({address}){{{kept}}}]({address}){{.vitrine-zoom}}"
 
 
-def _paper_picture(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
-    """A picture as wide as its cell and its words in one cell, so that no page parts them."""
+def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
+    """An image as wide as its cell and its words in one cell, so that no page parts them."""
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
     address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
     return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}"
 
 
 def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
-    """A table of pictures with a card a row: its title and note, then its labelled pictures."""
+    """A table of images with a card a row: its title and note, then its labelled images."""
     lines = [
         [
             f"**{safe(card.title)}** {safe(card.note)}".strip(),
             *(
-                _paper_picture(page, card, panel, f"{name}-{place}", safe(panel.label))
+                _paper_image(page, card, panel, f"{name}-{place}", safe(panel.label))
                 for panel in card.panels
             ),
         ]
         for place, card in enumerate(cards, start=1)
     ]
-    return _picture_table(lines, [60, *[40] * (max(map(len, lines)) - 1)])
+    return _image_table(lines, [60, *[40] * (max(map(len, lines)) - 1)])
 
 
 def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
-    """A table of pictures; the first picture of a card has its title and note below it."""
+    """A table of images; the first image of a card has its title and note below it."""
     cells = []
     for place, card in enumerate(cards, start=1):
         for index, panel in enumerate(card.panels):
             words = f"**{safe(card.title)}** {safe(card.note)}" if index == 0 else safe(panel.label)
-            cells.append(_paper_picture(page, card, panel, f"{name}-{place}", words.strip()))
+            cells.append(_paper_image(page, card, panel, f"{name}-{place}", words.strip()))
     in_a_row = columns * max(len(card.panels) for card in cards)
     lines = [cells[start : start + in_a_row] for start in range(0, len(cells), in_a_row)]
-    return _picture_table(lines, [40] * in_a_row)
+    return _image_table(lines, [40] * in_a_row)
 
 
-def _picture_table(lines: list[list[str]], widths: list[int]) -> str:
+def _image_table(lines: list[list[str]], widths: list[int]) -> str:
     """A pipe table with columns in proportion to ``widths``; short lines are filled up."""
     # A pipe table needs a header line; an empty one is not printed.
     head = [[""] * len(widths), ["-" * width for width in widths]]
@@ -342,7 +342,7 @@ def _picture_table(lines: list[list[str]], widths: list[int]) -> str:
 
 def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, kind, **options)
+    PilImage.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
 
 

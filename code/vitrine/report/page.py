@@ -20,7 +20,7 @@ class Page:
     """A chapter while its cells run.
 
     document : the chapter's file.
-    format : what it is executed for; charts and pictures differ between screen and paper.
+    format : what it is executed for; charts and images differ between screen and paper.
     """
 
     document: Path

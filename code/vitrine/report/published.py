@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.data import sources
-from vitrine.data.images import Frame, Pixels, read_picture
+from vitrine.data.images import Frame, Pixels, read_image
 from vitrine.errors import ResultsError, suggestion
 from vitrine.external.store import ImportStore, open_imported
 from vitrine.methods.heatmap import warped
@@ -29,9 +29,9 @@ class PublishedReport:
         self.provenance = store.provenance()
 
     @property
-    def pictures(self) -> list[str]:
-        """The pictures' names, in the order of the study file."""
-        return [row["name"] for row in self.provenance["pictures"]]
+    def images(self) -> list[str]:
+        """The images' names, in the order of the study file."""
+        return [row["name"] for row in self.provenance["images"]]
 
     def run(self, name: str) -> dict[str, Any]:
         """What is known about a run. Raises ``ResultsError``."""
@@ -54,25 +54,25 @@ class PublishedReport:
         own = table[table["run"] == run].drop(columns="run").rename(columns={"score": "similarity"})
         return own.reset_index(drop=True)
 
-    def on_object(self, picture: str) -> pd.Series:
+    def on_object(self, image: str) -> pd.Series:
         """By run of maps: the share of positive weight on the object, ``nan`` without outline."""
         regions = self.table("regions")
-        found: pd.Series = regions[regions["picture"] == picture].set_index("run")["inside"]
+        found: pd.Series = regions[regions["image"] == image].set_index("run")["inside"]
         return found
 
-    def frame(self, run: str, picture: str) -> Frame:
-        """The frame in which a run's map of a picture lives."""
-        return self.store.map_in_frame(run, picture)[1]
+    def frame(self, run: str, image: str) -> Frame:
+        """The frame in which a run's map of an image lives."""
+        return self.store.map_in_frame(run, image)[1]
 
-    def map_in(self, run: str, picture: str, frame: Frame) -> npt.NDArray[np.floating]:
-        """A run's map of a picture ``[h, w]``, warped into a frame."""
-        values, own = self.store.map_in_frame(run, picture)
+    def map_in(self, run: str, image: str, frame: Frame) -> npt.NDArray[np.floating]:
+        """A run's map of an image ``[h, w]``, warped into a frame."""
+        values, own = self.store.map_in_frame(run, image)
         return values if own == frame else warped(values, own, frame)
 
-    def crop(self, picture: str, frame: Frame, side: int = 400) -> Pixels:
-        """What a frame shows of a picture: ``uint8 [side, side, 3]``."""
-        row = next(row for row in self.provenance["pictures"] if row["name"] == picture)
-        origin = self.provenance["study"]["pictures"]
+    def crop(self, image: str, frame: Frame, side: int = 400) -> Pixels:
+        """What a frame shows of an image: ``uint8 [side, side, 3]``."""
+        row = next(row for row in self.provenance["images"] if row["name"] == image)
+        origin = self.provenance["study"]["images"]
         path = (
             sources.fetch_one(self.project, origin["source"], row["file"])
             if origin["source"]
@@ -80,11 +80,11 @@ class PublishedReport:
         )
         if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
             raise ResultsError(
-                f"The picture {self.project.relative(path)} is not the one whose maps the study "
+                f"The image {self.project.relative(path)} is not the one whose maps the study "
                 f"{self.store.study!r} imported: its SHA-256 is another",
                 f"Restore it, or run `vitrine import --study {self.store.study}`",
             )
-        return crop_of(read_picture(path), frame, side)
+        return crop_of(read_image(path), frame, side)
 
     def badge(self) -> Markdown:
         """One line that says which study a page shows."""

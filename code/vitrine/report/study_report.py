@@ -1,4 +1,4 @@
-"""What chapters read: one study's tables, pictures and maps. Nothing here needs torch."""
+"""What chapters read: one study's tables, images and maps. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.data import sources
-from vitrine.data.images import Pixels, read_picture
+from vitrine.data.images import Pixels, read_image
 from vitrine.data.outlines import outlines_of, regions_of
 from vitrine.data.wordnet import SAMPLES, class_indices
 from vitrine.errors import ResultsError, suggestion
@@ -36,14 +36,14 @@ class StudyReport:
         self._masks: dict[str, Mask | None] = {}
 
     @property
-    def pictures(self) -> list[str]:
-        """The pictures' names, in the order of the study file."""
-        return [row["name"] for row in self.provenance["pictures"] if not row["more"]]
+    def images(self) -> list[str]:
+        """The images' names, in the order of the study file."""
+        return [row["name"] for row in self.provenance["images"] if not row["more"]]
 
     @property
-    def more_pictures(self) -> list[str]:
-        """The names of the pictures that only attribution and the measures look at."""
-        return [row["name"] for row in self.provenance["pictures"] if row["more"]]
+    def more_images(self) -> list[str]:
+        """The names of the images that only attribution and the measures look at."""
+        return [row["name"] for row in self.provenance["images"] if row["more"]]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -66,25 +66,25 @@ class StudyReport:
 
     @cached_property
     def ranked(self) -> pd.DataFrame:
-        """The most probable classes of the study's pictures, by picture and rank (from 1)."""
+        """The most probable classes of the study's images, by image and rank (from 1)."""
         table = self.table("predictions")
-        return table[table["picture"].isin(self.pictures)].set_index(["picture", "rank"])
+        return table[table["image"].isin(self.images)].set_index(["image", "rank"])
 
     @cached_property
     def best(self) -> pd.DataFrame:
-        """The most probable class of each of the study's pictures, by picture."""
+        """The most probable class of each of the study's images, by image."""
         return self.ranked.query("rank == 1").droplevel("rank")
 
     @cached_property
     def objects(self) -> dict[str, Mask]:
-        """The object masks ``bool [h, w]`` of the pictures in which an outline was drawn."""
-        masks = {picture: self.object_mask(picture) for picture in self.pictures}
-        return {picture: mask for picture, mask in masks.items() if mask is not None}
+        """The object masks ``bool [h, w]`` of the images in which an outline was drawn."""
+        masks = {image: self.object_mask(image) for image in self.images}
+        return {image: mask for image, mask in masks.items() if mask is not None}
 
     @cached_property
     def object_areas(self) -> pd.Series:
-        """The share of the frame that the object covers, by picture with an outline."""
-        return pd.Series({picture: mask.mean() for picture, mask in self.objects.items()})
+        """The share of the frame that the object covers, by image with an outline."""
+        return pd.Series({image: mask.mean() for image, mask in self.objects.items()})
 
     def table(self, name: str) -> pd.DataFrame:
         """The classifier's rows of a table of the store, without its key."""
@@ -92,129 +92,129 @@ class StudyReport:
         own = table[table["classifier"] == self.classifier].drop(columns="classifier")
         return own.reset_index(drop=True)
 
-    def prediction(self, picture: str) -> pd.Series:
-        """The most probable class of a picture: its row of the table ``predictions``."""
+    def prediction(self, image: str) -> pd.Series:
+        """The most probable class of an image: its row of the table ``predictions``."""
         table = self.table("predictions")
-        return table[(table["picture"] == picture) & (table["rank"] == 1)].iloc[0]
+        return table[(table["image"] == image) & (table["rank"] == 1)].iloc[0]
 
-    def answer(self, picture: str) -> str:
+    def answer(self, image: str) -> str:
         """The network's answer as a note: its probability, and its class where that is another."""
-        best = self.prediction(picture)
+        best = self.prediction(image)
         probability = percent(best["probability"])
-        if self.is_right(picture):
+        if self.is_right(image):
             return probability
         return f"answer: {best['category']}, {probability}"
 
-    def is_right(self, picture: str) -> bool:
-        """Whether the most probable class of a picture is its true one.
+    def is_right(self, image: str) -> bool:
+        """Whether the most probable class of an image is its true one.
 
         Told by the WordNet id in the file's name, as ImageNet has two classes called "crane" and
         two called "maillot"; never, where the classes are others or the file's name has no id.
         """
         if not self.facts.get("wordnet", True):  # older results do not say
             return False
-        best = self.prediction(picture)
+        best = self.prediction(image)
         return bool(class_indices(self.store.project).get(best["wnid"]) == best["target"])
 
-    def subject(self, picture: str) -> str:
-        """What a map of a picture explains, e.g. "goldfish", or "kite for the answer hip"."""
-        answer = self.prediction(picture)["category"]
-        return picture if answer == picture else f"{picture} for the answer {answer}"
+    def subject(self, image: str) -> str:
+        """What a map of an image explains, e.g. "goldfish", or "kite for the answer hip"."""
+        answer = self.prediction(image)["category"]
+        return image if answer == image else f"{image} for the answer {answer}"
 
-    def crop(self, picture: str) -> Pixels:
-        """What the classifier saw of a picture, large enough to be shown."""
-        if picture not in self._crops:
-            frame = self.store.frame(self.classifier, picture)
-            row = next(r for r in self.provenance["pictures"] if r["name"] == picture)
-            path = self._path(self.provenance["study"]["pictures"], row["file"])
-            pixels = read_picture(path)
+    def crop(self, image: str) -> Pixels:
+        """What the classifier saw of an image, large enough to be shown."""
+        if image not in self._crops:
+            frame = self.store.frame(self.classifier, image)
+            row = next(r for r in self.provenance["images"] if r["name"] == image)
+            path = self._path(self.provenance["study"]["images"], row["file"])
+            pixels = read_image(path)
             if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
                 raise ResultsError(
-                    f"The picture {self.store.project.relative(path)} is not the one that the "
+                    f"The image {self.store.project.relative(path)} is not the one that the "
                     f"study {self.store.study!r} explained: its SHA-256 is another",
                     f"Restore it, or run `vitrine run --study {self.store.study}`",
                 )
-            self._crops[picture] = crop_of(pixels, frame)
-        return self._crops[picture]
+            self._crops[image] = crop_of(pixels, frame)
+        return self._crops[image]
 
-    def probing_picture(self, file: str, side: int) -> Pixels:
-        """The middle square of a picture of the probing set: ``uint8 [side, side, 3]``."""
-        origin = self.provenance["study"]["dissection"]["pictures"]
-        return middle_of(read_picture(self._path(origin, file)), side)
+    def probing_image(self, file: str, side: int) -> Pixels:
+        """The middle square of an image of the probing set: ``uint8 [side, side, 3]``."""
+        origin = self.provenance["study"]["dissection"]["images"]
+        return middle_of(read_image(self._path(origin, file)), side)
 
     def _path(self, origin: dict[str, Any], file: str) -> Path:
-        """Where a picture lies; fetched if its source's cache does not hold it."""
+        """Where an image lies; fetched if its source's cache does not hold it."""
         project = self.store.project
         if origin["source"]:
             return sources.fetch_one(project, origin["source"], file)
         return project.root / str(origin["folder"]) / file
 
-    def heatmap(self, method: str, picture: str, variant: str = "") -> Heatmap:
-        """A method's map of a picture, or a variant of it."""
-        return self.store.heatmap(self.classifier, method, picture, variant)
+    def heatmap(self, method: str, image: str, variant: str = "") -> Heatmap:
+        """A method's map of an image, or a variant of it."""
+        return self.store.heatmap(self.classifier, method, image, variant)
 
-    def object_mask(self, picture: str) -> Mask | None:
-        """The pixels ``bool [h, w]`` of the frame that show what the picture's name says.
+    def object_mask(self, image: str) -> Mask | None:
+        """The pixels ``bool [h, w]`` of the frame that show what the image's name says.
 
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
-        if picture not in self._masks:
-            self._masks[picture] = self._object_mask(picture)
-        return self._masks[picture]
+        if image not in self._masks:
+            self._masks[image] = self._object_mask(image)
+        return self._masks[image]
 
-    def _object_mask(self, picture: str) -> Mask | None:
-        origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
+    def _object_mask(self, image: str) -> Mask | None:
+        origin, file = self.provenance["study"]["images"], self.store.files()[image]
         source = origin["source"]
         outlines = outlines_of(self.store.project, source, file) if source else None
         if outlines is None or not outlines.outlines:
             return None
-        frame = self.store.frame(self.classifier, picture)
-        size = read_picture(self._path(origin, file)).size
+        frame = self.store.frame(self.classifier, image)
+        size = read_image(self._path(origin, file)).size
         return object_mask(outlines.in_frame(frame, size), frame.size)
 
     def on_object(self, method: str) -> pd.Series:
-        """By picture with an outline: the share of a map's positive weight on the object."""
+        """By image with an outline: the share of a map's positive weight on the object."""
         return pd.Series(
             {
-                picture: share_inside(self.heatmap(method, picture).values, mask)
-                for picture, mask in self.objects.items()
+                image: share_inside(self.heatmap(method, image).values, mask)
+                for image, mask in self.objects.items()
             }
         )
 
-    def parts(self, picture: str) -> dict[str, Mask]:
-        """The parts ``bool [h, w]`` of a picture's frame that were outlined, by what they show.
+    def parts(self, image: str) -> dict[str, Mask]:
+        """The parts ``bool [h, w]`` of an image's frame that were outlined, by what they show.
 
-        Each pixel is in exactly one of them; ``{}`` for a picture without outlined regions.
+        Each pixel is in exactly one of them; ``{}`` for an image without outlined regions.
         """
-        origin, file = self.provenance["study"]["pictures"], self.store.files()[picture]
+        origin, file = self.provenance["study"]["images"], self.store.files()[image]
         source = str(origin["source"])
         regions = regions_of(self.store.project, source, file)
         if regions is None:
             return {}
         shown = outlines_of(self.store.project, source, file)
-        frame = self.store.frame(self.classifier, picture)
-        return parts_of_frame(regions, shown, frame, read_picture(self._path(origin, file)).size)
+        frame = self.store.frame(self.classifier, image)
+        return parts_of_frame(regions, shown, frame, read_image(self._path(origin, file)).size)
 
     def sample_of(self, target: int, side: int = SIDE) -> Pixels:
-        """The sample picture of an ImageNet class: its middle square ``uint8 [side, side, 3]``."""
+        """The sample image of an ImageNet class: its middle square ``uint8 [side, side, 3]``."""
         files = sorted(sources.pick_source(self.store.project, SAMPLES).digests)
-        picture = read_picture(sources.fetch_one(self.store.project, SAMPLES, files[target]))
-        return middle_of(picture, side)
+        image = read_image(sources.fetch_one(self.store.project, SAMPLES, files[target]))
+        return middle_of(image, side)
 
-    def segments(self, picture: str) -> np.ndarray:
-        """A picture's superpixels: ``int16 [h, w]``."""
-        task = f"{self.classifier}/lime/{self.store.files()[picture]}"
+    def segments(self, image: str) -> np.ndarray:
+        """An image's superpixels: ``int16 [h, w]``."""
+        task = f"{self.classifier}/lime/{self.store.files()[image]}"
         return self.store.read_task(task).arrays["segments"]
 
-    def badge(self, networks: str | None = None, pictures: int | None = None) -> Markdown:
+    def badge(self, networks: str | None = None, images: int | None = None) -> Markdown:
         """One line that says which study a page shows.
 
-        networks, pictures : of the page, where they are not those that are explained.
+        networks, images : of the page, where they are not those that are explained.
         """
         words = (
             networks or self.title,
             f"trained on {self.facts['training_set']}",
-            f"{pictures or len(self.pictures):,} pictures",
+            f"{images or len(self.images):,} images",
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.report.figures import Panel, inline_picture
+from vitrine.report.figures import Panel, inline_image
 from vitrine.report.page import block, fenced, this_page
 from vitrine.report.text import number, safe, slug
 
-PICTURE_SHARE = 14
-"""How wide a column of pictures is beside the others, in letters."""
+IMAGE_SHARE = 14
+"""How wide a column of images is beside the others, in letters."""
 
 Format = Callable[..., str] | int
 """How a cell is written: a function of its value, or the digits of a number."""
@@ -50,11 +50,11 @@ def table(
     name : of the CSV file that the site offers, without ending. It holds the unrounded values.
     headings : what the header says instead of the column's name; the CSV keeps the names.
     formats : how the cells of a column are written. Numeric columns are set flush right.
-    panels : columns of small pictures, one a row, which stand after the first column.
+    panels : columns of small images, one a row, which stand after the first column.
     widest : letters beyond which a column of text gets no greater share of the width.
     """
-    pictures = _pictures(name, panels or {})
-    text = markdown_table(frame, headings or {}, formats or {}, pictures, widest)
+    images = _images(name, panels or {})
+    text = markdown_table(frame, headings or {}, formats or {}, images, widest)
     page = this_page()
     if not page.is_html:
         return block(text)
@@ -63,10 +63,10 @@ def table(
     return block(fenced(".vitrine-table", text, download))
 
 
-def _pictures(name: str, panels: Mapping[str, Sequence[Panel]]) -> dict[str, list[str]]:
+def _images(name: str, panels: Mapping[str, Sequence[Panel]]) -> dict[str, list[str]]:
     return {
         heading: [
-            inline_picture(panel, f"{name}-{slug(heading)}-{place}")
+            inline_image(panel, f"{name}-{slug(heading)}-{place}")
             for place, panel in enumerate(column, start=1)
         ]
         for heading, column in panels.items()
@@ -77,10 +77,10 @@ def markdown_table(
     frame: pd.DataFrame,
     headings: Mapping[str, str],
     formats: Mapping[str, Format],
-    pictures: Mapping[str, list[str]] | None = None,
+    images: Mapping[str, list[str]] | None = None,
     widest: int = 36,
 ) -> str:
-    """A pandas frame as a pipe table; see ``table``. pictures : Markdown of further columns."""
+    """A pandas frame as a pipe table; see ``table``. images : Markdown of further columns."""
     header = [safe(headings.get(column, column)) for column in frame.columns]
     columns = [
         [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
@@ -93,10 +93,10 @@ def markdown_table(
             strict=True,
         )
     ]
-    for heading, cells in reversed(list((pictures or {}).items())):
+    for heading, cells in reversed(list((images or {}).items())):
         header.insert(1, safe(heading))
         columns.insert(1, cells)
-        rules.insert(1, "-" * PICTURE_SHARE)
+        rules.insert(1, "-" * IMAGE_SHARE)
     rows = [_line(list(row)) for row in zip(*columns, strict=True)]
     return "\n".join([_line(header), _line(rules), *rows])
 

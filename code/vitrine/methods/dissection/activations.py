@@ -1,8 +1,8 @@
-"""Network dissection: the pictures of a probing set that each unit of a network responds to most.
+"""Network dissection: the images of a probing set that each unit of a network responds to most.
 
 The probing set passes through the network once. What is kept of a layer are, for each unit, the
-pictures of greatest activation: memory grows with units and k, not with the number of pictures.
-Ties are broken by the picture's position, and nothing is summed, so that what two parts of the
+images of greatest activation: memory grows with units and k, not with the number of images.
+Ties are broken by the image's position, and nothing is summed, so that what two parts of the
 probing set leave behind merges into exactly what the whole would have left.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError, suggestion
 from vitrine.models.classifier import Classifier, untouched
 from vitrine.models.head import channels_first
@@ -50,14 +50,14 @@ class Activations:
     """What is kept of one layer's activations over a probing set, or over a part of it.
 
     values : ``float32 [units, k]``, the greatest activations of each unit, greatest first.
-    pictures : ``int64 [units, k]``, the positions in the probing set that they belong to.
+    images : ``int64 [units, k]``, the positions in the probing set that they belong to.
     lowest : ``float32 [units]``, the smallest activation of each unit.
-    everything : ``float32 [pictures, units]`` and the positions ``int64 [pictures]``, ascending;
+    everything : ``float32 [images, units]`` and the positions ``int64 [images]``, ascending;
         ``None`` unless it was asked for. This part does grow with the probing set.
     """
 
     values: Tensor
-    pictures: Tensor
+    images: Tensor
     lowest: Tensor
     everything: tuple[Tensor, Tensor] | None = None
 
@@ -67,43 +67,43 @@ class Activations:
 
     @property
     def constant(self) -> Tensor:
-        """``bool [units]``: units that answer every picture alike, so none is the strongest."""
+        """``bool [units]``: units that answer every image alike, so none is the strongest."""
         return self.values[:, 0] == self.lowest
 
 
 def activations_of(pooled: Tensor, positions: Tensor, keep: int, everything: bool) -> Activations:
-    """Pooled activations ``[n, units]`` of the pictures at ``positions [n]``, as they are kept."""
+    """Pooled activations ``[n, units]`` of the images at ``positions [n]``, as they are kept."""
     spread = positions[None].expand(pooled.shape[1], -1)
-    values, pictures = _strongest(pooled.T, spread, keep)
+    values, images = _strongest(pooled.T, spread, keep)
     whole = (pooled, positions) if everything else None
-    return Activations(values, pictures, pooled.amin(dim=0), whole)
+    return Activations(values, images, pooled.amin(dim=0), whole)
 
 
 def merge(first: Activations, second: Activations, keep: int) -> Activations:
     """What two disjoint parts of a probing set keep together: exactly what their union would."""
-    values, pictures = _strongest(
+    values, images = _strongest(
         torch.cat([first.values, second.values], dim=1),
-        torch.cat([first.pictures, second.pictures], dim=1),
+        torch.cat([first.images, second.images], dim=1),
         keep,
     )
     whole = None
     if first.everything is not None and second.everything is not None:
         whole = _joined([first.everything, second.everything])
-    return Activations(values, pictures, torch.minimum(first.lowest, second.lowest), whole)
+    return Activations(values, images, torch.minimum(first.lowest, second.lowest), whole)
 
 
-def _strongest(values: Tensor, pictures: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """The ``keep`` greatest of ``values [units, n]`` with their pictures; ties by position."""
-    order = pictures.argsort(dim=1)
-    values, pictures = values.gather(1, order), pictures.gather(1, order)
+def _strongest(values: Tensor, images: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The ``keep`` greatest of ``values [units, n]`` with their images; ties by position."""
+    order = images.argsort(dim=1)
+    values, images = values.gather(1, order), images.gather(1, order)
     order = values.argsort(dim=1, descending=True, stable=True)[:, :keep]
-    return values.gather(1, order).contiguous(), pictures.gather(1, order).contiguous()
+    return values.gather(1, order).contiguous(), images.gather(1, order).contiguous()
 
 
 def check_layers(
-    classifier: Classifier, layers: Sequence[str], picture: Picture, pooling: str
+    classifier: Classifier, layers: Sequence[str], image: Image, pooling: str
 ) -> dict[str, int]:
-    """Try the layers on one picture before the long pass; the number of units of each.
+    """Try the layers on one image before the long pass; the number of units of each.
 
     Raises ``StudyError`` for a layer that does not exist (listing those there are), and
     ``DissectionError`` for one that has no units or whose activations are not numbers.
@@ -111,14 +111,14 @@ def check_layers(
     for layer in layers:
         classifier.layer(layer)
     with untouched(classifier.network):
-        pooled = _forward(classifier, layers, pick_pooling(pooling), [picture], 1)
+        pooled = _forward(classifier, layers, pick_pooling(pooling), [image], 1)
     return {layer: values.shape[1] for layer, values in pooled.items()}
 
 
 def collect(
     classifier: Classifier,
     layers: Sequence[str],
-    pictures: Iterable[tuple[int, Picture]],
+    images: Iterable[tuple[int, Image]],
     pooling: str,
     keep: int,
     batch: int,
@@ -127,8 +127,8 @@ def collect(
 ) -> dict[str, Activations]:
     """One pass of the probing set (or of a shard of it) through the network.
 
-    pictures : each with its position in the probing set; read one batch at a time.
-    keep : how many of the strongest pictures of each unit are kept.
+    images : each with its position in the probing set; read one batch at a time.
+    keep : how many of the strongest images of each unit are kept.
 
     Every batch has the same shape (the last one is filled up with copies), because a library may
     choose another order of summation for another shape, and then two shards would not add up to
@@ -137,7 +137,7 @@ def collect(
     pool = pick_pooling(pooling)
     kept: dict[str, Activations] = {}
     whole: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
-    waiting = iter(pictures)
+    waiting = iter(images)
     with untouched(classifier.network):
         while several := list(islice(waiting, batch)):
             positions = torch.tensor([position for position, _ in several])
@@ -156,7 +156,7 @@ def collect(
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Activations ``[pictures, units]`` and positions of several parts, in order of position."""
+    """Activations ``[images, units]`` and positions of several parts, in order of position."""
     positions = torch.cat([found for _, found in parts])
     order = positions.argsort()
     return torch.cat([values for values, _ in parts])[order], positions[order]
@@ -166,11 +166,11 @@ def _forward(
     classifier: Classifier,
     layers: Sequence[str],
     pool: Callable[[Tensor], Tensor],
-    pictures: Sequence[Picture],
+    images: Sequence[Image],
     batch: int,
 ) -> dict[str, Tensor]:
-    """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` pictures."""
-    crops = np.stack([classifier.crop(picture) for picture in pictures])
+    """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` images."""
+    crops = np.stack([classifier.crop(image) for image in images])
     filled = np.concatenate([crops, np.repeat(crops[-1:], batch - len(crops), axis=0)])
     found: dict[str, Tensor] = {}
 
@@ -189,7 +189,7 @@ def _forward(
         for hook in hooks:
             hook.remove()
     return {
-        layer: _finite(classifier, layer, found[layer][: len(pictures)], pictures)
+        layer: _finite(classifier, layer, found[layer][: len(images)], images)
         if layer in found
         else _no_units(classifier, layer)
         for layer in layers
@@ -218,16 +218,14 @@ def _no_units(classifier: Classifier, layer: str) -> NoReturn:
     )
 
 
-def _finite(
-    classifier: Classifier, layer: str, values: Tensor, pictures: Sequence[Picture]
-) -> Tensor:
+def _finite(classifier: Classifier, layer: str, values: Tensor, images: Sequence[Image]) -> Tensor:
     """The activations ``[n, units]``, if all are numbers. Raises ``DissectionError``."""
     finite = values.isfinite().all(dim=1)
     if not finite.all():
-        first = pictures[int((~finite).nonzero()[0])]
+        first = images[int((~finite).nonzero()[0])]
         raise DissectionError(
             f"The layer {layer!r} of {classifier.title} gives activations that are not numbers "
-            f"for the picture {first.name!r}",
+            f"for the image {first.name!r}",
             "Check the network's weights",
         )
     return values

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image as PilImage
 
 from vitrine import study
 from vitrine.data import sources
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.methods.dissection.embeddings import Embeddings, unit
 from vitrine.models.registry import first_line
@@ -50,8 +50,8 @@ class Clip:
         with torch.inference_mode():
             return unit(self._model.encode_text(tokens).cpu().numpy())
 
-    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
-        inputs = torch.stack([self._transform(Image.fromarray(one.pixels)) for one in pictures])
+    def encode_images(self, images: Sequence[Image]) -> Embeddings:
+        inputs = torch.stack([self._transform(PilImage.fromarray(one.pixels)) for one in images])
         with torch.inference_mode():
             return unit(self._model.encode_image(inputs.to(self._device)).cpu().numpy())
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.data.concepts import Concepts
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.errors import SourceError, unwritten
 from vitrine.project import Project
 
@@ -22,7 +22,7 @@ Embeddings = npt.NDArray[np.float32]
 """``float32 [n, d]``, each row of length 1."""
 
 Progress = Callable[[int], None]
-"""Called with the number of texts or pictures just encoded."""
+"""Called with the number of texts or images just encoded."""
 
 TEXTS_AT_ONCE = 256
 
@@ -41,7 +41,7 @@ class TextEncoder(Protocol):
 class Encoder(TextEncoder, Protocol):
     """What every row of ``ENCODERS`` makes."""
 
-    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings: ...
+    def encode_images(self, images: Sequence[Image]) -> Embeddings: ...
 
 
 def unit(vectors: npt.NDArray[Any]) -> Embeddings:
@@ -76,18 +76,18 @@ def image_embeddings(
 ) -> Embeddings:
     """The embeddings of a probing set; from the cache if they were computed before.
 
-    digests : the SHA-256 of every picture's file and its name, in order.
-    batches : gives the pictures, some at a time; called only if they are needed.
+    digests : the SHA-256 of every image's file and its name, in order.
+    batches : gives the images, some at a time; called only if they are needed.
     """
 
     def compute() -> Embeddings:
         parts = []
-        for pictures in batches():
-            parts.append(encoder.encode_images(pictures))
-            progress(len(pictures))
+        for images in batches():
+            parts.append(encoder.encode_images(images))
+            progress(len(images))
         return np.concatenate(parts)
 
-    return cached(project, [encoder.identity, "pictures", *digests], len(digests), compute)
+    return cached(project, [encoder.identity, "images", *digests], len(digests), compute)
 
 
 def _cache_path(project: Project, known: list[str]) -> Path:

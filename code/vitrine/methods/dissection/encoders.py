@@ -1,8 +1,8 @@
-"""Encoders: what brings pictures and concepts into one space, where they can be compared.
+"""Encoders: what brings images and concepts into one space, where they can be compared.
 
 An encoder answers ``encode_images`` and ``encode_texts`` with unit vectors. ``clip`` learned its
-space from pictures and their captions. ``conse`` has no such space: it places a picture where the
-names of its classes lie, so it knows of a picture what class names say, and nothing about colours,
+space from images and their captions. ``conse`` has no such space: it places an image where the
+names of its classes lie, so it knows of an image what class names say, and nothing about colours,
 textures or whatever else is in it.
 """
 
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from vitrine import study
 from vitrine.data.concepts import training_classes
-from vitrine.data.images import Picture
+from vitrine.data.images import Image
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.methods.dissection.clip import check_clip, load_clip
@@ -126,7 +126,7 @@ def _load_minilm(device: str) -> Any:
 # --- ConSE ---------------------------------------------------------------------------------------
 
 TRUE_CLASS = "true"
-"""The probabilities of a probing set whose file names give the true class of each picture."""
+"""The probabilities of a probing set whose file names give the true class of each image."""
 
 
 def class_names(project: Project, classifier: str) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def class_names(project: Project, classifier: str) -> tuple[str, ...]:
 class Conse:
     """Convex combination of semantic embeddings (Norouzi et al., ICLR 2014).
 
-    A picture with class probabilities ``p_j`` lies at ``Σ_j p_j e_j``, scaled to length 1, where
+    An image with class probabilities ``p_j`` lies at ``Σ_j p_j e_j``, scaled to length 1, where
     ``e_j`` is the embedding of class ``j``: the mean of its names' sentence embeddings. The
     probabilities are those of the true class (one), or of the ``top`` best predictions of a network
     other than the one that is dissected, as the paper does.
@@ -152,7 +152,7 @@ class Conse:
         self,
         sentences: Sentences,
         names: Sequence[str],
-        probabilities: Callable[[Sequence[Picture]], npt.NDArray[np.float32]],
+        probabilities: Callable[[Sequence[Image]], npt.NDArray[np.float32]],
         identity: str,
     ) -> None:
         self._sentences = sentences
@@ -165,8 +165,8 @@ class Conse:
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         return self._sentences.encode_texts(texts)
 
-    def encode_images(self, pictures: Sequence[Picture]) -> Embeddings:
-        return unit(self._probabilities(pictures) @ self._embedded_classes())
+    def encode_images(self, images: Sequence[Image]) -> Embeddings:
+        return unit(self._probabilities(images) @ self._embedded_classes())
 
     def _embedded_classes(self) -> Embeddings:
         if self._classes is None:
@@ -205,25 +205,23 @@ def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
     )
 
 
-def _true_classes(pictures: Sequence[Picture], order: dict[str, int]) -> npt.NDArray[np.float32]:
-    """``[n, classes]``: 1 for the true class of each picture. Raises ``StudyError``."""
-    found = np.zeros((len(pictures), len(order)), dtype=np.float32)
-    for row, picture in enumerate(pictures):
-        if picture.wnid not in order:
+def _true_classes(images: Sequence[Image], order: dict[str, int]) -> npt.NDArray[np.float32]:
+    """``[n, classes]``: 1 for the true class of each image. Raises ``StudyError``."""
+    found = np.zeros((len(images), len(order)), dtype=np.float32)
+    for row, image in enumerate(images):
+        if image.wnid not in order:
             raise StudyError(
-                f"The true class of the picture {picture.name!r} is not known from its file's name",
-                "Name the files WNID_name.JPEG as the sample pictures are, or set "
+                f"The true class of the image {image.name!r} is not known from its file's name",
+                "Name the files WNID_name.JPEG as the sample images are, or set "
                 "dissection.encoder.probabilities to the name of a classifier",
             )
-        found[row, order[picture.wnid]] = 1
+        found[row, order[image.wnid]] = 1
     return found
 
 
-def _predicted(
-    network: Classifier, pictures: Sequence[Picture], top: int
-) -> npt.NDArray[np.float32]:
+def _predicted(network: Classifier, images: Sequence[Image], top: int) -> npt.NDArray[np.float32]:
     """``[n, classes]``: the probabilities of the ``top`` best predictions, zero elsewhere."""
-    crops = np.stack([network.crop(picture) for picture in pictures])
+    crops = np.stack([network.crop(image) for image in images])
     found = network.probabilities(crops)
     smallest = -np.sort(-found, axis=1)[:, min(top, found.shape[1]) - 1, None]
     return np.where(found >= smallest, found, 0).astype(np.float32)

@@ -1,6 +1,6 @@
 """Which concepts describe the units of a layer, and how surely.
 
-A unit is labelled by the concepts whose similarity to its strongest pictures is greatest.
+A unit is labelled by the concepts whose similarity to its strongest images is greatest.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Labels:
 
     @property
     def silent(self) -> Tensor:
-        """``bool [units]``: units without a label, as nothing they answer tells pictures apart.
+        """``bool [units]``: units without a label, as nothing they answer tells images apart.
 
-        Constant units, and those whose strongest pictures a similarity of ranks cannot order.
+        Constant units, and those whose strongest images a similarity of ranks cannot order.
         """
         return self.similarities[:, 0].isnan()
 
@@ -50,7 +50,7 @@ def label(
 
     Constant units count nowhere, not even in a mean over the layer's units.
 
-    images : ``float32 [pictures, d]``, the probing set's embeddings by position.
+    images : ``float32 [images, d]``, the probing set's embeddings by position.
     texts : ``float32 [concepts, d]``, the concepts' embeddings.
     """
     live = ~activations.constant
@@ -79,7 +79,7 @@ def _part(activations: Activations, units: Tensor) -> Activations:
     whole = activations.everything
     return Activations(
         activations.values[units],
-        activations.pictures[units],
+        activations.images[units],
         activations.lowest[units],
         whole and (whole[0][:, units], whole[1]),
     )
@@ -92,15 +92,15 @@ def _evidence(
     similarity: Similarity,
     parameters: dict[str, Any],
 ) -> tuple[Evidence, Matches]:
-    """What the similarity needs: only the pictures that are among some unit's strongest."""
+    """What the similarity needs: only the images that are among some unit's strongest."""
     wanted = similarity.top(len(images), **parameters)
-    values, pictures = activations.values[:, :wanted], activations.pictures[:, :wanted]
+    values, strongest = activations.values[:, :wanted], activations.images[:, :wanted]
     if similarity.everything:
         assert activations.everything is not None
-        return Evidence(pictures, values, activations.everything[0]), Matches(images, texts)
-    used, rows = torch.unique(pictures, return_inverse=True)
+        return Evidence(strongest, values, activations.everything[0]), Matches(images, texts)
+    used, rows = torch.unique(strongest, return_inverse=True)
     if len(used) == len(images):  # all of them: no copy is needed
-        return Evidence(pictures, values), Matches(images, texts)
+        return Evidence(strongest, values), Matches(images, texts)
     return Evidence(rows, values), Matches(images[used], texts)
 
 
@@ -114,9 +114,9 @@ def null_similarities(
     seed: int,
     progress: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """The greatest similarity of each unit when pictures and embeddings do not belong together.
+    """The greatest similarity of each unit when images and embeddings do not belong together.
 
-    The embeddings are permuted among the pictures, the same way for all units of the layer, and
+    The embeddings are permuted among the images, the same way for all units of the layer, and
     every unit is labelled again: ``float32 [permutations, units]``, ``nan`` for silent units.
     Seeded.
     """

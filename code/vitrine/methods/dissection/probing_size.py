@@ -19,7 +19,7 @@ from vitrine.methods.dissection.similarity import Similarity
 class Draw:
     """The labels that a part of the probing set gives.
 
-    rule : ``"fixed"`` where as many of the strongest pictures are looked at as for the whole set
+    rule : ``"fixed"`` where as many of the strongest images are looked at as for the whole set
         (or all there are), ``"share"`` where it is the same share of the set.
     top : how many that are.
     similarity, deviation : mean and standard deviation of the units' greatest similarity.
@@ -39,13 +39,13 @@ class Draw:
     concepts: int
 
 
-def probing_rounds(sizes: Sequence[int], draws: int, pictures: int, rules: int) -> int:
+def probing_rounds(sizes: Sequence[int], draws: int, images: int, rules: int) -> int:
     """How many times the units of a layer are labelled by ``probing_effect``."""
-    return 1 + rules * sum(draws if size < pictures else 0 for size in sizes if size <= pictures)
+    return 1 + rules * sum(draws if size < images else 0 for size in sizes if size <= images)
 
 
 def rules_of(similarity: Similarity) -> tuple[str, ...]:
-    """Only a similarity with a number of strongest pictures can keep that number or its share."""
+    """Only a similarity with a number of strongest images can keep that number or its share."""
     return ("fixed", "share") if "top_k" in similarity.parameters else ("fixed",)
 
 
@@ -68,18 +68,18 @@ def probing_effect(
     """
     assert activations.everything is not None
     generator = np.random.default_rng(seed)
-    everything, pictures = activations.everything[0], len(images)
+    everything, count = activations.everything[0], len(images)
     sample = np.sort(generator.permutation(everything.shape[1])[:units])
     everything = everything[:, torch.from_numpy(sample)]
     whole = _label_part(everything, images, texts, similarity, parameters)
     progress()
     found = []
-    for size in [size for size in sizes if size <= pictures]:
-        for draw in range(draws if size < pictures else 1):
-            part = torch.from_numpy(np.sort(generator.permutation(pictures)[:size]))
+    for size in [size for size in sizes if size <= count]:
+        for draw in range(draws if size < count else 1):
+            part = torch.from_numpy(np.sort(generator.permutation(count)[:size]))
             for rule in rules_of(similarity):
-                chosen = _scaled(parameters, rule, size, pictures)
-                if size == pictures:
+                chosen = _scaled(parameters, rule, size, count)
+                if size == count:
                     labels = whole
                 else:
                     labels = _label_part(everything[part], images[part], texts, similarity, chosen)
@@ -101,12 +101,12 @@ def _label_part(
     return label(kept, images, texts, similarity, parameters, count=1)
 
 
-def _scaled(parameters: dict[str, Any], rule: str, size: int, pictures: int) -> dict[str, Any]:
-    """The parameters with as many strongest pictures as the rule gives for ``size`` pictures."""
+def _scaled(parameters: dict[str, Any], rule: str, size: int, images: int) -> dict[str, Any]:
+    """The parameters with as many strongest images as the rule gives for ``size`` images."""
     if "top_k" not in parameters:
         return parameters
     top = parameters["top_k"]
-    scaled = min(top, size) if rule == "fixed" else max(1, round(top * size / pictures))
+    scaled = min(top, size) if rule == "fixed" else max(1, round(top * size / images))
     return parameters | {"top_k": scaled}
 
 

@@ -3,11 +3,11 @@
 Oikarinen and Weng, "CLIP-Dissect: Automatic Description of Neuron Representations in Deep Vision
 Networks", ICLR 2023. Notation, as in the paper:
 
-- ``q[i, u]``, the activation of unit ``u`` for picture ``i`` of the probing set;
-- ``P[i, c]``, the match of picture ``i`` and concept ``c``: the inner product of their embeddings;
+- ``q[i, u]``, the activation of unit ``u`` for image ``i`` of the probing set;
+- ``P[i, c]``, the match of image ``i`` and concept ``c``: the inner product of their embeddings;
 - ``S[u, c]``, the similarity of unit and concept; a unit's label is the concept of the greatest.
 
-Every function yields ``S`` in blocks of concepts, so that no table of pictures × concepts or of
+Every function yields ``S`` in blocks of concepts, so that no table of images × concepts or of
 units × concepts is ever whole in memory. The blocks are small enough to stay in the processor's
 cache, which is what makes soft WPMI fast.
 """
@@ -27,7 +27,7 @@ from torch import Tensor
 from vitrine.errors import StudyError, suggestion
 
 BLOCK = 2**20
-"""Greatest number of matches (pictures × concepts) in a block."""
+"""Greatest number of matches (images × concepts) in a block."""
 
 BLOCK_CONCEPTS = 1024
 BLOCK_UNITS = 128
@@ -45,35 +45,35 @@ Blocks = Iterator[tuple[int, Tensor]]
 
 @dataclass(frozen=True)
 class Matches:
-    """``P``: how well each picture of the probing set matches each concept.
+    """``P``: how well each image of the probing set matches each concept.
 
-    pictures : ``float32 [pictures, d]``, the pictures' embeddings.
-    concepts : ``float32 [concepts, d]``, the concepts' embeddings, or ``None`` where ``pictures``
-        are the matches themselves, ``[pictures, concepts]``.
+    images : ``float32 [images, d]``, the images' embeddings.
+    concepts : ``float32 [concepts, d]``, the concepts' embeddings, or ``None`` where ``images``
+        are the matches themselves, ``[images, concepts]``.
     """
 
-    pictures: Tensor
+    images: Tensor
     concepts: Tensor | None = None
 
     @property
     def count(self) -> int:
         """The number of concepts."""
-        return self.pictures.shape[1] if self.concepts is None else self.concepts.shape[0]
+        return self.images.shape[1] if self.concepts is None else self.concepts.shape[0]
 
     def block(self, start: int, stop: int) -> Tensor:
         """``P[:, start:stop]``, a new tensor."""
         if self.concepts is None:
-            return self.pictures[:, start:stop].clone()
-        return self.pictures @ self.concepts[start:stop].T
+            return self.images[:, start:stop].clone()
+        return self.images @ self.concepts[start:stop].T
 
     def blocks(self, function: Callable[[Tensor], Tensor]) -> Blocks:
-        """The first concept of each block, and ``function`` of its matches ``[pictures, width]``.
+        """The first concept of each block, and ``function`` of its matches ``[images, width]``.
 
         The blocks are shared out to as many threads as torch may use, each working alone: the
         operations on a block are too short to be shared themselves, which costs more than it gains
         and many times more where other programs want the processor too.
         """
-        width = max(1, min(BLOCK_CONCEPTS, BLOCK // max(1, self.pictures.shape[0])))
+        width = max(1, min(BLOCK_CONCEPTS, BLOCK // max(1, self.images.shape[0])))
         starts = range(0, self.count, width)
 
         def work(start: int) -> tuple[int, Tensor]:
@@ -93,19 +93,19 @@ class Matches:
         finally:
             torch.set_num_threads(threads)
 
-    def rows(self, pictures: Tensor) -> Matches:
-        """The matches of some pictures only, by position."""
-        return Matches(self.pictures[pictures], self.concepts)
+    def rows(self, images: Tensor) -> Matches:
+        """The matches of some images only, by position."""
+        return Matches(self.images[images], self.concepts)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What a similarity knows about the units of one layer.
 
-    top : ``int64 [units, k]``, the pictures of greatest activation, greatest first, as rows of the
+    top : ``int64 [units, k]``, the images of greatest activation, greatest first, as rows of the
         matches.
     values : ``float32 [units, k]``, their activations.
-    everything : ``float32 [pictures, units]``, all activations; only for a similarity that asks.
+    everything : ``float32 [images, units]``, all activations; only for a similarity that asks.
     """
 
     top: Tensor
@@ -118,7 +118,7 @@ class Similarity:
     """A row of ``SIMILARITIES``.
 
     function : ``(evidence, matches, **parameters)`` to the blocks of ``S``.
-    top : how many pictures of greatest activation it looks at, given the probing set's size.
+    top : how many images of greatest activation it looks at, given the probing set's size.
     everything : whether it needs all activations; then memory grows with the probing set.
     parameters : the paper's defaults.
     """
@@ -160,10 +160,10 @@ def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
 
 
 def similarities(name: str, activations: Tensor, matches: Matches, **given: float) -> Tensor:
-    """``S [units, concepts]`` of whole activations ``[pictures, units]``, in one piece.
+    """``S [units, concepts]`` of whole activations ``[images, units]``, in one piece.
 
     For tests, benchmarks and small tables; a study takes the blocks. Raises ``StudyError`` for an
-    unknown similarity or parameter, and for fewer pictures than it looks at.
+    unknown similarity or parameter, and for fewer images than it looks at.
     """
     row, parameters = pick_similarity(name), parameters_of(name, given)
     wanted = row.top(activations.shape[0], **parameters)
@@ -182,12 +182,12 @@ def similarities(name: str, activations: Tensor, matches: Matches, **given: floa
     return found
 
 
-def check_top(wanted: int, pictures: int) -> None:
-    """Stop if the probing set has fewer pictures than the similarity looks at."""
-    if not 1 <= wanted <= pictures:
+def check_top(wanted: int, images: int) -> None:
+    """Stop if the probing set has fewer images than the similarity looks at."""
+    if not 1 <= wanted <= images:
         raise StudyError(
-            f"The similarity looks at the {wanted} strongest pictures of each unit, but the "
-            f"probing set has {pictures}",
+            f"The similarity looks at the {wanted} strongest images of each unit, but the "
+            f"probing set has {images}",
             "Take a larger probing set, or set dissection.parameters.top_k in the study file",
         )
 
@@ -206,7 +206,7 @@ def soft_wpmi(
 ) -> Blocks:
     """Soft weighted pointwise mutual information, the paper's choice.
 
-    With ``M = softmax(a P)`` over concepts, the strongest pictures ``i_1 … i_K`` of the unit, and
+    With ``M = softmax(a P)`` over concepts, the strongest images ``i_1 … i_K`` of the unit, and
     the probability ``p_k`` that the k-th of them belongs to the unit's concept, falling linearly
     from ``p_start`` towards ``p_end``::
 
@@ -280,7 +280,7 @@ def wpmi(evidence: Evidence, matches: Matches, top_k: int, a: float, lam: float)
 
 def _softmax_blocks(matches: Matches, a: float, function: Callable[[Tensor], Tensor]) -> Blocks:
     """``function`` of ``softmax(a P)`` over all concepts, in blocks: the sums come first."""
-    sums = torch.full((matches.pictures.shape[0],), -math.inf, dtype=matches.pictures.dtype)
+    sums = torch.full((matches.images.shape[0],), -math.inf, dtype=matches.images.dtype)
     for _, part in matches.blocks(lambda block: _logsumexp(block.mul_(a))):
         sums = torch.logaddexp(sums, part)
     return matches.blocks(lambda block: function(block.mul_(a).sub_(sums[:, None]).exp_()))
@@ -304,25 +304,25 @@ def _mutual_information(logs: Tensor, lam: float, constant: float) -> Tensor:
 def rank_reorder(
     evidence: Evidence, matches: Matches, p: float, top_fraction: float, scale_p: float
 ) -> Blocks:
-    """How far the order that a concept gives the strongest pictures is from the unit's own.
+    """How far the order that a concept gives the strongest images is from the unit's own.
 
-    The strongest pictures' activations ``q`` are reordered by the pictures' rank in ``P[:, c]``,
+    The strongest images' activations ``q`` are reordered by the images' rank in ``P[:, c]``,
     giving ``q'``::
 
         S[u, c] = - mean_k |q_k - q'_k|^p / baseline_u / (mean_k P[i_k, c])^scale_p
 
     ``baseline_u`` is the same mean for a random order. The authors' implementation estimates it
     from five random orders; here it is the exact expectation, the mean over all pairs, so that the
-    same input always gives the same similarity. A concept that does not match the pictures on
-    average (mean below zero) has no root and gets ``-inf``. A unit whose strongest pictures have
+    same input always gives the same similarity. A concept that does not match the images on
+    average (mean below zero) has no root and gets ``-inf``. A unit whose strongest images have
     one activation has no order, and gets ``nan``.
     """
     ascending = evidence.values.flip(1)  # [units, k]
 
     def reordered(block: Tensor) -> Tensor:
         found = block.new_empty(evidence.top.shape[0], block.shape[1])
-        for unit, pictures in enumerate(evidence.top):
-            matched = block[pictures]  # [k, width]
+        for unit, images in enumerate(evidence.top):
+            matched = block[images]  # [k, width]
             ranks = matched.argsort(dim=0).argsort(dim=0)
             error = (evidence.values[unit, :, None] - ascending[unit][ranks]).abs().pow(p).mean(0)
             pairs = (ascending[unit, :, None] - ascending[unit, None, :]).abs().pow(p)
@@ -361,15 +361,15 @@ def _unit_columns(columns: Tensor, least: float = 1e-12) -> Tensor:
     return columns / lengths
 
 
-def _top_k(_pictures: int, top_k: int, **_others: float) -> int:
+def _top_k(_images: int, top_k: int, **_others: float) -> int:
     return top_k
 
 
-def _top_fraction(pictures: int, top_fraction: float, **_others: float) -> int:
-    return int(pictures * top_fraction)
+def _top_fraction(images: int, top_fraction: float, **_others: float) -> int:
+    return int(images * top_fraction)
 
 
-def _one(_pictures: int, **_others: float) -> int:
+def _one(_images: int, **_others: float) -> int:
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Pictures of every kind become the same thing; what is no picture becomes a clear error."""
+"""Images of every kind become the same thing; what is no image becomes a clear error."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image, ImageCms
 
-from vitrine.data import images as pictures
-from vitrine.data.images import decode, in_folder, picture_name, read_picture
-from vitrine.errors import FileMissing, PictureError
+from vitrine.data import images as images
+from vitrine.data.images import decode, image_name, in_folder, read_image
+from vitrine.errors import FileMissing, ImageError
 
 Save = Callable[..., Path]
 RED = (200, 30, 30)
 
 
-def test_a_plain_picture_keeps_its_pixels(picture_file: Save) -> None:
-    pixels = decode(picture_file(Image.new("RGB", (40, 30), RED), "a.png"))
+def test_a_plain_image_keeps_its_pixels(image_file: Save) -> None:
+    pixels = decode(image_file(Image.new("RGB", (40, 30), RED), "a.png"))
     assert pixels.shape == (30, 40, 3)
     assert pixels.dtype == np.uint8
     assert (pixels == RED).all()
 
 
-def test_exif_orientation_is_applied(picture_file: Save) -> None:
+def test_exif_orientation_is_applied(image_file: Save) -> None:
     image = Image.new("RGB", (40, 20), "white")
     image.paste(RED, (0, 0, 20, 20))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    pixels = decode(picture_file(image, "a.png", exif=exif))
+    pixels = decode(image_file(image, "a.png", exif=exif))
     assert pixels.shape == (40, 20, 3)
     assert (pixels[5, 10] == RED).all()
     assert (pixels[35, 10] == 255).all()
@@ -52,22 +52,22 @@ def test_exif_orientation_is_applied(picture_file: Save) -> None:
     ],
 )
 def test_every_mode_becomes_rgb(
-    picture_file: Save, mode: str, colour: object, expected: tuple[int, int, int]
+    image_file: Save, mode: str, colour: object, expected: tuple[int, int, int]
 ) -> None:
     ending = "jpg" if mode == "CMYK" else "png"
-    pixels = decode(picture_file(Image.new(mode, (32, 32), colour), f"a.{ending}"))
+    pixels = decode(image_file(Image.new(mode, (32, 32), colour), f"a.{ending}"))
     assert pixels.shape == (32, 32, 3)
     assert np.abs(pixels[16, 16].astype(int) - expected).max() <= 1
 
 
-def test_a_half_transparent_picture_is_shown_on_white(picture_file: Save) -> None:
-    pixels = decode(picture_file(Image.new("RGBA", (32, 32), (0, 0, 0, 128)), "a.png"))
+def test_a_half_transparent_image_is_shown_on_white(image_file: Save) -> None:
+    pixels = decode(image_file(Image.new("RGBA", (32, 32), (0, 0, 0, 128)), "a.png"))
     assert (pixels == 127).all()
 
 
-def test_the_first_picture_of_an_animation_is_taken(picture_file: Save) -> None:
+def test_the_first_image_of_an_animation_is_taken(image_file: Save) -> None:
     first, second = Image.new("RGB", (32, 32), RED), Image.new("RGB", (32, 32), "blue")
-    pixels = decode(picture_file(first, "a.gif", save_all=True, append_images=[second]))
+    pixels = decode(image_file(first, "a.gif", save_all=True, append_images=[second]))
     assert np.abs(pixels[0, 0].astype(int) - RED).max() <= 4
 
 
@@ -80,15 +80,15 @@ def _saved(form: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("form", pictures.FORMATS)
-def test_a_picture_is_known_by_its_content_and_damage_is_one_message(
+@pytest.mark.parametrize("form", images.FORMATS)
+def test_an_image_is_known_by_its_content_and_damage_is_one_message(
     tmp_path: Path, form: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     content, path = _saved(form), tmp_path / "a.jpg"
     path.write_bytes(content)
     assert decode(path).shape == (40, 48, 3)
     path.write_bytes(content[: len(content) // 3])
-    with pytest.raises(PictureError, match="is damaged|is not a picture"):
+    with pytest.raises(ImageError, match="is damaged|is not an image"):
         decode(path)
     generator = np.random.default_rng(0)
     for _ in range(60):
@@ -96,7 +96,7 @@ def test_a_picture_is_known_by_its_content_and_damage_is_one_message(
         for place in generator.integers(0, min(len(content), 200), 4):
             spoiled[place] ^= 1 << generator.integers(0, 8)
         path.write_bytes(spoiled)
-        with contextlib.suppress(PictureError):
+        with contextlib.suppress(ImageError):
             decode(path)
     assert not recwarn.list
 
@@ -112,34 +112,34 @@ def test_other_formats_are_refused_and_no_other_program_is_started(
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
     path = tmp_path / "a.jpg"
     path.write_bytes(_saved(form))
-    with pytest.raises(PictureError, match="is not a picture of a kind that is read"):
+    with pytest.raises(ImageError, match="is not an image of a kind that is read"):
         decode(path)
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_what_is_no_picture_is_an_error(tmp_path: Path) -> None:
+def test_what_is_no_image_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_text("<html>404</html>")
-    with pytest.raises(PictureError, match="is not a picture"):
+    with pytest.raises(ImageError, match="is not an image"):
         decode(path)
-    with pytest.raises(PictureError, match="does not exist"):
+    with pytest.raises(ImageError, match="does not exist"):
         decode(tmp_path / "b.jpg")
-    with pytest.raises(PictureError, match="Is a directory"):
+    with pytest.raises(ImageError, match="Is a directory"):
         decode(tmp_path)
 
 
-def test_an_oversized_picture_is_refused_before_it_is_decoded(
-    picture_file: Save, monkeypatch: pytest.MonkeyPatch
+def test_an_oversized_image_is_refused_before_it_is_decoded(
+    image_file: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = picture_file(Image.new("RGB", (200, 100)), "a.png")
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 10_000)
-    with pytest.raises(PictureError, match="Make it smaller"):
+    path = image_file(Image.new("RGB", (200, 100)), "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    with pytest.raises(ImageError, match="Make it smaller"):
         decode(path)
 
 
-def test_a_picture_too_small_to_explain_is_refused(picture_file: Save) -> None:
-    with pytest.raises(PictureError, match="8 × 100 pixels"):
-        decode(picture_file(Image.new("RGB", (8, 100)), "a.png"))
+def test_an_image_too_small_to_explain_is_refused(image_file: Save) -> None:
+    with pytest.raises(ImageError, match="8 × 100 pixels"):
+        decode(image_file(Image.new("RGB", (8, 100)), "a.png"))
 
 
 @pytest.mark.parametrize(
@@ -150,26 +150,26 @@ def test_a_picture_too_small_to_explain_is_refused(picture_file: Save) -> None:
         ("n123_short.png", "n123 short", ""),
     ],
 )
-def test_the_name_of_a_sample_picture_holds_its_category(file: str, name: str, wnid: str) -> None:
-    assert picture_name(file) == (name, wnid)
+def test_the_name_of_a_sample_image_holds_its_category(file: str, name: str, wnid: str) -> None:
+    assert image_name(file) == (name, wnid)
 
 
-def test_a_picture_knows_its_name_and_size(picture_file: Save) -> None:
-    picture = read_picture(picture_file(Image.new("RGB", (40, 30)), "n02007558_flamingo.png"))
-    assert (picture.name, picture.wnid, picture.size) == ("flamingo", "n02007558", (30, 40))
+def test_an_image_knows_its_name_and_size(image_file: Save) -> None:
+    image = read_image(image_file(Image.new("RGB", (40, 30)), "n02007558_flamingo.png"))
+    assert (image.name, image.wnid, image.size) == ("flamingo", "n02007558", (30, 40))
 
 
-def test_a_picture_that_is_too_long_is_refused_before_it_is_resized(
-    picture_file: Save,
+def test_an_image_that_is_too_long_is_refused_before_it_is_resized(
+    image_file: Save,
 ) -> None:
-    long = picture_file(Image.new("RGB", (20, 100_000)), "long.png")
-    with pytest.raises(PictureError, match=r"20 × 100000 pixels, more than 50 times") as caught:
+    long = image_file(Image.new("RGB", (20, 100_000)), "long.png")
+    with pytest.raises(ImageError, match=r"20 × 100000 pixels, more than 50 times") as caught:
         decode(long)
     assert caught.value.remedy == "Cut out the part that is to be explained"
-    assert decode(picture_file(Image.new("RGB", (20, 1000)), "panorama.png")).shape == (1000, 20, 3)
+    assert decode(image_file(Image.new("RGB", (20, 1000)), "panorama.png")).shape == (1000, 20, 3)
 
 
-def test_pictures_that_are_not_there_are_all_named(tmp_path: Path) -> None:
+def test_images_that_are_not_there_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match=r"a\.png does not exist\n.*b\.png does not exist"):
         in_folder(tmp_path, ["a.png", "b.png"])
 
@@ -189,21 +189,21 @@ def _profile(gamma: float) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA"])
 @pytest.mark.parametrize(("gamma", "expected"), [(1.0, 188), (None, 128)])
 def test_a_colour_profile_is_applied(
-    picture_file: Save, mode: str, gamma: float | None, expected: int
+    image_file: Save, mode: str, gamma: float | None, expected: int
 ) -> None:
     """Half of the light, in linear values 0.5, is 188 of 255 in sRGB."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     plain = Image.new("RGB", (32, 32), (128, 128, 128))
     image = plain.quantize(2) if mode == "P" else plain.convert(mode)
-    path = picture_file(image, "a.png", icc_profile=_profile(gamma) if gamma else srgb)
+    path = image_file(image, "a.png", icc_profile=_profile(gamma) if gamma else srgb)
     assert np.abs(decode(path).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("profile", [b"nothing", _profile(1.0)[:200]])
-def test_a_damaged_or_foreign_colour_profile_is_said(picture_file: Save, profile: bytes) -> None:
-    path = picture_file(Image.new("RGB", (32, 32)), "a.png", icc_profile=profile)
-    with pytest.raises(PictureError, match="colour profile"):
+def test_a_damaged_or_foreign_colour_profile_is_said(image_file: Save, profile: bytes) -> None:
+    path = image_file(Image.new("RGB", (32, 32)), "a.png", icc_profile=profile)
+    with pytest.raises(ImageError, match="colour profile"):
         decode(path)
-    path = picture_file(Image.new("CMYK", (32, 32)), "a.jpg", icc_profile=_profile(1.0))
-    with pytest.raises(PictureError, match="it is about RGB, the picture is CMYK"):
+    path = image_file(Image.new("CMYK", (32, 32)), "a.jpg", icc_profile=_profile(1.0))
+    with pytest.raises(ImageError, match="it is about RGB, the image is CMYK"):
         decode(path)
