@@ -20,7 +20,7 @@ from measure import Measured, Sheet, ask, in_turn, network, options, tell
 from vitrine.data.images import Frame, Pixels
 from vitrine.methods.cam import CAM_METHODS, ClassActivation, class_activation
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, Settings, fastest_settings
+from vitrine.models.inference import PLAIN, InferenceOptions, fastest_options
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 import libraries
@@ -37,7 +37,7 @@ def one(name: str, method: str, way: str, side: str, settings: str) -> None:
         arguments = classifier, crop, frame, method, target
         if way == "library":
             return libraries.class_activation(*arguments)
-        return class_activation(*arguments, settings=Settings(**json.loads(settings)))
+        return class_activation(*arguments, settings=InferenceOptions(**json.loads(settings)))
 
     # The first pass of a process prepares what later ones use; it belongs to neither.
     explain("gradcam")
@@ -54,7 +54,7 @@ def one(name: str, method: str, way: str, side: str, settings: str) -> None:
 def settings_of(name: str, side: str) -> None:
     """Measure the fastest settings in a process of its own."""
     classifier, *_ = network(name, int(side))
-    tell(lambda: (np.zeros(1), fastest_settings(classifier).facts()))
+    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
 
 
 def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -> None:

@@ -24,9 +24,9 @@ from measure import Measured, Sheet, ask, in_turn, network, options, tell  # noq
 import libraries  # noqa: E402
 from vitrine import study  # noqa: E402
 from vitrine.methods.lime import explain  # noqa: E402
-from vitrine.methods.perturbation import draw, veil  # noqa: E402
+from vitrine.methods.perturbation import draw, mask  # noqa: E402
 from vitrine.methods.superpixels import superpixels  # noqa: E402
-from vitrine.models.inference import Settings, fastest_settings  # noqa: E402
+from vitrine.models.inference import InferenceOptions, fastest_options  # noqa: E402
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
@@ -35,7 +35,7 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
     segments = superpixels(crop, study.Quickshift(), seed=0)
     # The library's own batch is 10 images.
     parameters = study.Lime(samples=int(samples), batch=10)
-    chosen = Settings(**json.loads(settings))
+    chosen = InferenceOptions(**json.loads(settings))
 
     def whole() -> tuple[np.ndarray, dict[str, Any]]:
         found = (
@@ -48,7 +48,7 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
     def building() -> tuple[np.ndarray, dict[str, Any]]:
         count = int(segments.max()) + 1
         if way == "ours":
-            prepared, shown = veil(classifier, crop, segments), draw(int(samples), count, 0)
+            prepared, shown = mask(classifier, crop, segments), draw(int(samples), count, 0)
             for start in range(0, len(shown), 16):
                 prepared.images(shown[start : start + 16])
         else:
@@ -68,7 +68,7 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
 def settings_of(name: str, side: str) -> None:
     """Measure the fastest settings in a process of its own."""
     classifier, *_ = network(name, int(side))
-    tell(lambda: (np.zeros(1), fastest_settings(classifier).facts()))
+    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
 
 
 def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None:

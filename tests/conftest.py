@@ -72,7 +72,7 @@ batch = 8
 [lime]
 samples = 24
 
-[comparison]
+[agreement]
 share = 0.2
 shares = [0.1, 0.2]
 bootstrap = 100

@@ -21,7 +21,7 @@ from vitrine.methods.feature_maps import Evidence
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.lime import LinearModel
 from vitrine.methods.superpixels import Segments
-from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.head import channels_first
 
 CAMS: dict[str, type[BaseCAM]] = {
@@ -61,7 +61,7 @@ def class_activation(
         options["ablation_layer"] = AblationLayer()  # the library's default one is shared
     batch = classifier.normalise(crop[None])
     start = time.perf_counter()
-    with untouched(classifier.network), torch.enable_grad(), np.errstate(all="ignore"):
+    with preserved_state(classifier.network), torch.enable_grad(), np.errstate(all="ignore"):
         cam = CAMS[method](classifier.network, [module], **options)
         cam.compute_input_gradient = cam.uses_gradients
         unscaled: list[np.ndarray] = []

@@ -22,7 +22,7 @@ from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
 from vitrine.measures.agreement import rank_correlation
-from vitrine.measures.faithfulness import unforetold
+from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.registry import VALUES
 from vitrine.measures.sensitivity import perturbations
 from vitrine.measures.sparseness import gini
@@ -39,7 +39,7 @@ from vitrine.methods.lime import explain
 from vitrine.methods.method import Explain, Query
 from vitrine.methods.registry import METHODS
 from vitrine.methods.superpixels import superpixels
-from vitrine.models.inference import Settings
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
@@ -51,12 +51,12 @@ methods = ["gradient", "lrp", "smoothgrad_squared", "vargrad", "lrp_captum"]
 batch = 4
 samples = 2
 noisy_steps = 2
-also = [{ name = "resnet18", weights = "random" }]
+lrp_networks = [{ name = "resnet18", weights = "random" }]
 
 [measures]
-curve = 2
-squares = 4
-side = 60
+curve_steps = 2
+infidelity_squares = 4
+infidelity_side = 60
 perturbations = 1
 stages = 2
 seeds = 2
@@ -64,7 +64,7 @@ lime_samples = 12
 batch = 4
 """
 
-WAYS = ("faithfulness", "sensitivity", "sanity")
+WAYS = ("faithfulness", "sensitivity", "mprt")
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +93,12 @@ def test_every_table_is_there_and_every_method_has_every_measure(measured: Proje
     study, store = load_study(measured, "tiny"), Store(measured, "tiny")
     for name in (*TABLES, "attributions"):
         assert len(store.table(name)) > 0, name
-    table = store.table("assessment")
+    table = store.table("evaluation")
     assert set(table["classifier"]) == {"efficientnet_lite0"}
     assert set(table["image"]) == {"red square", "noise"}
     for method in measured_methods(study):
         own = set(table.query("method == @method")["measure"])
-        assert own == VALUES.keys() - (set() if METHODS[method].stochastic else {"seeds"})
+        assert own == VALUES.keys() - (set() if METHODS[method].stochastic else {"seed_stability"})
     silent = table["value"].isna()
     assert (table["reason"][silent] != "").all() and (table["reason"][~silent] == "").all()
     assert set(store.table("predictions")["image"]) == {"red square", "noise"}
@@ -113,7 +113,7 @@ def test_a_method_that_a_network_cannot_support_is_named_and_the_rest_goes_on(
     reason = rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "reason"]
     assert "Captum's layer-wise relevance propagation stops at this network" in reason
     assert np.isnan(rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "total"])
-    table = store.table("assessment").query("method == 'lrp_captum'")
+    table = store.table("evaluation").query("method == 'lrp_captum'")
     assert table["value"].isna().all() and (table["reason"] == reason).all()
     with pytest.raises(NotApplicable, match="stops at this network"):
         store.heatmap("efficientnet_lite0", "lrp_captum", "noise")
@@ -140,12 +140,12 @@ def test_a_stored_map_is_the_methods_map(measured: Project) -> None:
     image = read_image(measured.root / "images" / "n00000001_red_square.png")
     stored = store.heatmap("efficientnet_lite0", "gradient", "red square")
     crop, frame = classifier.crop(image), classifier.frame(image)
-    settings = Settings(batch=8)
+    settings = InferenceOptions(batch=8)
     found = attribute(
         classifier, crop, frame, "gradient", stored.target, Parameters(batch=4), settings=settings
     ).heatmap.values
     assert np.allclose(stored.values, found, atol=1e-3 * np.abs(found).max())
-    rows = store.table("assessment").set_index(["image", "method", "measure"])["value"]
+    rows = store.table("evaluation").set_index(["image", "method", "measure"])["value"]
     assert rows["red square", "gradient", "gini"] == pytest.approx(gini(stored.values), rel=1e-6)
     drawn = BASELINES["edges"].draw(crop, 0)
     assert rows["red square", "edges", "gini"] == pytest.approx(gini(drawn), rel=1e-6)
@@ -156,11 +156,11 @@ def test_the_untrained_network_is_the_last_stage(measured: Project) -> None:
     table = store.table("randomised").query("image == 'noise' and method == 'edges'")
     assert list(table["block"]) == ["classifier", "conv_stem"]
     assert np.allclose(table[["rho", "ssim"]], 1, atol=1e-3)  # edges do not see the network
-    task = store.read_task("efficientnet_lite0/gradient.sanity/n00000002_noise.png")
+    task = store.read_task("efficientnet_lite0/gradient.mprt/n00000002_noise.png")
     assert task.arrays["maps"].shape == (2, 112, 112)
-    rows = store.table("assessment").set_index(["image", "method", "measure"])["value"]
-    last = max(0, task.arrays["rho"][-1], task.arrays["rho_of_sizes"][-1])
-    assert rows["noise", "gradient", "sanity"] == pytest.approx(last)
+    rows = store.table("evaluation").set_index(["image", "method", "measure"])["value"]
+    last = max(0, task.arrays["rho"][-1], task.arrays["rho_absolute"][-1])
+    assert rows["noise", "gradient", "mprt"] == pytest.approx(last)
 
 
 def test_seeds_are_compared_in_pairs(measured: Project) -> None:
@@ -169,9 +169,9 @@ def test_seeds_are_compared_in_pairs(measured: Project) -> None:
     crop = classifier.crop(read_image(measured.root / "images" / "n00000002_noise.png"))
     maps = [BASELINES["random"].draw(crop, seed).ravel() for seed in range(2)]
     expected = np.mean([spearmanr(*pair).statistic for pair in combinations(maps, 2)])
-    rows = store.table("assessment").set_index(["image", "method", "measure"])["value"]
-    assert rows["noise", "random", "seeds"] == pytest.approx(expected, abs=1e-6)
-    assert rows["noise", "lime", "seeds"] < 1
+    rows = store.table("evaluation").set_index(["image", "method", "measure"])["value"]
+    assert rows["noise", "random", "seed_stability"] == pytest.approx(expected, abs=1e-6)
+    assert rows["noise", "lime", "seed_stability"] < 1
 
 
 def test_only_the_measure_that_changed_is_computed_again(measured: Project) -> None:
@@ -191,11 +191,11 @@ FRAME = Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
 @pytest.fixture(scope="module")
 def asked() -> Query:
     """Of any method; LIME's parameters stand in ``LIME``."""
-    classifier, settings = classifier_of(Awkward(), "last"), Settings(batch=7)
+    classifier, settings = classifier_of(Awkward(), "last"), InferenceOptions(batch=7)
     return Query("", classifier, _crop(), FRAME, 2, Parameters(), settings)
 
 
-LIME = Lime(samples=40, seed=0, batch=7, segmentation=Slic(pieces=9))
+LIME = Lime(samples=40, seed=0, batch=7, segmentation=Slic(n_segments=9))
 
 
 def _repeated(asked: Query, method: str, **changes: object) -> AbstractContextManager[Explain]:
@@ -253,7 +253,10 @@ def test_the_memory_layout_changes_rounding_only(asked: Query) -> None:
     batch = asked.classifier.normalise(_crop()[None])
     for method in ("gradient", "lrp", "guided_backpropagation", "integrated_gradients"):
         found = []
-        for settings in (Settings(), Settings(channels_last=True, keep_memory=True)):
+        for settings in (
+            InferenceOptions(),
+            InferenceOptions(channels_last=True, keep_memory=True),
+        ):
             with explaining(asked.classifier, method, 2, settings=settings) as explained:
                 found.append(explained(batch))
         assert torch.allclose(*found, rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
@@ -282,10 +285,12 @@ def test_what_is_not_foretold_is_scaled_infidelity_of_here_or_not() -> None:
     if claimed @ lost < 0:
         values, claimed = -values, -claimed
     error = infidelity(values[None], places[:, None].astype(np.float32), lost)
-    assert unforetold(values, places, lost) == pytest.approx(error / np.mean(lost**2))
-    assert unforetold(-values, places, lost) == 1  # the reverse of the truth is no knowledge
-    assert unforetold(values, places, 3 * claimed) == pytest.approx(0, abs=1e-12)
-    assert np.isnan(unforetold(values * 0, places, lost))
+    assert normalized_infidelity(values, places, lost) == pytest.approx(error / np.mean(lost**2))
+    assert (
+        normalized_infidelity(-values, places, lost) == 1
+    )  # the reverse of the truth is no knowledge
+    assert normalized_infidelity(values, places, 3 * claimed) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(normalized_infidelity(values * 0, places, lost))
 
 
 # --- bad input -----------------------------------------------------------------------------------

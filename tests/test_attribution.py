@@ -147,7 +147,7 @@ def test_what_a_network_does_not_support_is_said(
         assert not module._forward_hooks and not module._forward_pre_hooks
     # The other methods go on.
     found = attribute(classifier, crop, FRAME, "gradient", TARGET, FEW)
-    assert not found.heatmap.is_blank
+    assert not found.heatmap.is_constant
 
 
 def test_numbers_that_are_not_finite_are_no_map(plain: Classifier, crop: Pixels) -> None:
@@ -323,7 +323,7 @@ def test_a_map_repeats_and_leaves_the_network_and_the_generators_alone(
     one = attribute(awkward, crop, FRAME, method, TARGET, FEW, counted.append)
     same = attribute(awkward, crop, FRAME, method, TARGET, FEW)
     row = ATTRIBUTION_METHODS[method]
-    assert (one.heatmap.values == same.heatmap.values).all() and not one.heatmap.is_blank
+    assert (one.heatmap.values == same.heatmap.values).all() and not one.heatmap.is_constant
     assert (one.heatmap.method, one.heatmap.target) == (method, TARGET)
     assert one.heatmap.signed == row.signed and one.note == row.rule
     assert row.signed or one.heatmap.values.min() >= 0

@@ -21,7 +21,7 @@ from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_
 from vitrine.methods.feature_maps import Question, feature_maps
 from vitrine.methods.heatmap import Heatmap
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import Settings
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
@@ -115,7 +115,7 @@ def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> Non
     found = class_activation_map(
         classifier, classifier.crop(image), classifier.frame(image), "gradcam", 3
     )
-    assert found.is_blank and (found.values == 0).all()
+    assert found.is_constant and (found.values == 0).all()
 
 
 def test_what_does_not_exist_is_named(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
@@ -216,9 +216,9 @@ def test_every_method_gives_the_librarys_map(small: Small, name: str, method: st
     assert library.heatmap.values.max() > 0
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=tolerance)
     np.testing.assert_allclose(
-        ours.evidence.values, library.evidence.values, atol=tolerance * library.strength
+        ours.evidence.values, library.evidence.values, atol=tolerance * library.maximum
     )
-    assert ours.strength == pytest.approx(library.strength, rel=1e-4)
+    assert ours.maximum == pytest.approx(library.maximum, rel=1e-4)
     if method == "scorecam":
         pair = ours.heatmap.values.ravel(), library.heatmap.values.ravel()
         assert np.corrcoef(*pair)[0, 1] >= 0.999999
@@ -226,10 +226,10 @@ def test_every_method_gives_the_librarys_map(small: Small, name: str, method: st
 
 def test_a_hundred_ways_to_run_a_pass_give_one_scorecam(small: Small) -> None:
     seen = small("efficientnet_lite0")
-    settings = Settings(batch=8, channels_last=True, folded=True, keep_memory=True)
+    settings = InferenceOptions(batch=8, channels_last=True, folded=True, keep_memory=True)
     plain, changed = (
         class_activation(*seen, "scorecam", 3, "blocks.4", settings=each)
-        for each in (Settings(), settings)
+        for each in (InferenceOptions(), settings)
     )
     pair = plain.heatmap.values.ravel(), changed.heatmap.values.ravel()
     assert np.corrcoef(*pair)[0, 1] >= 0.999999
@@ -238,7 +238,9 @@ def test_a_hundred_ways_to_run_a_pass_give_one_scorecam(small: Small) -> None:
 
 def test_bfloat16_is_checked_for_the_network_at_hand(small: Small) -> None:
     tiny, lite = (
-        class_activation(*small(name), "scorecam", 3, settings=Settings(precision="bfloat16"))
+        class_activation(
+            *small(name), "scorecam", 3, settings=InferenceOptions(precision="bfloat16")
+        )
         for name in ("tiny", "efficientnet_lite0")
     )
     for found in (tiny, lite):
@@ -315,7 +317,7 @@ def test_the_strength_tells_a_weak_map_from_a_strong_one(small: Small) -> None:
     with torch.no_grad():
         network.classify.weight.copy_(kept)  # type: ignore[operator, union-attr]
     np.testing.assert_allclose(weak.heatmap.values, strong.heatmap.values, atol=1e-3)
-    assert weak.strength == pytest.approx(strong.strength / 100, rel=1e-3)
+    assert weak.maximum == pytest.approx(strong.maximum / 100, rel=1e-3)
 
 
 def test_a_logit_of_zero_cannot_be_lost(small: Small) -> None:
@@ -326,7 +328,7 @@ def test_a_logit_of_zero_cannot_be_lost(small: Small) -> None:
         network.classify.weight[7], network.classify.bias[7] = 0, 0  # type: ignore
     found = class_activation(classifier, crop, frame, "ablationcam", 7)
     network.load_state_dict(kept)
-    assert (found.heatmap.values == 0).all() and found.strength == 0
+    assert (found.heatmap.values == 0).all() and found.maximum == 0
 
 
 def _state(network: nn.Module) -> list[object]:

@@ -19,11 +19,11 @@ from vitrine.data.images import Image, read_image
 from vitrine.errors import SourceError, StudyError
 from vitrine.models import inference as speed
 from vitrine.models import registry as classifiers
-from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import (
-    Settings,
+    InferenceOptions,
     correlation,
-    fastest_settings,
+    fastest_options,
     keep_memory,
     prepared,
 )
@@ -241,7 +241,7 @@ def test_a_network_is_given_back_as_it_was(lite0: Classifier, fails: bool) -> No
     network[0].bias.requires_grad_(False)
     kept = network[2].register_forward_hook(lambda *_: None)
     try:
-        with untouched(network):
+        with preserved_state(network):
             assert not any(module.training for module in network.modules())
             assert not any(parameter.requires_grad for parameter in network.parameters())
             network[0].register_forward_hook(lambda *_: None)
@@ -292,19 +292,19 @@ def test_other_settings_change_logits_by_rounding_only(root: Path, name: str) ->
     classifier = load_classifier(Project(root), name, weights="random")
     batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     before = {key: value.clone() for key, value in classifier.network.state_dict().items()}
-    with prepared(classifier, Settings()) as answer:
-        plain = answer(batch)
+    with prepared(classifier, InferenceOptions()) as forward:
+        plain = forward(batch)
     with torch.inference_mode():
         assert torch.equal(plain, classifier.network(batch))
     threads = torch.get_num_threads()
     for last in (False, True):
-        settings = Settings(batch=2, channels_last=last, folded=True, threads=1)
-        with prepared(classifier, settings) as answer:
+        settings = InferenceOptions(batch=2, channels_last=last, folded=True, threads=1)
+        with prepared(classifier, settings) as forward:
             assert torch.get_num_threads() == 1
-            found = answer(batch)
+            found = forward(batch)
         assert torch.allclose(found, plain, atol=1e-5 * float(plain.abs().max()))
-    with prepared(classifier, Settings(precision="bfloat16")) as answer:
-        assert answer(batch).dtype == torch.float32
+    with prepared(classifier, InferenceOptions(precision="bfloat16")) as forward:
+        assert forward(batch).dtype == torch.float32
     assert torch.get_num_threads() == threads
     for key, value in classifier.network.state_dict().items():
         assert torch.equal(value, before[key]) and value.stride() == before[key].stride()
@@ -321,9 +321,9 @@ def test_folding_leaves_no_batch_normalisation_behind(root: Path) -> None:
 def test_the_fastest_settings_are_measured_and_can_be_written_down(root: Path) -> None:
     found = load_classifier(Project(root), "resnet18", weights="random")
     small = replace(found, preprocessing=replace(found.preprocessing, resize=40, crop=32))
-    settings = fastest_settings(small, memory=False)
+    settings = fastest_options(small, memory=False)
     assert settings.precision == "float32" and not settings.keep_memory
-    assert Settings(**settings.facts()) == settings
+    assert InferenceOptions(**settings.facts()) == settings
     assert isinstance(keep_memory(), bool)
 
 

@@ -32,17 +32,17 @@ from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import Survey, load_study
+from vitrine.study import LargeSample, load_study
 
 SURVEY = """
-[survey]
+[large_sample]
 sample = 5
 methods = ["gradcam", "eigencam"]
 samples = 12
 segmentation = { method = "grid", rows = 2, columns = 3 }
-chunk = 3
+batch = 3
 
-[survey.images]
+[large_sample.images]
 folder = "many"
 """
 
@@ -70,7 +70,7 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
     methods = compared_methods(study)
     assert methods == ["lime", "gradcam", "layercam", "eigencam"]
     maps = {(m, p): store.heatmap(key, m, p) for m in methods for p in names}
-    areas = {"share": dict.fromkeys(names, study.comparison.share)}  # type: ignore[union-attr]
+    areas = {"share": dict.fromkeys(names, study.agreement.share)}  # type: ignore[union-attr]
     for rule, positive in (("lime1", True), ("lime2", False)):
         tasks = {p: store.read_task(f"{key}/lime/{store.files()[p]}").arrays for p in names}
         areas[rule] = {
@@ -81,7 +81,7 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
             )
             for p, a in tasks.items()
         }
-    table, regions = store.table("overlaps"), store.table("regions")
+    table, regions = store.table("ious"), store.table("regions")
     assert len(table) == 6 * 2 * len(REGION_RULES)
     for rule, row in REGION_RULES.items():
         drawn = {
@@ -97,9 +97,9 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
                     found = _row(table, image=name, first=first, second=second, rule=rule)
                     one = drawn[first, name]
                     _check(found["iou"], one, drawn[second, name])
-                    _check(found["elsewhere"], one, drawn[second, other])
+                    _check(found["iou_other_images"], one, drawn[second, other])
                     wanted = chance_agreement(one.mean(), drawn[second, name].mean())
-                    assert found["chance"] == pytest.approx(wanted, abs=1e-5, nan_ok=True)
+                    assert found["iou_chance"] == pytest.approx(wanted, abs=1e-5, nan_ok=True)
     _check_the_older_tables(store, maps, names)
 
 
@@ -133,7 +133,7 @@ def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Projec
     images = {file: read_image(one) for file, one in image_paths(broad, study).items()}
     networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
     rows = Agreement(Context(broad, study, networks, images, {}, store)).rows()
-    table = pd.DataFrame(rows["overlaps"]).query("rule == 'share' and first == 'lime'")
+    table = pd.DataFrame(rows["ious"]).query("rule == 'share' and first == 'lime'")
     found = table.set_index(["second", "image"])["iou"]
     assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0
     correlations = pd.DataFrame(rows["correlations"])
@@ -142,11 +142,11 @@ def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Projec
 
 def test_without_a_comparison_there_are_correlations_only(broad: Project) -> None:
     path = broad.studies / "tiny.toml"
-    path.write_text(path.read_text().split("[comparison]")[0])
+    path.write_text(path.read_text().split("[agreement]")[0])
     run(broad, load_study(broad, "tiny"))
     store = Store(broad, "tiny")
     assert len(store.table("correlations")) == 6 * 2
-    assert not {"agreement", "regions", "overlaps", "complexity"} & set(store.tables())
+    assert not {"agreement", "regions", "ious", "complexity"} & set(store.tables())
 
 
 # --- surveys -------------------------------------------------------------------------------------
@@ -175,12 +175,12 @@ def test_a_survey_goes_on_where_it_was_and_is_computed_once(surveyed: Project) -
     assert run(surveyed, study, progress=told) == Summary(computed=2, kept=6)
     assert sum(passes) == planned[0][0]
     assert run(surveyed, study) == Summary(computed=0, kept=8)
-    (chunk,) = (surveyed.results / "tiny" / "tasks").rglob("survey/0003.npz")
+    (chunk,) = (surveyed.results / "tiny" / "tasks").rglob("large_sample/0003.npz")
     chunk.unlink()
-    gone = "tasks/efficientnet_lite0/survey/0003.npz"
+    gone = "tasks/efficientnet_lite0/large_sample/0003.npz"
     assert run(surveyed, study) == Summary(computed=1, kept=7, changed=(gone,))
     store = Store(surveyed, "tiny")
-    images, pairs = (store.table(name) for name in ("survey", "survey_overlaps"))
+    images, pairs = (store.table(name) for name in ("large_sample", "large_sample_iou"))
     assert len(images) == 5 and images["image"].is_unique
     assert len(pairs) == 5 * 3 and set(pairs["first"]) == {"lime", "gradcam"}
     _check_a_survey(surveyed, images, pairs)
@@ -189,16 +189,16 @@ def test_a_survey_goes_on_where_it_was_and_is_computed_once(surveyed: Project) -
 def _check_a_survey(project: Project, images: pd.DataFrame, pairs: pd.DataFrame) -> None:
     """One image of the last chunk, explained again one by one."""
     study = load_study(project, "tiny")
-    assert study.lime is not None and study.survey is not None
+    assert study.lime is not None and study.large_sample is not None
     classifier = load_classifier(project, "efficientnet_lite0", "random")
     last = images.iloc[-1]
     both = [read_image(project.root / "many" / f) for f in images["image"].iloc[-2:]]
-    parameters = study.lime.model_copy(update={"samples": study.survey.samples})
+    parameters = study.lime.model_copy(update={"samples": study.large_sample.samples})
     maps = []
     for image in both:
         crop, frame = classifier.crop(image), classifier.frame(image)
         target = int(classifier.probabilities(crop[None])[0].argmax())
-        segments = superpixels(crop, study.survey.segmentation, study.lime.seed)
+        segments = superpixels(crop, study.large_sample.segmentation, study.lime.seed)
         explained = lime.explain(classifier, crop, frame, target, parameters, segments)
         maps.append((explained, class_activation_map(classifier, crop, frame, "gradcam", target)))
     crop = classifier.crop(both[1])
@@ -208,15 +208,15 @@ def _check_a_survey(project: Project, images: pd.DataFrame, pairs: pd.DataFrame)
     assert last["r_squared"] == pytest.approx(maps[1][0].r_squared, rel=1e-3)
     own = _row(pairs, image=last["image"], first="lime", second="gradcam")
     (_, elsewhere), (explained, cam) = maps
-    if not cam.is_blank:
+    if not cam.is_constant:
         ours, theirs = (top_region(one.values, 0.2) for one in (explained.heatmap, cam))
         assert own["iou"] == pytest.approx(intersection_over_union(ours, theirs), abs=1e-3)
         wanted = rank_correlation(explained.heatmap, cam)
         assert own["rho"] == pytest.approx(wanted, abs=1e-2)
-        if not elsewhere.is_blank:
+        if not elsewhere.is_constant:
             other = top_region(elsewhere.values, 0.2)
             wanted = intersection_over_union(ours, other)
-            assert own["elsewhere"] == pytest.approx(wanted, abs=1e-3)
+            assert own["iou_other_images"] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_a_survey_of_too_many_or_too_slow_stops_before_work_starts(surveyed: Project) -> None:
@@ -228,21 +228,21 @@ def test_a_survey_of_too_many_or_too_slow_stops_before_work_starts(surveyed: Pro
     path.write_text(text.replace('"gradcam", "eigencam"', '"scorecam"'))
     with pytest.raises(StudyError, match="too often for a survey"):
         run(surveyed, load_study(surveyed, "tiny"))
-    assert "survey" not in Store(surveyed, "tiny").tables()
+    assert "large_sample" not in Store(surveyed, "tiny").tables()
 
 
 def test_a_chunk_of_one_image_has_no_other_to_compare_with() -> None:
     with pytest.raises(ValueError, match="the last `chunk` would hold one image"):
-        Survey.model_validate({"images": {"folder": "p"}, "sample": 41, "chunk": 20})
+        LargeSample.model_validate({"images": {"folder": "p"}, "sample": 41, "batch": 20})
 
 
 def test_another_seed_of_a_survey_draws_other_images(surveyed: Project) -> None:
     path = surveyed.studies / "tiny.toml"
     run(surveyed, load_study(surveyed, "tiny"))
-    first = set(Store(surveyed, "tiny").table("survey")["image"])
+    first = set(Store(surveyed, "tiny").table("large_sample")["image"])
     path.write_text(path.read_text().replace("sample = 5", "sample = 5\nseed = 3"))
     assert run(surveyed, load_study(surveyed, "tiny")).computed >= 1
-    second = set(Store(surveyed, "tiny").table("survey")["image"])
+    second = set(Store(surveyed, "tiny").table("large_sample")["image"])
     assert len(second) == 5 and second != first
 
 
@@ -281,7 +281,7 @@ def test_hiding_regions_of_a_real_image(
         'title = "few"\ndescription = "One image."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
         '[images]\nsource = "imagenet-sample-images"\nfiles = ["n01616318_vulture.JPEG"]\n'
-        '[cases]\nfills = ["grey"]\nshifts = 2\n',
+        '[region_occlusion]\nfills = ["grey"]\nshifts = 2\n',
         encoding="utf-8",
     )
     study = load_study(project, "few")
@@ -291,7 +291,7 @@ def test_hiding_regions_of_a_real_image(
     assert run(project, study, progress=told).computed == 2
     assert sum(passes) == planned[0][0] == 1 + 1 + 4 * 2 * 3
     assert run(project, study).computed == 0
-    table = Store(project, "few").table("cases").set_index(["region", "shown"])
+    table = Store(project, "few").table("region_occlusion").set_index(["region", "shown"])
     assert set(table.index) == {
         (region, shown)
         for region in ("the vultures", "the chimney", "the house", "the sky")
@@ -328,7 +328,7 @@ def test_cases_need_regions_that_are_outlined(
         'title = "few"\ndescription = "One image."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
         '[images]\nsource = "imagenet-sample-images"\nfiles = ["n07747607_orange.JPEG"]\n'
-        "[cases]\n",
+        "[region_occlusion]\n",
         encoding="utf-8",
     )
     with pytest.raises(StudyError, match="No region of the study's images is outlined"):
@@ -338,17 +338,17 @@ def test_cases_need_regions_that_are_outlined(
 def test_sections_name_what_they_build_on(tiny: Project) -> None:
     path = tiny.studies / "tiny.toml"
     text = path.read_text()
-    path.write_text(text + "\n[cases]\n")
-    with pytest.raises(StudyError, match="`cases` needs images from a source"):
+    path.write_text(text + "\n[region_occlusion]\n")
+    with pytest.raises(StudyError, match="`region_occlusion` needs images from a source"):
         load_study(tiny, "tiny")
     path.write_text(text.split("[lime]")[0] + SURVEY)
-    with pytest.raises(StudyError, match="`survey` takes LIME's other parameters"):
+    with pytest.raises(StudyError, match="`large_sample` takes LIME's other parameters"):
         load_study(tiny, "tiny")
 
 
 def test_missing_numbers_are_read_as_numbers_and_words_as_words(tiny: Project) -> None:
     store = Store(tiny, "tiny")
-    columns = ["classifier", "image", "first", "second", "rho", "elsewhere"]
+    columns = ["classifier", "image", "first", "second", "rho", "rho_other_images"]
     rows = [("c", "nan", "null", "", 0.5, float("nan")), ("c", "p", "1", "2", float("nan"), 1.0)]
     table = pd.DataFrame(rows, columns=columns)
     store.write_tables({"correlations": (dict.fromkeys(columns, ""), table)})
@@ -359,4 +359,4 @@ def test_missing_numbers_are_read_as_numbers_and_words_as_words(tiny: Project) -
     table = store.table("correlations")
     assert list(table["image"]) == ["nan", "p"] and list(table["first"]) == ["null", "1"]
     np.testing.assert_array_equal(table["rho"], [0.5, np.nan])
-    np.testing.assert_array_equal(table["elsewhere"], [np.nan, 1.0])
+    np.testing.assert_array_equal(table["rho_other_images"], [np.nan, 1.0])

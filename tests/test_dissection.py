@@ -314,7 +314,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
     (tiny.root / "tiny.json").write_text(TINY_CLIP)
     (tiny.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nwater\nthe\n")
     published = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
-    asked = published[published.index("[dissection]") : published.index("[survey]")]
+    asked = published[published.index("[dissection]") : published.index("[large_sample]")]
     for old, new in (
         ('{ name = "resnet18" }', '{ name = "resnet18", weights = "random" }'),
         ('{ name = "resnet18_places365" }', '{ name = "resnet18_places365", weights = "random" }'),

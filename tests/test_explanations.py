@@ -14,9 +14,9 @@ from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
 from vitrine.methods.fidelity import fidelity
-from vitrine.methods.heatmap import enlarged
+from vitrine.methods.heatmap import upsample
 from vitrine.methods.superpixels import superpixels
-from vitrine.models.inference import Settings
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
@@ -31,7 +31,7 @@ layers = ["blocks.2"]
 [lime.stability]
 seeds = 3
 samples = 20
-numbers = [10, 20, 25]
+sample_sizes = [10, 20, 25]
 
 [lime.search]
 segmentations = [{ method = "grid", rows = 2, columns = 3 }, { method = "quickshift", ratio = 0.5 }]
@@ -107,18 +107,24 @@ def _check_stability(project: Project, store: Store) -> None:
     for seed in range(3):
         parameters = study.lime.model_copy(update={"samples": 20, "seed": seed})
         found = lime.explain(
-            classifier, crop, frame, target, parameters, segments, settings=Settings(batch=8)
+            classifier,
+            crop,
+            frame,
+            target,
+            parameters,
+            segments,
+            settings=InferenceOptions(batch=8),
         )
         weights.append(found.weights)
     repeats = store.table("repeats").query("image == 'noise'")
     np.testing.assert_allclose(repeats["mean"], np.mean(weights, axis=0), atol=1e-6)
-    np.testing.assert_allclose(repeats["deviation"], np.std(weights, axis=0, ddof=1), atol=1e-6)
+    np.testing.assert_allclose(repeats["std"], np.std(weights, axis=0, ddof=1), atol=1e-6)
     stability = store.table("stability").query("image == 'noise'").set_index("samples")
     assert list(stability["runs"]) == [3, 3, 2]
     best = [set(np.argsort(-row)[:10][np.sort(-row)[:10] < 0]) for row in weights]
     pairs = [(0, 1), (0, 2), (1, 2)]
     overlap = np.mean([len(best[a] & best[b]) / len(best[a] | best[b]) for a, b in pairs])
-    assert stability.loc[20, "overlap"] == pytest.approx(overlap)
+    assert stability.loc[20, "jaccard"] == pytest.approx(overlap)
 
 
 def _check_search(store: Store) -> None:
@@ -128,9 +134,9 @@ def _check_search(store: Store) -> None:
     grid = table.query("method == 'grid' and image == 'noise' and features == 3")
     assert (grid["superpixels"] == 6).all()
     assert grid["area"].max() <= 3 / 6 + 1e-9
-    assert table["overlap"].between(0, 1).all()
+    assert table["jaccard"].between(0, 1).all()
     whole = store.table("predictions").query("rank == 1").set_index("image")["probability"]
-    np.testing.assert_allclose(table["whole"], whole.loc[table["image"]], rtol=1e-4)
+    np.testing.assert_allclose(table["p_original"], whole.loc[table["image"]], rtol=1e-4)
 
 
 def _check_fidelity(project: Project, store: Store) -> None:
@@ -145,8 +151,8 @@ def _check_fidelity(project: Project, store: Store) -> None:
     for rule, chosen in (("both signs", both), ("positive", [i for i in both if weights[i] > 0])):
         found = fidelity(classifier, crop, segments, [int(i) for i in chosen], target)
         if rule == "both signs" or len(chosen) == 10:
-            assert rows.loc[rule, "kept"] == pytest.approx(found.kept, rel=1e-4)
-            assert rows.loc[rule, "removed"] == pytest.approx(found.removed, rel=1e-4)
+            assert rows.loc[rule, "p_kept"] == pytest.approx(found.p_kept, rel=1e-4)
+            assert rows.loc[rule, "p_removed"] == pytest.approx(found.p_removed, rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [(7, 7), (14, 9), (56, 56)])
@@ -154,8 +160,8 @@ def test_a_map_is_enlarged_as_the_library_does(size: tuple[int, int]) -> None:
     evidence = np.random.default_rng(0).normal(size=size).astype(np.float32)
     once = scale_cam_image(np.maximum(evidence[None], 0), (224, 200))
     expected = scale_cam_image(np.maximum(once, 0))[0]
-    np.testing.assert_allclose(enlarged(evidence, (200, 224)), expected, atol=2e-6)
-    assert (enlarged(-np.abs(evidence), (8, 8)) == 0).all()
+    np.testing.assert_allclose(upsample(evidence, (200, 224)), expected, atol=2e-6)
+    assert (upsample(-np.abs(evidence), (8, 8)) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +184,7 @@ def test_what_does_not_fit_stops_before_work_starts(
 
 def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
     path = deep.studies / "tiny.toml"
-    wide = "{ method = 'felzenszwalb', scale = 1e9, least = 1000000 }"
+    wide = "{ method = 'felzenszwalb', scale = 1e9, min_size = 1000000 }"
     path.write_text(path.read_text().replace('{ method = "quickshift", ratio = 0.5 }', wide))
     with pytest.raises(StudyError, match="^red square: The segmentation found one superpixel"):
         run(deep, load_study(deep, "tiny"))
@@ -192,11 +198,11 @@ def test_settings_are_measured_once_and_kept(
     path.write_text(path.read_text().replace("[speed]\nbatch = 8\n", ""))
     measured: list[str] = []
 
-    def fastest(classifier: object) -> Settings:
+    def fastest(classifier: object) -> InferenceOptions:
         measured.append(str(classifier)[:10])
-        return Settings(batch=4)
+        return InferenceOptions(batch=4)
 
-    monkeypatch.setattr("vitrine.experiments.base.fastest_settings", fastest)
+    monkeypatch.setattr("vitrine.experiments.base.fastest_options", fastest)
     run(tiny, load_study(tiny, "tiny"))
     assert len(measured) == 1
     assert Store(tiny, "tiny").provenance()["passes"]["efficientnet_lite0"]["batch"] == 4

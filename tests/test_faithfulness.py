@@ -23,7 +23,7 @@ from vitrine.measures.faithfulness import (
 )
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import explaining
-from vitrine.models.inference import Settings
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.scores import scoring
 
 Inputs = np.ndarray
@@ -63,7 +63,7 @@ def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None
     logits = classifier.network(torch.from_numpy(inputs))
     with scoring(classifier, 2) as scores:
         np.testing.assert_allclose(scores(inputs), logits.softmax(1)[:, 2].numpy(), rtol=1e-5)
-    with scoring(classifier, 2, Settings(folded=True), "logit") as scores:
+    with scoring(classifier, 2, InferenceOptions(folded=True), "logit") as scores:
         np.testing.assert_allclose(scores(inputs), logits[:, 2].numpy(), rtol=1e-4)
     with explaining(classifier, "lrp", 2) as explain:
         sums = explain(torch.from_numpy(inputs)).sum(dim=(1, 2, 3))

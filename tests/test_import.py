@@ -27,7 +27,7 @@ from vitrine.errors import ResultsError, SourceError, StudyError, VitrineError
 from vitrine.external import arrays as map_files
 from vitrine.external.arrays import LOSSY_NOTE, read_map, read_noted
 from vitrine.external.labels import pair_tables
-from vitrine.external.maps import frame_of, map_file, overlap_table, read_in_frame
+from vitrine.external.maps import frame_of, iou_table, map_file, read_in_frame
 from vitrine.external.run import fetch, import_study
 from vitrine.external.store import IMPORT_SCHEMAS, ImportStore, open_imported
 from vitrine.external.study import (
@@ -43,7 +43,7 @@ from vitrine.external.unit_labels import read_arguments, read_labels
 from vitrine.measures.agreement import intersection_over_union, top_region
 from vitrine.measures.labels import paired_cosines, same_by_chance, same_words
 from vitrine.measures.nonzero_overlap import nonzero_overlap
-from vitrine.methods.heatmap import warped
+from vitrine.methods.heatmap import resample_to
 from vitrine.project import Project
 
 MAP = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -262,7 +262,7 @@ def test_several_maps_in_one_file_and_unknown_endings_are_said(tmp_path: Path) -
         read_map(tmp_path / "map.npy")
 
 
-# --- frames and overlaps -------------------------------------------------------------------------
+# --- frames and ious -------------------------------------------------------------------------
 
 IMAGE = Image("p", "", np.zeros((120, 200, 3), np.uint8))
 
@@ -275,7 +275,7 @@ def test_a_crop_of_a_resized_image_is_where_it_is_cut_from() -> None:
     small = PilImage.fromarray(pixels).resize((256, 256), PilImage.Resampling.BILINEAR)
     cut = small.crop((16, 16, 240, 240))
     whole = Frame("p", (0, 0, 120, 200), (120, 200))
-    found = np.stack([warped(pixels[..., c], whole, frame) for c in range(3)], axis=2)
+    found = np.stack([resample_to(pixels[..., c], whole, frame) for c in range(3)], axis=2)
     assert np.abs(found - np.asarray(cut, float)).mean() < 1.5
 
 
@@ -336,15 +336,15 @@ def test_twenty_of_twenty_printed_overlaps_are_recomputed(root: Path, mirror: Pa
 
 
 def test_the_committed_table_has_the_printed_overlaps(root: Path) -> None:
-    overlaps = open_imported(Project(root), "published").table("overlaps")
-    assert list(overlaps.columns) == list(IMPORT_SCHEMAS["overlaps"])
+    ious = open_imported(Project(root), "published").table("ious")
+    assert list(ious.columns) == list(IMPORT_SCHEMAS["ious"])
     printed = published_figures(Project(root), "iou").query("source == 'balwani2024'")
-    own = overlaps[overlaps["second"] == "gradcam"].set_index(["first", "image"])
+    own = ious[ious["second"] == "gradcam"].set_index(["first", "image"])
     for row in printed.itertuples():
         first = "lime_1" if row.pair.startswith("LIME 1") else "lime_2"
         found = own.loc[(first, row.image), "printed"]
         assert f"{found:.4f}" == f"{row.iou:.4f}"
-    assert (overlaps["chance"] - overlaps["share"] / (2 - overlaps["share"])).abs().max() < 1e-6
+    assert (ious["iou_chance"] - ious["share"] / (2 - ious["share"])).abs().max() < 1e-6
 
 
 def test_overlaps_are_compared_in_one_frame_at_equal_area() -> None:
@@ -359,7 +359,7 @@ def test_overlaps_are_compared_in_one_frame_at_equal_area() -> None:
         for run, values in ((region, mask), (heat, generator.random((40, 80)))):
             frame = frame_of(run.frame, image, values.shape)
             maps[run.run, name] = type("M", (), {"values": values, "frame": frame})()
-    table = overlap_table(region, heat, maps, names).set_index("image")
+    table = iou_table(region, heat, maps, names).set_index("image")
     mask = maps["region", "a"].values
     # The middle half of the image, which is twice as wide as high, at half its width.
     middle = maps["heat", "a"].values[10:30, 20:60].reshape(20, 20, 2).mean(axis=2)
@@ -368,7 +368,7 @@ def test_overlaps_are_compared_in_one_frame_at_equal_area() -> None:
     assert table.loc["a", "share"] == pytest.approx(mask.mean())
     other = maps["heat", "b"].values[10:30, 20:60].reshape(20, 20, 2).mean(axis=2)
     elsewhere = intersection_over_union(mask, top_region(other, mask.mean()))
-    assert table.loc["a", "elsewhere"] == pytest.approx(elsewhere)
+    assert table.loc["a", "iou_other_images"] == pytest.approx(elsewhere)
 
 
 # --- labels --------------------------------------------------------------------------------------
@@ -560,8 +560,8 @@ def test_a_study_is_imported_once(others: Project) -> None:
     assert (first.runs, first.files, first.changed) == (3, 5, True)
     store = open_imported(others, "others")
     assert store.table("labels")["label"].tolist() == ["Dogs, and trees", "Nothing"]
-    overlaps = store.table("overlaps")
-    assert len(overlaps) == 2 and set(overlaps["first"] + overlaps["second"]) == {"limecam"}
+    ious = store.table("ious")
+    assert len(ious) == 2 and set(ious["first"] + ious["second"]) == {"limecam"}
     values, frame = store.map_in_frame("cam", "red square")
     assert values.shape == frame.size and max(frame.size) <= 112
     assert {run["run"]: len(run["files"]) for run in store.provenance()["runs"]} == {

@@ -17,20 +17,20 @@ from vitrine import study
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
-    chance_overlap,
+    chance_jaccard,
     enough,
     jaccard,
-    mean_overlap,
-    relative_spread,
-    weight_spread,
+    mean_jaccard,
+    relative_std,
+    weight_std,
 )
 from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities, fidelity
 from vitrine.methods.lime import explain, explain_many, fit, neighbourhoods, pooled
-from vitrine.methods.perturbation import draw, mean_colours, veil
+from vitrine.methods.perturbation import draw, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import Settings
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
@@ -143,7 +143,7 @@ def test_an_explanation_is_the_librarys_to_the_last_digit(
 
 def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segments) -> None:  # type: ignore[no-untyped-def]
     classifier = load_classifier(Project(root), "efficientnet_lite0")
-    settings = Settings(batch=8, channels_last=True, folded=True, keep_memory=True)
+    settings = InferenceOptions(batch=8, channels_last=True, folded=True, keep_memory=True)
     target = int(classifier.probabilities(seen[0][None])[0].argmax())
     plain, fast = (
         explain(classifier, *seen, target, PARAMETERS, segments, settings=each)
@@ -174,7 +174,7 @@ def test_images_with_hidden_superpixels_are_those_of_the_library(
     lime_image.LimeImageExplainer(random_state=np.random.RandomState(4)).explain_instance(
         crop, keep, labels=(0,), top_labels=None, num_samples=9, segmentation_fn=lambda _: segments
     )
-    found = veil(classifier, crop, segments).images(draw(9, count, seed=4))
+    found = mask(classifier, crop, segments).images(draw(9, count, seed=4))
     assert torch.equal(found, classifier.normalise(np.stack(kept)))
 
 
@@ -236,10 +236,14 @@ def test_fidelity_shows_and_hides(
     expected = classifier.probabilities(
         np.stack([crop, np.where(chosen, crop, means), np.where(chosen, means, crop)])
     )[:, 3]
-    np.testing.assert_allclose([found.whole, found.kept, found.removed], expected, atol=1e-7)
-    assert fidelity(classifier, crop, segments, range(count), 3).kept == pytest.approx(found.whole)
+    np.testing.assert_allclose(
+        [found.p_original, found.p_kept, found.p_removed], expected, atol=1e-7
+    )
+    assert fidelity(classifier, crop, segments, range(count), 3).kept == pytest.approx(
+        found.p_original
+    )
     several = fidelities(classifier, crop, segments, [[1], [0, 2]], 3)
-    assert (several[1].kept, several[1].removed) == pytest.approx((found.kept, found.removed))
+    assert (several[1].kept, several[1].removed) == pytest.approx((found.p_kept, found.p_removed))
     with pytest.raises(StudyError, match=f"There is no superpixel {count}"):
         fidelity(classifier, crop, segments, [count], 3)
 
@@ -267,7 +271,7 @@ def test_a_grid_has_pieces_of_equal_size(seen: tuple[Pixels, Frame]) -> None:
     "parameters",
     [
         study.Quickshift(kernel_size=20, max_dist=1000),
-        study.Felzenszwalb(scale=1e6, least=10**6),
+        study.Felzenszwalb(scale=1e6, min_size=10**6),
         study.Grid(rows=2, columns=1),
     ],
     ids=lambda p: p.method,
@@ -310,21 +314,21 @@ def test_the_network_is_as_it_was_even_when_a_pass_fails(
 
 def test_the_overlap_of_runs_is_their_mean_jaccard_index() -> None:
     assert jaccard([], []) == 1 and jaccard([1], [2]) == 0
-    assert mean_overlap([[1, 2], [1, 2], [2, 3]]) == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
-    assert np.isnan(mean_overlap([[1, 2]]))
+    assert mean_jaccard([[1, 2], [1, 2], [2, 3]]) == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
+    assert np.isnan(mean_jaccard([[1, 2]]))
     generator = np.random.default_rng(0)
     drawn = [generator.choice(50, 10, replace=False) for _ in range(200)]
-    assert chance_overlap(10, 50) == pytest.approx(mean_overlap(drawn), abs=0.01)
+    assert chance_jaccard(10, 50) == pytest.approx(mean_jaccard(drawn), abs=0.01)
 
 
 def test_the_spread_of_weights_is_told_apart_from_their_differences() -> None:
     generator = np.random.default_rng(0)
     truth = generator.normal(size=40)
     runs = truth + 0.1 * generator.normal(size=(300, 40))
-    np.testing.assert_allclose(weight_spread(runs), 0.1, atol=0.03)
-    assert relative_spread(runs) == pytest.approx(0.1 / truth.std(), rel=0.05)
-    assert relative_spread(np.tile(truth, (3, 1))) == pytest.approx(0, abs=1e-12)
-    assert np.isnan(relative_spread(np.ones((3, 4))))
+    np.testing.assert_allclose(weight_std(runs), 0.1, atol=0.03)
+    assert relative_std(runs) == pytest.approx(0.1 / truth.std(), rel=0.05)
+    assert relative_std(np.tile(truth, (3, 1))) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(relative_std(np.ones((3, 4))))
 
 
 def test_samples_are_enough_where_the_curve_stays() -> None:

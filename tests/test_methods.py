@@ -23,8 +23,8 @@ SECTIONS = """
 methods = ["brightness"]
 
 [measures]
-curve = 2
-squares = 4
+curve_steps = 2
+infidelity_squares = 4
 perturbations = 1
 stages = 1
 batch = 4
@@ -68,15 +68,15 @@ def test_a_new_method_is_run_and_measured_and_so_are_all_by_a_new_measure(
     told = {"name": "brightness", "title": "Brightness", "paper": "nobody2026"}
     assert told in store.provenance()["methods"]
     assert set(store.table("attributions")["method"]) == {"brightness"}
-    own = store.table("assessment").query("method == 'brightness' and image == 'noise'")
-    assert set(own["measure"]) == VALUES.keys() - {"seeds"}
+    own = store.table("evaluation").query("method == 'brightness' and image == 'noise'")
+    assert set(own["measure"]) == VALUES.keys() - {"seed_stability"}
     values = own.set_index("measure")["value"]
     assert values["deletion_mean"] > 0
     heatmap = store.heatmap("efficientnet_lite0", "brightness", "noise")
     assert heatmap.signed and values["mean"] == pytest.approx(heatmap.values.mean(), abs=1e-6)
     rows = store.table("attributions").query("image == 'noise'")
     assert values["logit"] == pytest.approx(rows["logit"].item(), rel=1e-3)
-    for name in ("correlations", "overlaps"):
+    for name in ("correlations", "ious"):
         assert "brightness" in set(store.table(name)["second"])
 
 

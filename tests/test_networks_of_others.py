@@ -27,7 +27,7 @@ from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.fidelity import fidelity
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, Settings, prepared
+from vitrine.models.inference import PLAIN, InferenceOptions, prepared
 from vitrine.models.scores import scoring
 
 CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -111,10 +111,10 @@ def test_a_network_that_works_in_place_on_its_input_sees_the_same_image_each_tim
     classifier = classifier_of(Normalising(nn.ReLU()), "last")
     batch = classifier.normalise(CROP[None])
     before = batch.clone()
-    with prepared(classifier, PLAIN) as answer:
-        assert torch.equal(answer(batch), answer(batch))
+    with prepared(classifier, PLAIN) as forward:
+        assert torch.equal(forward(batch), forward(batch))
     assert torch.equal(batch, before)
-    assert not attribute(classifier, CROP, FRAME, "gradient", 1, FEW).heatmap.is_blank
+    assert not attribute(classifier, CROP, FRAME, "gradient", 1, FEW).heatmap.is_constant
 
 
 # --- AblationCAM ---------------------------------------------------------------------------------
@@ -346,12 +346,12 @@ def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
                 *arguments, method, 1, FEW
             ).heatmap
         )
-    for settings in (PLAIN, Settings(folded=True), Settings(channels_last=True)):
+    for settings in (PLAIN, InferenceOptions(folded=True), InferenceOptions(channels_last=True)):
         found[f"scoring {settings}"] = lambda settings=settings: _score(classifier, settings)  # type: ignore[misc]
     return found
 
 
-def _score(classifier: Classifier, settings: Settings) -> Any:
+def _score(classifier: Classifier, settings: InferenceOptions) -> Any:
     with scoring(classifier, 1, settings) as scores:
         return scores(classifier.normalise(CROP[None]).numpy())
 
@@ -376,7 +376,7 @@ def test_an_image_that_depends_on_its_batch_is_refused() -> None:
 def test_maps_that_are_zero_everywhere_give_a_map_of_zeros(method: str) -> None:
     classifier = classifier_of(Small(nn.ReLU()), "last")
     classifier.network.second.bias.fill_(-1e4)  # type: ignore[union-attr, operator]
-    for settings in (PLAIN, Settings(precision="bfloat16")):
+    for settings in (PLAIN, InferenceOptions(precision="bfloat16")):
         found = class_activation(
             classifier,
             CROP,
@@ -385,7 +385,7 @@ def test_maps_that_are_zero_everywhere_give_a_map_of_zeros(method: str) -> None:
             1,
             settings=settings,
         )
-        assert found.strength == 0 and not found.heatmap.values.any()
+        assert found.maximum == 0 and not found.heatmap.values.any()
 
 
 # --- the network is given back -------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_the_tables_say_what_the_maps_hold(done: Project) -> None:
     assert np.allclose(weights.groupby("image")["share"].sum(), 1)
     for _, row in store.table("maps").iterrows():
         heatmap = store.heatmap(row["classifier"], row["method"], row["image"])
-        assert heatmap.values.max() == pytest.approx(row["maximum"], rel=1e-6)
+        assert heatmap.values.max() == pytest.approx(row["scaled_maximum"], rel=1e-6)
         assert heatmap.frame == store.frame(row["classifier"], row["image"])
         best = predictions[(predictions["image"] == row["image"]) & (predictions["rank"] == 1)]
         assert row["target"] == best["target"].item()
@@ -110,7 +110,7 @@ def test_only_what_changed_is_computed_again(done: Project) -> None:
     assert run(done, _study(done)) == Summary(computed=6, kept=0)
     _change(done, "bootstrap = 100", "bootstrap = 200")
     assert run(done, _study(done)) == Summary(computed=0, kept=6)
-    assert Store(done, "tiny").provenance()["study"]["comparison"]["bootstrap"] == 200
+    assert Store(done, "tiny").provenance()["study"]["agreement"]["bootstrap"] == 200
 
 
 def test_a_changed_image_is_computed_again(done: Project) -> None:
@@ -133,7 +133,7 @@ def test_a_damaged_result_of_a_stopped_run_is_computed_again(done: Project) -> N
     [
         ("agreement.csv", lambda content: b"".join(content.splitlines(True)[:3]), 0),
         ("maps.csv", lambda content: content.replace(b"noise", b"other"), 0),
-        (f"tasks/{FIRST}.npz", lambda content: content + b"more", 1),
+        (f"tasks/{FIRST}.npz", lambda content: content + b"extra", 1),
     ],
 )
 def test_what_was_changed_by_hand_is_named_and_made_again(
@@ -276,7 +276,7 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     # ScoreCAM's two thousand passes an image, LIME's stability and search, attribution, measures,
     # the dissection and what follows it are other tests' business.
     text = text.replace(', "scorecam"', "")
-    text = text[: text.index("[lime.stability]")] + text[text.index("[comparison]") :]
+    text = text[: text.index("[lime.stability]")] + text[text.index("[agreement]") :]
     text = text[: text.index("[dissection]")]
     text = text.replace("[cam]", "[speed]\nbatch = 8\n\n[cam]")
     (project.studies / "assignment.toml").write_text(text)

@@ -12,8 +12,8 @@ from vitrine.measures.agreement import (
     chance_agreement,
     dice,
     intersection_over_union,
+    matched_and_mismatched,
     overlaps,
-    own_and_elsewhere,
     top_region,
 )
 from vitrine.measures.association import few_of_many, least_significant, spearman
@@ -90,7 +90,7 @@ def test_a_map_against_the_class_has_nothing_above_half_of_its_maximum() -> None
 
 def test_elsewhere_leaves_out_the_image_itself_and_what_is_missing() -> None:
     pair = np.array([[0.9, 0.1, 0.3], [np.nan, 0.8, 0.2], [np.nan, np.nan, np.nan]])
-    own, elsewhere = own_and_elsewhere(pair)
+    own, elsewhere = matched_and_mismatched(pair)
     np.testing.assert_allclose(own, [0.9, 0.8, np.nan])
     np.testing.assert_allclose(elsewhere, [0.2, 0.2, np.nan])
 

@@ -309,16 +309,16 @@ def test_an_answer_is_right_by_the_id_of_its_class_not_by_its_name(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = StudyReport(Store(Project(root), "embedded"), "efficientnet_lite0")
-    right = [image for image in study.images if study.is_right(image)]
+    right = [image for image in study.images if study.is_correct(image)]
     assert set(study.images) - set(right) == {"kite", "vulture"}
     crane = {"category": "crane", "target": 517, "probability": 0.5}  # the machine
-    for wnid, is_right in (("n03126707", True), ("n02012849", False), ("", False)):  # or the bird
+    for wnid, is_correct in (("n03126707", True), ("n02012849", False), ("", False)):  # or the bird
         monkeypatch.setattr(study, "prediction", lambda _, wnid=wnid: {**crane, "wnid": wnid})
-        assert study.is_right("crane") is is_right
-        assert study.answer("crane").startswith("answer: crane") is not is_right
+        assert study.is_correct("crane") is is_correct
+        assert study.answer("crane").startswith("answer: crane") is not is_correct
     monkeypatch.setattr(study, "prediction", lambda _: {**crane, "wnid": "n03126707"})
     monkeypatch.setitem(study.facts, "wordnet", False)  # its class 517 is something else
-    assert not study.is_right("crane")
+    assert not study.is_correct("crane")
 
 
 def test_a_broken_study_file_is_listed_with_what_is_wrong(
@@ -366,7 +366,12 @@ def test_the_parts_of_an_image_and_the_sample_of_a_class(
     study = open_study("embedded")
     parts = study.parts("vulture")
     assert list(parts) == ["the vultures", "the chimney", "the house", "the sky"]
-    areas = study.table("cases").query("image == 'vulture'").groupby("region")["area"].first()
+    areas = (
+        study.table("region_occlusion")
+        .query("image == 'vulture'")
+        .groupby("region")["area"]
+        .first()
+    )
     for name, mask in parts.items():
         assert mask.mean() == pytest.approx(areas[name], abs=1e-6)
     assert study.parts("orange") == {}

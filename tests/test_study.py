@@ -20,7 +20,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
     study = load_study(Project(root), name)
     assert study.name == name
     assert len(study.images.files) == 10
-    assert study.cam and study.lime and study.comparison
+    assert study.cam and study.lime and study.agreement
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         ),
         ("samples = 24", 'samples = "many"', "`lime.samples`: Input should be a valid integer"),
         ("share = 0.2", "share = 0.3", "`share` must be one of `shares`"),
-        ("share = 0.2", "share = 2", "`comparison.share`: Input should be less than 1"),
+        ("share = 0.2", "share = 2", "`agreement.share`: Input should be less than 1"),
         ('folder = "images"', "", "name either a `source` or a `folder`"),
         ('title = "tiny"', "", "the key `title` is missing"),
         ('title = "tiny"', 'name = "x"', "the key `name` is not allowed"),
@@ -102,7 +102,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         read_study(path)
     assert "lime.samples" in str(caught.value)
-    assert "comparison.shares.1" in str(caught.value)
+    assert "agreement.shares.1" in str(caught.value)
 
 
 def test_an_image_cannot_be_listed_twice(tmp_path: Path) -> None:

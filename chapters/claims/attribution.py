@@ -26,7 +26,7 @@ def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement
     moved = (
         study.table("sensitivities")
         .pivot(index="image", columns="method", values="by_channel")
-        .loc[[*study.images, *study.more_images], list(EIGHT)]
+        .loc[[*study.images, *study.extra_images], list(EIGHT)]
     )
     return {
         "occlusion_stable": _occlusion(study, moved),

@@ -84,9 +84,9 @@ def _slow(study: StudyReport, inside: pd.DataFrame) -> Judgement:
 
 
 def _smooth(study: StudyReport, published: PublishedReport) -> Judgement:
-    half = study.table("maps").pivot(index="image", columns="method", values="above_half")
+    half = study.table("maps").pivot(index="image", columns="method", values="area_half_max")
     narrower = int((half["scorecam"] < half["gradcam"]).sum())
-    regions = published.table("regions").pivot(index="image", columns="run", values="above_half")
+    regions = published.table("regions").pivot(index="image", columns="run", values="area_half_max")
     theirs = int((regions["scorecam"] < regions["gradcam"]).sum())
     slope = {
         method: np.mean([_slope(study.heatmap(method, name).values) for name in study.images])

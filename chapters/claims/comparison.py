@@ -17,12 +17,12 @@ TWO = ("goldfish", "tiger shark")
 
 def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
     """The five verdicts, by the claims' keys."""
-    overlaps = published.table("overlaps").query("second == 'gradcam'")
-    wide = overlaps.pivot(index="image", columns="first", values="iou")
+    ious = published.table("ious").query("second == 'gradcam'")
+    wide = ious.pivot(index="image", columns="first", values="iou")
     return {
         "cams_on_object": _on_object(study, published),
         "coot": _coot(study, published),
-        "low_alike": _alike(study, overlaps.query("first == 'lime_1'").set_index("image")),
+        "low_alike": _alike(study, ious.query("first == 'lime_1'").set_index("image")),
         "negative": _negative(study, wide["lime_2"] - wide["lime_1"], published),
         "simple_highest": _simple(study, wide["lime_1"]),
     }
@@ -50,7 +50,7 @@ def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
     ours = [study.on_object(method)["American coot"] for method in methods]
     theirs = published.on_object("American coot")
     outside = 1 - max(*ours, *theirs)
-    hidden = study.table("cases").query(
+    hidden = study.table("region_occlusion").query(
         "image == 'American coot' and region == 'the coots' and shown == 'rest'"
     )
     return Judgement(
@@ -64,7 +64,7 @@ def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
 
 
 def _alike(study: StudyReport, pairs: pd.DataFrame) -> Judgement:
-    gain = pairs["iou"] - pairs["elsewhere"]
+    gain = pairs["iou"] - pairs["iou_other_images"]
     best, worst = pairs["iou"].idxmax(), pairs["iou"].idxmin()
     above = int((gain > 0).sum())
     return Judgement(
@@ -76,11 +76,11 @@ def _alike(study: StudyReport, pairs: pd.DataFrame) -> Judgement:
 
 
 def _by_edges(study: StudyReport) -> str:
-    """What an image adds to the overlap, for those with fewer edges and those with more."""
-    pairs = study.table("survey_overlaps").query("first == 'lime' and second == 'gradcam'")
+    """What an image adds to the IoU, for those with fewer edges and those with more."""
+    pairs = study.table("large_sample_iou").query("first == 'lime' and second == 'gradcam'")
     pairs = pairs.set_index("image")
-    gain = pairs["iou"] - pairs["elsewhere"]
-    edges = study.table("survey").set_index("image")["edges"]
+    gain = pairs["iou"] - pairs["iou_other_images"]
+    edges = study.table("large_sample").set_index("image")["edges"]
     few = edges <= edges.median()
     return (
         f"of {len(edges)} images here those with fewer edges are {number(gain[few].mean())} "
@@ -93,7 +93,7 @@ def _negative(study: StudyReport, change: pd.Series, published: PublishedReport)
     low, high = bootstrap_interval(change.to_numpy(), asked["bootstrap"], asked["seed"])
     up, down = int((change > 0).sum()), int((change < 0).sum())
     consistent = low > 0 or high < 0
-    both = study.table("overlaps").query("first == 'lime' and second == 'gradcam'")
+    both = study.table("ious").query("first == 'lime' and second == 'gradcam'")
     here = both.pivot(index="image", columns="rule", values="iou")
     ours = (here["lime2"] - here["lime1"]).round(9)
     return Judgement(
@@ -106,7 +106,7 @@ def _negative(study: StudyReport, change: pd.Series, published: PublishedReport)
 
 
 def _simple(study: StudyReport, theirs: pd.Series) -> Judgement:
-    share = study.provenance["study"]["comparison"]["share"]
+    share = study.provenance["study"]["agreement"]["share"]
     pairs = study.table("agreement").query("first == 'lime' and second == 'gradcam'")
     ours = pairs[pairs["share"] == share].set_index("image")["iou"]
     figures = published_figures(study.store.project, "iou").query("source == 'rehman2025'")

@@ -20,8 +20,8 @@ def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement
     below_theirs = [image for image in FOUR if theirs[image] < 0.5]
     samples = study.provenance["study"]["lime"]["samples"]
     repeats = study.table("stability")
-    curve = repeats.groupby("samples")["overlap"].mean()
-    here = repeats.loc[repeats["samples"] == samples, "overlap"]
+    curve = repeats.groupby("samples")["jaccard"].mean()
+    here = repeats.loc[repeats["samples"] == samples, "jaccard"]
     return {
         "background": Judgement(
             "confirmed" if len(below) == len(FOUR) else "in part" if below else "refuted",
@@ -42,7 +42,7 @@ def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement
         "samples_600": Judgement(
             "refuted" if curve[1000] > curve[600] else "confirmed",
             "Not for stability: more samples go on helping",
-            f"Overlap {number(curve[600])} at 600, {number(curve[1000])} at 1,000, "
+            f"Jaccard index {number(curve[600])} at 600, {number(curve[1000])} at 1,000, "
             f"{number(curve[2000])} at 2,000",
         ),
     }
@@ -54,10 +54,10 @@ def _chimney(study: StudyReport) -> Judgement:
     most, least = ordered.iloc[-1], ordered.iloc[0]
     segments = study.segments("vulture")
     top = np.argwhere(segments == int(least["superpixel"]))[:, 0].mean() / segments.shape[0]
-    answer = study.prediction("vulture")["category"]
+    predicted = study.prediction("vulture")["category"]
     return Judgement(
         "refuted",
-        f"Contradicted: for the answer {answer} the chimney is the region most in favour",
+        f"Contradicted: for the prediction {predicted} the chimney is the region most in favour",
         f"Weight of the chimney's superpixel {number(most['weight'])}; most against: "
         f"{number(least['weight'])}, shaded boards beside the shutter ({percent(top)} from the "
         "top)",

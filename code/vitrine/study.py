@@ -58,17 +58,17 @@ class Images(_Part):
     """Where the images come from: a source of ``data/sources.toml``, or a local folder.
 
     files : the images of the study.
-    more : images that attribution and the measures look at beside those.
+    extra : images that attribution and the measures look at beside those.
     """
 
     source: str | None = None
     folder: str | None = None
     files: tuple[str, ...] = Field(min_length=1)
-    more: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
-        return (*self.files, *self.more)
+        return (*self.files, *self.extra)
 
     @model_validator(mode="after")
     def _one_origin(self) -> Images:
@@ -96,7 +96,7 @@ class Predictions(_Part):
 
 
 class Speed(_Part):
-    """How many passes of a network are run, in the terms of ``vitrine.models.inference.Settings``.
+    """How many passes of a network are run, as ``vitrine.models.inference.InferenceOptions`` says.
 
     Everything here changes logits by rounding only. A study that names it repeats to the digit on
     machines of one kind; one that does not takes what is fastest where it runs.
@@ -135,12 +135,12 @@ class Quickshift(_Part):
 class Slic(_Part):
     """Superpixels by k-means in colour and place (Achanta et al., 2012).
 
-    pieces : about how many superpixels. compactness : weight of place against colour.
+    n_segments : about how many superpixels. compactness : weight of place against colour.
     sigma : width of the Gaussian that smoothes first, in pixels.
     """
 
     method: Literal["slic"] = "slic"
-    pieces: int = Field(default=50, ge=2)
+    n_segments: int = Field(default=50, ge=2)
     compactness: float = Field(default=10.0, gt=0)
     sigma: float = Field(default=1.0, ge=0)
 
@@ -149,13 +149,13 @@ class Felzenszwalb(_Part):
     """Superpixels as pieces of a minimum spanning tree (Felzenszwalb and Huttenlocher, 2004).
 
     scale : larger means larger pieces. sigma : width of the Gaussian that smoothes first, in
-    pixels. least : pixels of the smallest piece.
+    pixels. min_size : pixels of the smallest piece.
     """
 
     method: Literal["felzenszwalb"] = "felzenszwalb"
     scale: float = Field(default=100.0, gt=0)
     sigma: float = Field(default=0.5, ge=0)
-    least: int = Field(default=150, ge=1)
+    min_size: int = Field(default=150, ge=1)
 
 
 class Grid(_Part):
@@ -193,24 +193,26 @@ class Stability(_Part):
     """How far LIME repeats: explanations with other draws, and with other numbers of samples.
 
     seeds, samples : so many seeds, and so many perturbed images of each.
-    numbers : of samples that are compared. Perturbed images are drawn independently, so those of
-        several seeds together are one explanation with more samples.
+    sample_sizes : numbers of samples that are compared. Perturbed images are drawn independently,
+        so those of several seeds together are one explanation with more samples.
     """
 
     seeds: int = Field(default=10, ge=2)
     samples: int = Field(default=600, ge=2)
-    numbers: tuple[int, ...] = Field(default=(100, 200, 300, 600, 1000, 2000, 3000), min_length=1)
+    sample_sizes: tuple[int, ...] = Field(
+        default=(100, 200, 300, 600, 1000, 2000, 3000), min_length=1
+    )
 
     @model_validator(mode="after")
     def _numbers_can_be_compared(self) -> Stability:
-        if self.numbers[0] < 2 or list(self.numbers) != sorted(set(self.numbers)):
-            raise ValueError("`numbers` must be ascending, from two on")
+        if self.sample_sizes[0] < 2 or list(self.sample_sizes) != sorted(set(self.sample_sizes)):
+            raise ValueError("`sample_sizes` must be ascending, from two on")
         # Every seed asks about the whole image first; the others of its samples can be pooled.
         drawn = self.seeds * (self.samples - 1)
-        if self.numbers[-1] > self.samples and drawn < 2 * (self.numbers[-1] - 1):
+        if self.sample_sizes[-1] > self.samples and drawn < 2 * (self.sample_sizes[-1] - 1):
             raise ValueError(
                 f"{self.seeds} seeds of {self.samples} samples are fewer than two explanations of "
-                f"{self.numbers[-1]}"
+                f"{self.sample_sizes[-1]}"
             )
         return self
 
@@ -276,12 +278,12 @@ class AttributionParameters(_Part):
 class Attribution(AttributionParameters):
     """Attribution methods of the predicted class, and their parameters.
 
-    also : networks on which layer-wise relevance propagation is tried as well, by its correct rules
-        and as the library Captum does it, with the images under ``images.more``.
+    lrp_networks : networks on which layer-wise relevance propagation is tried as well, by its
+        correct rules and as the library Captum does it, with the images under ``images.extra``.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
-    also: tuple[Classifier, ...] = ()
+    lrp_networks: tuple[Classifier, ...] = ()
 
     @model_validator(mode="after")
     def _listed_once(self) -> Attribution:
@@ -293,24 +295,26 @@ class Attribution(AttributionParameters):
 class Measures(_Part):
     """What every map of the study is measured by.
 
-    curve : steps of a deletion or insertion curve.
-    squares, side : infidelity removes so many squares of so many pixels on a side.
+    curve_steps : steps of a deletion or insertion curve.
+    infidelity_squares, infidelity_side : infidelity removes so many squares of so many pixels on a
+        side.
     perturbations, radius : of the maximum sensitivity; the radius in units of the network's input.
     stages : how many blocks of the cascading randomisation a map is compared at, spread evenly from
         the classifier to the whole network.
-    few : perturbations, and stages, of methods that take more than ``many`` passes a map.
+    expensive_repeats : perturbations, and stages, of methods that take more than
+        ``expensive_passes`` passes a map.
     seeds : explanations of each method that draws.
     lime_samples : of LIME where it is repeated for perturbed images and randomised networks.
     """
 
-    curve: int = Field(default=28, ge=2)
-    squares: int = Field(default=100, ge=2)
-    side: int = Field(default=48, ge=1)
+    curve_steps: int = Field(default=28, ge=2)
+    infidelity_squares: int = Field(default=100, ge=2)
+    infidelity_side: int = Field(default=48, ge=1)
     perturbations: int = Field(default=10, ge=1)
     radius: float = Field(default=0.02, gt=0)
     stages: int = Field(default=4, ge=1)
-    few: int = Field(default=2, ge=1)
-    many: int = Field(default=1000, ge=1)
+    expensive_repeats: int = Field(default=2, ge=1)
+    expensive_passes: int = Field(default=1000, ge=1)
     seeds: int = Field(default=2, ge=2)
     lime_samples: int = Field(default=200, ge=2)
     batch: int = Field(default=16, ge=1)
@@ -318,7 +322,7 @@ class Measures(_Part):
     seed: int = Field(default=0, ge=0)
 
 
-class Comparison(_Part):
+class Agreement(_Part):
     """Regions of equal area: the share of the frame that each region covers."""
 
     share: Share = 0.2
@@ -327,7 +331,7 @@ class Comparison(_Part):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _share_is_among_shares(self) -> Comparison:
+    def _share_is_among_shares(self) -> Agreement:
         if self.share not in self.shares:
             raise ValueError("`share` must be one of `shares`")
         return self
@@ -347,14 +351,14 @@ class ProbingSet(_Part):
         return self
 
 
-class Survey(_Part):
+class LargeSample(_Part):
     """LIME and class activation maps on many images, with what is cheap enough for that.
 
     images, sample, seed : so many of the set are drawn, without those that the study explains.
     methods : class activation maps beside LIME.
     samples, segmentation : of LIME; its other parameters are those of the section ``lime``.
     share : of the frame that each region covers.
-    chunk : images a step. The maps are not kept, so those of another image that a map is
+    batch : images a step. The maps are not kept, so those of another image that a map is
         compared with are those of its step.
     """
 
@@ -365,12 +369,12 @@ class Survey(_Part):
     samples: int = Field(default=300, ge=2)
     segmentation: Segmentation = Slic()
     share: Share = 0.2
-    chunk: int = Field(default=20, ge=2)
+    batch: int = Field(default=20, ge=2)
 
     @model_validator(mode="after")
-    def _has_parts_to_compare(self) -> Survey:
-        if self.sample % self.chunk == 1:
-            raise ValueError("the last `chunk` would hold one image, with no other to compare")
+    def _has_parts_to_compare(self) -> LargeSample:
+        if self.sample % self.batch == 1:
+            raise ValueError("the last `batch` would hold one image, with no other to compare")
         return self
 
 
@@ -378,11 +382,11 @@ Fill = Literal["mean", "grey", "blur"]
 """What is shown instead of a hidden region: its own mean colour, the networks' mean, a blur."""
 
 
-class Cases(_Part):
+class RegionOcclusion(_Part):
     """What the network says when regions outlined by hand are hidden, or shown alone.
 
     shifts : so many times the same shape is hidden at another place, as a control.
-    top : how many of the best answers are kept.
+    top : how many of the best predictions are kept.
     """
 
     fills: Unique[Fill] = Field(default=("mean", "grey", "blur"), min_length=1)
@@ -465,23 +469,25 @@ class Study(_Part):
     lime: Lime | None = None
     attribution: Attribution | None = None
     measures: Measures | None = None
-    comparison: Comparison | None = None
+    agreement: Agreement | None = None
     dissection: Dissection | None = None
-    survey: Survey | None = None
-    cases: Cases | None = None
+    large_sample: LargeSample | None = None
+    region_occlusion: RegionOcclusion | None = None
 
     @model_validator(mode="after")
-    def _survey_and_cases_have_what_they_build_on(self) -> Study:
-        if self.survey and not self.lime:
-            raise ValueError("`survey` takes LIME's other parameters from a [lime] section")
-        if self.cases and not self.images.source:
-            raise ValueError("`cases` needs images from a source, whose regions are outlined")
+    def _parts_have_what_they_build_on(self) -> Study:
+        if self.large_sample and not self.lime:
+            raise ValueError("`large_sample` takes LIME's other parameters from a [lime] section")
+        if self.region_occlusion and not self.images.source:
+            raise ValueError(
+                "`region_occlusion` needs images from a source, whose regions are outlined"
+            )
         return self
 
     @model_validator(mode="after")
     def _comparison_has_both_methods(self) -> Study:
-        if self.comparison and not (self.cam and self.lime):
-            raise ValueError("`comparison` needs both a [cam] and a [lime] section")
+        if self.agreement and not (self.cam and self.lime):
+            raise ValueError("`agreement` needs both a [cam] and a [lime] section")
         if self.measures and not (self.cam or self.lime or self.attribution):
             raise ValueError("`measures` needs a [cam], a [lime] or an [attribution] section")
         known = {row.name: ("classifiers", row) for row in self.classifiers}
@@ -505,7 +511,7 @@ class Study(_Part):
     def _other_networks(self) -> dict[str, tuple[Classifier, ...]]:
         """The classifiers that parts of the study name for themselves, by their key."""
         return {
-            "attribution.also": self.attribution.also if self.attribution else (),
+            "attribution.lrp_networks": self.attribution.lrp_networks if self.attribution else (),
             "dissection.classifiers": self.dissection.classifiers if self.dissection else (),
         }
 

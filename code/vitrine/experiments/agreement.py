@@ -16,8 +16,8 @@ from vitrine.measures.agreement import (
     Region,
     chance_agreement,
     dice,
-    overlaps,
-    own_and_elsewhere,
+    ious,
+    matched_and_mismatched,
     standard_ranks,
     top_region,
 )
@@ -34,7 +34,7 @@ from vitrine.study import Study
 Table = npt.NDArray[np.float64]
 
 DIGITS = 6
-"""After the decimal point, of overlaps: tables of all pairs of methods are long."""
+"""After the decimal point, of IoUs: tables of all pairs of methods are long."""
 
 
 TABLES = {
@@ -44,7 +44,7 @@ TABLES = {
         "first": "key of the first method",
         "second": "key of the second method",
         "rho": "Spearman's rank correlation of the two maps over all pixels",
-        "elsewhere": "mean of that with the second maps of the other images",
+        "rho_other_images": "mean of that with the second maps of the other images",
     },
     "agreement": {
         "classifier": "key of the classifier",
@@ -53,8 +53,8 @@ TABLES = {
         "second": "key of the second method",
         "share": "share of the frame that each region covers",
         "iou": "intersection over union of the two regions",
-        "chance": "IoU of two independent regions of that share",
-        "elsewhere": "mean IoU of the first map with the second maps of the other images",
+        "iou_chance": "IoU of two independent regions of that share",
+        "iou_other_images": "mean IoU of the first map with the second maps of the other images",
     },
     "regions": {
         "classifier": "key of the classifier",
@@ -63,16 +63,16 @@ TABLES = {
         "rule": "key of the rule that says which pixels a map highlights",
         "area": "share of the frame that the region covers; 0 where it highlights nothing",
     },
-    "overlaps": {
+    "ious": {
         "classifier": "key of the classifier",
         "image": "name of the image",
         "first": "key of the first method",
         "second": "key of the second method",
         "rule": "key of the rule that says which pixels a map highlights",
         "iou": "intersection over union of the two regions",
-        "chance": "IoU of two independent regions of their areas",
-        "elsewhere": "mean IoU of the first region with the second ones of the other images",
-        "dice_elsewhere": "mean Dice coefficient of the same regions",
+        "iou_chance": "IoU of two independent regions of their areas",
+        "iou_other_images": "mean IoU of the first region with the second ones of the other images",
+        "dice_other_images": "mean Dice coefficient of the same regions",
     },
     "complexity": {
         "classifier": "key of the classifier",
@@ -101,16 +101,16 @@ class Agreement(Experiment):
 
     @property
     def tables(self) -> dict[str, Columns]:
-        return TABLES if self.study.comparison else {"correlations": TABLES["correlations"]}
+        return TABLES if self.study.agreement else {"correlations": TABLES["correlations"]}
 
     def rows(self) -> Rows:
         rows: Rows = {name: [] for name in self.tables}
         for classifier in self.context.classifiers.values():
-            _Comparison(self.study, self.store, classifier, self.context.explained, rows).add()
+            _NetworkAgreement(self.study, self.store, classifier, self.context.explained, rows).add()
         return rows
 
 
-class _Comparison:
+class _NetworkAgreement:
     """The rows of one classifier."""
 
     def __init__(
@@ -144,10 +144,10 @@ class _Comparison:
 
     def add(self) -> None:
         self._add_correlations()
-        if self.study.comparison:
-            self._add_agreement(self.study.comparison)
+        if self.study.agreement:
+            self._add_agreement(self.study.agreement)
             for rule in REGION_RULES:
-                self._add_overlaps(rule, self.study.comparison)
+                self._add_ious(rule, self.study.agreement)
             self._add_complexity()
 
     def _add_correlations(self) -> None:
@@ -160,38 +160,45 @@ class _Comparison:
         )
         rho = self._by_method(ranks @ ranks.T)
         for first, second in combinations(range(len(self.methods)), 2):
-            own, elsewhere = own_and_elsewhere(rho[first, :, second])
-            self.rows["correlations"] += self._rows(first, second, rho=own, elsewhere=elsewhere)
+            matched, mismatched = matched_and_mismatched(rho[first, :, second])
+            self.rows["correlations"] += self._rows(
+                first, second, rho=matched, rho_other_images=mismatched
+            )
 
-    def _add_agreement(self, comparison: studies.Comparison) -> None:
+    def _add_agreement(self, section: studies.Agreement) -> None:
         """LIME against every other method, for all shares of the frame."""
         if "lime" not in self.methods:
             return
         lime = self.methods.index("lime")
         others = [place for place in range(len(self.methods)) if place != lime]
         found: Rows = {self.methods[other]: [] for other in others}
-        for share in comparison.shares:
+        for share in section.shares:
             regions = self._regions(lambda one, _image, s=share: top_region(one.values, s))
-            iou = self._by_method(overlaps(regions, regions))
+            iou = self._by_method(ious(regions, regions))
             for other in others:
-                own, elsewhere = own_and_elsewhere(iou[lime, :, other])
-                chance = np.full(len(own), chance_agreement(share))
-                fixed = np.full(len(own), share)
+                matched, mismatched = matched_and_mismatched(iou[lime, :, other])
+                chance = np.full(len(matched), chance_agreement(share))
+                fixed = np.full(len(matched), share)
                 found[self.methods[other]] += self._rows(
-                    lime, other, share=fixed, iou=own, chance=chance, elsewhere=elsewhere
+                    lime,
+                    other,
+                    share=fixed,
+                    iou=matched,
+                    iou_chance=chance,
+                    iou_other_images=mismatched,
                 )
         for rows in found.values():
             self.rows["agreement"] += rows
 
-    def _add_overlaps(self, rule: str, comparison: studies.Comparison) -> None:
+    def _add_ious(self, rule: str, section: studies.Agreement) -> None:
         """Every method against every other, with one rule for what a map highlights."""
         row = REGION_RULES[rule]
         kept = self._kept(row.area) if row.area in KEPT else None
         regions = self._regions(
-            lambda one, image: row.region(one.values, kept[image] if kept else comparison.share)
+            lambda one, image: row.region(one.values, kept[image] if kept else section.share)
         )
         areas = regions.mean(axis=1, dtype=np.float64).reshape(len(self.methods), -1)
-        iou = self._by_method(overlaps(regions, regions))
+        iou = self._by_method(ious(regions, regions))
         for place, method in enumerate(self.methods):
             self.rows["regions"] += [
                 {
@@ -205,20 +212,20 @@ class _Comparison:
             ]
         for first, second in combinations(range(len(self.methods)), 2):
             pair = iou[first, :, second]
-            own, elsewhere = own_and_elsewhere(pair)
+            matched, mismatched = matched_and_mismatched(pair)
             chance = [
                 chance_agreement(*each) for each in zip(areas[first], areas[second], strict=True)
             ]
-            _, dice_elsewhere = own_and_elsewhere(np.asarray(dice(pair)))
+            _, dice_mismatched = matched_and_mismatched(np.asarray(dice(pair)))
             columns = {
-                "iou": own,
-                "chance": np.array(chance),
-                "elsewhere": elsewhere,
-                "dice_elsewhere": dice_elsewhere,
+                "iou": matched,
+                "iou_chance": np.array(chance),
+                "iou_other_images": mismatched,
+                "dice_other_images": dice_mismatched,
             }
             rounded = {name: np.round(column, DIGITS) for name, column in columns.items()}
-            rules = [rule] * len(own)
-            self.rows["overlaps"] += self._rows(first, second, rule=rules, **rounded)
+            rules = [rule] * len(matched)
+            self.rows["ious"] += self._rows(first, second, rule=rules, **rounded)
 
     def _add_complexity(self) -> None:
         for file, image in self.images.items():

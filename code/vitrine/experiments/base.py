@@ -15,7 +15,7 @@ from vitrine import study as studies
 from vitrine.data import sources
 from vitrine.data.images import Image
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, Settings, fastest_settings
+from vitrine.models.inference import PLAIN, InferenceOptions, fastest_options
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
@@ -118,7 +118,7 @@ class Context:
     digests: dict[str, str]
     store: Store
     device: str = "cpu"
-    _settings: dict[str, Settings] = field(default_factory=dict)
+    _settings: dict[str, InferenceOptions] = field(default_factory=dict)
 
     @property
     def classifiers(self) -> dict[str, Classifier]:
@@ -130,19 +130,19 @@ class Context:
         """The images under ``images.files``, without those that only evaluation looks at."""
         return {file: self.images[file] for file in self.study.images.files}
 
-    def settings(self, network: str, tasks: Sequence[Task]) -> Settings:
+    def settings(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
         """How passes are run: as the study says, as stored results of tasks were, or measured here.
 
         A network that is not explained takes the study's settings or none.
         """
         if self.study.speed:
-            return Settings(**self.study.speed.model_dump())
+            return InferenceOptions(**self.study.speed.model_dump())
         if network not in self.classifiers:
             return PLAIN
         if network not in self._settings:
             known = self.stored_settings(network, tasks)
             self._settings[network] = (
-                Settings(**known) if known else fastest_settings(self.networks[network])
+                InferenceOptions(**known) if known else fastest_options(self.networks[network])
             )
         return self._settings[network]
 

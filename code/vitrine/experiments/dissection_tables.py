@@ -11,7 +11,7 @@ import pandas as pd
 from vitrine.data import concept_categories as kinds
 
 CONSTANT = "(constant)"
-"""In the place of a label for units that answer every image alike."""
+"""In the place of a label for units that respond to every image alike."""
 
 RUNNERS_UP = 5
 SIGNIFICANT = 0.05
@@ -76,8 +76,8 @@ TABLES = {
         "label": "label of the unit",
         "exact": "whether the label is a name of the class",
         "listed": "whether any name of the class is in the concept list",
-        "likeness": "cosine of the sentence embeddings of label and class",
-        "shuffled": "mean cosine of the class with the labels of all other units",
+        "cosine": "cosine of the sentence embeddings of label and class",
+        "cosine_shuffled": "mean cosine of the class with the labels of all other units",
     },
     "probing": {
         "classifier": "key of the classifier",
@@ -87,7 +87,7 @@ TABLES = {
         "draw": "number of the draw, from 0",
         "top": "number of strongest images that the similarity looks at",
         "similarity": "mean similarity of the sampled units' labels",
-        "deviation": "standard deviation of that similarity over the units",
+        "std": "standard deviation of that similarity over the units",
         "stable": "share of units whose label is that of the whole probing set",
         "concepts": "different labels",
     },
@@ -207,7 +207,7 @@ def class_table(
                 label.lower() in own for label, own in zip(units["label"], single, strict=True)
             ],
             "listed": [bool(own & known) for own in single],
-            "likeness": arrays["likeness"],
-            "shuffled": arrays["shuffled"],
+            "cosine": arrays["cosine"],
+            "cosine_shuffled": arrays["cosine_shuffled"],
         }
     )

@@ -49,8 +49,8 @@ def evaluation_tasks(study: Study) -> Iterator[Task]:
                     if pick_method(method).stochastic or not trial.stochastic:
                         yield _task(study, network.name, method, file, name, basis)
     explained = {row.name for row in study.classifiers}
-    for network in study.attribution.also if study.attribution else ():
-        for file in study.images.more if network.name not in explained else ():
+    for network in study.attribution.lrp_networks if study.attribution else ():
+        for file in study.images.extra if network.name not in explained else ():
             for method in BOTH_WAYS:
                 basis = map_task(study, network.name, method, file).parameters
                 yield _task(study, network.name, method, file, SENSITIVITY, basis)
@@ -65,8 +65,7 @@ def _task(
     once = row.cost(study, pick_architecture(network), again=trial.again)
     times = trial.times_for(wanted, once)
     if trial.times:
-        # Under the name that it had when only LIME drew fewer, so that what is stored holds.
-        parameters |= {"times": times, "lime": row.fewer_samples(study)}
+        parameters |= {"times": times, "samples": row.fewer_samples(study)}
     passes = max(1, trial.passes(wanted, times, once))
     return Task(network, method, file, passes, parameters, name)
 
@@ -123,7 +122,7 @@ class Evaluation(Experiment):
             self.wanted,
             task.parameters.get("times", 0),
             lambda method: self._map(replace(task, method=method), query.crop),
-            task.file in self.study.images.more,
+            task.file in self.study.images.extra,
             self._shared_with(task),
         )
         return self._keep_others(task, TRIALS[task.variant].compute(case))
@@ -141,7 +140,7 @@ class Evaluation(Experiment):
             return BASELINES[task.method].draw(crop, self.wanted.seed)
         result = self.store.read_task(f"{task.classifier}/{task.method}/{task.file}")
         heatmap = heatmap_from(result.arrays, result.facts, task.method)
-        if heatmap.is_blank:
+        if heatmap.is_constant:
             raise NotApplicable("The map is the same everywhere")
         return heatmap.values
 

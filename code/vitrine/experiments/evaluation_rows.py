@@ -12,7 +12,7 @@ from vitrine.experiments.trials import TRIALS
 from vitrine.measures.localisation import Mask, object_mask
 from vitrine.measures.registry import (
     FAITHFULNESS,
-    SANITY,
+    MPRT,
     SENSITIVITY,
     VALUES,
     Measure,
@@ -25,7 +25,7 @@ from vitrine.store import TaskResult
 NO_OUTLINE = "No object is outlined in the image"
 
 TABLES = {
-    "assessment": {
+    "evaluation": {
         "classifier": "key of the classifier",
         "image": "name of the image",
         "method": "key of the method, or of a map that sees no network",
@@ -46,10 +46,10 @@ TABLES = {
         "classifier": "key of the classifier",
         "image": "name of the image",
         "method": "key of the method, or of a map that sees no network",
-        "place": "1 where the least is randomised",
+        "stage": "1 where the least is randomised",
         "block": "the lowest block that is randomised",
         "rho": "Spearman's rank correlation with the trained network's map",
-        "rho_of_sizes": "that of both maps' absolute values",
+        "rho_absolute": "that of both maps' absolute values",
         "ssim": "structural similarity with the trained network's map",
     },
     "sensitivities": {
@@ -92,7 +92,7 @@ class NetworkRows:
         about = {"classifier": self.key, "image": name, "method": method}
         for measure, value, reason in self._values(method, file, tasks, mask):
             row = about | {"measure": measure, "value": value, "reason": reason}
-            self.rows["assessment"].append(row)
+            self.rows["evaluation"].append(row)
         one = tasks[FAITHFULNESS]
         if one and "scores" in one.arrays:
             for curve, scores in zip(one.facts["curves"], one.arrays["scores"], strict=True):
@@ -107,16 +107,16 @@ class NetworkRows:
             by_channel = one.facts["by_channel"] if coloured else float("nan")
             found = {"by_channel": by_channel, "value": one.facts["value"]}
             self.rows["sensitivities"].append(about | found)
-        one = tasks[SANITY]
+        one = tasks[MPRT]
         if one and "rho" in one.arrays:
             self.rows["randomised"] += [
                 about
-                | {"place": place, "block": block}
+                | {"stage": stage, "block": block}
                 | {
-                    way: float(one.arrays[way][place - 1])
-                    for way in ("rho", "rho_of_sizes", "ssim")
+                    way: float(one.arrays[way][stage - 1])
+                    for way in ("rho", "rho_absolute", "ssim")
                 }
-                for place, block in enumerate(one.facts["blocks"], start=1)
+                for stage, block in enumerate(one.facts["blocks"], start=1)
             ]
 
     def _values(
@@ -148,7 +148,7 @@ class NetworkRows:
         if "reason" in task.facts:
             return str(task.facts["reason"])
         heatmap = heatmap_from(task.arrays, task.facts, method)
-        return "The map is the same everywhere" if heatmap.is_blank else heatmap.values
+        return "The map is the same everywhere" if heatmap.is_constant else heatmap.values
 
 
 def _of_map(row: Measure, heatmap: np.ndarray | str, mask: Mask | None) -> tuple[float, str]:

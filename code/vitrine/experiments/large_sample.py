@@ -22,12 +22,12 @@ from vitrine.data.images import Image, image_name, pixels_digest, read_image
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
-from vitrine.measures.agreement import overlaps, own_and_elsewhere, standard_ranks, top_region
+from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
 from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.methods import cam, lime
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import Settings
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -39,10 +39,10 @@ REVISION = 1
 Values = npt.NDArray[np.float32]
 
 TABLES = {
-    "survey": {
+    "large_sample": {
         "classifier": "key of the classifier",
         "image": "file of the image in its set",
-        "right": "whether the most probable class is the true one; empty where that is not known",
+        "correct": "whether the most probable class is the true one; empty where that is not known",
         "target": "index of the most probable class",
         "edges": "share of the frame that lies on an edge (Canny)",
         "entropy": "entropy of the frame's levels of brightness, in bits",
@@ -50,36 +50,36 @@ TABLES = {
         "probability": "probability of the most probable class",
         "r_squared": "weighted R² of LIME's local model",
     },
-    "survey_overlaps": {
+    "large_sample_iou": {
         "classifier": "key of the classifier",
         "image": "file of the image in its set",
         "first": "key of the first method",
         "second": "key of the second method",
         "iou": "intersection over union of the two regions",
-        "elsewhere": "mean IoU of the first region with the second ones of images of its step",
+        "iou_other_images": "mean IoU of the first region with the second ones of its batch",
         "rho": "Spearman's rank correlation of the two maps over all pixels",
-        "rho_elsewhere": "mean of that with the second maps of images of its step",
+        "rho_other_images": "mean of that with the second maps of its batch",
     },
 }
 
 
-def _wanted(study: Study) -> studies.Survey:
-    assert study.survey is not None
-    return study.survey
+def _wanted(study: Study) -> studies.LargeSample:
+    assert study.large_sample is not None
+    return study.large_sample
 
 
-def drawn_files(project: Project, study: Study, wanted: studies.Survey) -> tuple[str, ...]:
+def drawn_files(project: Project, study: Study, wanted: studies.LargeSample) -> tuple[str, ...]:
     """The files of the images that are drawn. Raises ``StudyError`` for too few.
 
     A larger sample of the same seed begins with the smaller one.
     """
-    known = image_sets.files_of(project, wanted.images, "survey.images")
+    known = image_sets.files_of(project, wanted.images, "large_sample.images")
     others = [file for file in known if file not in study.images.files]
     if len(others) < wanted.sample:
         raise StudyError(
-            f"The survey asks for {wanted.sample} images, and there are {len(others)} besides "
-            "those that the study explains",
-            "Lower survey.sample",
+            f"The large sample asks for {wanted.sample} images, and there are {len(others)} "
+            "besides those that the study explains",
+            "Lower large_sample.sample",
         )
     order = np.random.default_rng(wanted.seed).permutation(len(others))
     return tuple(others[place] for place in order[: wanted.sample])
@@ -96,7 +96,7 @@ class LargeSample(Experiment):
 
     @classmethod
     def is_asked(cls, study: Study) -> bool:
-        return study.survey is not None
+        return study.large_sample is not None
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
@@ -105,8 +105,8 @@ class LargeSample(Experiment):
             if cam.pick_cam_method(method).passes_a_channel:
                 raise StudyError(
                     f"{cam.CAM_METHODS[method].title} asks the network once for each feature map, "
-                    "too often for a survey",
-                    f"Remove {method!r} from survey.methods",
+                    "too often for a large sample",
+                    f"Remove {method!r} from large_sample.methods",
                 )
         drawn_files(project, study, wanted)
 
@@ -129,15 +129,15 @@ class LargeSample(Experiment):
         self.paths = image_sets.paths_of(self.project, self.wanted.images, files)
         self.image_digests = {file: pixels_digest(path) for file, path in self.paths.items()}
         self.chunks = {
-            f"{start:04d}": files[start : start + self.wanted.chunk]
-            for start in range(0, len(files), self.wanted.chunk)
+            f"{start:04d}": files[start : start + self.wanted.batch]
+            for start in range(0, len(files), self.wanted.batch)
         }
         self.methods_compared = ["lime", *self.wanted.methods]
 
     @cached_property
     def tasks(self) -> list[Task]:
         return [
-            Task(name, "survey", chunk, self._passes(name, len(files)), self._known)
+            Task(name, "large_sample", chunk, self._passes(name, len(files)), self._known)
             for name in self.classifiers
             for chunk, files in self.chunks.items()
         ]
@@ -157,7 +157,7 @@ class LargeSample(Experiment):
         )
         return own | {
             "lime": self.lime.model_dump(mode="json", include={"kernel_width", "seed"}),
-            "pieces": self.lime.segmentation.model_dump(mode="json"),
+            "lime_segmentation": self.lime.segmentation.model_dump(mode="json"),
             "speed": self.study.speed.model_dump() if self.study.speed else None,
             "revision": [
                 REVISION,
@@ -173,7 +173,7 @@ class LargeSample(Experiment):
 
     def describe(self, task: Task) -> str:
         files = self.chunks[task.file]
-        return f"survey · {len(files)} images from {files[0]}"
+        return f"large sample · {len(files)} images from {files[0]}"
 
     # --- one task --------------------------------------------------------------------------------
 
@@ -226,7 +226,7 @@ class LargeSample(Experiment):
             for image, crop, target in zip(images, crops, targets, strict=True)
         ]
         parameters = self.lime.model_copy(update={"samples": self.wanted.samples})
-        settings = Settings(**self.study.speed.model_dump()) if self.study.speed else None
+        settings = InferenceOptions(**self.study.speed.model_dump()) if self.study.speed else None
         explained = lime.explain_many(classifier, asked, parameters, advance, settings)
         maps = {"lime": [one.heatmap.values for one in explained]}
         for method in self.wanted.methods:
@@ -248,25 +248,25 @@ class LargeSample(Experiment):
             name: np.stack([standard_ranks(row) for row in rows]) for name, rows in maps.items()
         }
         found: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("iou", "elsewhere", "rho", "rho_elsewhere")
+            name: [] for name in ("iou", "iou_other_images", "rho", "rho_other_images")
         }
         for first, second in combinations(self.methods_compared, 2):
-            own, elsewhere = own_and_elsewhere(overlaps(regions[first], regions[second]))
-            found["iou"].append(own)
-            found["elsewhere"].append(elsewhere)
-            own, elsewhere = own_and_elsewhere(ranks[first] @ ranks[second].T)
-            found["rho"].append(own)
-            found["rho_elsewhere"].append(elsewhere)
+            matched, mismatched = matched_and_mismatched(ious(regions[first], regions[second]))
+            found["iou"].append(matched)
+            found["iou_other_images"].append(mismatched)
+            matched, mismatched = matched_and_mismatched(ranks[first] @ ranks[second].T)
+            found["rho"].append(matched)
+            found["rho_other_images"].append(mismatched)
         return {name: np.stack(rows) for name, rows in found.items()}
 
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        rows: Rows = {"survey": [], "survey_overlaps": []}
+        rows: Rows = {"large_sample": [], "large_sample_iou": []}
         for task in self.tasks:
             result = self.store.read_task(task.name)
-            rows["survey"] += self._image_rows(task.classifier, result)
-            rows["survey_overlaps"] += _pair_rows(task.classifier, result)
+            rows["large_sample"] += self._image_rows(task.classifier, result)
+            rows["large_sample_iou"] += _pair_rows(task.classifier, result)
         return rows
 
     def _image_rows(self, classifier: str, result: TaskResult) -> list[Row]:
@@ -275,7 +275,7 @@ class LargeSample(Experiment):
             {
                 "classifier": classifier,
                 "image": file,
-                "right": self._is_right(classifier, file, int(values["target"][place])),
+                "correct": self._is_correct(classifier, file, int(values["target"][place])),
                 "target": int(values["target"][place]),
                 "edges": float(values["edges"][place]),
                 "entropy": float(values["entropy"][place]),
@@ -286,8 +286,8 @@ class LargeSample(Experiment):
             for place, file in enumerate(result.facts["files"])
         ]
 
-    def _is_right(self, classifier: str, file: str, target: int) -> bool | str:
-        """Whether the answer is the class that the file's name says; "" where that is not known."""
+    def _is_correct(self, classifier: str, file: str, target: int) -> bool | str:
+        """Whether the prediction is the class of the file's name; "" where that is not known."""
         wnid = image_name(Path(file).name)[1]
         if not wnid or not self.classifiers[classifier].wordnet:
             return ""
@@ -305,7 +305,7 @@ def _pair_rows(classifier: str, result: TaskResult) -> list[Row]:
         | {"image": file, "first": first, "second": second}
         | {
             name: round(float(result.arrays[name][row, place]), 6)
-            for name in ("iou", "elsewhere", "rho", "rho_elsewhere")
+            for name in ("iou", "iou_other_images", "rho", "rho_other_images")
         }
         for row, (first, second) in enumerate(combinations(result.facts["methods"], 2))
         for place, file in enumerate(result.facts["files"])

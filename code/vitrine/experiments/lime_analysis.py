@@ -25,10 +25,10 @@ from vitrine.experiments.base import (
 from vitrine.experiments.maps import map_tasks
 from vitrine.measures.map_extent import centre_of_mass
 from vitrine.measures.stability import (
-    chance_overlap,
-    mean_overlap,
-    relative_spread,
-    weight_spread,
+    chance_jaccard,
+    mean_jaccard,
+    relative_std,
+    weight_std,
 )
 from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities
@@ -63,18 +63,18 @@ TABLES = {
         "image": "name of the image",
         "rule": "positive: the greatest positive weights; both signs: the greatest in size",
         "superpixels": "number of superpixels that were chosen",
-        "whole": "probability of the class for the whole image",
-        "kept": "probability when only those superpixels are shown",
-        "removed": "probability when all others are shown",
+        "p_original": "probability of the class for the whole image",
+        "p_kept": "probability when only those superpixels are shown",
+        "p_removed": "probability when all others are shown",
     },
     "stability": {
         "classifier": "key of the classifier",
         "image": "name of the image",
         "samples": "number of perturbed images in each explanation",
         "runs": "number of independent explanations",
-        "overlap": "mean Jaccard index of the best superpixels over all pairs of explanations",
-        "chance": "about that index for superpixels chosen at random",
-        "spread": "deviation of the weights over the explanations, against that of their means",
+        "jaccard": "mean Jaccard index of the best superpixels over all pairs of explanations",
+        "jaccard_chance": "about that index for superpixels chosen at random",
+        "relative_std": "deviation of the weights over the explanations, over that of their means",
         "r_squared": "mean weighted R² of the local models",
     },
     "repeats": {
@@ -82,7 +82,7 @@ TABLES = {
         "image": "name of the image",
         "superpixel": "number of the superpixel in the segmentation",
         "mean": "mean weight over the seeds",
-        "deviation": "standard deviation of the weight over the seeds",
+        "std": "standard deviation of the weight over the seeds",
         "chosen": "share of the seeds whose explanation has it among the best",
     },
     "search": {
@@ -94,11 +94,11 @@ TABLES = {
         "samples": "number of perturbed images in each explanation",
         "features": "number of superpixels that are kept",
         "r_squared": "mean weighted R² of the local models",
-        "overlap": "mean Jaccard index of the kept superpixels over all pairs of seeds",
-        "chance": "about that index for superpixels chosen at random",
-        "whole": "probability of the class for the whole image",
-        "kept": "mean probability when only the kept superpixels are shown",
-        "removed": "mean probability when all others are shown",
+        "jaccard": "mean Jaccard index of the kept superpixels over all pairs of seeds",
+        "jaccard_chance": "about that index for superpixels chosen at random",
+        "p_original": "probability of the class for the whole image",
+        "p_kept": "mean probability when only the kept superpixels are shown",
+        "p_removed": "mean probability when all others are shown",
         "area": "mean share of the frame that the kept superpixels cover",
         "off_centre": "mean distance of their centre of mass from the frame's centre, in widths",
     },
@@ -223,10 +223,10 @@ class LimeAnalysis(Experiment):
                 "segments": asked.segments,
                 "weights": np.array([[model.weights for model in row] for row in models]),
                 "r_squared": np.array([[model.r_squared for model in row] for row in models]),
-                "kept": np.array([one.kept for one in found]).reshape(shape),
-                "removed": np.array([one.removed for one in found]).reshape(shape),
+                "p_kept": np.array([one.p_kept for one in found]).reshape(shape),
+                "p_removed": np.array([one.p_removed for one in found]).reshape(shape),
             },
-            {"whole": found[0].whole, "seconds": seconds, "settings": settings.facts()},
+            {"p_original": found[0].p_original, "seconds": seconds, "settings": settings.facts()},
         )
 
     # --- tables ----------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ class LimeAnalysis(Experiment):
         )
         yield (
             "fidelity",
-            [{"rule": rule, "whole": probability} | facts["fidelity"][rule] for rule in KEPT],
+            [{"rule": rule, "p_original": probability} | facts["fidelity"][rule] for rule in KEPT],
         )
         if self.wanted.stability:
             yield from self._stability(network, file, self.wanted.stability)
@@ -288,7 +288,7 @@ class LimeAnalysis(Experiment):
             for seed, probabilities in zip(seeds, task.arrays["probabilities"], strict=True)
         ]
         rows = []
-        for samples in again.numbers:
+        for samples in again.sample_sizes:
             runs = lime.pooled(parts, samples)
             models = [lime.fit(run, self.wanted.kernel_width) for run in runs]
             best = [top_superpixels(model.weights, features) for model in models]
@@ -296,9 +296,9 @@ class LimeAnalysis(Experiment):
                 {
                     "samples": samples,
                     "runs": len(runs),
-                    "overlap": mean_overlap(best),
-                    "chance": _chance(best, count),
-                    "spread": relative_spread(np.stack([model.weights for model in models])),
+                    "jaccard": mean_jaccard(best),
+                    "jaccard_chance": _chance(best, count),
+                    "relative_std": relative_std(np.stack([model.weights for model in models])),
                     "r_squared": float(np.mean([model.r_squared for model in models])),
                 }
             )
@@ -307,17 +307,17 @@ class LimeAnalysis(Experiment):
         weights = np.stack([model.weights for model in models])
         best = [top_superpixels(row, features) for row in weights]
         chosen = np.bincount(np.concatenate(best).astype(int), minlength=count) / len(best)
-        columns = zip(weights.mean(axis=0), weight_spread(weights), chosen, strict=True)
+        columns = zip(weights.mean(axis=0), weight_std(weights), chosen, strict=True)
         yield (
             "repeats",
             [
                 {
                     "superpixel": index,
                     "mean": float(mean),
-                    "deviation": float(deviation),
+                    "std": float(std),
                     "chosen": float(share),
                 }
-                for index, (mean, deviation, share) in enumerate(columns)
+                for index, (mean, std, share) in enumerate(columns)
             ],
         )
 
@@ -330,7 +330,7 @@ class LimeAnalysis(Experiment):
             "segmentation": segmentation_key(segmentation),
             "method": segmentation.method,
             "superpixels": len(shares),
-            "whole": task.facts["whole"],
+            "p_original": task.facts["p_original"],
         }
         rows = []
         for row, samples in enumerate(self.wanted.search.samples):
@@ -340,10 +340,10 @@ class LimeAnalysis(Experiment):
                     "samples": samples,
                     "features": features,
                     "r_squared": float(arrays["r_squared"][:, row].mean()),
-                    "overlap": mean_overlap(best),
-                    "chance": _chance(best, len(shares)),
-                    "kept": float(arrays["kept"][:, row, column].mean()),
-                    "removed": float(arrays["removed"][:, row, column].mean()),
+                    "jaccard": mean_jaccard(best),
+                    "jaccard_chance": _chance(best, len(shares)),
+                    "p_kept": float(arrays["p_kept"][:, row, column].mean()),
+                    "p_removed": float(arrays["p_removed"][:, row, column].mean()),
                     "area": float(np.mean([shares[chosen].sum() for chosen in best])),
                     "off_centre": float(
                         np.mean([_off_centre(segments, chosen) for chosen in best])
@@ -360,7 +360,7 @@ def _shares(segments: np.ndarray) -> np.ndarray:
 
 def _chance(runs: list[list[int]], superpixels: int) -> float:
     """The overlap of random choices as large as these are on average."""
-    return chance_overlap(round(float(np.mean([len(chosen) for chosen in runs]))), superpixels)
+    return chance_jaccard(round(float(np.mean([len(chosen) for chosen in runs]))), superpixels)
 
 
 def _off_centre(segments: np.ndarray, chosen: list[int]) -> float:

@@ -36,7 +36,7 @@ from vitrine.store import TaskResult
 from vitrine.study import Study
 
 BOTH_WAYS = ("lrp", "lrp_captum")
-"""What is tried on the networks under ``attribution.also``."""
+"""What is tried on the networks under ``attribution.lrp_networks``."""
 
 TABLES = {
     "predictions": {
@@ -55,11 +55,11 @@ TABLES = {
         "target": "index of the explained class",
         "layer": "layer of the class activation map; empty for LIME",
         "signed": "whether values below zero speak against the class",
-        "blank": "whether the map is the same everywhere",
-        "strength": "greatest value before a class activation map is scaled; greatest LIME weight",
-        "minimum": "smallest value",
-        "maximum": "greatest value",
-        "above_half": "share of the frame above half of the maximum",
+        "is_constant": "whether the map is the same everywhere",
+        "maximum": "greatest value before a class activation map is scaled; greatest LIME weight",
+        "scaled_minimum": "smallest value",
+        "scaled_maximum": "greatest value",
+        "area_half_max": "share of the frame above half of the maximum",
         "centre_row": "row of the positive evidence's centre, 0 (top) to 1",
         "centre_column": "column of the positive evidence's centre, 0 (left) to 1",
     },
@@ -79,9 +79,9 @@ TABLES = {
         "target": "index of the explained class",
         "category": "name of that class",
         "layer": "layer of the class activation map",
-        "strength": "greatest value before the map is scaled",
-        "blank": "whether the map is the same everywhere",
-        "above_half": "share of the frame above half of the maximum",
+        "maximum": "greatest value before the map is scaled",
+        "is_constant": "whether the map is the same everywhere",
+        "area_half_max": "share of the frame above half of the maximum",
         "centre_row": "row of the positive evidence's centre, 0 (top) to 1",
         "centre_column": "column of the positive evidence's centre, 0 (left) to 1",
         "rho": "Spearman's rank correlation with the method's map of the predicted class",
@@ -150,8 +150,8 @@ def _tasks_of_image(study: Study, network: str, file: str) -> Iterator[Task]:
 def _tasks_elsewhere(study: Study) -> Iterator[Task]:
     """Relevance by its correct rules and as Captum does it, on networks named for that alone."""
     explained = {row.name for row in study.classifiers}
-    for row in study.attribution.also if study.attribution else ():
-        for file in study.images.more if row.name not in explained else ():
+    for row in study.attribution.lrp_networks if study.attribution else ():
+        for file in study.images.extra if row.name not in explained else ():
             yield Task(row.name, "predictions", file, 1, {"revision": 1})
             for method in BOTH_WAYS:
                 yield map_task(study, row.name, method, file)
@@ -169,10 +169,10 @@ class Maps(Experiment):
     def check(cls, project: Project, study: Study) -> None:
         for name in study.attribution.methods if study.attribution else ():
             attribution.pick_attribution_method(name)
-        if study.attribution and study.attribution.also and not study.images.more:
+        if study.attribution and study.attribution.lrp_networks and not study.images.extra:
             raise StudyError(
-                "attribution.also names networks, but no image is there to try them on",
-                "Name one under images.more",
+                "attribution.lrp_networks names networks, but no image is there to try them on",
+                "Name one under images.extra",
             )
         if study.cam:
             _check_cam(study.cam)
@@ -328,11 +328,11 @@ def _map_columns(heatmap: Heatmap, facts: dict[str, Any]) -> Row:
         "target": heatmap.target,
         "layer": facts["layer"],
         "signed": heatmap.signed,
-        "blank": heatmap.is_blank,
-        "strength": facts.get("strength", max(float(values.max()), 0.0)),
-        "minimum": float(values.min()),
-        "maximum": float(values.max()),
-        "above_half": area_above(values, 0.5),
+        "is_constant": heatmap.is_constant,
+        "maximum": facts.get("maximum", max(float(values.max()), 0.0)),
+        "scaled_minimum": float(values.min()),
+        "scaled_maximum": float(values.max()),
+        "area_half_max": area_above(values, 0.5),
         "centre_row": row,
         "centre_column": column,
     }

@@ -1,4 +1,4 @@
-"""Network dissection: which concepts the units of a network's layers answer to."""
+"""Network dissection: which concepts the units of a network's layers respond to."""
 
 from __future__ import annotations
 
@@ -343,10 +343,10 @@ class NetworkDissection(Experiment):
         classes = encoders.name_embeddings(self.project, self._sentences, names)
         cosines = classes @ words[places].T  # [classes, labels]
         silent = labels.silent.numpy()
-        likeness = np.where(silent, np.nan, np.diagonal(cosines))
+        own = np.where(silent, np.nan, np.diagonal(cosines))
         sums = np.where(silent, 0, cosines).sum(axis=1)
-        shuffled = (sums - likeness) / (len(names) - silent.sum() - 1)
-        return {"likeness": likeness.astype(np.float32), "shuffled": shuffled.astype(np.float32)}
+        shuffled = (sums - own) / (len(names) - silent.sum() - 1)
+        return {"cosine": own.astype(np.float32), "cosine_shuffled": shuffled.astype(np.float32)}
 
     def _class_names(self, name: str) -> tuple[str, ...]:
         return encoders.class_names(self.project, name)

@@ -32,17 +32,17 @@ BLUR = 12.0
 BATCH = 16
 
 TABLES = {
-    "cases": {
+    "region_occlusion": {
         "classifier": "key of the classifier",
         "image": "name of the image",
         "region": "what the region shows",
         "area": "share of the frame that it covers",
         "fill": "what is shown instead of what is hidden: mean, grey or blur",
         "shown": "rest: the region is hidden; region: everything else is",
-        "whole": "probability of the explained class for the whole image",
+        "p_original": "probability of the explained class for the whole image",
         "probability": "probability of that class",
         "control": "mean of that when a region of the same shape at another place is taken",
-        "true_whole": "probability of the true class for the whole image",
+        "true_p_original": "probability of the true class for the whole image",
         "true_probability": "probability of the true class",
         "best": "index of the most probable class",
         "category": "name of that class",
@@ -106,12 +106,12 @@ class RegionOcclusion(Experiment):
 
     @classmethod
     def is_asked(cls, study: Study) -> bool:
-        return study.cases is not None
+        return study.region_occlusion is not None
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        assert self.study.cases is not None
-        self.wanted, self.classifiers = self.study.cases, context.classifiers
+        assert self.study.region_occlusion is not None
+        self.wanted, self.classifiers = self.study.region_occlusion, context.classifiers
         source = str(self.study.images.source)
         known = load_regions(context.project, source)
         self.objects = load_outlines(context.project, source)
@@ -124,13 +124,13 @@ class RegionOcclusion(Experiment):
             raise StudyError(
                 "No region of the study's images is outlined in "
                 f"data/objects/{source}.regions.toml",
-                "Outline some there, or remove the section [cases] from the study file",
+                "Outline some there, or remove the section [region_occlusion] from the study file",
             )
 
     @cached_property
     def tasks(self) -> list[Task]:
         return [
-            Task(name, "cases", file, self._passes(name, file), self._known(name, file))
+            Task(name, "region_occlusion", file, self._passes(name, file), self._known(name, file))
             for name in self.classifiers
             for file in self.regions
         ]
@@ -162,38 +162,42 @@ class RegionOcclusion(Experiment):
     # --- one task --------------------------------------------------------------------------------
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
-        """The answers for each part hidden and shown alone, by fill, and for its control."""
+        """The predictions for each part hidden and shown alone, by fill, and for its control."""
         classifier, image = self.classifiers[task.classifier], self.context.images[task.file]
         crop, parts = classifier.crop(image), self.parts(task.classifier, task.file)
         whole = classifier.probabilities(crop[None])[0]
         progress.advance(1)
         target, true = int(whole.argmax()), self._true(image)
         generator = np.random.default_rng(self.wanted.seed)
-        rows, best, strength = [], [], []
+        rows, best, best_probabilities = [], [], []
         for part in parts.values():
             masks = [part, *moved(part, self.wanted.shifts, generator)]
             for fill in self.wanted.fills:
                 for shown in SHOWN:
                     hidden = masks if shown == "rest" else [~mask for mask in masks]
-                    found = self._answers(classifier, crop, hidden, fill)
+                    found = self._probabilities(classifier, crop, hidden, fill)
                     progress.advance(len(hidden))
                     ranked = np.argsort(-found[0], kind="stable")[: self.wanted.top]
                     best.append(ranked)
-                    strength.append(found[0][ranked])
+                    best_probabilities.append(found[0][ranked])
                     truth = float(found[0][true]) if true is not None else float("nan")
                     rows.append((float(found[0][target]), float(found[1:, target].mean()), truth))
         return TaskResult(
-            {"found": np.array(rows), "best": np.array(best), "strength": np.array(strength)},
+            {
+                "found": np.array(rows),
+                "best": np.array(best),
+                "best_probabilities": np.array(best_probabilities),
+            },
             {
                 # In a list: the store sorts the keys of a table, and rows are in this order.
                 "parts": [[name, float(mask.mean())] for name, mask in parts.items()],
                 "target": target,
-                "whole": float(whole[target]),
-                "true_whole": float(whole[true]) if true is not None else None,
+                "p_original": float(whole[target]),
+                "true_p_original": float(whole[true]) if true is not None else None,
             },
         )
 
-    def _answers(
+    def _probabilities(
         self, classifier: Classifier, crop: Pixels, hidden: list[Mask], fill: studies.Fill
     ) -> npt.NDArray[np.float32]:
         mean = classifier.preprocessing.mean
@@ -211,7 +215,7 @@ class RegionOcclusion(Experiment):
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        return {"cases": [row for task in self.tasks for row in self._rows(task)]}
+        return {"region_occlusion": [row for task in self.tasks for row in self._rows(task)]}
 
     def _rows(self, task: Task) -> list[Row]:
         result = self.store.read_task(task.name)
@@ -223,19 +227,19 @@ class RegionOcclusion(Experiment):
             for fill in self.wanted.fills
             for shown in SHOWN
         ]
-        true = float("nan") if facts["true_whole"] is None else facts["true_whole"]
+        true = float("nan") if facts["true_p_original"] is None else facts["true_p_original"]
         return [
             {"classifier": task.classifier, "image": self.context.images[task.file].name}
             | way
             | {
-                "whole": facts["whole"],
+                "p_original": facts["p_original"],
                 "probability": float(found[place, 0]),
                 "control": float(found[place, 1]),
-                "true_whole": true,
+                "true_p_original": true,
                 "true_probability": float(found[place, 2]),
                 "best": int(result.arrays["best"][place, 0]),
                 "category": categories[result.arrays["best"][place, 0]],
-                "best_probability": float(result.arrays["strength"][place, 0]),
+                "best_probability": float(result.arrays["best_probabilities"][place, 0]),
             }
             for place, way in enumerate(ways)
         ]

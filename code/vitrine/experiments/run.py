@@ -311,7 +311,7 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
                 "wnid": image.wnid,
                 "source": f"{source.url}{file}" if source else file,
                 "sha256": hashlib.sha256(paths[file].read_bytes()).hexdigest(),
-                "more": file in study.images.more,
+                "extra": file in study.images.extra,
             }
             for file, image in context.images.items()
         ],

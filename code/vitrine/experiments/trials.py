@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.errors import NotApplicable
-from vitrine.measures import faithfulness, sensitivity
-from vitrine.measures import mprt as sanity
-from vitrine.measures.registry import FAITHFULNESS, SANITY, SEEDS, SENSITIVITY
+from vitrine.measures import faithfulness, mprt, sensitivity
+from vitrine.measures.registry import FAITHFULNESS, MPRT, SEED_STABILITY, SENSITIVITY
 from vitrine.methods.method import Inputs, Maps, Query
 from vitrine.methods.randomisation import cascade, cascading
 from vitrine.methods.registry import pick_method
@@ -74,7 +73,7 @@ class Trial:
         if not self.times:
             return 0
         full = int(getattr(wanted, self.times))
-        return min(full, wanted.few) if once > wanted.many else full
+        return min(full, wanted.expensive_repeats) if once > wanted.expensive_passes else full
 
 
 def _faithfulness(case: Case) -> dict[str, TaskResult]:
@@ -88,10 +87,10 @@ def _faithfulness(case: Case) -> dict[str, TaskResult]:
                     case.inputs,
                     values,
                     replacement=replacement,
-                    steps=wanted.curve,
+                    steps=wanted.curve_steps,
                     batch=wanted.batch,
                 )
-                query.progress(wanted.curve + 1)
+                query.progress(wanted.curve_steps + 1)
     if "squares" not in case.shared:
         case.shared["squares"] = _removed(case)
     removed, lost = case.shared["squares"]
@@ -101,7 +100,7 @@ def _faithfulness(case: Case) -> dict[str, TaskResult]:
         {
             "curves": list(curves),
             "areas": {name: one.area for name, one in curves.items()},
-            "infidelity": faithfulness.unforetold(values, places, lost),
+            "infidelity": faithfulness.normalized_infidelity(values, places, lost),
         },
     )
     return {query.method: result}
@@ -110,7 +109,9 @@ def _faithfulness(case: Case) -> dict[str, TaskResult]:
 def _removed(case: Case) -> tuple[Inputs, npt.NDArray[np.float64]]:
     """Squares of an image, and what the logit loses with each; the same for all methods."""
     query, wanted = case.query, case.wanted
-    squares = faithfulness.squares(case.inputs, wanted.seed, wanted.squares, wanted.side)
+    squares = faithfulness.squares(
+        case.inputs, wanted.seed, wanted.infidelity_squares, wanted.infidelity_side
+    )
     with scoring(query.classifier, query.target, query.settings, "logit") as scores:
         lost = faithfulness.losses(scores, case.inputs, squares, batch=wanted.batch)
     return squares, lost
@@ -125,7 +126,7 @@ def _sensitivity(case: Case) -> dict[str, TaskResult]:
     return {name: _moved(original[name], others[name], case.times) for name in original}
 
 
-def _sanity(case: Case) -> dict[str, TaskResult]:
+def _mprt(case: Case) -> dict[str, TaskResult]:
     case.map_of(case.query.method)
     blocks = cascade(case.query.classifier)
     # Evenly from the whole network, which is always among them, to the classifier alone.
@@ -146,14 +147,14 @@ def _sanity(case: Case) -> dict[str, TaskResult]:
     return results
 
 
-def _seeds(case: Case) -> dict[str, TaskResult]:
+def _seed_stability(case: Case) -> dict[str, TaskResult]:
     query = case.query
     found, seed = [case.map_of(query.method)], query.parameters.seed
     for more in range(1, case.wanted.seeds):
         parameters = query.parameters.model_copy(update={"seed": seed + more})
         again = replace(query, parameters=parameters)
         found.append(pick_method(query.method).redrawn(again, case.inputs))
-    rho = [sanity.rank_correlation(*pair) for pair in combinations(found, 2)]
+    rho = [mprt.rank_correlation(*pair) for pair in combinations(found, 2)]
     return {query.method: TaskResult({"rho": np.array(rho)}, {"value": float(np.mean(rho))})}
 
 
@@ -184,9 +185,9 @@ def _likeness(
 ) -> TaskResult:
     """How much the maps of randomised networks are like the trained one's."""
     ways: dict[str, Callable[[Values, Values], float]] = {
-        "rho": sanity.rank_correlation,
-        "rho_of_sizes": partial(sanity.rank_correlation, absolute=True),
-        "ssim": sanity.similarity,
+        "rho": mprt.rank_correlation,
+        "rho_absolute": partial(mprt.rank_correlation, absolute=True),
+        "ssim": mprt.similarity,
     }
     arrays: dict[str, npt.NDArray[Any]] = {
         name: np.array([way(trained, each) for each in randomised]) for name, way in ways.items()
@@ -205,9 +206,9 @@ def _shrunk(values: Values) -> npt.NDArray[np.float16]:
 
 TRIALS: dict[str, Trial] = {
     FAITHFULNESS: Trial(
-        frozenset({"curve", "squares", "side", "batch", "seed"}),
+        frozenset({"curve_steps", "infidelity_squares", "infidelity_side", "batch", "seed"}),
         _faithfulness,
-        lambda wanted, _times, _once: 2 * len(faithfulness.REPLACEMENTS) * (wanted.curve + 1),
+        lambda wanted, _times, _once: 2 * len(faithfulness.REPLACEMENTS) * (wanted.curve_steps + 1),
     ),
     SENSITIVITY: Trial(
         frozenset({"radius", "seed"}),
@@ -215,15 +216,15 @@ TRIALS: dict[str, Trial] = {
         lambda _wanted, times, once: (times + 1) * once,
         times="perturbations",
     ),
-    SANITY: Trial(
+    MPRT: Trial(
         frozenset({"seed"}),
-        _sanity,
+        _mprt,
         lambda _wanted, times, once: times * once,
         times="stages",
     ),
-    SEEDS: Trial(
+    SEED_STABILITY: Trial(
         frozenset({"seeds"}),
-        _seeds,
+        _seed_stability,
         lambda wanted, _times, once: (wanted.seeds - 1) * once,
         again=False,
         stochastic=True,

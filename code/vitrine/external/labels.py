@@ -76,7 +76,7 @@ def class_table(
         else set(own["label"].str.lower())
     )
     single = [set(name.lower().split(", ")) for name in names]
-    likeness, shuffled = _likeness(names, list(own["label"]), vectors)
+    own_cosine, others = _cosines(names, list(own["label"]), vectors)
     return pd.DataFrame(
         {
             "run": run.run,
@@ -88,21 +88,21 @@ def class_table(
                 label.lower() in one for label, one in zip(own["label"], single, strict=True)
             ],
             "listed": [bool(one & known) for one in single],
-            "likeness": likeness,
-            "shuffled": shuffled,
+            "cosine": own_cosine,
+            "cosine_shuffled": others,
         }
     )
 
 
-def _likeness(
+def _cosines(
     names: tuple[str, ...], labels: list[str], vectors: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """How alike each class and its unit's label are, and the class and all other labels."""
     classes = np.stack([_mean_of_names(name, vectors) for name in names])
     cosines = classes @ np.stack([vectors[label] for label in labels]).T
-    likeness = np.diagonal(cosines)
-    others = (cosines.sum(axis=1) - likeness) / max(len(names) - 1, 1)
-    return likeness.round(4), others.round(4)
+    matched = np.diagonal(cosines)
+    others = (cosines.sum(axis=1) - matched) / max(len(names) - 1, 1)
+    return matched.round(4), others.round(4)
 
 
 def _mean_of_names(names: str, vectors: dict[str, np.ndarray]) -> np.ndarray:

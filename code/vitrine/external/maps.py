@@ -23,7 +23,7 @@ from vitrine.measures.agreement import (
 )
 from vitrine.measures.localisation import object_mask, share_inside
 from vitrine.measures.nonzero_overlap import nonzero_overlap, resized
-from vitrine.methods.heatmap import warped
+from vitrine.methods.heatmap import resample_to
 
 STORED_SIDE = 112
 """Longest side in pixels of a heatmap in the store; the tables come from the whole of it."""
@@ -92,7 +92,7 @@ def stored(one: ImportedMap, kind: str) -> tuple[np.ndarray, Frame]:
     scale = min(1.0, STORED_SIDE / max(one.frame.size))
     height, width = (max(1, round(side * scale)) for side in one.frame.size)
     small = Frame(one.frame.image, one.frame.box, (height, width))
-    return warped(one.values, one.frame, small).astype(np.float16), small
+    return resample_to(one.values, one.frame, small).astype(np.float16), small
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def region_table(
                     "height": one.frame.size[0],
                     "width": one.frame.size[1],
                     "marked": np.mean(one.values != 0),
-                    "above_half": np.mean(one.values > one.values.max() / 2),
+                    "area_half_max": np.mean(one.values > one.values.max() / 2),
                     "object": mask.mean() if mask.any() else np.nan,
                     "inside": share_inside(one.values, mask),
                 }
@@ -144,14 +144,14 @@ def compared(study: ImportStudy) -> list[tuple[MapRun, MapRun]]:
     ]
 
 
-def overlap_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd.DataFrame:
+def iou_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd.DataFrame:
     """The overlap of a run's regions with another's heatmaps: as printed, and corrected.
 
     As printed: whatever is not zero, each map stretched to the other's size. Corrected: in the
     region's frame, with as large a share of the heatmap as the region covers.
     """
     framed = {
-        name: warped(
+        name: resample_to(
             maps[second.run, name].values,
             maps[second.run, name].frame,
             maps[first.run, name].frame,
@@ -180,15 +180,17 @@ def overlap_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -
                 "printed_first": printed.first,
                 "printed_second": printed.second,
                 "printed_chance": printed.chance,
-                "printed_elsewhere": _mean(
+                "printed_other_images": _mean(
                     nonzero_overlap(region, heats[other]).iou for other in others
                 ),
                 "framed": intersection_over_union(mark, (framed[name] > 0).astype(np.float64)),
                 "stretched": _at_share(mark, resized(heats[name], mark.shape), share),
                 "share": share,
                 "iou": _at_share(mark, framed[name], share),
-                "chance": chance_agreement(share),
-                "elsewhere": _mean(_at_share(mark, framed[other], share) for other in others),
+                "iou_chance": chance_agreement(share),
+                "iou_other_images": _mean(
+                    _at_share(mark, framed[other], share) for other in others
+                ),
             }
         )
     return pd.DataFrame(rows)

@@ -196,7 +196,7 @@ def _tables(
 ) -> dict[str, pd.DataFrame]:
     """All tables of ``IMPORT_SCHEMAS``; those that a study has nothing for are empty."""
     found = {"labels": [read.labels], "label_classes": [], "label_examples": []}
-    found |= {"label_agreement": [], "regions": [], "overlaps": []}
+    found |= {"label_agreement": [], "regions": [], "ious": []}
     _compare_labels(project, study, read, found, report)
     if study.maps:
         report("maps against maps")
@@ -205,7 +205,7 @@ def _tables(
         found["regions"].append(map_tables.region_table(study, read.maps, read.images, outlines))
         names = [image.name for image in read.images.values()]
         for first, second in map_tables.compared(study):
-            found["overlaps"].append(map_tables.overlap_table(first, second, read.maps, names))
+            found["ious"].append(map_tables.iou_table(first, second, read.maps, names))
     return {
         name: pd.concat(parts)[list(IMPORT_SCHEMAS[name])] if parts else _empty(name)
         for name, parts in found.items()

@@ -29,8 +29,8 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
         "label": "label of the unit",
         "exact": "whether the label is a name of the class",
         "listed": "whether any name of the class is in the concept list",
-        "likeness": "cosine of the sentence embeddings of label and class",
-        "shuffled": "mean cosine of the class with the labels of all other units",
+        "cosine": "cosine of the sentence embeddings of label and class",
+        "cosine_shuffled": "mean cosine of the class with the labels of all other units",
     },
     "label_examples": {
         "first": "key of the first run",
@@ -58,11 +58,11 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
         "height": "height of the map in its own frame, in pixels",
         "width": "width of it",
         "marked": "share of its frame that is not zero",
-        "above_half": "share of its frame above half of its maximum",
+        "area_half_max": "share of its frame above half of its maximum",
         "object": "share of its frame that shows the object; empty where no outline was drawn",
         "inside": "share of its positive weight that lies on the object",
     },
-    "overlaps": {
+    "ious": {
         "first": "key of a run of regions",
         "second": "key of a run of heatmaps of the same network",
         "image": "name of the image",
@@ -70,13 +70,13 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
         "printed_first": "share of the image that the region covers then",
         "printed_second": "share of the image that the heatmap covers then",
         "printed_chance": "IoU of two independent regions of those shares",
-        "printed_elsewhere": "mean of `printed` with the heatmaps of the other images",
+        "printed_other_images": "mean of `printed` with the heatmaps of the other images",
         "framed": "IoU of all that is not zero, in the region's frame",
         "stretched": "IoU at equal area, the heatmap stretched to the region's size",
         "share": "share of its own frame that the region covers",
         "iou": "IoU at that area, in the region's frame",
-        "chance": "IoU of two independent regions of that share",
-        "elsewhere": "mean of `iou` with the heatmaps of the other images",
+        "iou_chance": "IoU of two independent regions of that share",
+        "iou_other_images": "mean of `iou` with the heatmaps of the other images",
     },
 }
 

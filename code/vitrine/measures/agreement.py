@@ -53,7 +53,7 @@ def intersection_over_union(first: Region, second: Region) -> float:
     return float(np.minimum(first, second).sum() / np.maximum(first, second).sum())
 
 
-def overlaps(
+def ious(
     first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float64]:
     """IoU ``[n, m]`` of every region of ``first [n, pixels]`` with every one of ``second``.
@@ -93,20 +93,20 @@ def _in_parts(
     return whole.astype(np.float32), tied.astype(np.float32), fraction.astype(np.float64)
 
 
-def own_and_elsewhere(
+def matched_and_mismatched(
     pair: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The diagonal ``[n]`` of a matrix of images, and each row's mean off the diagonal.
 
     Missing numbers are left out of the means; what has none to average is missing.
     """
-    own = np.diagonal(pair).copy()
+    matched = np.diagonal(pair).copy()
     others = pair.copy()
     np.fill_diagonal(others, np.nan)
     counts = np.isfinite(others).sum(axis=1)
-    means = np.full(len(own), np.nan)
+    means = np.full(len(matched), np.nan)
     np.divide(np.nansum(others, axis=1), counts, out=means, where=counts > 0)
-    return own, means
+    return matched, means
 
 
 def dice(iou: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Whether a network's answer changes where an explanation says that it should."""
+"""Whether a network's prediction changes where an explanation says that it should."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def losses(
     return float(scores(inputs)[0]) - np.concatenate(after).astype(np.float64)
 
 
-def unforetold(
+def normalized_infidelity(
     values: Values, places: npt.NDArray[np.bool_], lost: npt.NDArray[np.float64]
 ) -> float:
     """The share of the losses' squares that a map's weight at the same places does not tell.

@@ -35,13 +35,13 @@ def ranks(values: Sequence[float], direction: Direction) -> npt.NDArray[np.float
 class Score:
     """A method's value of a measure, over images.
 
-    mean, deviation : over the images that have a value; the deviation with ``n - 1``.
+    mean, std : over the images that have a value; the standard deviation with ``n - 1``.
     low, high : the bootstrap's 95% interval of the mean.
     images : how many have a value. missing : how many do not, and entered nothing.
     """
 
     mean: float
-    deviation: float
+    std: float
     low: float
     high: float
     images: int
@@ -55,9 +55,9 @@ def score(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Score:
     nothing = float("nan")
     if len(kept) == 0:
         return Score(nothing, nothing, nothing, nothing, 0, len(numbers))
-    deviation = float(np.std(kept, ddof=1)) if len(kept) > 1 else nothing
+    std = float(np.std(kept, ddof=1)) if len(kept) > 1 else nothing
     low, high = bootstrap_interval(kept, draws, seed)
-    return Score(float(kept.mean()), deviation, low, high, len(kept), len(numbers) - len(kept))
+    return Score(float(kept.mean()), std, low, high, len(kept), len(numbers) - len(kept))
 
 
 Standing = Literal["better", "undecided", "worse"]

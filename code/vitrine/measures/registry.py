@@ -22,7 +22,12 @@ Values = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
 Facts = Mapping[str, Any]
 
-FAITHFULNESS, SENSITIVITY, SANITY, SEEDS = "faithfulness", "sensitivity", "sanity", "seeds"
+FAITHFULNESS, SENSITIVITY, MPRT, SEED_STABILITY = (
+    "faithfulness",
+    "sensitivity",
+    "mprt",
+    "seed_stability",
+)
 """The trials, as the store names their tasks."""
 
 
@@ -71,7 +76,7 @@ def _likeness(arrays: Arrays, _facts: Facts) -> float:
     """
     if "rho" not in arrays:
         return float("nan")
-    both = [float(arrays[name][-1]) for name in ("rho", "rho_of_sizes")]
+    both = [float(arrays[name][-1]) for name in ("rho", "rho_absolute")]
     return float(np.clip(np.max(both), 0, None))
 
 
@@ -127,23 +132,23 @@ VALUES: dict[str, Measure] = {
         read=partial(_fact, "value"),
         why="A perturbed image's map is not finite",
     ),
-    "seeds": Measure(
+    "seed_stability": Measure(
         "Stability over seeds",
         "how much alike are maps that were drawn anew?",
         "higher",
         "yeh2019",
         bar=("random",),
-        trial=SEEDS,
+        trial=SEED_STABILITY,
         read=partial(_fact, "value"),
         why="A map is the same everywhere",
     ),
-    "sanity": Measure(
+    "mprt": Measure(
         "Randomised network",
         "how much is the untrained network's map like it, with or without signs?",
         "lower",
         "adebayo2018",
         bar=("edges",),
-        trial=SANITY,
+        trial=MPRT,
         read=_likeness,
         why="The map of the untrained network is the same everywhere",
     ),
@@ -178,7 +183,7 @@ VALUES: dict[str, Measure] = {
         of_map=entropy,
     ),
 }
-"""In the order of the rows of the table of assessments."""
+"""In the order of the rows of the table `evaluation`."""
 
 MEASURES: dict[str, Measure] = {
     name: row for name, row in VALUES.items() if row.direction is not None

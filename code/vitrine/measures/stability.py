@@ -21,13 +21,13 @@ def jaccard(first: Collection[int], second: Collection[int]) -> float:
     return len(one & other) / len(one | other) if one | other else 1.0
 
 
-def mean_overlap(runs: Sequence[Collection[int]]) -> float:
+def mean_jaccard(runs: Sequence[Collection[int]]) -> float:
     """The mean Jaccard index over all pairs of runs; ``nan`` for fewer than two runs."""
     pairs = [jaccard(*pair) for pair in combinations(runs, 2)]
     return float(np.mean(pairs)) if pairs else float("nan")
 
 
-def chance_overlap(count: int, superpixels: int) -> float:
+def chance_jaccard(count: int, superpixels: int) -> float:
     """About the Jaccard index of two random sets of ``count`` among so many superpixels.
 
     The expected number of shared members is ``count² / superpixels``; its share of the union is
@@ -37,7 +37,7 @@ def chance_overlap(count: int, superpixels: int) -> float:
     return shared / (2 * count - shared) if count else 1.0
 
 
-def weight_spread(weights: Weights) -> Weights:
+def weight_std(weights: Weights) -> Weights:
     """Each superpixel's standard deviation ``[superpixels]`` over runs ``[runs, superpixels]``.
 
     With ``runs - 1`` in the denominator, as the runs are a sample of all seeds.
@@ -45,7 +45,7 @@ def weight_spread(weights: Weights) -> Weights:
     return np.asarray(np.std(weights, axis=0, ddof=1), dtype=np.float64)
 
 
-def relative_spread(weights: Weights) -> float:
+def relative_std(weights: Weights) -> float:
     """The spread over runs ``[runs, superpixels]`` against the range of the mean weights.
 
     0 is a perfect repetition; at 1 the weights scatter by as much as superpixels differ. ``nan``
@@ -53,7 +53,7 @@ def relative_spread(weights: Weights) -> float:
     """
     means = weights.mean(axis=0)
     difference = float(np.std(means))
-    spread = float(np.sqrt(np.mean(weight_spread(weights) ** 2)))
+    spread = float(np.sqrt(np.mean(weight_std(weights) ** 2)))
     return spread / difference if difference > 0 else float("nan")
 
 

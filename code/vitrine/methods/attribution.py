@@ -32,8 +32,8 @@ from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Method, Query, Stored, speed_of
 from vitrine.methods.subject import Explain, Subject
-from vitrine.models.classifier import Classifier, untouched
-from vitrine.models.inference import PLAIN, Settings, keep_memory
+from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.models.inference import PLAIN, InferenceOptions, keep_memory
 from vitrine.models.registry import Architecture
 from vitrine.models.scores import scoring
 from vitrine.study import AttributionParameters as Parameters
@@ -315,7 +315,7 @@ def explaining(
     target: int,
     parameters: Parameters | None = None,
     progress: Progress = lambda _: None,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
 ) -> Iterator[Explain]:
     """A function that explains ``target`` for batches ``float32 [n, 3, h, w]`` of any size.
 
@@ -335,7 +335,7 @@ def explaining_together(
     target: int,
     parameters: Parameters | None = None,
     progress: Progress = lambda _: None,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
 ) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
     """As ``explaining``, with the attributions of all methods that come of the same passes.
 
@@ -358,7 +358,7 @@ def attribute(
     target: int,
     parameters: Parameters | None = None,
     progress: Progress = lambda _: None,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
 ) -> Attribution:
     """Explain ``target`` for one crop ``uint8 [h, w, 3]``; see ``explaining`` for what it raises.
 
@@ -394,7 +394,7 @@ def _explaining(
     target: int,
     parameters: Parameters | None,
     progress: Progress,
-    settings: Settings,
+    settings: InferenceOptions,
 ) -> Iterator[tuple[Explain, Subject]]:
     row = pick_attribution_method(method)
     if not 0 <= target < len(classifier.categories):
@@ -405,7 +405,7 @@ def _explaining(
     subject = Subject(classifier, target, parameters or Parameters(), progress, settings)
     if settings.keep_memory:
         keep_memory()
-    with untouched(classifier.network), seeded(subject.parameters.seed), torch.enable_grad():
+    with preserved_state(classifier.network), seeded(subject.parameters.seed), torch.enable_grad():
         classifier.network.register_forward_hook(classifier.check_output)
         explain = row.prepare(subject)
         yield lambda batch: explain(batch).detach(), subject

@@ -46,10 +46,10 @@ class Baseline(Method):
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         seeds = count(query.parameters.seed + 1)
         preprocessing = query.classifier.preprocessing
-        mean, deviation = np.array(preprocessing.mean), np.array(preprocessing.deviation)
+        mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
 
         def explain(inputs: Inputs) -> dict[str, Maps]:
-            pixels = np.clip(inputs.transpose(0, 2, 3, 1) * deviation + mean, 0, 255) / 255
+            pixels = np.clip(inputs.transpose(0, 2, 3, 1) * std + mean, 0, 255) / 255
             drawn = [self.draw(each, next(seeds)) for each in pixels]
             return {query.method: np.stack(drawn)[:, None].astype(np.float32)}
 

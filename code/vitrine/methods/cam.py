@@ -18,7 +18,7 @@ from vitrine.errors import StudyError, suggestion
 from vitrine.methods.ablation_cam import ablationcam
 from vitrine.methods.feature_maps import Evidence, Progress, Question
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
-from vitrine.methods.heatmap import Heatmap, Values, enlarged
+from vitrine.methods.heatmap import Heatmap, Values, upsample
 from vitrine.methods.method import (
     Explain,
     Inputs,
@@ -30,8 +30,8 @@ from vitrine.methods.method import (
     speed_of,
 )
 from vitrine.methods.score_cam import scorecam
-from vitrine.models.classifier import Classifier, untouched
-from vitrine.models.inference import PLAIN, Settings
+from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.models.inference import PLAIN, InferenceOptions
 from vitrine.models.registry import Architecture
 
 
@@ -86,7 +86,7 @@ class CamMethod(Method):
         evidence = found.evidence
         facts = found.heatmap.facts() | {
             "layer": query.layer or query.classifier.last_convolution,
-            "strength": found.strength,
+            "maximum": found.maximum,
             "passes": evidence.passes,
             "head_passes": evidence.head_passes,
             "note": evidence.note,
@@ -104,9 +104,9 @@ class CamMethod(Method):
 
         def one(batch: torch.Tensor) -> Values:
             asked = Question(classifier, batch, query.target, layer, settings, query.progress)
-            with untouched(classifier.network):
+            with preserved_state(classifier.network):
                 values = _finite(self.compute(asked)).values
-            return enlarged(values, (batch.shape[2], batch.shape[3]))[None]
+            return upsample(values, (batch.shape[2], batch.shape[3]))[None]
 
         def explain(inputs: Inputs) -> dict[str, Maps]:
             batch = torch.from_numpy(inputs).to(classifier.device)
@@ -144,7 +144,7 @@ class ClassActivation:
     evidence: Evidence
 
     @property
-    def strength(self) -> float:
+    def maximum(self) -> float:
         """The greatest value before scaling, 0 without positive evidence.
 
         It is what scaling hides: of two maps of one method and layer, one may be a hundred times
@@ -172,7 +172,7 @@ def class_activation_map(
     target: int,
     layer: str | None = None,
     *,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
     progress: Progress = lambda _: None,
 ) -> Heatmap:
     """The class activation map of ``target`` for one crop.
@@ -207,7 +207,7 @@ def class_activation(
     target: int,
     layer: str | None = None,
     *,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
     progress: Progress = lambda _: None,
 ) -> ClassActivation:
     """As ``class_activation_map``, with the evidence before scaling and the way it was computed."""
@@ -218,7 +218,7 @@ def class_activation(
     batch = classifier.normalise(crop[None])
     question = Question(classifier, batch, target, name, settings, progress)
     start = time.perf_counter()
-    with untouched(classifier.network):
+    with preserved_state(classifier.network):
         evidence = _finite(row.compute(question))
     values = _scaled(evidence.values, crop.shape[:2])
     seconds = time.perf_counter() - start

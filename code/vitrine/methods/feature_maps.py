@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vitrine.errors import StudyError
 from vitrine.models.classifier import Classifier
 from vitrine.models.head import channels_first
-from vitrine.models.inference import PLAIN, Settings
+from vitrine.models.inference import PLAIN, InferenceOptions
 
 Maps = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ class Question:
     batch: Tensor
     target: int
     layer: str
-    settings: Settings = PLAIN
+    settings: InferenceOptions = PLAIN
     progress: Progress = lambda _: None
 
 
@@ -52,7 +52,7 @@ class Evidence:
     values: Maps
     passes: int
     head_passes: int = 0
-    settings: Settings = PLAIN
+    settings: InferenceOptions = PLAIN
     note: str = ""
 
 

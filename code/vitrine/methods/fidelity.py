@@ -9,19 +9,19 @@ import numpy as np
 
 from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
-from vitrine.methods.perturbation import answers, veil
+from vitrine.methods.perturbation import mask, sample_probabilities
 from vitrine.methods.superpixels import Segments
-from vitrine.models.classifier import Classifier, untouched
-from vitrine.models.inference import PLAIN, Settings
+from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.models.inference import PLAIN, InferenceOptions
 
 
 @dataclass(frozen=True)
 class Fidelity:
     """Probability of a class for the whole image, for what was kept alone, and without that."""
 
-    whole: float
-    kept: float
-    removed: float
+    p_original: float
+    p_kept: float
+    p_removed: float
 
 
 def fidelity(
@@ -30,7 +30,7 @@ def fidelity(
     segments: Segments,
     kept: Sequence[int],
     target: int,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
 ) -> Fidelity:
     """How the class's probability holds when only superpixels ``kept`` are shown, or all others.
 
@@ -46,7 +46,7 @@ def fidelities(
     segments: Segments,
     sets: Sequence[Sequence[int]],
     target: int,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
 ) -> list[Fidelity]:
     """As ``fidelity`` for several sets of superpixels, in shared batches."""
     count = int(segments.max()) + 1
@@ -60,9 +60,9 @@ def fidelities(
     for row, kept in enumerate(sets):
         shown[2 * row + 1] = 0
         shown[2 * row + 1, list(kept)], shown[2 * row + 2, list(kept)] = 1, 0
-    with untouched(classifier.network):
-        (found,) = answers(
-            classifier, [veil(classifier, crop, segments)], [shown], [target], settings
+    with preserved_state(classifier.network):
+        (found,) = sample_probabilities(
+            classifier, [mask(classifier, crop, segments)], [shown], [target], settings
         )
     whole, rest = float(found[0]), found[1:].reshape(-1, 2)
     return [Fidelity(whole, float(kept), float(removed)) for kept, removed in rest]

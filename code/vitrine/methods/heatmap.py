@@ -42,7 +42,7 @@ class Heatmap:
             raise FrameError(f"A map of {self.method} holds values that are not finite")
 
     @property
-    def is_blank(self) -> bool:
+    def is_constant(self) -> bool:
         """Whether the map says nothing: the same value everywhere."""
         return bool(np.ptp(self.values) == 0)
 
@@ -79,7 +79,7 @@ def heatmap_from(arrays: dict[str, np.ndarray], facts: dict[str, Any], method: s
     if "segments" in arrays:
         values = arrays["weights"][arrays["segments"]].astype(np.float32)
     elif "evidence" in arrays:
-        values = enlarged(arrays["evidence"], frame.size)
+        values = upsample(arrays["evidence"], frame.size)
     else:
         values = arrays["values"].astype(np.float32) * np.float32(facts["scale"])
     return Heatmap(
@@ -92,7 +92,7 @@ def heatmap_from(arrays: dict[str, np.ndarray], facts: dict[str, Any], method: s
     )
 
 
-def enlarged(evidence: npt.NDArray[np.floating], size: tuple[int, int]) -> Values:
+def upsample(evidence: npt.NDArray[np.floating], size: tuple[int, int]) -> Values:
     """A map of feature-map size ``[h', w']`` as a map ``float32 [h, w]`` from 0 to 1.
 
     Clipped at zero, scaled, enlarged bilinearly and scaled again, as the library ``grad-cam`` does;
@@ -119,7 +119,7 @@ def _weights(places: npt.NDArray[np.float64], small: int) -> npt.NDArray[np.floa
     return np.asarray(np.clip(1 - distance, 0, None))
 
 
-def warped(values: npt.NDArray[np.floating], own: Frame, other: Frame) -> Values:
+def resample_to(values: npt.NDArray[np.floating], own: Frame, other: Frame) -> Values:
     """A map ``[h, w]`` of the frame ``own`` in another frame of the same image, bilinearly.
 
     Raises ``FrameError`` where ``other`` shows what ``own`` does not, or another image.

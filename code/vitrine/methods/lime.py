@@ -21,10 +21,17 @@ from vitrine.errors import StudyError
 from vitrine.methods.fidelity import check_target, fidelities
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Explain, Maps, Method, Query, Stored, as_context, speed_of
-from vitrine.methods.perturbation import Progress, Shown, Veil, answers, draw, veil
+from vitrine.methods.perturbation import (
+    MaskedImage,
+    Progress,
+    Shown,
+    draw,
+    mask,
+    sample_probabilities,
+)
 from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
-from vitrine.models.classifier import Classifier, Probabilities, untouched
-from vitrine.models.inference import Settings
+from vitrine.models.classifier import Classifier, Probabilities, preserved_state
+from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import Architecture
 
 REVISION = 1
@@ -148,7 +155,7 @@ class LimeMethod(Method):
             "local_prediction": found.local_prediction,
             "passes": wanted.samples,
             "fidelity": {
-                rule: {"kept": one.kept, "removed": one.removed, "superpixels": len(chosen)}
+                rule: {"p_kept": one.p_kept, "p_removed": one.p_removed, "superpixels": len(chosen)}
                 for rule, one, chosen in zip(KEPT, kept, sets, strict=True)
             },
             "settings": query.settings.facts(),
@@ -158,7 +165,7 @@ class LimeMethod(Method):
         return {"segments": found.segments, "weights": found.weights}, facts
 
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
-        """With the superpixels and the draws of the image itself, so only the answers change."""
+        """With the superpixels and draws of the image itself, so only the predictions change."""
         wanted: study.Lime = query.parameters
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
         return as_context(
@@ -176,13 +183,13 @@ LIME_METHODS: dict[str, LimeMethod] = {"lime": LimeMethod()}
 def _maps_of_inputs(query: Query, segments: Segments, batch: torch.Tensor) -> Maps:
     wanted: study.Lime = query.parameters
     shown = draw(wanted.samples, int(segments.max()) + 1, wanted.seed)
-    veils = [Veil(one[None], _mean_colours(one[None], segments), segments) for one in batch]
-    with untouched(query.classifier.network):
-        found = answers(
+    masked = [MaskedImage(one[None], _mean_colours(one[None], segments), segments) for one in batch]
+    with preserved_state(query.classifier.network):
+        found = sample_probabilities(
             query.classifier,
-            veils,
-            [shown] * len(veils),
-            [query.target] * len(veils),
+            masked,
+            [shown] * len(masked),
+            [query.target] * len(masked),
             query.settings,
             query.progress,
         )
@@ -210,7 +217,7 @@ def explain(
     segments: Segments,
     progress: Progress = lambda _: None,
     *,
-    settings: Settings | None = None,
+    settings: InferenceOptions | None = None,
 ) -> LimeExplanation:
     """Explain ``target`` by LIME (Ribeiro, Singh and Guestrin, 2016).
 
@@ -233,7 +240,7 @@ def explain_many(
     images: Sequence[SegmentedImage],
     parameters: study.Lime,
     progress: Progress = lambda _: None,
-    settings: Settings | None = None,
+    settings: InferenceOptions | None = None,
 ) -> list[LimeExplanation]:
     """As ``explain`` for several images, whose passes share batches and preparations.
 
@@ -253,7 +260,7 @@ def neighbourhoods(
     images: Sequence[SegmentedImage],
     parameters: study.Lime,
     progress: Progress = lambda _: None,
-    settings: Settings | None = None,
+    settings: InferenceOptions | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Neighbourhood]:
     """Draw the perturbed images around each image and ask the network about them.
@@ -266,13 +273,13 @@ def neighbourhoods(
         draw(parameters.samples, int(image.segments.max()) + 1, seed)
         for image, seed in zip(images, seeds or [parameters.seed] * len(images), strict=True)
     ]
-    with untouched(classifier.network):
-        found = answers(
+    with preserved_state(classifier.network):
+        found = sample_probabilities(
             classifier,
-            [veil(classifier, image.crop, image.segments) for image in images],
+            [mask(classifier, image.crop, image.segments) for image in images],
             shown,
             [image.target for image in images],
-            settings or Settings(batch=parameters.batch),
+            settings or InferenceOptions(batch=parameters.batch),
             progress,
         )
     return [Neighbourhood(*pair) for pair in zip(shown, found, strict=True)]

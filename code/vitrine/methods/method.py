@@ -15,7 +15,7 @@ from vitrine.data.images import Frame, Pixels
 
 if TYPE_CHECKING:
     from vitrine.models.classifier import Classifier
-    from vitrine.models.inference import Settings
+    from vitrine.models.inference import InferenceOptions
     from vitrine.models.registry import Architecture
 
 Maps = npt.NDArray[np.float32]
@@ -48,7 +48,7 @@ class Query:
     frame: Frame
     target: int
     parameters: Any
-    settings: Settings
+    settings: InferenceOptions
     layer: str | None = None
     progress: Callable[[int], None] = lambda _: None
 

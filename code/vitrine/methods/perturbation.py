@@ -1,4 +1,4 @@
-"""Images with some superpixels hidden, built in batches and answered by the network."""
+"""Images with some superpixels hidden, built in batches and shown to the network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.superpixels import Segments
 from vitrine.models.classifier import Classifier, Probabilities
-from vitrine.models.inference import Settings, prepared
+from vitrine.models.inference import InferenceOptions, prepared
 
 Shown = npt.NDArray[np.int64]
 """``int64 [samples, superpixels]``: 1 where a superpixel is shown, 0 where it is hidden."""
@@ -46,7 +46,7 @@ def mean_colours(crop: Pixels, segments: Segments) -> Pixels:
 
 
 @dataclass(frozen=True)
-class Veil:
+class MaskedImage:
     """A crop whose superpixels can be hidden: both images as the network's input.
 
     seen, hidden : ``float32 [1, 3, h, w]``, the crop and its superpixels' mean colours.
@@ -69,7 +69,7 @@ class Veil:
         return torch.where(visible.to(self.seen.device), self.seen, self.hidden)
 
 
-def veil(classifier: Classifier, crop: Pixels, segments: Segments) -> Veil:
+def mask(classifier: Classifier, crop: Pixels, segments: Segments) -> MaskedImage:
     """Prepare a crop for hiding its superpixels. Raises ``StudyError`` if the shapes differ."""
     side = classifier.preprocessing.crop
     if crop.shape != (side, side, 3) or segments.shape != crop.shape[:2]:
@@ -81,15 +81,15 @@ def veil(classifier: Classifier, crop: Pixels, segments: Segments) -> Veil:
     seen, hidden = (
         classifier.normalise(pixels[None]) for pixels in (crop, mean_colours(crop, segments))
     )
-    return Veil(seen, hidden, segments)
+    return MaskedImage(seen, hidden, segments)
 
 
-def answers(
+def sample_probabilities(
     classifier: Classifier,
-    veils: Sequence[Veil],
+    masked: Sequence[MaskedImage],
     shown: Sequence[Shown],
     targets: Sequence[int],
-    settings: Settings,
+    settings: InferenceOptions,
     progress: Progress = lambda _: None,
 ) -> list[Probabilities]:
     """The target's probability ``float32 [samples]`` of each image's samples.
@@ -98,10 +98,10 @@ def answers(
     ``settings.batch``. Passes run in ``float32`` whatever the settings say.
     """
     found = [np.empty(len(rows), dtype=np.float32) for rows in shown]
-    with prepared(classifier, replace(settings, precision="float32")) as answer:
+    with prepared(classifier, replace(settings, precision="float32")) as forward:
         for pieces in _batches([len(rows) for rows in shown], settings.batch):
-            images = [veils[index].images(shown[index][rows]) for index, rows in pieces]
-            logits = answer(torch.cat(images))
+            images = [masked[index].images(shown[index][rows]) for index, rows in pieces]
+            logits = forward(torch.cat(images))
             probabilities = classifier.linked(logits).cpu().numpy()
             start = 0
             for index, rows in pieces:

@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from vitrine.methods.feature_maps import Evidence, Question, feature_maps, weighted_sum
-from vitrine.models.inference import LEAST_CORRELATION, Answer, Settings, correlation, prepared
+from vitrine.models.inference import (
+    LEAST_CORRELATION,
+    Forward,
+    InferenceOptions,
+    correlation,
+    prepared,
+)
 
 PROBED = 96
 """So many feature maps, spread over all, decide whether bfloat16 gives the same map."""
@@ -34,10 +40,10 @@ def scorecam(question: Question) -> Evidence:
     scores = torch.empty(maps.shape[1])
     blank = maps.shape[1] - len(live)
     question.progress(1 + blank)
-    with prepared(question.classifier, settings) as answer:
+    with prepared(question.classifier, settings) as forward:
         if blank:
-            scores[:] = answer(torch.zeros_like(question.batch))[0, question.target]
-        for channels, found in _scores(question, maps, live, settings.batch, answer):
+            scores[:] = forward(torch.zeros_like(question.batch))[0, question.target]
+        for channels, found in _scores(question, maps, live, settings.batch, forward):
             scores[channels] = found
             question.progress(len(channels))
     weights = torch.softmax(scores, dim=0).numpy()
@@ -47,12 +53,12 @@ def scorecam(question: Question) -> Evidence:
 
 
 def _scores(
-    question: Question, maps: Tensor, channels: Tensor, batch: int, answer: Answer
+    question: Question, maps: Tensor, channels: Tensor, batch: int, forward: Forward
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Channels and the logits of the image masked by their maps, batch by batch."""
     for some in torch.split(channels, batch) if len(channels) else ():
         masked = _masked(question.batch, maps[:, some])
-        yield some.cpu(), answer(masked)[:, question.target].cpu()
+        yield some.cpu(), forward(masked)[:, question.target].cpu()
 
 
 def _masked(image: Tensor, maps: Tensor) -> Tensor:
@@ -65,7 +71,7 @@ def _masked(image: Tensor, maps: Tensor) -> Tensor:
     return image * masks[:, None]
 
 
-def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[Settings, str, int]:
+def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[InferenceOptions, str, int]:
     """The settings to use, a note, and the passes that it took to decide."""
     wanted = question.settings
     if wanted.precision == "float32" or len(live) == 0:
@@ -80,11 +86,13 @@ def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[Settings, 
     return exact, note, 2 * len(spread)
 
 
-def _small(question: Question, maps: Tensor, channels: Tensor, settings: Settings) -> Tensor:
+def _small(
+    question: Question, maps: Tensor, channels: Tensor, settings: InferenceOptions
+) -> Tensor:
     """The evidence of some channels only."""
-    with prepared(question.classifier, settings) as answer:
+    with prepared(question.classifier, settings) as forward:
         scores = torch.cat(
-            [found for _, found in _scores(question, maps, channels, settings.batch, answer)]
+            [found for _, found in _scores(question, maps, channels, settings.batch, forward)]
         )
     weights = torch.softmax(scores, dim=0).numpy()
     return torch.from_numpy(

@@ -14,7 +14,7 @@ from vitrine.errors import NotApplicable
 from vitrine.methods.feature_maps import Progress
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, Settings
+from vitrine.models.inference import PLAIN, InferenceOptions
 from vitrine.study import AttributionParameters as Parameters
 
 Explain = Callable[[Tensor], Tensor]
@@ -33,7 +33,7 @@ class Subject:
     target: int
     parameters: Parameters
     progress: Progress
-    settings: Settings = PLAIN
+    settings: InferenceOptions = PLAIN
     passes: int = field(default=0)
 
     def forward(self, batch: Tensor) -> Tensor:

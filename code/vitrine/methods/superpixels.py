@@ -38,7 +38,7 @@ def _slic(crop: Pixels, parameters: study.Slic, _seed: int) -> Labels:
     return np.asarray(
         segmentation.slic(
             crop,
-            n_segments=parameters.pieces,
+            n_segments=parameters.n_segments,
             compactness=parameters.compactness,
             sigma=parameters.sigma,
             start_label=0,
@@ -49,7 +49,7 @@ def _slic(crop: Pixels, parameters: study.Slic, _seed: int) -> Labels:
 def _felzenszwalb(crop: Pixels, parameters: study.Felzenszwalb, _seed: int) -> Labels:
     return np.asarray(
         segmentation.felzenszwalb(
-            crop, scale=parameters.scale, sigma=parameters.sigma, min_size=parameters.least
+            crop, scale=parameters.scale, sigma=parameters.sigma, min_size=parameters.min_size
         )
     )
 

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError, suggestion
-from vitrine.models.head import rest_after
+from vitrine.models.head import submodel_after
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -28,14 +28,14 @@ class Preprocessing:
     """How an image becomes a network's input.
 
     The shorter side is resized to ``resize`` pixels, the centre ``crop × crop`` is taken, and each
-    channel becomes ``(pixel - mean) / deviation`` with pixels from 0 to 255.
+    channel becomes ``(pixel - mean) / std`` with pixels from 0 to 255.
     """
 
     resize: int
     crop: int
     interpolation: PilImage.Resampling
     mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Classifier:
     def normalise(self, crops: npt.NDArray[Any]) -> Tensor:
         """The network's input for crops of ``[n, h, w, 3]`` with values from 0 to 255."""
         mean = torch.tensor(self.preprocessing.mean, device=self.device)
-        deviation = torch.tensor(self.preprocessing.deviation, device=self.device)
+        std = torch.tensor(self.preprocessing.std, device=self.device)
         pixels = torch.as_tensor(np.ascontiguousarray(crops)).to(self.device, torch.float32)
-        return ((pixels - mean) / deviation).permute(0, 3, 1, 2).contiguous()
+        return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
 
     def probabilities(self, crops: npt.NDArray[Any]) -> Probabilities:
         """Class probabilities ``float32 [n, categories]`` of crops ``[n, h, w, 3]``, 0 to 255."""
-        with untouched(self.network), torch.inference_mode():
+        with preserved_state(self.network), torch.inference_mode():
             found = self.linked(self.logits(self.normalise(crops)))
             return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
@@ -149,7 +149,7 @@ class Classifier:
     def after(self, layer: str) -> nn.Module | None:
         """What the network does after ``layer``; ``None`` where that cannot be separated."""
         self.layer(layer)
-        return rest_after(self.network, layer)
+        return submodel_after(self.network, layer)
 
 
 def check_network(title: str, network: nn.Module) -> None:
@@ -189,7 +189,7 @@ def _geometry(
 
 
 @contextmanager
-def untouched(network: nn.Module) -> Iterator[None]:
+def preserved_state(network: nn.Module) -> Iterator[None]:
     """Give the network back as it was, in every case: modules, modes, gradients and hooks.
 
     Inside, no parameter asks for a gradient: a method differentiates with respect to the input.

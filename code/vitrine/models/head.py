@@ -56,7 +56,7 @@ class _Tracer(fx.Tracer):
         return not self._layer.startswith(f"{module_qualified_name}.")
 
 
-def rest_after(network: nn.Module, layer: str) -> nn.Module | None:
+def submodel_after(network: nn.Module, layer: str) -> nn.Module | None:
     """What ``network`` does after ``layer``, as a network of its own that shares its parameters.
 
     For the last feature maps this is the head, pooling and classifier; for an earlier layer it has

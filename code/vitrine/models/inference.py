@@ -1,4 +1,4 @@
-"""Running a network as fast as the machine at hand can, with the same answers."""
+"""Running a network as fast as the machine at hand can, with the same predictions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from vitrine.errors import NotApplicable
 from vitrine.models.canonical import canonical
-from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.classifier import Classifier, preserved_state
 
-Answer = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
 
 BATCHES = (4, 8, 16)
@@ -32,7 +32,7 @@ LEAST_GAIN = 1.03
 
 
 @dataclass(frozen=True)
-class Settings:
+class InferenceOptions:
     """How the passes of a network are run. The default is the network as it stands.
 
     batch : images a pass.
@@ -57,11 +57,11 @@ class Settings:
         return asdict(self)
 
 
-PLAIN = Settings()
+PLAIN = InferenceOptions()
 
 
 @contextmanager
-def prepared(classifier: Classifier, settings: Settings) -> Iterator[Answer]:
+def prepared(classifier: Classifier, settings: InferenceOptions) -> Iterator[Forward]:
     """The classifier's network, made ready by ``settings``; its own network stays as it is.
 
     Threads are set back afterwards, in every case. Batch normalisation that cannot be folded with
@@ -73,15 +73,15 @@ def prepared(classifier: Classifier, settings: Settings) -> Iterator[Answer]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     try:
-        with untouched(classifier.network):
-            yield _answer(classifier, _variant(classifier, settings), settings)
+        with preserved_state(classifier.network):
+            yield _forward(classifier, _variant(classifier, settings), settings)
     finally:
         torch.set_num_threads(threads)
 
 
-def fastest_settings(
+def fastest_options(
     classifier: Classifier, *, bfloat16: bool = False, memory: bool = True
-) -> Settings:
+) -> InferenceOptions:
     """The settings that are fastest on this machine, by measuring each choice for a moment.
 
     Memory order and folding are chosen first, then the batch, then the threads, each by the best of
@@ -147,19 +147,19 @@ def correlation(first: Tensor, second: Tensor) -> float:
 # --- variants of a network -----------------------------------------------------------------------
 
 
-def _answer(classifier: Classifier, network: nn.Module, settings: Settings) -> Answer:
+def _forward(classifier: Classifier, network: nn.Module, settings: InferenceOptions) -> Forward:
     form = torch.channels_last if settings.channels_last else torch.contiguous_format
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
 
-    def answer(batch: Tensor) -> Tensor:
+    def forward(batch: Tensor) -> Tensor:
         with torch.inference_mode():
             laid_out = batch.to(precision).contiguous(memory_format=form)
             return classifier.logits(laid_out, network).float()
 
-    return answer
+    return forward
 
 
-def _variant(classifier: Classifier, settings: Settings) -> nn.Module:
+def _variant(classifier: Classifier, settings: InferenceOptions) -> nn.Module:
     network = classifier.network
     if replace(settings, batch=0, threads=0, keep_memory=False) == replace(PLAIN, batch=0):
         return network
@@ -188,26 +188,26 @@ def _noise(classifier: Classifier, count: int) -> Tensor:
     return torch.randn(count, 3, side, side, generator=generator).to(classifier.device)
 
 
-def _logits(classifier: Classifier, settings: Settings) -> Tensor:
-    with prepared(classifier, settings) as answer:
-        return answer(_noise(classifier, 8))
+def _logits(classifier: Classifier, settings: InferenceOptions) -> Tensor:
+    with prepared(classifier, settings) as forward:
+        return forward(_noise(classifier, 8))
 
 
-def _fastest(classifier: Classifier, candidates: list[Settings]) -> Settings:
+def _fastest(classifier: Classifier, candidates: list[InferenceOptions]) -> InferenceOptions:
     """The candidate with the most images a second; the first unless another gains enough."""
     rates = [_rate(classifier, settings) for settings in candidates]
     best = max(range(len(rates)), key=rates.__getitem__)
     return candidates[best] if rates[best] > LEAST_GAIN * rates[0] else candidates[0]
 
 
-def _rate(classifier: Classifier, settings: Settings) -> float:
+def _rate(classifier: Classifier, settings: InferenceOptions) -> float:
     batch = _noise(classifier, settings.batch)
-    with prepared(classifier, settings) as answer:
-        answer(batch)
-        return settings.batch / min(_seconds(answer, batch) for _ in range(3))
+    with prepared(classifier, settings) as forward:
+        forward(batch)
+        return settings.batch / min(_seconds(forward, batch) for _ in range(3))
 
 
-def _seconds(answer: Answer, batch: Tensor) -> float:
+def _seconds(forward: Forward, batch: Tensor) -> float:
     start = time.perf_counter()
-    answer(batch)
+    forward(batch)
     return time.perf_counter() - start

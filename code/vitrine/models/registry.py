@@ -211,7 +211,7 @@ def _lite(version: int, crop: int) -> Architecture:
         convert=convert,
         categories=_imagenet_categories,
         # TensorFlow's preprocessing: a margin of 32 pixels, and (x - 127) / 128. With ImageNet's
-        # mean and deviation instead, ten points of accuracy are lost without a word.
+        # mean and standard deviation instead, ten points of accuracy are lost without a word.
         preprocessing=Preprocessing(
             crop + 32, crop, Image.Resampling.BICUBIC, (127.0,) * 3, (128.0,) * 3
         ),
@@ -248,7 +248,7 @@ def _resnet(
 ) -> Architecture:
     # The deviations of ImageNet's pixels, as torchvision states them for 0 to 1.
     mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-    deviation = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+    std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
     def weights_file(project: Project) -> Path:
         return sources.fetch_one(project, *source)
@@ -266,7 +266,7 @@ def _resnet(
         weights_file=weights_file,
         convert=convert,
         categories=_imagenet_categories if classes == 1000 else _places_categories,
-        preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, deviation),
+        preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, std),
         last_convolution="layer4",
         channels=2048 if name == "resnet50" else 512,
         stages=("layer2", "layer3", "layer4", "fc"),

@@ -1,4 +1,4 @@
-"""A network's answers and explanations as functions of arrays, which is what measures ask for."""
+"""A network's predictions and explanations as functions of arrays, as measures ask for them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vitrine.models.classifier import Classifier, untouched
-from vitrine.models.inference import PLAIN, Settings, prepared
+from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.models.inference import PLAIN, InferenceOptions, prepared
 
 Inputs = npt.NDArray[np.float32]
 """``float32 [n, 3, h, w]``, a network's input."""
@@ -21,17 +21,17 @@ Inputs = npt.NDArray[np.float32]
 def scoring(
     classifier: Classifier,
     target: int,
-    settings: Settings = PLAIN,
+    settings: InferenceOptions = PLAIN,
     quantity: Literal["probability", "logit"] = "probability",
 ) -> Iterator[Callable[[Inputs], npt.NDArray[np.float32]]]:
     """The target's score ``[n]`` for inputs ``[n, 3, h, w]``, in inference mode.
 
     The inputs are one pass, so the measure that asks decides on the size of batches.
     """
-    with untouched(classifier.network), prepared(classifier, settings) as answer:
+    with preserved_state(classifier.network), prepared(classifier, settings) as forward:
 
         def scores(inputs: Inputs) -> npt.NDArray[np.float32]:
-            logits = answer(torch.from_numpy(inputs).to(classifier.device))
+            logits = forward(torch.from_numpy(inputs).to(classifier.device))
             found = classifier.linked(logits) if quantity == "probability" else logits
             return np.asarray(found[:, target].cpu().numpy())
 

@@ -191,8 +191,8 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
             "exact": classes.groupby("network")["exact"].mean(),
             "listed": classes.groupby("network")["listed"].sum(),
             "exact_listed": known.groupby("network")["exact"].mean(),
-            "likeness": classes.groupby("network")["likeness"].mean(),
-            "shuffled": classes.groupby("network")["shuffled"].mean(),
+            "cosine": classes.groupby("network")["cosine"].mean(),
+            "cosine_shuffled": classes.groupby("network")["cosine_shuffled"].mean(),
         }
     ).loc[list(networks.titles)]
     return tables.table(
@@ -204,10 +204,10 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
             "exact": "Exact",
             "listed": "In the list",
             "exact_listed": "Exact of those",
-            "likeness": "Likeness",
-            "shuffled": "Shuffled",
+            "cosine": "Likeness",
+            "cosine_shuffled": "Shuffled",
         },
-        formats={"exact": percent, "exact_listed": percent, "likeness": 2, "shuffled": 2},
+        formats={"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},
     )
 
 

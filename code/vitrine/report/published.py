@@ -14,7 +14,7 @@ from vitrine.data import sources
 from vitrine.data.images import Frame, Pixels, read_image
 from vitrine.errors import ResultsError, suggestion
 from vitrine.external.store import ImportStore, open_imported
-from vitrine.methods.heatmap import warped
+from vitrine.methods.heatmap import resample_to
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
 from vitrine.report.page import study_line
@@ -67,7 +67,7 @@ class PublishedReport:
     def map_in(self, run: str, image: str, frame: Frame) -> npt.NDArray[np.floating]:
         """A run's map of an image ``[h, w]``, warped into a frame."""
         values, own = self.store.map_in_frame(run, image)
-        return values if own == frame else warped(values, own, frame)
+        return values if own == frame else resample_to(values, own, frame)
 
     def crop(self, image: str, frame: Frame, side: int = 400) -> Pixels:
         """What a frame shows of an image: ``uint8 [side, side, 3]``."""

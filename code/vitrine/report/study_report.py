@@ -38,12 +38,12 @@ class StudyReport:
     @property
     def images(self) -> list[str]:
         """The images' names, in the order of the study file."""
-        return [row["name"] for row in self.provenance["images"] if not row["more"]]
+        return [row["name"] for row in self.provenance["images"] if not row["extra"]]
 
     @property
-    def more_images(self) -> list[str]:
+    def extra_images(self) -> list[str]:
         """The names of the images that only attribution and the measures look at."""
-        return [row["name"] for row in self.provenance["images"] if row["more"]]
+        return [row["name"] for row in self.provenance["images"] if row["extra"]]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -97,15 +97,15 @@ class StudyReport:
         table = self.table("predictions")
         return table[(table["image"] == image) & (table["rank"] == 1)].iloc[0]
 
-    def answer(self, image: str) -> str:
-        """The network's answer as a note: its probability, and its class where that is another."""
+    def prediction_note(self, image: str) -> str:
+        """The prediction as a note: its probability, and its class where that is another."""
         best = self.prediction(image)
         probability = percent(best["probability"])
-        if self.is_right(image):
+        if self.is_correct(image):
             return probability
-        return f"answer: {best['category']}, {probability}"
+        return f"predicted: {best['category']}, {probability}"
 
-    def is_right(self, image: str) -> bool:
+    def is_correct(self, image: str) -> bool:
         """Whether the most probable class of an image is its true one.
 
         Told by the WordNet id in the file's name, as ImageNet has two classes called "crane" and
@@ -117,9 +117,9 @@ class StudyReport:
         return bool(class_indices(self.store.project).get(best["wnid"]) == best["target"])
 
     def subject(self, image: str) -> str:
-        """What a map of an image explains, e.g. "goldfish", or "kite for the answer hip"."""
-        answer = self.prediction(image)["category"]
-        return image if answer == image else f"{image} for the answer {answer}"
+        """What a map of an image explains, e.g. "goldfish", or "kite for the prediction hip"."""
+        predicted = self.prediction(image)["category"]
+        return image if predicted == image else f"{image} for the prediction {predicted}"
 
     def crop(self, image: str) -> Pixels:
         """What the classifier saw of an image, large enough to be shown."""

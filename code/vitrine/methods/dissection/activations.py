@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError, suggestion
-from vitrine.models.classifier import Classifier, untouched
+from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.head import channels_first
 
 REVISION = 1
@@ -67,7 +67,7 @@ class Activations:
 
     @property
     def constant(self) -> Tensor:
-        """``bool [units]``: units that answer every image alike, so none is the strongest."""
+        """``bool [units]``: units that respond to every image alike, so none is the strongest."""
         return self.values[:, 0] == self.lowest
 
 
@@ -110,7 +110,7 @@ def check_layers(
     """
     for layer in layers:
         classifier.layer(layer)
-    with untouched(classifier.network):
+    with preserved_state(classifier.network):
         pooled = _forward(classifier, layers, pick_pooling(pooling), [image], 1)
     return {layer: values.shape[1] for layer, values in pooled.items()}
 
@@ -138,7 +138,7 @@ def collect(
     kept: dict[str, Activations] = {}
     whole: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
     waiting = iter(images)
-    with untouched(classifier.network):
+    with preserved_state(classifier.network):
         while several := list(islice(waiting, batch)):
             positions = torch.tensor([position for position, _ in several])
             pooled = _forward(classifier, layers, pool, [found for _, found in several], batch)

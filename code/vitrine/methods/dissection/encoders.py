@@ -1,6 +1,6 @@
 """Encoders: what brings images and concepts into one space, where they can be compared.
 
-An encoder answers ``encode_images`` and ``encode_texts`` with unit vectors. ``clip`` learned its
+An encoder implements ``encode_images`` and ``encode_texts`` with unit vectors. ``clip`` learned its
 space from images and their captions. ``conse`` has no such space: it places an image where the
 names of its classes lie, so it knows of an image what class names say, and nothing about colours,
 textures or whatever else is in it.

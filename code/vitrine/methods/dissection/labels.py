@@ -31,7 +31,7 @@ class Labels:
 
     @property
     def silent(self) -> Tensor:
-        """``bool [units]``: units without a label, as nothing they answer tells images apart.
+        """``bool [units]``: units without a label, as nothing they respond to tells images apart.
 
         Constant units, and those whose strongest images a similarity of ranks cannot order.
         """

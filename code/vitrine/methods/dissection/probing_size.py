@@ -22,7 +22,7 @@ class Draw:
     rule : ``"fixed"`` where as many of the strongest images are looked at as for the whole set
         (or all there are), ``"share"`` where it is the same share of the set.
     top : how many that are.
-    similarity, deviation : mean and standard deviation of the units' greatest similarity.
+    similarity, std : mean and standard deviation of the units' greatest similarity.
     stable : share of units whose label is that of the whole probing set.
     concepts : how many different labels there are.
 
@@ -34,7 +34,7 @@ class Draw:
     draw: int
     top: int
     similarity: float
-    deviation: float
+    std: float
     stable: float
     concepts: int
 
