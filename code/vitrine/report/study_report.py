@@ -20,7 +20,8 @@ from vitrine.measures.localisation import Mask, object_mask, parts_of_frame, sha
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
-from vitrine.report.page import study_line
+from vitrine.report.observations import OBSERVATIONS, read_observations
+from vitrine.report.page import block, study_line
 from vitrine.report.text import percent
 from vitrine.store import Store
 
@@ -91,6 +92,33 @@ class StudyReport:
         table = self.store.table(name)
         own = table[table["classifier"] == self.classifier].drop(columns="classifier")
         return own.reset_index(drop=True)
+
+    def has(self, name: str) -> bool:
+        """Whether the study has a table of that name with a row of the classifier."""
+        return name in self.store.tables() and not self.table(name).empty
+
+    def parameters(self, section: str) -> dict[str, Any]:
+        """What the study file says under a section, as in ``"lime.search"``; ``{}`` without it."""
+        found: Any = self.provenance["study"]
+        for key in section.split("."):
+            found = (found or {}).get(key)
+        return dict(found or {})
+
+    def observations(self, place: str) -> Markdown:
+        """What a person saw in this study's images, at a place of a chapter; nothing without.
+
+        Raises ``ResultsError`` naming an observation whose condition the tables do not bear out.
+        """
+        folder = self.store.project.studies / self.store.study
+        seen = [o for o in read_observations(folder) if o.place == place]
+        for observation in seen:
+            if failed := observation.failed(self.table):
+                raise ResultsError(
+                    f"The observation {observation.name} does not hold in these results: {failed}",
+                    f"Look at the images again, and mend or remove it in "
+                    f"{self.store.project.relative(folder / OBSERVATIONS)}",
+                )
+        return block("\n".join("- " + o.text.replace("\n", "\n  ") for o in seen))
 
     def prediction(self, image: str) -> pd.Series:
         """The most probable class of an image: its row of the table ``predictions``."""

@@ -63,3 +63,25 @@ def listing(names: Iterable[object]) -> str:
 def slug(text: object) -> str:
     """A name as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-") or "unnamed"
+
+
+def plural(value: int, noun: str, several: str | None = None) -> str:
+    """A counted noun: "one image", "ten images", "no image"."""
+    return f"{count(value)} {noun if value < 2 else several or noun + 's'}"
+
+
+def part_of(value: int, whole: int, noun: str, several: str | None = None) -> str:
+    """How many of a whole: "all ten images", "none of the ten images", "three of ten images"."""
+    many = several or f"{noun}s"
+    if whole == 1:
+        return f"the one {noun}" if value else f"not the one {noun}"
+    if value == whole:
+        return f"both {many}" if whole == 2 else f"all {count(whole)} {many}"
+    if value == 0:
+        return f"none of the {count(whole)} {many}"
+    return f"{count(value)} of {count(whole)} {many}"
+
+
+def p_text(p_value: float) -> str:
+    """A p-value in a sentence: "p = 0.03", and "p < 0.001" for what would be 0.000."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"

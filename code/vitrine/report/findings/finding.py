@@ -1,0 +1,61 @@
+"""A finding: a verdict, its sentence and its number, all from one comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from IPython.display import Markdown
+
+from vitrine.report.page import block, fenced
+from vitrine.report.text import safe
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the tables of a study say to one question.
+
+    headline : the answer as a sentence, or empty where the text needs none.
+    text : the numbers it rests on, as sentences. Both are plain text, escaped where they are shown.
+    verdict : the answer in a word, e.g. "larger", "undecided", "absent"; what tests and the ledger
+        compare.
+    see : where the report says more, as the title of a link and its address.
+    """
+
+    headline: str
+    text: str = ""
+    verdict: str = "described"
+    see: tuple[str, str] | None = None
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the study has nothing that could decide."""
+        return self.verdict == "absent"
+
+    @property
+    def markdown(self) -> str:
+        """The finding as one paragraph of Markdown."""
+        parts = [f"**{safe(self.headline)}**"] * bool(self.headline)
+        parts += [safe(self.text)] * bool(self.text)
+        parts += [f"See [{safe(self.see[0])}]({self.see[1]})."] if self.see else []
+        return " ".join(parts)
+
+    def _repr_markdown_(self) -> str:
+        return fenced(".vitrine-absent", self.markdown) if self.is_absent else self.markdown
+
+
+def absent(reason: str) -> Finding:
+    """A finding that a study cannot have, and why."""
+    return Finding("", reason, "absent")
+
+
+def findings(*found: Finding, numbered: bool = False) -> Markdown:
+    """Findings as a list, without those that the study cannot have.
+
+    Where none is left, the reasons of those, each once.
+    """
+    shown = [finding for finding in found if not finding.is_absent]
+    if not shown:
+        reasons = dict.fromkeys(finding.text for finding in found)
+        return block(fenced(".vitrine-absent", " ".join(safe(reason) for reason in reasons)))
+    mark = "1." if numbered else "-"
+    return block("\n".join(f"{mark} {finding.markdown}" for finding in shown))

@@ -1,0 +1,71 @@
+"""How findings say numbers: differences with their intervals, and the sentence for a direction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.measures.difference import Difference, Direction
+from vitrine.report.findings.finding import Finding
+from vitrine.report.text import number, p_text, percent, plural
+
+Sentences = Mapping[Direction, str]
+"""A headline for each way in which a comparison can come out."""
+
+
+def finding_of(
+    difference: Difference,
+    headlines: Sentences,
+    text: str = "",
+    see: tuple[str, str] | None = None,
+) -> Finding:
+    """A finding whose headline and verdict are what the test says of a difference.
+
+    Where there are too few images for the test, the text says so.
+    """
+    direction = difference.direction
+    if direction == "too few":
+        few = f"So few images ({difference.count}) cannot tell a difference from chance."
+        text = f"{text} {few}".strip()
+    return Finding(headlines[direction], text, direction, see)
+
+
+def spelt(difference: Difference, digits: int = 2) -> str:
+    """A mean difference with its interval and p-value: "0.11 (95% interval 0.02 to 0.19, p = ...)".
+
+    The interval belongs to the test at its corrected level, and says which that is. A bound takes
+    more digits rather than be rounded to zero.
+    """
+    if math.isnan(difference.mean):
+        return "unknown"
+    if not math.isfinite(difference.low):
+        return f"{number(difference.mean, digits)} ({plural(difference.count, 'image')}, no test)"
+    share = percent(1 - difference.level, 0 if difference.level >= 0.05 else 1)
+    low, high = (bound(end, digits) for end in (difference.low, difference.high))
+    return (
+        f"{number(difference.mean, digits)} "
+        f"({share} interval {low} to {high}, {p_text(difference.p_value)})"
+    )
+
+
+def bound(value: float, digits: int = 2) -> str:
+    """A bound of an interval, on its own side of zero: 0.004 is "0.004" where 0.01 is "0.01"."""
+    while value and round(value, digits) == 0 and digits < 6:
+        digits += 1
+    return number(round(value, digits) + 0.0, digits)
+
+
+def span(values: npt.ArrayLike, as_percent: bool = False, digits: int = 2) -> str:
+    """From the least to the greatest of some values: "31% to 58%", or "31%" where all are so."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return "unknown"
+    ends = [
+        percent(end) if as_percent else number(round(end, digits) + 0.0, digits)
+        for end in (known.min(), known.max())
+    ]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

@@ -1,0 +1,94 @@
+"""What a person saw in the images of a study, each with the condition under which it stands.
+
+``data/studies/NAME/observations.md`` holds one section an observation::
+
+    ## place: sec-lime-maps
+    images: [American coot]
+    seen: 2026-11-26
+    when:
+      predictions: image == "American coot" and rank == 1 and category == "American coot"
+
+    On the coot the ten superpixels hold reeds and water at the right edge.
+
+place : the anchor in a chapter where it is shown. seen : the day on which the maps were looked at.
+when : by table, a query of pandas that must find a row of the classifier. What is not a condition
+is text, in Markdown.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from vitrine.errors import StudyError
+
+OBSERVATIONS = "observations.md"
+
+_HEADING = re.compile(r"^## place: *(\S+) *$", re.MULTILINE)
+_KEYS = {"images", "seen", "when"}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One observation; ``line`` is where it stands in its file."""
+
+    place: str
+    images: tuple[str, ...]
+    seen: datetime.date
+    when: dict[str, str]
+    text: str
+    line: int
+
+    @property
+    def name(self) -> str:
+        """What a message calls it: its place and its first words."""
+        return f"{self.place} (line {self.line}): {' '.join(self.text.split()[:8])} ..."
+
+    def failed(self, table: Callable[[str], pd.DataFrame]) -> str | None:
+        """The first condition that does not hold, or ``None``. ``table`` gives one by its name."""
+        for name, query in self.when.items():
+            try:
+                holds = not table(name).query(query, engine="python").empty
+            except Exception as error:  # whatever pandas says of the query, or the store of a table
+                return f"{name}: {query} ({error})"
+            if not holds:
+                return f"{name}: {query}"
+        return None
+
+
+def read_observations(folder: Path) -> list[Observation]:
+    """The observations of the study in a folder, ``[]`` without a file. Raises ``StudyError``."""
+    path = folder / OBSERVATIONS
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return list(_sections(text, path))
+
+
+def _sections(text: str, path: Path) -> Iterator[Observation]:
+    headings = list(_HEADING.finditer(text))
+    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+        line = text.count("\n", 0, heading.start()) + 1
+        body = text[heading.end() : following.start() if following else len(text)].strip()
+        head, _, words = body.partition("\n\n")
+        try:
+            facts = yaml.safe_load(head)
+            if not isinstance(facts, dict) or set(facts) != _KEYS or not words.strip():
+                raise ValueError("it needs `images`, `seen`, `when`, an empty line and its text")
+            if not isinstance(facts["seen"], datetime.date):
+                raise ValueError("`seen` is a day, as in 2026-11-26")
+            if not isinstance(facts["when"], dict) or not facts["when"]:
+                raise ValueError("`when` holds a table and a query of it, or several")
+        except (yaml.YAMLError, ValueError) as error:
+            raise StudyError(
+                f"{path.parent.name}/{path.name}:{line}: {error}", "Mend the observation there"
+            ) from error
+        images = tuple(str(name) for name in facts["images"] or ())
+        when = {str(name): str(query) for name, query in facts["when"].items()}
+        yield Observation(heading.group(1), images, facts["seen"], when, words.strip(), line)

@@ -1,0 +1,62 @@
+"""Which parts a study has, and what a page says where it has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from vitrine.report.findings import Finding, absent
+
+if TYPE_CHECKING:
+    from vitrine.report.study_report import StudyReport
+
+SECTIONS = {
+    "cam": ("class activation maps", "correlations costs"),
+    "cam.layers": ("class activation maps at several layers", "variants"),
+    "lime": ("LIME", "lime superpixels fidelity"),
+    "lime.stability": ("LIME with several seeds", "stability repeats"),
+    "lime.search": ("a search of LIME's parameters", "search"),
+    "attribution": ("attribution methods", "attributions sensitivities"),
+    "measures": ("measures of the maps", "evaluation curves randomised"),
+    "agreement": ("a comparison of LIME and class activation maps", "agreement ious regions"),
+    "large_sample": ("a large sample of images", "large_sample large_sample_iou"),
+    "region_occlusion": ("regions to occlude", "region_occlusion"),
+    "dissection": ("network dissection", "units layers concepts top_images classes"),
+    "dissection.probing": ("probing sets of several sizes", "probing"),
+}
+"""The sections of a study file that may be missing: in words, and the tables that they make."""
+
+_SECTION_OF = {
+    table: section for section, (_, tables) in SECTIONS.items() for table in tables.split()
+}
+
+
+def missing(study: StudyReport, *tables: str) -> Finding | None:
+    """Why a page cannot show what needs these tables; ``None`` where the study has them all."""
+    for table in tables:
+        if study.has(table):
+            continue
+        section = _SECTION_OF.get(table)
+        if section is None:
+            return absent(f"This study has no table {table}.")
+        return absent(f"This study has no {SECTIONS[section][0]} (section [{section}]).")
+    return None
+
+
+def shows(study: StudyReport, *tables: str) -> Callable[[Callable[[], Any]], None]:
+    """Run a function of a cell and show what it returns, or why the study has nothing to show.
+
+    tables : what the function reads; each must have a row of the study's classifier.
+
+    >>> @shows(study, "stability")          # doctest: +SKIP
+    ... def chart():
+    ...     return charts.chart(...)
+    """
+
+    def decorate(show: Callable[[], Any]) -> None:
+        found = missing(study, *tables)
+        display(show() if found is None else found)  # type: ignore[no-untyped-call]
+
+    return decorate

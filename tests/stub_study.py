@@ -1,0 +1,72 @@
+"""A study for the tests of findings: tables as they are given, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pandas as pd
+
+from vitrine.report.findings import Finding
+from vitrine.report.study_report import StudyReport
+
+UNSOUND = re.compile(r"\bnan\b|\bNone\b|\bno of\b|\(none\)|\(\)|\b[Ii]nf\b|Error|  |\ban? \.|^\.")
+"""What no page may say."""
+
+
+def stub_study(
+    tables: Mapping[str, pd.DataFrame | Mapping[str, Sequence[Any]]],
+    sections: Mapping[str, Any] | None = None,
+    **attributes: Any,
+) -> StudyReport:
+    """What findings read of a study.
+
+    tables : by name; a table that is not among them the study does not have.
+    sections : of the study file, nested as there. attributes : of the report, e.g. ``images``.
+    """
+    return cast(StudyReport, _Stub(tables, sections or {}, attributes))
+
+
+class _Stub:
+    def __init__(self, tables: Any, sections: Any, attributes: Any) -> None:
+        self._tables = {name: pd.DataFrame(table) for name, table in tables.items()}
+        self._sections = sections
+        self.title = "a network"
+        for table in self._tables.values():
+            if "image" in table:
+                self.images = list(dict.fromkeys(table["image"]))
+        self.__dict__.update(attributes)
+
+    def table(self, name: str) -> pd.DataFrame:
+        return self._tables[name].copy()
+
+    def has(self, name: str) -> bool:
+        return name in self._tables and not self._tables[name].empty
+
+    def parameters(self, section: str) -> dict[str, Any]:
+        found = self._sections
+        for key in section.split("."):
+            found = (found or {}).get(key)
+        return dict(found or {})
+
+    @property
+    def method_titles(self) -> Mapping[str, str]:
+        return _Titles()
+
+    def method_title(self, method: str) -> str:
+        return method.upper()
+
+
+class _Titles(dict[str, str]):
+    def __missing__(self, method: str) -> str:
+        return method.upper()
+
+
+def assert_sound(finding: Finding) -> None:
+    """A finding is a sentence that a page may print."""
+    said = f"{finding.headline} {finding.text}".strip()
+    assert said
+    assert not UNSOUND.search(said), said
+    for part in (finding.headline, finding.text):
+        assert not part or part.rstrip().endswith((".", "?", "!")), part

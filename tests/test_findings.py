@@ -1,0 +1,145 @@
+"""Findings: the sentence, the verdict and the number come from one comparison."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import permutation_test
+
+from vitrine.errors import StudyError
+from vitrine.measures.difference import paired_difference
+from vitrine.report.findings import Finding, absent, findings
+from vitrine.report.findings.sentences import Sentences, bound, finding_of, span, spelt
+from vitrine.report.observations import read_observations
+from vitrine.report.text import p_text, part_of, plural
+
+HEADLINES: Sentences = {
+    "larger": "More.",
+    "smaller": "Less.",
+    "undecided": "Alike.",
+    "too few": "Unknown.",
+}
+
+differences = st.lists(st.floats(-1, 1, allow_subnormal=False), max_size=12).map(np.array)
+
+
+@given(differences, st.integers(1, 30))
+def test_interval_and_verdict_cannot_disagree(values: np.ndarray, comparisons: int) -> None:
+    found = paired_difference(values, comparisons)
+    outside = not found.low <= 0 <= found.high
+    assert outside == (found.direction in ("larger", "smaller"))
+    assert outside == (found.p_value <= found.level and np.isfinite(found.low))
+    if found.direction == "larger":
+        assert found.low > 0
+    if found.direction == "smaller":
+        assert found.high < 0
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 11])
+def test_sign_flips_against_scipy_and_by_hand(n: int) -> None:
+    values = np.random.default_rng(n).normal(0.5, 1, n)
+    found = paired_difference(values)
+    theirs = permutation_test(
+        (values, np.zeros(n)), lambda a, b: np.mean(a - b), permutation_type="samples"
+    )
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    flips = [abs(np.dot(signs, values)) for signs in product((1, -1), repeat=n)]
+    assert found.p_value == np.mean(np.array(flips) >= abs(values.sum()) - 1e-12)
+
+
+def test_the_interval_holds_the_means_that_the_test_does_not_reject() -> None:
+    values = np.random.default_rng(1).normal(0.3, 1, 10)
+    found = paired_difference(values)
+    for inside in (found.low + 1e-6, found.high - 1e-6):
+        assert paired_difference(values - inside).p_value > 0.05
+    for outside in (found.low - 1e-6, found.high + 1e-6):
+        assert paired_difference(values - outside).p_value <= 0.05
+
+
+def test_few_images_decide_nothing() -> None:
+    assert paired_difference(np.ones(5)).direction == "too few"
+    assert paired_difference(np.ones(6)).direction == "larger"
+    assert paired_difference(np.ones(6), comparisons=10).direction == "too few"
+    assert paired_difference(np.array([np.nan])).count == 0
+    assert "cannot tell" in finding_of(paired_difference(np.ones(2)), HEADLINES).text
+
+
+def test_numbers_of_a_difference() -> None:
+    found = paired_difference(np.array([0.004] * 9 + [0.9]))
+    assert found.direction == "larger"
+    assert spelt(found) == "0.09 (95% interval 0.004 to 0.30, p = 0.002)"
+    assert spelt(paired_difference(np.ones(12), 10)).startswith("1.00 (99.5% interval 1.00 to 1.00")
+    assert spelt(paired_difference(np.ones(2))) == "1.00 (two images, no test)"
+    assert (bound(-0.0004), bound(0.0), bound(0.126)) == ("−0.0004", "0.00", "0.13")
+    assert span([0.1, np.nan, 0.304], as_percent=True) == "10% to 30%"
+    assert span([0.1, 0.1]) == "0.10"
+    assert span([]) == "unknown"
+
+
+def test_counted_nouns() -> None:
+    assert [plural(n, "image") for n in (0, 1, 2, 12)] == [
+        "no image",
+        "one image",
+        "two images",
+        "12 images",
+    ]
+    assert part_of(3, 10, "image") == "three of ten images"
+    assert part_of(10, 10, "image") == "all ten images"
+    assert part_of(0, 10, "image") == "none of the ten images"
+    assert part_of(2, 2, "class", "classes") == "both classes"
+    assert [part_of(n, 1, "image") for n in (0, 1)] == ["not the one image", "the one image"]
+    assert [p_text(p) for p in (0.0001, 0.0123, 0.42)] == ["p < 0.001", "p = 0.012", "p = 0.42"]
+
+
+def test_a_list_leaves_out_what_a_study_cannot_have() -> None:
+    found, missing = Finding("Labels *differ*.", "By a|b."), absent("This study has no LIME.")
+    assert found.markdown == "**Labels \\*differ\\*\\.** By a\\|b\\."
+    assert findings(found, missing).data == f"- {found.markdown}"
+    assert "This study has no LIME" in findings(missing, missing).data
+    assert findings(missing, missing).data.count("LIME") == 1
+
+
+OBSERVATION = """## place: sec-lime
+images: [kite]
+seen: 2026-11-26
+when:
+  predictions: image == "kite" and rank == 1
+
+The flower at the left edge holds the *greatest* weight.
+"""
+
+
+def test_observations_are_read_with_their_conditions(tmp_path: Path) -> None:
+    assert read_observations(tmp_path) == []
+    (tmp_path / "observations.md").write_text("# Seen\n\n" + OBSERVATION * 2)
+    first, second = read_observations(tmp_path)
+    assert (first.place, first.images, first.line, second.line) == ("sec-lime", ("kite",), 3, 10)
+    assert first.text.endswith("weight.")
+    table = pd.DataFrame({"image": ["kite"], "rank": [1]})
+    assert first.failed(lambda name: table) is None
+    assert first.failed(lambda name: table.assign(rank=2)) == first.failed(
+        lambda name: table.iloc[:0]
+    )
+    assert "rank" in str(first.failed(lambda name: table.drop(columns="rank")))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        OBSERVATION.replace("when:\n", "then:\n"),
+        OBSERVATION.replace("2026-11-26", "yesterday"),
+        OBSERVATION.partition("\n\n")[0],
+        OBSERVATION.replace("images: [", "images: [["),
+        OBSERVATION.replace("\n  predictions: image", " image"),
+    ],
+)
+def test_an_observation_that_cannot_be_read_is_named(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "observations.md").write_text(wrong)
+    with pytest.raises(StudyError, match=r"observations\.md:1: "):
+        read_observations(tmp_path)

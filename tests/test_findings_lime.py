@@ -1,0 +1,58 @@
+"""Findings about LIME, whichever way they come out."""
+
+from __future__ import annotations
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stub_study import assert_sound, stub_study
+from vitrine.report.findings import lime
+
+share = st.floats(0, 1, allow_subnormal=False)
+
+
+@st.composite
+def stability_tables(draw: st.DrawFn) -> pd.DataFrame:
+    images, samples = draw(st.integers(1, 12)), draw(st.sets(st.integers(2, 3000), min_size=1))
+    rows = [
+        {"image": f"image {image}", "samples": number, "jaccard": draw(share), "chance": 0.2}
+        for image in range(images)
+        for number in sorted(samples)[:4]
+    ]
+    return pd.DataFrame(rows)
+
+
+@given(stability_tables(), st.integers(2, 3000))
+def test_repeats_says_what_its_numbers_say(table: pd.DataFrame, samples: int) -> None:
+    found = lime.repeats(stub_study({"stability": table}, {"lime": {"samples": samples}}))
+    assert_sound(found)
+    if found.verdict == "larger":
+        assert "no more" not in found.headline
+
+
+def test_repeats_for_each_outcome() -> None:
+    def headline(jaccard: float, images: int = 8) -> str:
+        rows = {
+            "image": [f"{n}" for n in range(images)],
+            "samples": 600,
+            "jaccard": jaccard,
+            "chance": 0.2,
+        }
+        study = stub_study({"stability": pd.DataFrame(rows)}, {"lime": {"samples": 1000}})
+        return lime.repeats(study).headline
+
+    assert headline(1.0) == "LIME chooses the same superpixels with every seed."
+    assert headline(0.6) == "LIME repeats only in part."
+    assert "no more" in headline(0.2)
+    assert "fewer" in headline(0.1)
+    assert headline(0.6, images=2) == "Two seeds share 60% of LIME's chosen superpixels."
+    assert lime.repeats(stub_study({})).is_absent
+
+
+@given(st.lists(st.tuples(st.none() | share, st.floats(0, 3)), min_size=1, max_size=12))
+def test_fit_for_any_table(rows: list[tuple[float | None, float]]) -> None:
+    table = pd.DataFrame(rows, columns=["r_squared", "local_prediction"])
+    table["image"] = [f"image {n}" for n in range(len(table))]
+    table["r_squared"] = table["r_squared"].astype(float)
+    assert_sound(lime.fit(stub_study({"lime": table})))
