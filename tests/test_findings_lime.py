@@ -16,7 +16,7 @@ share = st.floats(0, 1, allow_subnormal=False)
 def stability_tables(draw: st.DrawFn) -> pd.DataFrame:
     images, samples = draw(st.integers(1, 12)), draw(st.sets(st.integers(2, 3000), min_size=1))
     rows = [
-        {"image": f"image {image}", "samples": number, "jaccard": draw(share), "chance": 0.2}
+        {"image": f"image {image}", "samples": number, "jaccard": draw(share), "jaccard_chance": 0.2}
         for image in range(images)
         for number in sorted(samples)[:4]
     ]
@@ -37,7 +37,7 @@ def test_repeats_for_each_outcome() -> None:
             "image": [f"{n}" for n in range(images)],
             "samples": 600,
             "jaccard": jaccard,
-            "chance": 0.2,
+            "jaccard_chance": 0.2,
         }
         study = stub_study({"stability": pd.DataFrame(rows)}, {"lime": {"samples": 1000}})
         return lime.repeats(study).headline

@@ -44,7 +44,7 @@ def repeats(study: StudyReport) -> Finding:
     nearest = int(measured[np.abs(measured - samples).argmin()])
     rows = table[table["samples"] == nearest]
     jaccard = rows["jaccard"]
-    gain = paired_difference((jaccard - rows["chance"]).to_numpy())
+    gain = paired_difference((jaccard - rows["jaccard_chance"]).to_numpy())
     larger = (
         "LIME chooses the same superpixels with every seed."
         if jaccard.min() >= 0.95
