@@ -59,6 +59,6 @@ def repeats(study: StudyReport) -> Finding:
             "too few": f"Two seeds share {percent(jaccard.mean())} of LIME's chosen superpixels.",
         },
         f"At {nearest:,} samples two seeds share {percent(jaccard.mean())} of the chosen "
-        f"superpixels (Jaccard index), at random {percent(rows['chance'].mean())}. The difference "
+        f"superpixels (Jaccard index), at random {percent(rows['jaccard_chance'].mean())}. The difference "
         f"is {spelt(gain)}.",
     )
