@@ -59,7 +59,7 @@ def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
         f"On the bird: {percent(min(ours))} to {percent(max(ours))} of the weight here, "
         f"{percent(theirs.min())} to {percent(theirs.max())} with ResNet-50; without the birds the "
         f"prediction here keeps {percent(hidden['probability'].mean())} of "
-        f"{percent(hidden['whole'].mean())}",
+        f"{percent(hidden['p_original'].mean())}",
     )
 
 
