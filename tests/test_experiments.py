@@ -187,7 +187,7 @@ def test_a_large_sample_goes_on_where_it_was_and_is_computed_once(sampled: Proje
 
 
 def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    """One image of the last chunk, explained again one by one."""
+    """One image of the last batch, explained again one by one."""
     study = load_study(project, "tiny")
     assert study.lime is not None and study.large_sample is not None
     classifier = load_classifier(project, "efficientnet_lite0", "random")
@@ -232,7 +232,7 @@ def test_a_large_sample_of_too_many_or_too_slow_stops_before_work_starts(sampled
 
 
 def test_a_batch_of_one_image_has_no_other_to_compare_with() -> None:
-    with pytest.raises(ValueError, match="the last `chunk` would hold one image"):
+    with pytest.raises(ValueError, match="the last `batch` would hold one image"):
         LargeSample.model_validate({"images": {"folder": "p"}, "sample": 41, "batch": 20})
 
 
