@@ -274,7 +274,7 @@ def test_a_gpu_gives_the_maps_of_the_processor(root: Path) -> None:
     assert spearmanr(*maps).statistic > 0.999
 
 
-# --- normalised infidelity --------------------------------------------------------------------
+# --- normalised infidelity ----------------------------------------------------------------------
 
 
 def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
@@ -310,7 +310,7 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
     text = (path.read_text() + MEASURED).replace(
         "perturbations = 1", "perturbations = 1\nradius = 0.1"
     )
-    path.write_text(text.replace("also =", "# also =").replace(old, new))
+    path.write_text(text.replace("lrp_networks =", "# lrp_networks =").replace(old, new))
     with pytest.raises(StudyError) as caught:
         run(tiny, load_study(tiny, "tiny"))
     assert message in str(caught.value)
@@ -320,5 +320,5 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
 def test_networks_to_try_relevance_on_need_an_image(tiny: Project) -> None:
     path = tiny.studies / "tiny.toml"
     path.write_text(path.read_text() + MEASURED)
-    with pytest.raises(StudyError, match=r"attribution\.also names networks"):
+    with pytest.raises(StudyError, match=r"attribution\.lrp_networks names networks"):
         check(tiny, load_study(tiny, "tiny"))
