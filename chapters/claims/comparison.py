@@ -58,8 +58,8 @@ def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
         "Supported: most of the weight lies beside the bird, with every method",
         f"On the bird: {percent(min(ours))} to {percent(max(ours))} of the weight here, "
         f"{percent(theirs.min())} to {percent(theirs.max())} with ResNet-50; without the birds the "
-        f"answer here keeps {percent(hidden['probability'].mean())} of "
-        f"{percent(hidden['whole'].mean())}",
+        f"prediction here keeps {percent(hidden['probability'].mean())} of "
+        f"{percent(hidden['p_original'].mean())}",
     )
 
 

@@ -141,7 +141,7 @@ def _mprt(case: Case) -> dict[str, TaskResult]:
     results = {}
     for name, maps in found.items():
         try:
-            results[name] = _likeness(case.map_of(name), maps, chosen, case.shown)
+            results[name] = _similarity(case.map_of(name), maps, chosen, case.shown)
         except NotApplicable as error:
             results[name] = TaskResult({}, {"reason": str(error.problem)})
     return results
@@ -180,7 +180,7 @@ def _moved(original: Maps, others: Maps, times: int) -> TaskResult:
     )
 
 
-def _likeness(
+def _similarity(
     trained: Values, randomised: list[Values], blocks: list[str], shown: bool
 ) -> TaskResult:
     """How much the maps of randomised networks are like the trained one's."""
