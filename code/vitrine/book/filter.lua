@@ -101,7 +101,7 @@ end
 local function size(key, written)
   local number, unit = written:match '^(%d+%.?%d*)(%D*)$'
   if not number or not pandoc.List { '', '%', 'px', 'in', 'cm', 'mm', 'pt', 'em' }:includes(unit) then
-    refuse(('a picture cannot have the %s %q'):format(key, written), 'Write a number with %, px, in, cm, mm, pt or em', key .. '=' .. written)
+    refuse(('an image cannot have the %s %q'):format(key, written), 'Write a number with %, px, in, cm, mm, pt or em', key .. '=' .. written)
   end
   if unit == '' or unit == 'px' then return ('%gpt'):format(number * 0.75) end -- CSS pixels are 1/96 inch
   return number .. unit
@@ -111,7 +111,7 @@ local function checked(i) -- a picture with nothing but alternative text and siz
   allow(i, 'class', {}, { 'fig-alt', 'alt', 'width', 'height', 'fig-align' }, true)
   local alt = i.attributes['fig-alt'] or i.attributes.alt
   if not alt and #i.caption == 0 then
-    refuse(('the picture %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)
+    refuse(('the image %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)
   end
   if i.src:match '^//' or i.src:match '^%a[%w+.-]*:' and not i.src:match '^data:' then
     refuse(('the page would load %s from another host'):format(i.src:sub(1, 80)), 'Put the file into the project', i.src)
@@ -149,14 +149,14 @@ end
 
 local inlines = {
   Str = function(s)
-    if s.text:match '{{<' then refuse('shortcodes are not supported: ' .. s.text, 'Remove it; only {{< include file >}} on a line of its own is read', '{{<') end
+    if s.text:match '{{<' then refuse('shortcodes are not supported: ' .. s.text, 'Remove it, and write here what it stands for', '{{<') end
     check_id(s.text:match '^{#(.-)}?$' or '') -- as after an equation
     s.text = restored(s.text)
     return s
   end,
   Math = function(m) m.text = restored(m.text) return m end,
   Code = function(c)
-    if c.text:match '^{%a[%w.]*}%s' or (c.classes[1] or ''):match '^{' then refuse(('the expression %q was not executed'):format((c.text:gsub('\n', ' '))), 'Run `vitrine freeze`; cells and expressions are in Python', c.text:match '%S+') end
+    if c.text:match '^{%a[%w.]*}%s' or (c.classes[1] or ''):match '^{' then refuse(('the expression %q was not executed'):format((c.text:gsub('\n', ' '))), 'Run `vitrine freeze`; cells and expressions are in Python, and a chapter with expressions has a cell', c.text:match '%S+') end
     allow(c, 'code class', { c.classes[1] }, {})
     c.text = verbatim(c.text)
     if not html then c.identifier = '' end
