@@ -57,7 +57,8 @@ class Project:
         """The study that the report shows: ``study`` of ``_variables.yml``, Quarto's own file.
 
         While a chapter is frozen it is the one that it is frozen for (``VITRINE_STUDY``), and where
-        Quarto executes a chapter by itself, the one of the chapters that are frozen. Raises ``VitrineError`` when the file names none.
+        Quarto executes a chapter by itself, the one of the chapters that are frozen. Raises
+        ``VitrineError`` when the file names none.
         """
         if named := os.environ.get("VITRINE_STUDY"):
             return named

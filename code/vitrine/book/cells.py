@@ -243,7 +243,7 @@ def _inline_value(data: Mapping[str, Any], expression: str, place: str, target: 
     if problem:
         raise ChapterError(
             f"{place}: the inline expression `{expression}` gives {problem}",
-            "Say in words what is missing, or give IPython.display.Markdown(...) without line breaks",
+            "Say in words what is missing, or give IPython.display.Markdown(…) on one line",
         )
     return value
 

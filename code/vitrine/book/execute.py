@@ -59,7 +59,7 @@ def execute(
 
     The process works in the chapter's folder, as under Quarto, and ``study`` is what the report
     shows. Figures lie afterwards in ``<chapter>_files/figure-<target>`` beside the chapter; whoever
-    calls takes them from there. ``started`` receives the process, so that another thread can end it.
+    calls takes them from there. ``started`` receives the process: another thread may end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
     an output cannot be shown, when the process ends early, and when anything imported torch;

@@ -118,8 +118,7 @@ def freeze(
                 done.append(job[0].chapter.name)
     cell_less = [name for name, read in by_chapter.items() if not read]
     _forget(project, manifest, [n for n in manifest.chapters if n in cell_less or n not in names])
-    before = manifest.assets.get(VEGA, "")
-    write_vega(project, unchanged=sha256(project.root / VEGA) == before)
+    write_vega(project, unchanged=sha256(project.root / VEGA) == manifest.assets.get(VEGA, ""))
     manifest.assets = {VEGA: sha256(project.root / VEGA) or ""}
     manifest.write(project)
     if study != shown_study(project):

@@ -45,7 +45,7 @@ class Entry:
 
 @dataclass
 class Manifest:
-    """``chapters``: chapter → format → entry; ``assets``: file → sha256; ``study``: what it shows."""
+    """``chapters``: chapter → format → entry; ``assets``: file → sha256; ``study``: its name."""
 
     chapters: dict[str, dict[str, Entry]] = field(default_factory=dict)
     assets: dict[str, str] = field(default_factory=dict)

@@ -41,8 +41,8 @@ class Rendered:
     """What was made, and by which renderer, ``"quarto"`` or ``"bundled"``.
 
     ``site`` is the folder with ``index.html`` (``None`` when only the PDF was asked for), ``pdf``
-    the whole report (``None`` when only the site was); ``study`` is the one that the freeze shows, or
-    ``""``; ``warnings`` are for the author.
+    the whole report (``None`` when only the site was); ``study`` is the one that the freeze shows,
+    or ``""``; ``warnings`` are for the author.
     """
 
     site: Path | None
