@@ -66,12 +66,12 @@ class Hook(DisplayHook):
     """Receives the value of a cell's last expression."""
 
     def __call__(self, result: Any = None) -> None:
-        assert self.exec_result is not None  # while a cell runs
-        self.fill_exec_result(result)
-        if result is not None and not self.quiet():
-            data, metadata = self.shell.display_formatter.format(result)
-            self.update_user_ns(result)
-            count = self.exec_result.execution_count
+        hook: Any = self  # IPython's own methods have no types
+        hook.fill_exec_result(result)
+        if result is not None and not hook.quiet():
+            data, metadata = hook.shell.display_formatter.format(result)
+            hook.update_user_ns(result)
+            count = hook.exec_result.execution_count
             shown = {"data": data, "metadata": metadata, "execution_count": count}
             OUTPUTS.append({"output_type": "execute_result", **shown})
 
