@@ -538,7 +538,7 @@ plt.plot([3, 1])
 ```{python}
 #| warning: true
 import warnings
-print("\x1b[31mred\x1b[0m")
+print("\\x1b[31mred\\x1b[0m")
 warnings.warn("careful")
 ```
 """
@@ -551,7 +551,7 @@ def test_two_freezes_give_the_same_bytes(book: MakeBook) -> None:
     shutil.rmtree(project.freeze)
     freeze(project, formats=["html"])
     assert contents(project.freeze) == first
-    assert "<cell>:2: UserWarning: careful" in markdown(project, "page")
+    assert "<cell>:3: UserWarning: careful" in markdown(project, "page")
     assert "\nred\n" in markdown(project, "page")
 
 
