@@ -26,6 +26,7 @@ from vitrine.project import Project
 
 PARTS = (
     "_quarto.yml",
+    "_variables.yml",
     "index.qmd",
     "references.bib",
     "chapters",
