@@ -1,0 +1,110 @@
+"""LIME beside a class activation map: the rows of a study's tables that compare the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from vitrine.measures.agreement import bootstrap_interval
+from vitrine.measures.association import Association, spearman
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing
+
+LIME = "lime"
+PREFERRED = "gradcam"
+"""The class activation map that LIME is compared with, where the study has it."""
+
+IMAGE_SPECIFIC = "image_specific"
+"""The column ``iou`` minus ``iou_other_images``: what is left for the image itself."""
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """A measure of how complex an image is; a column of ``complexity`` and ``large_sample``.
+
+    expected : the sign of its correlation with the IoU if methods agree more on simple images.
+    """
+
+    title: str
+    unit: str
+    expected: int
+
+    @property
+    def axis(self) -> str:
+        """What stands beside an axis."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+COMPLEXITY = {
+    "edges": Complexity("Edge density", "", -1),
+    "entropy": Complexity("Entropy of brightness", "bits", -1),
+    "superpixels": Complexity("Number of superpixels", "", -1),
+    "probability": Complexity("Probability of the prediction", "", 1),
+}
+"""The measures of complexity, all fixed before the IoUs were seen."""
+
+
+def second_method(study: StudyReport, table: str = "agreement") -> str:
+    """The method that a table compares LIME with: Grad-CAM, or else its first one."""
+    rows = study.table(table)
+    others = list(dict.fromkeys(rows.loc[rows["first"] == LIME, "second"]))
+    return PREFERRED if PREFERRED in others else str(others[0])
+
+
+def pair(study: StudyReport, table: str = "agreement") -> str:
+    """Both methods in words, e.g. "LIME and Grad-CAM"."""
+    return listing(study.method_titles[key] for key in (LIME, second_method(study, table)))
+
+
+def pair_rows(study: StudyReport, table: str = "agreement") -> pd.DataFrame:
+    """The rows of a table about LIME and that method, with the image-specific IoU."""
+    rows = study.table(table)
+    rows = rows[(rows["first"] == LIME) & (rows["second"] == second_method(study, table))].copy()
+    if "iou" in rows:
+        rows[IMAGE_SPECIFIC] = rows["iou"] - rows["iou_other_images"]
+    return rows.reset_index(drop=True)
+
+
+def share_of(study: StudyReport) -> float:
+    """The share of the frame that each region covers, as the study chose it."""
+    return float(study.parameters("agreement")["share"])
+
+
+def at_share(study: StudyReport) -> pd.DataFrame:
+    """The rows of ``agreement`` about the pair at the study's share, by image."""
+    rows = pair_rows(study)
+    return rows[np.isclose(rows["share"], share_of(study))].set_index("image")
+
+
+def complexity_of(study: StudyReport) -> pd.DataFrame:
+    """The complexity of the study's images beside the pair's IoU, by image."""
+    table = study.table("complexity").set_index("image")
+    return table.join(at_share(study)[["iou", "iou_other_images", IMAGE_SPECIFIC]])
+
+
+def sample(study: StudyReport) -> pd.DataFrame:
+    """The large sample: complexity beside the pair's IoU, by image."""
+    table = study.table("large_sample").set_index("image")
+    pairs = pair_rows(study, "large_sample_iou").set_index("image")
+    return table.join(pairs[["iou", "iou_other_images", IMAGE_SPECIFIC]])
+
+
+def associations(table: pd.DataFrame, column: str = "iou") -> dict[str, Association]:
+    """Spearman's rho of each measure of complexity with a column of the same images."""
+    values = table[column].to_numpy(dtype=float)
+    return {name: spearman(table[name].to_numpy(dtype=float), values) for name in COMPLEXITY}
+
+
+def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, float, float]:
+    """The mean and its 95% bootstrap interval over images; missing without two of them."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if len(known) < 2:
+        mean = float(known[0]) if len(known) else float("nan")
+        return mean, float("nan"), float("nan")
+    section = study.parameters("agreement")
+    draws, seed = section.get("bootstrap", 2000), section.get("seed", 0)
+    return float(known.mean()), *bootstrap_interval(known, draws, seed)
