@@ -43,8 +43,8 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    """A number with a true minus sign, and none before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def count(value: int) -> str:

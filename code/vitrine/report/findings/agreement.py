@@ -43,23 +43,25 @@ def same_image(study: StudyReport) -> Finding:
     if known.empty:
         return absent(f"{both} have no maps to compare.")
     gain = paired_difference(rows[IMAGE_SPECIFIC].to_numpy())
+    compared = f"{both} are compared on {plural(len(known), 'image')}."
     text = (
         f"Their mean IoU is {number(known.mean())} where each region covers "
         f"{percent(share_of(study))} of the frame; regions at random have "
         f"{number(rows['iou_chance'].mean())}."
     )
-    if gain.count:
-        text += (
-            f" The cross-image baseline is {number(rows['iou_other_images'].mean())}, and the "
-            f"image-specific IoU (minus that baseline) {spelt(gain)}."
-        )
+    if not gain.count:
+        return Finding(compared, f"{text} There is no other image to compare with.", "too few")
+    text += (
+        f" The cross-image baseline is {number(rows['iou_other_images'].mean())}, and the "
+        f"image-specific IoU (minus that baseline) {spelt(gain)}."
+    )
     return finding_of(
         gain,
         {
             "larger": f"{both} agree more on an image than across images.",
             "smaller": f"{both} agree less on an image than across images.",
             "undecided": f"Whether {both} agree more on an image than across images is undecided.",
-            "too few": f"{both} have a mean IoU of {number(known.mean())}.",
+            "too few": compared,
         },
         text,
     )
@@ -141,17 +143,19 @@ def rules(study: StudyReport) -> Finding:
             f"{text}, none shows it{_less(tested)}.",
             "none",
         )
+    part = part_of(len(more), len(tested), "rule")
     return Finding(
-        "Whether the IoU exceeds the cross-image baseline depends on the rule.",
-        f"{text}, it does by {part_of(len(more), len(tested), 'rule')}: "
-        f"{listing(more)}{_less(tested)}.",
+        f"By {part} the IoU significantly exceeds the cross-image baseline.",
+        f"{text}, these are {listing(more)}{_less(tested)}."
+        if len(more) > 1
+        else f"{text}, this is {more[0]}{_less(tested)}.",
         "some",
     )
 
 
 def _less(tested: dict[str, Difference]) -> str:
     less = _titles(tested, "smaller")
-    return f", and is below it by {listing(less)}" if less else ""
+    return f"; it is below it by {listing(less)}" if less else ""
 
 
 def _titles(tested: dict[str, Difference], direction: str) -> list[str]:
