@@ -11,8 +11,10 @@ import pandas as pd
 
 from vitrine.measures.agreement import bootstrap_interval
 from vitrine.measures.association import Association, spearman
+from vitrine.measures.localisation import share_inside
+from vitrine.report.findings.sentences import bound
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing
+from vitrine.report.text import listing, percent
 
 LIME = "lime"
 PREFERRED = "gradcam"
@@ -106,6 +108,50 @@ def associations(table: pd.DataFrame, column: str = "iou") -> dict[str, Associat
 def _spearman(first: bytes, second: bytes) -> Association:
     """Ten thousand draws: a page asks for the same rho several times."""
     return spearman(np.frombuffer(first), np.frombuffer(second))
+
+
+def association_table(table: pd.DataFrame) -> pd.DataFrame:
+    """By measure of complexity: rho with the IoU and with the image-specific IoU, tested."""
+    both = associations(table), associations(table, IMAGE_SPECIFIC)
+    rows = [
+        (measure.title, both[0][name], both[1][name].rho, both[1][name].p_value)
+        for name, measure in COMPLEXITY.items()
+    ]
+    return pd.DataFrame(
+        [(title, a.count, a.rho, a.low, a.high, a.p_value, *rest) for title, a, *rest in rows],
+        columns=["measure", "images", "rho", "low", "high", "p", "rho_specific", "p_specific"],
+    )
+
+
+def quarters(study: StudyReport, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The mean IoU, with its interval, of each quarter of the images by a measure."""
+    ranks = pd.qcut(table[name].rank(method="first"), 4)
+    rows = [
+        (group[name].mean(), *mean_interval(study, group["iou"]))
+        for _, group in table.groupby(ranks, observed=True)
+    ]
+    return pd.DataFrame(rows, columns=[name, "iou", "low", "high"])
+
+
+def location(study: StudyReport, method: str, image: str) -> str:
+    """Where a map's positive weight lies: its share on the object, and its centre."""
+    maps = study.table("maps").set_index(["method", "image"])
+    parts = []
+    if (mask := study.objects.get(image)) is not None:
+        share = share_inside(study.heatmap(method, image).values, mask)
+        parts += [f"{percent(share)} on it"] * bool(np.isfinite(share))
+    if (method, image) in maps.index:
+        row, column = maps.loc[(method, image), ["centre_row", "centre_column"]].astype(float)
+        down = "upper" if row < 0.45 else "lower" if row > 0.55 else ""
+        across = "left" if column < 0.45 else "right" if column > 0.55 else ""
+        parts += [f"{down} {across}".strip() or "middle"] * bool(np.isfinite(row + column))
+    return "; ".join(parts)
+
+
+def interval_columns(name: str, mean: float, low: float, high: float) -> dict[str, float | str]:
+    """A mean and, beside it, its interval in words; empty where so few images have none."""
+    known = np.isfinite(low) and np.isfinite(high)
+    return {name: mean, f"{name}_interval": f"{bound(low)} to {bound(high)}" if known else ""}
 
 
 def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, float, float]:
