@@ -136,12 +136,15 @@ def quarters(study: StudyReport, table: pd.DataFrame, name: str) -> pd.DataFrame
 def location(study: StudyReport, method: str, image: str) -> str:
     """Where a map's positive weight lies: its share on the object, and its centre."""
     maps = study.table("maps").set_index(["method", "image"])
-    parts = []
+    parts: list[str] = []
     if (mask := study.objects.get(image)) is not None:
         share = share_inside(study.heatmap(method, image).values, mask)
         parts += [f"{percent(share)} on it"] * bool(np.isfinite(share))
     if (method, image) in maps.index:
-        row, column = maps.loc[(method, image), ["centre_row", "centre_column"]].astype(float)
+        row, column = (
+            float(maps.loc[(method, image), name])  # type: ignore[arg-type]
+            for name in ("centre_row", "centre_column")
+        )
         down = "upper" if row < 0.45 else "lower" if row > 0.55 else ""
         across = "left" if column < 0.45 else "right" if column > 0.55 else ""
         parts += [f"{down} {across}".strip() or "middle"] * bool(np.isfinite(row + column))

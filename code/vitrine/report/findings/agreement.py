@@ -89,7 +89,7 @@ def _part(names: list[str], whole: int) -> str:
 
 def rule_or_image(study: StudyReport) -> Finding:
     """Whether the IoU depends more on the threshold rule or on the image."""
-    if reason := missing(study, "ious"):
+    if reason := missing(study, "agreement", "ious"):
         return reason
     table = pair_rows(study, "ious").pivot(index="image", columns="rule", values="iou")
     values = table.dropna(axis="columns", how="all").dropna().to_numpy(dtype=float)
@@ -126,7 +126,7 @@ def tested_rules(study: StudyReport) -> dict[str, Difference]:
 
 def rules(study: StudyReport) -> Finding:
     """By which rules the two maps of an image agree more than maps of different images do."""
-    if reason := missing(study, "ious"):
+    if reason := missing(study, "agreement", "ious"):
         return reason
     tested = tested_rules(study)
     more = _titles(tested, "larger")
@@ -168,14 +168,14 @@ def _titles(tested: dict[str, Difference], direction: str) -> list[str]:
 
 def largest_rule(study: StudyReport) -> Finding:
     """What the greatest IoU of any rule says."""
-    if reason := missing(study, "ious", "regions"):
+    if reason := missing(study, "agreement", "ious", "regions"):
         return reason
     rows = pair_rows(study, "ious")
     means = rows.groupby("rule", sort=False)[["iou", "iou_other_images"]].mean().dropna()
     if means.empty:
         return absent("No rule has IoUs of two images or more.")
     rule = str(means["iou"].idxmax())
-    iou, baseline = means.loc[rule, ["iou", "iou_other_images"]]
+    iou, baseline = (float(means[column][rule]) for column in ("iou", "iou_other_images"))
     text = (
         f"The rule with the greatest IoU is “{REGION_RULES[rule].title.lower()}”: "
         f"{number(iou)}, where the cross-image baseline is {number(baseline)}."
@@ -265,14 +265,15 @@ def furthest_cams(study: StudyReport) -> Finding:
         return reason
     methods = _methods(study, "cam")
     pairs = list(combinations(methods, 2))
-    means = pd.Series({one: _by_image(study, [one]).mean() for one in pairs}, dtype=float).dropna()
-    if len(means) < 2:
+    means = {one: float(_by_image(study, [one]).mean()) for one in pairs}
+    known = {one: mean for one, mean in means.items() if np.isfinite(mean)}
+    if len(known) < 2:
         return absent("This study has fewer than three class activation maps.")
-    least = means.idxmin()
+    least = min(known, key=lambda one: known[one])
     return Finding(
         "",
         f"The class activation maps with the least IoU are "
-        f"{listing(study.method_titles[method] for method in least)} ({number(means.min())}).",
+        f"{listing(study.method_titles[method] for method in least)} ({number(known[least])}).",
     )
 
 
@@ -303,25 +304,22 @@ def attributions(study: StudyReport) -> Finding:
 
 def nearest_attribution(study: StudyReport) -> Finding:
     """Which attribution methods agree most and least with the class activation map."""
-    if reason := missing(study, "ious"):
+    if reason := missing(study, "agreement", "ious"):
         return reason
     other = second_method(study, "ious")
-    means = pd.Series(
-        {
-            method: _by_image(study, [(other, method)]).mean()
-            for method in _methods(study, "attribution")
-            if method != other
-        },
-        dtype=float,
-    ).dropna()
-    if len(means) < 2:
+    means = {
+        method: float(_by_image(study, [(other, method)]).mean())
+        for method in _methods(study, "attribution")
+        if method != other
+    }
+    ranked = sorted((m for m in means if np.isfinite(means[m])), key=lambda m: means[m])
+    if len(ranked) < 2:
         return absent("This study has fewer than two attribution methods.")
-    titles = study.method_titles
+    titles, least, most = study.method_titles, ranked[0], ranked[-1]
     return Finding(
         "",
-        f"Of the attribution methods {titles[means.idxmax()]} has the greatest IoU with "
-        f"{titles[other]} ({number(means.max())}), and {titles[means.idxmin()]} the least "
-        f"({number(means.min())}).",
+        f"Of the attribution methods {titles[most]} has the greatest IoU with {titles[other]} "
+        f"({number(means[most])}), and {titles[least]} the least ({number(means[least])}).",
     )
 
 

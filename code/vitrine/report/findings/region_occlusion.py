@@ -103,8 +103,8 @@ def alone(study: StudyReport) -> Finding:
     table = occlusion(study)
     enough = table[table["alone"] >= DECIDES * table["p_original"]]
     return Finding(
-        f"Shown alone, {_region(len(enough), len(table))} {_keeps(len(enough), len(table))} half "
-        "of the prediction.",
+        f"Shown alone, {_region(len(enough), len(table))} {_keeps(len(enough), len(table))} at "
+        "least half of the prediction.",
         f"On average over fills this holds for {_named(enough)}." if len(enough) else "",
         "some" if len(enough) else "none",
     )
@@ -139,10 +139,10 @@ def weight_and_effect(study: StudyReport) -> Finding:
 
 
 def _of_methods(found: dict[str, tuple[float, float]], few: bool, regions: int) -> Finding:
-    each = [f"{number(r)} for {title} ({p_text(p)})" for title, (r, p) in found.items()]
+    each = [f"For {title} it is {number(r)} ({p_text(p)})." for title, (r, p) in found.items()]
     text = (
-        "Within images, the correlation of a region's weight beyond its area with the loss beyond "
-        f"the control is {listing(each)}, over {plural(regions, 'region')}."
+        f"Over {plural(regions, 'region')} this is the correlation, within images, of the weight "
+        f"beyond the region's area with the loss beyond the control. {' '.join(each)}"
     )
     if few:
         return Finding("", f"{text} So few regions cannot tell it from chance.", "too few")
