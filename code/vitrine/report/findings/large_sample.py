@@ -75,7 +75,7 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     if not found:
         return absent(f"The images {whose} are too few, or too alike, to ask what is simple.")
     level, images = LEVEL / len(COMPLEXITY), max(a.count for a in found.values())
-    strongest = max(found, key=lambda name: abs(found[name].rho))
+    strongest = min(found, key=lambda name: found[name].p_value)
     text = (
         f"Over the {plural(images, 'image')} {whose} the strongest correlation with the IoU is "
         f"that of the {_said(found, [strongest])}, {p_text(found[strongest].p_value)}. With "
@@ -87,12 +87,8 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     simple = [name for name in clear if found[name].rho * COMPLEXITY[name].expected > 0]
     opposite = [name for name in clear if name not in simple]
     if not clear:
-        return Finding(
-            f"None of {plural(len(COMPLEXITY), 'measure')} of complexity correlates significantly "
-            f"with the IoU.",
-            text,
-            "undecided",
-        )
+        headline = "No measure of complexity correlates significantly with the IoU."
+        return Finding(headline, text, "undecided")
     parts = [f"higher on simple images by the {_said(found, simple)}"] * bool(simple)
     parts += [f"higher on complex images by the {_said(found, opposite)}"] * bool(opposite)
     said = f"Over the {plural(images, 'image')} {whose} the IoU is {listing(parts)}, corrected."
