@@ -48,7 +48,8 @@ def below_control(study: StudyReport) -> Finding:
     needed = table[table["below"] == table["fills"]]
     spared = table[table["below"] == 0]
     fills = int(table["fills"].max())
-    text = f"{_capital(_by_fills(fills))}, these are {_named(needed)}." if len(needed) else ""
+    are = "this is" if len(needed) == 1 else "these are"
+    text = f"{_capital(_by_fills(fills))}, {are} {_named(needed)}." if len(needed) else ""
     if len(spared):
         text += f" Hiding {_named(spared)} costs no more than as much elsewhere."
     return Finding(
