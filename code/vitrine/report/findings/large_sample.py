@@ -23,7 +23,7 @@ from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import bound, finding_of, spelt
 from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, p_text, percent, plural
+from vitrine.report.text import listing, number, p_text, part_of, percent, plural
 
 LEVEL = 0.05
 
@@ -88,7 +88,9 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     opposite = [name for name in clear if name not in simple]
     if not clear:
         headline = "No measure of complexity correlates significantly with the IoU."
-        return Finding(headline, text, "undecided")
+        leaning = sum(found[name].rho * COMPLEXITY[name].expected > 0 for name in found)
+        signs = f"The sign of rho is as expected for {part_of(leaning, len(found), 'measure')}."
+        return Finding(headline, f"{text} {signs}", "undecided")
     parts = [f"higher on simple images by the {_said(found, simple)}"] * bool(simple)
     parts += [f"higher on complex images by the {_said(found, opposite)}"] * bool(opposite)
     said = f"Over the {plural(images, 'image')} {whose} the IoU is {listing(parts)}, corrected."
@@ -112,7 +114,7 @@ def variance(study: StudyReport) -> Finding:
     found = {n: a for n, a in associations(sample(study)).items() if np.isfinite(a.rho)}
     if not found:
         return absent("The images of the large sample are too few, or too alike.")
-    strongest = max(found, key=lambda name: abs(found[name].rho))
+    strongest = min(found, key=lambda name: found[name].p_value)
     return Finding(
         "",
         f"{COMPLEXITY[strongest].title}, the strongest, tells "
