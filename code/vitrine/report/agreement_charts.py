@@ -140,7 +140,7 @@ def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
                 zero=False, nice=False, padding=16
             ),
             y=alt.Y("iou:Q", title=f"IoU of {both}", axis=alt.Axis(tickCount=5)).scale(
-                domainMin=0, padding=12
+                domainMin=0, padding=18
             ),
             tooltip=[
                 alt.Tooltip("image:N", title="Image"),

@@ -14,7 +14,7 @@ from vitrine.measures.association import Association, spearman
 from vitrine.measures.localisation import share_inside
 from vitrine.report.findings.sentences import bound
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, percent
+from vitrine.report.text import listing, number, percent
 
 LIME = "lime"
 PREFERRED = "gradcam"
@@ -112,15 +112,14 @@ def _spearman(first: bytes, second: bytes) -> Association:
 
 def association_table(table: pd.DataFrame) -> pd.DataFrame:
     """By measure of complexity: rho with the IoU and with the image-specific IoU, tested."""
-    both = associations(table), associations(table, IMAGE_SPECIFIC)
-    rows = [
-        (measure.title, both[0][name], both[1][name].rho, both[1][name].p_value)
-        for name, measure in COMPLEXITY.items()
-    ]
-    return pd.DataFrame(
-        [(title, a.count, a.rho, a.low, a.high, a.p_value, *rest) for title, a, *rest in rows],
-        columns=["measure", "images", "rho", "low", "high", "p", "rho_specific", "p_specific"],
-    )
+    rows = []
+    specific = associations(table, IMAGE_SPECIFIC)
+    for name, found in associations(table).items():
+        rho, other = with_interval(found.rho, found.low, found.high), specific[name]
+        title = COMPLEXITY[name].title
+        rows.append((title, found.count, rho, found.p_value, other.rho, other.p_value))
+    columns = ["measure", "images", "rho", "p", "rho_specific", "p_specific"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def quarters(study: StudyReport, table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -151,10 +150,12 @@ def location(study: StudyReport, method: str, image: str) -> str:
     return "; ".join(parts)
 
 
-def interval_columns(name: str, mean: float, low: float, high: float) -> dict[str, float | str]:
-    """A mean and, beside it, its interval in words; empty where so few images have none."""
+def with_interval(mean: float, low: float, high: float) -> str:
+    """A number and its interval in a cell of a table; without it where so few images have none."""
+    if not np.isfinite(mean):
+        return "–"
     known = np.isfinite(low) and np.isfinite(high)
-    return {name: mean, f"{name}_interval": f"{bound(low)} to {bound(high)}" if known else ""}
+    return f"{number(mean)} ({bound(low)} to {bound(high)})" if known else number(mean)
 
 
 def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, float, float]:

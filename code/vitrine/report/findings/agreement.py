@@ -210,7 +210,8 @@ def shares(study: StudyReport) -> Finding:
     )
     if any(found.direction != "too few" for found in tested):
         text += (
-            f" Corrected for {plural(len(tested), 'test')}, it exceeds the cross-image baseline at "
+            f" Corrected for {plural(len(tested), 'test')}, it significantly exceeds the "
+            f"cross-image baseline at "
             f"{part_of(more, len(tested), 'share')}."
         )
     return Finding("", text)

@@ -24,12 +24,13 @@ LEVEL = 0.05
 
 
 def _named(rows: pd.DataFrame) -> str:
-    """Regions with their images, as in "the man (terrier)"; the first few of many."""
-    names = [f"{region} ({image})" for image, region in rows.index]
-    left = len(names) - SEVERAL
-    if left > 1:
-        names = [*names[:SEVERAL], f"{left} more"]
-    return listing(names)
+    """Regions by their image, as in "the man, the dog (terrier); the reeds (coot)"; few of many."""
+    left = len(rows) - SEVERAL if len(rows) > SEVERAL + 1 else 0
+    regions: dict[str, list[str]] = {}
+    for image, region in rows.index[: len(rows) - left]:
+        regions.setdefault(str(image), []).append(str(region))
+    named = [f"{', '.join(found)} ({image})" for image, found in regions.items()]
+    return "; ".join([*named, *([f"{left} more"] if left else [])])
 
 
 def _region(value: int, whole: int) -> str:
