@@ -12,6 +12,7 @@ import pandas as pd
 from vitrine.measures.agreement import bootstrap_interval
 from vitrine.measures.association import Association, spearman
 from vitrine.measures.localisation import share_inside
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.report.findings.sentences import bound
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, percent
@@ -19,6 +20,9 @@ from vitrine.report.text import listing, number, percent
 LIME = "lime"
 PREFERRED = "gradcam"
 """The class activation map that LIME is compared with, where the study has it."""
+
+LEAST = 5
+"""Fewer images have no bootstrap interval: it would be far too narrow."""
 
 IMAGE_SPECIFIC = "image_specific"
 """The column ``iou`` minus ``iou_other_images``: what is left for the image itself."""
@@ -69,6 +73,12 @@ def pair_rows(study: StudyReport, table: str = "agreement") -> pd.DataFrame:
     if "iou" in rows:
         rows[IMAGE_SPECIFIC] = rows["iou"] - rows["iou_other_images"]
     return rows.reset_index(drop=True)
+
+
+def rule_title(rule: str) -> str:
+    """The title of a rule that says which pixels a map highlights, within a sentence."""
+    title = REGION_RULES[rule].title
+    return title[:1].lower() + title[1:]
 
 
 def share_of(study: StudyReport) -> float:
@@ -136,17 +146,18 @@ def location(study: StudyReport, method: str, image: str) -> str:
     """Where a map's positive weight lies: its share on the object, and its centre."""
     maps = study.table("maps").set_index(["method", "image"])
     parts: list[str] = []
+    if (method, image) not in maps.index:
+        return ""
     if (mask := study.objects.get(image)) is not None:
         share = share_inside(study.heatmap(method, image).values, mask)
         parts += [f"{percent(share)} on it"] * bool(np.isfinite(share))
-    if (method, image) in maps.index:
-        row, column = (
-            float(maps.loc[(method, image), name])  # type: ignore[arg-type]
-            for name in ("centre_row", "centre_column")
-        )
-        down = "upper" if row < 0.45 else "lower" if row > 0.55 else ""
-        across = "left" if column < 0.45 else "right" if column > 0.55 else ""
-        parts += [f"{down} {across}".strip() or "middle"] * bool(np.isfinite(row + column))
+    row, column = (
+        float(maps.loc[(method, image), name])  # type: ignore[arg-type]
+        for name in ("centre_row", "centre_column")
+    )
+    down = "upper" if row < 0.45 else "lower" if row > 0.55 else ""
+    across = "left" if column < 0.45 else "right" if column > 0.55 else ""
+    parts += [f"{down} {across}".strip() or "middle"] * bool(np.isfinite(row + column))
     return "; ".join(parts)
 
 
@@ -159,11 +170,11 @@ def with_interval(mean: float, low: float, high: float) -> str:
 
 
 def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, float, float]:
-    """The mean and its 95% bootstrap interval over images; missing without two of them."""
+    """The mean and its 95% bootstrap interval over images; without it for fewer than five."""
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
-    if len(known) < 2:
-        mean = float(known[0]) if len(known) else float("nan")
+    if len(known) < LEAST:
+        mean = float(known.mean()) if len(known) else float("nan")
         return mean, float("nan"), float("nan")
     section = study.parameters("agreement")
     draws, seed = section.get("bootstrap", 2000), section.get("seed", 0)

@@ -12,30 +12,32 @@ from vitrine.report.study_report import StudyReport
 KEYS = ["image", "region"]
 
 
-def mapped_methods(study: StudyReport) -> list[str]:
-    """LIME and Grad-CAM, or the study's first class activation map, as far as it has them."""
-    has = set(study.table("maps")["method"]) if study.has("maps") else set()
+def mapped_methods(study: StudyReport, image: str | None = None) -> list[str]:
+    """LIME and Grad-CAM, or the study's first class activation map, as far as it has them.
+
+    image : those that have a map of it.
+    """
+    maps = study.table("maps") if study.has("maps") else pd.DataFrame({"image": [], "method": []})
+    has = set(maps["method"])
+    of_image = has if image is None else set(maps.loc[maps["image"] == image, "method"])
     cams = [name for name in study.parameters("cam").get("methods", ()) if name in has]
     first = PREFERRED if PREFERRED in cams else cams[0] if cams else ""
-    return [name for name in (LIME, first) if name in has]
+    return [name for name in (LIME, first) if name in of_image]
 
 
 def weights(study: StudyReport) -> pd.DataFrame:
     """The share of each method's positive weight on each region, by image and region."""
-    maps = study.table("maps").set_index(["method", "image"]).index
-    methods = mapped_methods(study)
     images = study.table("region_occlusion")["image"].unique()
     rows = [
         {"image": image, "region": region}
         | {
             method: share_inside(study.heatmap(method, image).values, mask)
-            for method in methods
-            if (method, image) in maps
+            for method in mapped_methods(study, image)
         }
         for image in images
         for region, mask in study.parts(image).items()
     ]
-    return pd.DataFrame(rows, columns=[*KEYS, *methods]).set_index(KEYS)
+    return pd.DataFrame(rows, columns=[*KEYS, *mapped_methods(study)]).set_index(KEYS)
 
 
 def occlusion(study: StudyReport) -> pd.DataFrame:

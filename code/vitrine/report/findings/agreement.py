@@ -18,6 +18,7 @@ from vitrine.report.compared import (
     mean_interval,
     pair,
     pair_rows,
+    rule_title,
     second_method,
     share_of,
 )
@@ -160,9 +161,7 @@ def _less(tested: dict[str, Difference]) -> str:
 
 def _titles(tested: dict[str, Difference], direction: str) -> list[str]:
     return [
-        f"“{REGION_RULES[rule].title.lower()}”"
-        for rule, found in tested.items()
-        if found.direction == direction
+        f"“{rule_title(rule)}”" for rule, found in tested.items() if found.direction == direction
     ]
 
 
@@ -177,7 +176,7 @@ def largest_rule(study: StudyReport) -> Finding:
     rule = str(means["iou"].idxmax())
     iou, baseline = (float(means[column][rule]) for column in ("iou", "iou_other_images"))
     text = (
-        f"The rule with the greatest IoU is “{REGION_RULES[rule].title.lower()}”: "
+        f"The rule with the greatest IoU is “{rule_title(rule)}”: "
         f"{number(iou)}, where the cross-image baseline is {number(baseline)}."
     )
     areas = study.table("regions").query("rule == @rule").groupby("method")["area"].mean()
@@ -287,6 +286,10 @@ def attributions(study: StudyReport) -> Finding:
     if among.dropna().empty:
         return absent("This study has fewer than two attribution methods.")
     gain = paired_difference((among - _by_image(study, pairs, "iou_other_images")).to_numpy())
+    text = f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}."
+    compared = "Attribution methods are compared with each other."
+    if not gain.count:
+        return Finding(compared, text, "too few")
     return finding_of(
         gain,
         {
@@ -296,10 +299,9 @@ def attributions(study: StudyReport) -> Finding:
             "images.",
             "undecided": "Whether attribution methods agree with each other more on an image than "
             "across images is undecided.",
-            "too few": "Attribution methods are compared with each other.",
+            "too few": compared,
         },
-        f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}. The "
-        f"image-specific IoU is {spelt(gain)}.",
+        f"{text} The image-specific IoU is {spelt(gain)}.",
     )
 
 
@@ -334,7 +336,7 @@ def precision(study: StudyReport) -> Finding:
     iou = at_share(study)["iou"].dropna()
     mean, low, high = mean_interval(study, iou)
     if not np.isfinite(low):
-        return absent("An interval needs two images or more.")
+        return absent("An interval of the mean IoU needs five images or more.")
     return Finding(
         "",
         f"Over {plural(len(iou), 'image')} the mean IoU is {number(mean)}, with a 95% bootstrap "

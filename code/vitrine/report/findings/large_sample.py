@@ -42,13 +42,13 @@ def same_image(study: StudyReport) -> Finding:
     return finding_of(
         gain,
         {
-            "larger": f"On {images} of a large sample they agree more than across images.",
-            "smaller": f"On {images} of a large sample they agree less than across images.",
-            "undecided": f"On {images} of a large sample it is undecided whether they agree more "
+            "larger": f"On {images} of a large sample {both} agree more than across images.",
+            "smaller": f"On {images} of a large sample {both} agree less than across images.",
+            "undecided": f"On {images} of a large sample it is undecided whether {both} agree more "
             "than across images.",
             "too few": f"The large sample holds {images}.",
         },
-        f"There the mean IoU of {both} is {number(table['iou'].mean())}, and the image-specific "
+        f"The mean IoU of {both} there is {number(table['iou'].mean())}, and the image-specific "
         f"IoU {spelt(gain)}.",
     )
 
@@ -81,7 +81,7 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
         f"that of the {_said(found, [strongest])}, {p_text(found[strongest].p_value)}. With "
         f"{plural(len(COMPLEXITY), 'test')} a p-value counts below {number(level, 4)}."
     )
-    if 2 / factorial(min(images, 20)) > level:
+    if _are_too_few(images):
         return Finding("", f"{text} So few images cannot be significant.", "too few")
     clear = [name for name in found if found[name].p_value < level]
     simple = [name for name in clear if found[name].rho * COMPLEXITY[name].expected > 0]
@@ -101,6 +101,11 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     return Finding(f"IoU is higher on {kind} images.", said, kind)
 
 
+def _are_too_few(images: int) -> bool:
+    """Whether not even a perfect order of so many images is significant among all measures."""
+    return 2 / factorial(min(images, 20)) > LEVEL / len(COMPLEXITY)
+
+
 def _said(found: Mapping[str, Association], names: list[str]) -> str:
     return listing(
         f"{COMPLEXITY[name].title.lower()} (rho {number(found[name].rho)})" for name in names
@@ -112,7 +117,7 @@ def variance(study: StudyReport) -> Finding:
     if reason := missing(study, *SAMPLE):
         return reason
     found = {n: a for n, a in associations(sample(study)).items() if np.isfinite(a.rho)}
-    if not found:
+    if not found or _are_too_few(max(a.count for a in found.values())):
         return absent("The images of the large sample are too few, or too alike.")
     strongest = min(found, key=lambda name: found[name].p_value)
     return Finding(
@@ -128,7 +133,7 @@ def significant_rho(study: StudyReport) -> Finding:
         return reason
     images = len(study.images)
     level = LEVEL / len(COMPLEXITY)
-    if 2 / factorial(min(images, 20)) > level:
+    if _are_too_few(images):
         return Finding("", "So few images cannot show any rank correlation.", "too few")
     return Finding(
         "",

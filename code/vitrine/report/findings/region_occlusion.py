@@ -33,8 +33,10 @@ def _named(rows: pd.DataFrame) -> str:
     return "; ".join([*named, *([f"{left} more"] if left else [])])
 
 
-def _region(value: int, whole: int) -> str:
-    return part_of(value, whole, "region")
+def _regions(value: int, whole: int, verb: str) -> str:
+    """How many regions do something: "four of 12 regions lower", "no region lowers"."""
+    part = part_of(value, whole, "region") if value else "no region"
+    return f"{part} {verb}{'s' if value < 2 else ''}"
 
 
 def _by_fills(fills: int) -> str:
@@ -48,21 +50,16 @@ def below_control(study: StudyReport) -> Finding:
     table = occlusion(study)
     needed = table[table["below"] == table["fills"]]
     spared = table[table["below"] == 0]
-    fills = int(table["fills"].max())
-    are = "this is" if len(needed) == 1 else "these are"
-    text = f"{_capital(_by_fills(fills))}, {are} {_named(needed)}." if len(needed) else ""
+    fills = _by_fills(int(table["fills"].max()))
+    said = f"Hiding {_named(needed)} lowers it more, {fills}." if len(needed) else ""
     if len(spared):
-        text += f" Hiding {_named(spared)} costs no more than as much elsewhere."
+        said += f" Hiding {_named(spared)} costs no more than the same shape elsewhere."
     return Finding(
-        f"Hiding {_region(len(needed), len(table))} lowers the prediction more than hiding the "
-        "same shape elsewhere.",
-        text.strip(),
+        f"Hidden one at a time, {_regions(len(needed), len(table), 'lower')} the prediction more "
+        "than the same shape elsewhere.",
+        said.strip(),
         "all" if len(needed) == len(table) else "some" if len(needed) else "none",
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def rises(study: StudyReport) -> Finding:
@@ -73,8 +70,8 @@ def rises(study: StudyReport) -> Finding:
     against = table[table["above"] == table["fills"]]
     fills = _by_fills(int(table["fills"].max()))
     return Finding(
-        f"Hiding {_region(len(against), len(table))} raises the prediction, {fills}.",
-        f"The prediction is more probable without {_named(against)}." if len(against) else "",
+        f"Hidden one at a time, {_regions(len(against), len(table), 'raise')} the prediction.",
+        f"It is more probable without {_named(against)}, {fills}." if len(against) else "",
         "some" if len(against) else "none",
     )
 
@@ -90,9 +87,10 @@ def fills(study: StudyReport) -> Finding:
     decided = table[apart > DECIDES * table["p_original"]]
     most = table.loc[[apart.idxmax()]]
     return Finding(
-        f"What replaces a region decides for {_region(len(decided), len(table))}.",
-        f"Between fills the probability differs there by more than {percent(DECIDES)} of that of "
-        f"the whole image. It differs most for {_named(most)}: {percent(most['lowest'].iloc[0])} "
+        "What replaces a region matters for "
+        f"{part_of(len(decided), len(table), 'region') if len(decided) else 'no region'}.",
+        f"It matters where the probability differs between fills by more than {percent(DECIDES)} "
+        f"of that of the whole image. It differs most for {_named(most)}: {percent(most['lowest'].iloc[0])} "
         f"to {percent(most['highest'].iloc[0])}.",
         "some" if len(decided) else "none",
     )
@@ -105,15 +103,11 @@ def alone(study: StudyReport) -> Finding:
     table = occlusion(study)
     enough = table[table["alone"] >= DECIDES * table["p_original"]]
     return Finding(
-        f"Shown alone, {_region(len(enough), len(table))} {_keeps(len(enough), len(table))} at "
-        "least half of the prediction.",
+        f"Shown alone, {_regions(len(enough), len(table), 'keep')} at least half of the "
+        "prediction.",
         f"On average over fills this holds for {_named(enough)}." if len(enough) else "",
         "some" if len(enough) else "none",
     )
-
-
-def _keeps(value: int, whole: int) -> str:
-    return "keeps" if value == 1 or whole == 1 else "keep"
 
 
 def weight_and_effect(study: StudyReport) -> Finding:
