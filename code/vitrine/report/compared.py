@@ -132,6 +132,22 @@ def association_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def all_pairs(study: StudyReport) -> pd.DataFrame:
+    """How far each two methods agree, as means over the images, by rule.
+
+    ``rule``, or ``rho`` for the rank correlation of the whole maps; the titles ``first`` and
+    ``second``; ``value``, ``baseline`` (the same across images) and ``specific``, their difference.
+    """
+    columns = ["rule", "first", "second", "value", "baseline"]
+    ious = study.table("ious").rename(columns={"iou": "value", "iou_other_images": "baseline"})
+    whole = study.table("correlations").assign(rule="rho")
+    whole = whole.rename(columns={"rho": "value", "rho_other_images": "baseline"})
+    cells = pd.concat([ious[columns], whole[columns]])
+    cells = cells.groupby(columns[:3], sort=False).mean().reset_index()
+    titles = {place: cells[place].map(study.method_titles) for place in ("first", "second")}
+    return cells.assign(specific=cells["value"] - cells["baseline"], **titles)
+
+
 def quarters(study: StudyReport, table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The mean IoU, with its interval, of each quarter of the images by a measure."""
     ranks = pd.qcut(table[name].rank(method="first"), 4)

@@ -90,8 +90,8 @@ def fills(study: StudyReport) -> Finding:
         "What replaces a region matters for "
         f"{part_of(len(decided), len(table), 'region') if len(decided) else 'no region'}.",
         f"It matters where the probability differs between fills by more than {percent(DECIDES)} "
-        f"of that of the whole image. It differs most for {_named(most)}: {percent(most['lowest'].iloc[0])} "
-        f"to {percent(most['highest'].iloc[0])}.",
+        f"of that of the whole image. It differs most for {_named(most)}: "
+        f"{percent(most['lowest'].iloc[0])} to {percent(most['highest'].iloc[0])}.",
         "some" if len(decided) else "none",
     )
 
