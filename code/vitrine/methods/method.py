@@ -71,6 +71,14 @@ class Method:
     sees_network: ClassVar[bool] = True
 
     @property
+    def holds_draws(self) -> bool:
+        """Whether it draws, and ``repeated`` gives the same draws to every input.
+
+        A baseline is drawn anew for each: it stands for maps that have nothing in common.
+        """
+        return self.stochastic and self.sees_network
+
+    @property
     def takes_settings(self) -> bool:
         """Whether its passes are so many that it matters how they are run."""
         return True
@@ -101,7 +109,8 @@ class Method:
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         """A function that gives maps of the network's input, for perturbed copies of the image.
 
-        What can be made once is made once. Raises ``NotApplicable`` and ``StudyError``.
+        What can be made once is made once. The draws of a method that ``holds_draws`` are the same
+        for every input. Raises ``NotApplicable`` and ``StudyError``.
         """
         raise NotImplementedError
 
