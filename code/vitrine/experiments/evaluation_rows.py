@@ -61,7 +61,7 @@ TABLES = {
         "by_channel": "maximum sensitivity of the attributions of each colour channel",
         "value": "maximum sensitivity of the map",
         "seed_part_by_channel": "by_channel of the unperturbed image's map from another seed; "
-        "empty for methods that do not draw",
+        "empty for methods without noise, and for LIME (table stability)",
         "seed_part": "the same of the map, without any perturbation",
     },
 }

@@ -70,6 +70,10 @@ class AttributionMethod(Method):
     rule: str = ""
     reference: bool = False
 
+    @property
+    def holds_draws(self) -> bool:
+        return self.stochastic
+
     def section(self, study: studies.Study, *, again: bool = False) -> Any:
         return study.attribution
 

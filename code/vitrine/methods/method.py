@@ -72,11 +72,13 @@ class Method:
 
     @property
     def holds_draws(self) -> bool:
-        """Whether it draws, and ``repeated`` gives the same draws to every input.
+        """Whether noise is drawn for a map, and ``repeated`` gives every input the same noise.
 
-        A baseline is drawn anew for each: it stands for maps that have nothing in common.
+        LIME's draws are held too, but what another seed changes there is more than noise: the
+        superpixels. A baseline is drawn anew for each input: it stands for maps that have nothing
+        in common.
         """
-        return self.stochastic and self.sees_network
+        return False
 
     @property
     def takes_settings(self) -> bool:
