@@ -118,10 +118,15 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
     """Layer-wise relevance propagation by both sets of rules on every network that tried both.
 
     One row a network and method: images with a map, the mean logit, the mean sum of relevance, the
-    greatest deviation from the logit, and why there is no map where there is none.
+    greatest deviation from the logit, the mean maximum sensitivity, and why there is no map where
+    there is none.
     """
     table = study.store.table("attributions")
     both = table[table["method"].isin([RELEVANCE, LIBRARY_RELEVANCE])]
+    moved = pd.Series(dtype=float)
+    if "sensitivities" in study.store.tables():
+        measured = study.store.table("sensitivities")
+        moved = measured.groupby(["classifier", "method"])["by_channel"].mean()
     rows = []
     for (network, method), own in both.groupby(["classifier", "method"], sort=False):
         sound = own[own["reason"].fillna("") == ""]
@@ -135,11 +140,31 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
                 "logit": sound["logit"].mean(),
                 "total": sound["total"].mean(),
                 "deviation": known.max() if len(known) else float("nan"),
+                "sensitivity": moved.get((network, method), float("nan")),
                 "reason": reason,
             }
         )
-    columns = ["network", "method", "images", "logit", "total", "deviation", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["network", "method", "images", "logit", "total", "deviation", "sensitivity"]
+    return pd.DataFrame(rows, columns=[*columns, "reason"])
+
+
+def how_computed(study: StudyReport) -> pd.DataFrame:
+    """Each method of the table ``attributions``: its rule, passes, seconds, or why it has no map."""
+    table, sound, files = study.table("attributions"), maps(study), study.store.files()
+    rows = []
+    for method, own in table.groupby("method", sort=False):
+        has = sound[sound["method"] == method]
+        task = f"{study.classifier}/{method}/{files[has['image'].iloc[0]]}" if len(has) else ""
+        rows.append(
+            {
+                "method": study.method_titles[str(method)],
+                "rule": study.store.facts(task).get("rule", "") if task else "",
+                "passes": has["passes"].mean(),
+                "seconds": has["seconds"].median(),
+                "reason": "" if len(has) else str(own["reason"].iloc[0]),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def network_title(study: StudyReport, network: str) -> str:

@@ -69,7 +69,7 @@ def sums(study: StudyReport) -> Finding:
         else f"The attributions of {listing(kept)} add up to what they promise."
     )
     text = " ".join(
-        f"{titles[method]} deviates by {_share(median)} (median over images)."
+        f"{titles[method]} deviates by {share(median)} (median over images)."
         for method, median in medians.items()
     )
     return Finding(headline, text, "none" if not kept else "some" if missed else "all")
@@ -84,7 +84,7 @@ def relevance_sum(study: StudyReport) -> Finding:
     if known.empty:
         return absent("The study has no layer-wise relevance propagation.")
     kept = int((known <= KEPT).sum())
-    greatest = f"Its sum deviates from the logit by {_share(known.max())} at most."
+    greatest = f"Its sum deviates from the logit by {share(known.max())} at most."
     if kept == len(known):
         return Finding("Layer-wise relevance propagation keeps the logit.", greatest, "kept")
     if not kept:
@@ -417,7 +417,7 @@ def _images(moved: pd.DataFrame) -> str:
     return plural(len(moved), "image")
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
     """A deviation: "0.03%", "12%", and "4 times" the promised sum beyond ten times it."""
     if value > 10:
         return f"{large(value)} times that sum"
