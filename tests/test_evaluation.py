@@ -21,6 +21,7 @@ from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
+from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.registry import VALUES
@@ -43,7 +44,7 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import Lime, Slic, load_study
+from vitrine.study import Lime, Measures, Slic, load_study
 
 MEASURED = """
 [attribution]
@@ -70,7 +71,7 @@ WAYS = ("faithfulness", "sensitivity", "mprt")
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A study run once: two images, one of them for the measures only."""
-    text = STUDY.replace('"n00000002_noise.png"]', ']\nmore = ["n00000002_noise.png"]')
+    text = STUDY.replace('"n00000002_noise.png"]', ']\nextra = ["n00000002_noise.png"]')
     project = new_tiny(tmp_path_factory.mktemp("measured"), text + MEASURED)
     noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     Image.fromarray(noise).save(project.root / "images" / "n00000001_red_square.png")
@@ -111,11 +112,11 @@ def test_a_method_that_a_network_cannot_support_is_named_and_the_rest_goes_on(
     store = Store(measured, "tiny")
     rows = store.table("attributions").set_index(["classifier", "method", "image"])
     reason = rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "reason"]
-    assert "Captum's layer-wise relevance propagation stops at this network" in reason
+    assert reason == "Captum has no rule for the network's modules of the type Conv2dSame"
     assert np.isnan(rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "total"])
     table = store.table("evaluation").query("method == 'lrp_captum'")
     assert table["value"].isna().all() and (table["reason"] == reason).all()
-    with pytest.raises(NotApplicable, match="stops at this network"):
+    with pytest.raises(NotApplicable, match="has no rule"):
         store.heatmap("efficientnet_lite0", "lrp_captum", "noise")
     assert rows.loc[("efficientnet_lite0", "lrp", "noise"), "reason"] == ""
 
@@ -234,6 +235,25 @@ def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Query) -> None:
         expected.heatmap, type(expected.heatmap)(found[0], frame, True, "lime", 2, 0.0)
     ) == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
+
+
+@pytest.mark.parametrize("method", ["smoothgrad_squared", "vargrad", "gradient_shap", "lime"])
+def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
+    asked: Query, method: str
+) -> None:
+    inputs = asked.classifier.normalise(_crop()[None]).numpy()
+    parameters = LIME if method == "lime" else asked.parameters
+    wanted = Measures(perturbations=2, radius=0.0)
+    query = replace(asked, method=method, parameters=parameters)
+    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {})
+    facts = TRIALS["sensitivity"].compute(case)[method].facts
+    assert facts["value"] == 0 and facts["by_channel"] == 0
+    if method != "lime":  # another seed cuts other superpixels
+        assert facts["seed_part"] > 0.01 and facts["seed_part_by_channel"] > 0.01
+    moved = replace(case, wanted=Measures(perturbations=2, radius=0.02))
+    assert TRIALS["sensitivity"].compute(moved)[method].facts["value"] > 0
+    steady = replace(case, query=replace(asked, method="gradient"))
+    assert "seed_part" not in TRIALS["sensitivity"].compute(steady)["gradient"].facts
 
 
 def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> None:

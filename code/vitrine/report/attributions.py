@@ -1,0 +1,187 @@
+"""What the chapter on attribution reads of a study: maps, promised sums, sensitivities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vitrine.data.printed import published_figures
+from vitrine.measures.agreement import standard_ranks
+from vitrine.project import Project
+from vitrine.report.study_report import StudyReport
+
+RELEVANCE, LIBRARY_RELEVANCE = "lrp", "lrp_captum"
+PATH, GRADIENT, GUIDED = "integrated_gradients", "gradient", "guided_backpropagation"
+SUMMARIES = ("smoothgrad_squared", "vargrad")
+
+PROMISED = {
+    PATH: "the change of the logit from an input of zeros",
+    RELEVANCE: "the logit",
+    LIBRARY_RELEVANCE: "the logit",
+}
+"""What the attributions of a method add up to by its definition, where a table holds that number.
+
+Gradient SHAP's sum is a mean over three baselines, of which the tables hold one.
+"""
+
+PRINTED = {
+    "Integrated Gradients": PATH,
+    "SmoothGrad squared of Integrated Gradients": SUMMARIES[0],
+    "VarGrad of Integrated Gradients": SUMMARIES[1],
+    "Gradient SHAP": "gradient_shap",
+    "Occlusion": "occlusion",
+    "Layer-wise Relevance Propagation": RELEVANCE,
+    "Guided Backpropagation": GUIDED,
+    "Guided Grad-CAM": "guided_gradcam",
+}
+"""The key of each method by the name under which an earlier report printed its sensitivity."""
+
+FEW_PASSES = 2
+"""Methods that take no more passes go back through the network once."""
+
+
+def maps(study: StudyReport) -> pd.DataFrame:
+    """The rows of the table ``attributions`` that have a map."""
+    table = study.table("attributions")
+    return table[table["reason"].fillna("") == ""]
+
+
+def methods(study: StudyReport) -> list[str]:
+    """The attribution methods that have a map of any image, in the order of the table."""
+    return list(dict.fromkeys(maps(study)["method"])) if study.has("attributions") else []
+
+
+def repeated_methods(study: StudyReport) -> list[str]:
+    """Those of ``methods`` that ask the network many times for a map."""
+    passes = maps(study).groupby("method")["passes"].mean() if methods(study) else {}
+    return [method for method in methods(study) if passes[method] > FEW_PASSES]
+
+
+def single_pass_methods(study: StudyReport) -> list[str]:
+    """Those of ``methods`` that go back through the network once."""
+    many = repeated_methods(study)
+    return [method for method in methods(study) if method not in many]
+
+
+def images_with(study: StudyReport, method: str) -> list[str]:
+    """The images of which a method has a map."""
+    table = maps(study)
+    return list(table.loc[table["method"] == method, "image"])
+
+
+def deviations(rows: pd.DataFrame) -> pd.Series:
+    """|sum of the attributions / promised sum - 1| of rows of ``attributions`` of one method.
+
+    By image; images whose promised sum is zero have none.
+    """
+    method = rows["method"].iloc[0] if len(rows) else PATH
+    promised = rows["logit"] - (rows["logit_of_nothing"] if method == PATH else 0.0)
+    found = (rows["total"] / promised.where(promised != 0) - 1).abs()
+    return pd.Series(found.to_numpy(), index=rows["image"]).dropna()
+
+
+def promised_sums(study: StudyReport) -> dict[str, pd.Series]:
+    """By method that promises a sum: how far each image's attributions are from it."""
+    table = maps(study)
+    found = {m: deviations(table[table["method"] == m]) for m in methods(study) if m in PROMISED}
+    return {method: values for method, values in found.items() if len(values)}
+
+
+def sensitivities(study: StudyReport, column: str = "by_channel") -> pd.DataFrame:
+    """A column of the table of that name, by image and attribution method that has values."""
+    table = study.table("sensitivities")
+    own = list(study.table("attributions")["method"].unique())
+    table = table[table["method"].isin(own)]
+    wide = table.pivot(index="image", columns="method", values=column).astype(float)
+    known = [method for method in own if method in wide and np.isfinite(wide[method]).any()]
+    return wide[known]
+
+
+def printed_sensitivities(project: Project) -> pd.Series:
+    """The maximum sensitivities of an earlier report, by the method's key."""
+    table = published_figures(project, "max_sensitivity")
+    return pd.Series(table["max_sensitivity"].to_numpy(float), table["method"].map(PRINTED))
+
+
+def correlation_of_maps(study: StudyReport, first: str, second: str) -> pd.Series:
+    """Spearman's rank correlation of two methods' maps, by image that has both."""
+    both = [image for image in images_with(study, first) if image in images_with(study, second)]
+    found = {}
+    for image in both:
+        one, other = (study.heatmap(method, image).values for method in (first, second))
+        if np.ptp(one) > 0 and np.ptp(other) > 0:
+            found[image] = float(standard_ranks(one) @ standard_ranks(other))
+    return pd.Series(found, dtype=float)
+
+
+def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
+    """Layer-wise relevance propagation by both sets of rules on every network that tried both.
+
+    One row a network and method: images with a map, the mean logit, the mean sum of relevance, the
+    greatest deviation from the logit, the mean maximum sensitivity, and why there is no map where
+    there is none.
+    """
+    table = study.store.table("attributions")
+    both = table[table["method"].isin([RELEVANCE, LIBRARY_RELEVANCE])]
+    moved = pd.Series(dtype=float)
+    if "sensitivities" in study.store.tables():
+        measured = study.store.table("sensitivities")
+        moved = measured.groupby(["classifier", "method"])["by_channel"].mean()
+    rows = []
+    for (network, method), own in both.groupby(["classifier", "method"], sort=False):
+        sound = own[own["reason"].fillna("") == ""]
+        known = deviations(sound)
+        reason = "" if len(sound) else str(own["reason"].iloc[0])
+        rows.append(
+            {
+                "network": network_title(study, str(network)),
+                "method": method,
+                "images": len(sound),
+                "logit": sound["logit"].mean(),
+                "total": sound["total"].mean(),
+                "deviation": known.max() if len(known) else float("nan"),
+                "sensitivity": moved.get((network, method), float("nan")),
+                "reason": reason,
+            }
+        )
+    columns = ["network", "method", "images", "logit", "total", "deviation", "sensitivity"]
+    return pd.DataFrame(rows, columns=[*columns, "reason"])
+
+
+def how_computed(study: StudyReport) -> pd.DataFrame:
+    """Each method of the table ``attributions``: its rule, passes, seconds, or why it has no map."""
+    table, sound, files = study.table("attributions"), maps(study), study.store.files()
+    rows = []
+    for method, own in table.groupby("method", sort=False):
+        has = sound[sound["method"] == method]
+        task = f"{study.classifier}/{method}/{files[has['image'].iloc[0]]}" if len(has) else ""
+        rows.append(
+            {
+                "method": study.method_titles[str(method)],
+                "rule": study.store.facts(task).get("rule", "") if task else "",
+                "passes": has["passes"].mean(),
+                "seconds": has["seconds"].median(),
+                "reason": "" if len(has) else str(own["reason"].iloc[0]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def network_title(study: StudyReport, network: str) -> str:
+    """A network's title, or its key with its weights where the provenance has no more of it."""
+    for row in study.provenance["classifiers"]:
+        if row["name"] == network:
+            return str(row["title"])
+    weights = study.provenance.get("networks", {}).get(network)
+    return f"{network} ({weights} weights)" if weights else network
+
+
+def large(value: float) -> str:
+    """A number of any size: "0.05", "12.3", "4.1 × 10⁹"."""
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) < 1e4:
+        return f"{value:.2f}".replace("-", "−")
+    mantissa, power = f"{value:.1e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
+    return f"{mantissa} × 10{raised}".replace("-", "−")

@@ -1,0 +1,424 @@
+"""Findings about attribution methods: promised sums, stability, draws, what is nearly one map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from vitrine.measures.association import spearman
+from vitrine.measures.difference import Difference, Direction, paired_difference
+from vitrine.measures.pareto import pareto_front
+from vitrine.report.attributions import (
+    GRADIENT,
+    GUIDED,
+    LIBRARY_RELEVANCE,
+    PATH,
+    RELEVANCE,
+    SUMMARIES,
+    correlation_of_maps,
+    deviations,
+    large,
+    maps,
+    methods,
+    promised_sums,
+    relevance_of_networks,
+    sensitivities,
+)
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.sentences import spelt
+from vitrine.report.parts import missing
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, number, p_text, part_of, percent, plural
+
+CLOSE_SUM = 0.05
+"""Integrated Gradients counts as computed finely enough within 5% (Sundararajan et al., 2017)."""
+
+KEPT = 0.01
+"""Relevance that sums to the logit within so much is called kept."""
+
+SAME_MAP = 0.95
+"""Two maps of at least this rank correlation are called nearly the same."""
+
+NO_SENSITIVITY = "The study has no maximum sensitivity of an attribution method."
+
+
+# --- promised sums --------------------------------------------------------------------------------
+
+
+def sums(study: StudyReport) -> Finding:
+    """Whether attributions add up to what their method promises."""
+    if reason := missing(study, "attributions"):
+        return reason
+    medians = {method: values.median() for method, values in promised_sums(study).items()}
+    medians.pop(LIBRARY_RELEVANCE, None)
+    if not medians:
+        return absent("No method of the study promises a sum that its tables hold.")
+    titles = study.method_titles
+    kept = [titles[method] for method, median in medians.items() if median <= CLOSE_SUM]
+    missed = [titles[method] for method, median in medians.items() if median > CLOSE_SUM]
+    said = []
+    if missed:
+        said.append(f"the attributions of {listing(missed)} miss the sum that they promise")
+    if kept:
+        said.append(f"those of {listing(kept)} add up" if missed else "")
+    headline = (
+        _sentence("; ".join(said))
+        if missed
+        else f"The attributions of {listing(kept)} add up to what they promise."
+    )
+    text = " ".join(
+        f"{titles[method]} deviates by {share(median)} (median over images)."
+        for method, median in medians.items()
+    )
+    return Finding(headline, text, "none" if not kept else "some" if missed else "all")
+
+
+def relevance_sum(study: StudyReport) -> Finding:
+    """Whether layer-wise relevance propagation keeps the logit."""
+    if reason := missing(study, "attributions"):
+        return reason
+    table = maps(study)
+    known = deviations(table[table["method"] == RELEVANCE])
+    if known.empty:
+        return absent("The study has no layer-wise relevance propagation.")
+    kept = int((known <= KEPT).sum())
+    greatest = f"Its sum deviates from the logit by {share(known.max())} at most."
+    if kept == len(known):
+        return Finding("Layer-wise relevance propagation keeps the logit.", greatest, "kept")
+    if not kept:
+        headline = "Layer-wise relevance propagation does not keep the logit."
+        return Finding(headline, greatest, "lost")
+    part = part_of(kept, len(known), "image")
+    headline = f"Layer-wise relevance propagation keeps the logit on {part}."
+    return Finding(headline, greatest, "in part")
+
+
+def library_relevance(study: StudyReport) -> Finding:
+    """What the library's own rules of relevance propagation make of the logit, by network."""
+    if reason := missing(study, "attributions"):
+        return reason
+    table = relevance_of_networks(study)
+    library = table[table["method"] == LIBRARY_RELEVANCE]
+    if library.empty:
+        return absent("The study does not try the library's own relevance propagation.")
+    worked = library[library["deviation"].notna()]
+    if worked.empty:
+        headline = "The library's own relevance propagation gives no map of these networks."
+        return Finding(headline, _reasons(library), "absent maps")
+    lost = worked[worked["deviation"] > KEPT]
+    text = " ".join(
+        f"On {row.network} the logit is {large(row.logit)} and the relevance sums to "
+        f"{large(row.total)} (means)."
+        for row in worked.head(3).itertuples()
+    )
+    text = f"{text} {_reasons(library[library['images'] == 0])}".strip()
+    if lost.empty:
+        return Finding("The library's own relevance propagation keeps the logit.", text, "kept")
+    headline = "The library's own relevance propagation does not keep the logit"
+    if len(lost) < len(worked):
+        part = part_of(len(lost), len(worked), "network")
+        return Finding(f"{headline} on {part}.", text, "in part")
+    return Finding(f"{headline}.", text, "lost")
+
+
+def _reasons(rows: pd.DataFrame) -> str:
+    return " ".join(
+        f"On {row.network}: {row.reason.rstrip('.')}." for row in rows.head(3).itertuples()
+    )
+
+
+# --- stability ------------------------------------------------------------------------------------
+
+
+def most_stable(study: StudyReport) -> Finding:
+    """Which attribution method has the lowest maximum sensitivity, and over how many it leads."""
+    moved = _complete(study)
+    if isinstance(moved, Finding):
+        return moved
+    means = moved.mean()
+    best = str(means.idxmin())
+    title = study.method_titles[best]
+    text = f"Its mean maximum sensitivity is {number(means[best])} over {_images(moved)}."
+    if len(means) == 1:
+        return Finding(f"{title} alone has a maximum sensitivity.", text, "one")
+    leads = _against(moved, best)
+    part = _part(leads, "smaller")
+    if (few := _too_few(leads)) is not None:
+        return Finding(f"{title} has the lowest maximum sensitivity.", f"{text} {few}", "too few")
+    text = f"{text} {_corrected(leads)}"
+    if part == len(leads):
+        return Finding(f"{title} is more stable than {_every(len(leads))}.", text, "all")
+    headline = f"{title} has the lowest maximum sensitivity"
+    if not part:
+        return Finding(f"{headline}; no lead over another method is beyond chance.", text, "none")
+    beaten = part_of(part, len(leads), "other method")
+    return Finding(f"{headline}; its lead over {beaten} is beyond chance.", text, "some")
+
+
+def relevance_stability(study: StudyReport) -> Finding:
+    """Where layer-wise relevance propagation stands by its stability among the other methods."""
+    moved = _complete(study)
+    if isinstance(moved, Finding):
+        return moved
+    if RELEVANCE not in moved or moved.shape[1] < 2:
+        return absent("The study has no layer-wise relevance propagation beside other methods.")
+    leads, name = _against(moved, RELEVANCE), study.method_titles[RELEVANCE]
+    text = f"Its mean maximum sensitivity is {number(moved[RELEVANCE].mean())}."
+    if (few := _too_few(leads)) is not None:
+        rank = int(moved.mean().rank(method="min")[RELEVANCE])
+        place = f"Of {len(leads) + 1} methods it has rank {rank} (1 is the most stable)."
+        return Finding(f"The stability of {name} was measured.", f"{text} {place} {few}", "too few")
+    better, worse, n = _part(leads, "smaller"), _part(leads, "larger"), len(leads)
+    text = f"{text} {_corrected(leads)}"
+    if better == n:
+        return Finding(f"{name} is more stable than {_every(n)}.", text, "most stable")
+    if worse == n:
+        return Finding(f"{name} is less stable than {_every(n)}.", text, "least stable")
+    if not better + worse:
+        return Finding(f"No method is surely more or less stable than {name}.", text, "undecided")
+    said = [
+        f"{word} stable than {part_of(k, n, 'other method')}"
+        for k, word in ((better, "more"), (worse, "less"))
+        if k
+    ]
+    return Finding(f"{name} is {' and '.join(said)}.", text, "between")
+
+
+def averaging(study: StudyReport) -> Finding:
+    """Whether Integrated Gradients is more stable where it is summarised over noisy copies."""
+    moved = _moved(study)
+    if isinstance(moved, Finding):
+        return moved
+    others = [method for method in SUMMARIES if method in moved]
+    if PATH not in moved or not others:
+        return absent("The study has no Integrated Gradients beside a summary of noisy copies.")
+    titles, plain = study.method_titles, study.method_titles[PATH]
+    tested = {
+        titles[other]: paired_difference((moved[other] - moved[PATH]).to_numpy(), len(others))
+        for other in others
+    }
+    headline, verdict = _by_direction(
+        tested,
+        {
+            "smaller": f"{{}} is more stable than {plain} without noise",
+            "larger": f"{{}} is less stable than {plain} without noise",
+            "undecided": f"whether {{}} is more stable than {plain} without noise is undecided",
+            "too few": f"the stability of {{}} was measured beside {plain} without noise",
+        },
+    )
+    text = " ".join(
+        f"{titles[other]} has a maximum sensitivity of {number(moved[other].mean())}, "
+        f"{plain} {number(moved[PATH].mean())} (means). The difference is "
+        f"{spelt(tested[titles[other]])}."
+        for other in others
+    )
+    return Finding(headline, text, verdict)
+
+
+def seeds(study: StudyReport) -> Finding:
+    """Whether another seed moves a stochastic method's map more than a perturbation does."""
+    moved = _moved(study)
+    if isinstance(moved, Finding):
+        return moved
+    parts = sensitivities(study, "seed_part_by_channel")
+    if parts.empty:
+        return absent("No attribution method of the study draws.")
+    titles = study.method_titles
+    both = [method for method in parts if method in moved]
+    if not both:
+        return absent(NO_SENSITIVITY)
+    tested = {
+        titles[method]: paired_difference((parts[method] - moved[method]).to_numpy(), len(both))
+        for method in both
+    }
+    headline, verdict = _by_direction(
+        tested,
+        {
+            "larger": "another seed changes the map of {} more than the perturbation does",
+            "smaller": "another seed changes the map of {} less than the perturbation does",
+            "undecided": "whether another seed or the perturbation changes the map of {} more is "
+            "undecided",
+            "too few": "another seed changes the map of {}",
+        },
+    )
+    text = " ".join(
+        f"{titles[method]}: {number(parts[method].mean())} by the seed, "
+        f"{number(moved[method].mean())} by the perturbation (means)."
+        for method in both
+    )
+    return Finding(headline, text, verdict)
+
+
+def printed(study: StudyReport, values: pd.Series) -> Finding:
+    """Whether the methods' order by stability is that of printed ``values``, by method."""
+    moved = _moved(study)
+    if isinstance(moved, Finding):
+        return moved
+    common = [method for method in moved if method in values.index]
+    if len(common) < 3:
+        return absent("Too few methods of the study have a printed maximum sensitivity to compare.")
+    found = spearman(values[common].to_numpy(), moved[common].mean().to_numpy())
+    if not np.isfinite(found.rho):
+        return absent("Methods that are all equally stable have no order to compare.")
+    text = (
+        f"Spearman's rank correlation of {plural(found.count, 'method')} is {number(found.rho)} "
+        f"({p_text(found.p_value)})."
+    )
+    if found.p_value > 0.05:
+        headline = "Whether the printed order of stability returns here is undecided."
+        return Finding(headline, text, "undecided")
+    if found.rho > 0:
+        return Finding("The methods' order by stability is like the printed one.", text, "larger")
+    return Finding("The methods' order by stability runs against the printed one.", text, "smaller")
+
+
+def front(study: StudyReport) -> Finding:
+    """Which methods no other beats in both time and stability."""
+    moved = _moved(study)
+    if isinstance(moved, Finding):
+        return moved
+    table = price(study)
+    if table.empty:
+        return absent(NO_SENSITIVITY)
+    names = [study.method_titles[method] for method in table.index[table["front"]]]
+    if len(table) == 1:
+        return Finding(f"{names[0]} alone has a time and a maximum sensitivity.", "", "one")
+    if len(names) == 1:
+        return Finding(f"No other method is faster or more stable than {names[0]}.", "", "one")
+    return Finding(
+        f"{listing(names)} are on the front of time and stability.",
+        f"Of {len(table)} methods, no other is both faster and more stable than one of these.",
+        "several",
+    )
+
+
+def price(study: StudyReport) -> pd.DataFrame:
+    """Median ``seconds`` a map, mean maximum sensitivity ``moved``, and ``front``, by method."""
+    seconds = maps(study).groupby("method")["seconds"].median()
+    moved = sensitivities(study).mean()
+    table = pd.DataFrame({"seconds": seconds, "moved": moved}).dropna()
+    table = table.loc[[method for method in methods(study) if method in table.index]]
+    table["front"] = pareto_front(table[["seconds", "moved"]].to_numpy(float), [False, False])
+    return table
+
+
+# --- maps that are nearly one ---------------------------------------------------------------------
+
+
+def guided(study: StudyReport) -> Finding:
+    """Whether Guided Backpropagation's map is another than the gradient's."""
+    return _alike(study, GUIDED, GRADIENT)
+
+
+def summaries(study: StudyReport) -> Finding:
+    """Whether the two summaries of noisy copies are two maps."""
+    return _alike(study, *SUMMARIES)
+
+
+def _alike(study: StudyReport, first: str, second: str) -> Finding:
+    if reason := missing(study, "attributions"):
+        return reason
+    names = study.method_titles
+    both = f"{names[first]} and {names[second]}" if {first, second} <= {*methods(study)} else ""
+    if not both:
+        return absent("The study has not both of the methods that this compares.")
+    rho = correlation_of_maps(study, first, second)
+    if rho.empty:
+        return absent(f"{both} have no maps of one image that could be compared.")
+    text = (
+        f"Their mean rank correlation is {number(rho.mean(), 3)} over {plural(len(rho), 'image')}."
+    )
+    if rho.mean() >= SAME_MAP:
+        return Finding(f"{both} give nearly the same map.", text, "same")
+    return Finding(f"{both} give different maps.", text, "different")
+
+
+# --- parts of these -------------------------------------------------------------------------------
+
+
+def _moved(study: StudyReport) -> pd.DataFrame | Finding:
+    """Maximum sensitivities by image and attribution method, or why there are none."""
+    if reason := missing(study, "attributions", "sensitivities"):
+        return reason
+    moved = sensitivities(study)
+    return absent(NO_SENSITIVITY) if moved.empty else moved
+
+
+def _complete(study: StudyReport) -> pd.DataFrame | Finding:
+    """``_moved`` of the images on which every method has one."""
+    moved = _moved(study)
+    if isinstance(moved, Finding):
+        return moved
+    whole = moved.dropna()
+    if whole.empty:
+        return absent("No image has a maximum sensitivity of every attribution method.")
+    return whole
+
+
+def _against(moved: pd.DataFrame, one: str) -> list[Difference]:
+    """A method's sensitivity less every other's, tested together."""
+    others = [method for method in moved if method != one]
+    return [
+        paired_difference((moved[one] - moved[other]).to_numpy(), len(others)) for other in others
+    ]
+
+
+def _part(tested: list[Difference], direction: Direction) -> int:
+    return sum(one.direction == direction for one in tested)
+
+
+def _too_few(tested: list[Difference]) -> str | None:
+    if all(one.direction == "too few" for one in tested):
+        return f"So few images ({tested[0].count}) cannot tell a difference from chance."
+    return None
+
+
+def _corrected(tested: list[Difference]) -> str:
+    if len(tested) == 1:
+        return f"The difference is {spelt(tested[0])}."
+    return f"Differences are tested at 5%, corrected for {plural(len(tested), 'comparison')}."
+
+
+def _every(others: int) -> str:
+    return "the one other method" if others == 1 else "every other attribution method"
+
+
+def _by_direction(
+    tested: Mapping[str, Difference], words: Mapping[Direction, str]
+) -> tuple[str, str]:
+    """One sentence for how each of several comparisons came out, and the verdicts."""
+    groups: dict[Direction, list[str]] = {}
+    for title, one in tested.items():
+        groups.setdefault(one.direction, []).append(title)
+    said = []
+    for direction, titles in groups.items():
+        sentence = words[direction].format(listing(titles))
+        said.append(sentence if len(titles) == 1 else _in_plural(sentence))
+    return _sentence("; ".join(said)), " and ".join(groups)
+
+
+def _in_plural(sentence: str) -> str:
+    for one, several in (
+        (" is more stable", " are more stable"),
+        (" is less stable", " are less stable"),
+        ("the map of", "the maps of"),
+    ):
+        sentence = sentence.replace(one, several)
+    return sentence
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _images(moved: pd.DataFrame) -> str:
+    return plural(len(moved), "image")
+
+
+def share(value: float) -> str:
+    """A deviation: "0.03%", "12%", and "4 times" the promised sum beyond ten times it."""
+    if value > 10:
+        return f"{large(value)} times that sum"
+    return percent(value, 3 if value < 0.001 else 1 if value < 0.1 else 0)
