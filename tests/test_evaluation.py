@@ -245,7 +245,7 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
     parameters = LIME if method == "lime" else asked.parameters
     wanted = Measures(perturbations=2, radius=0.0)
     query = replace(asked, method=method, parameters=parameters)
-    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {})
+    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {}, [query.method])
     facts = TRIALS["sensitivity"].compute(case)[method].facts
     assert facts["value"] == 0 and facts["by_channel"] == 0
     if method != "lime":  # another seed cuts other superpixels

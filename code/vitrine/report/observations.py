@@ -11,8 +11,8 @@
     On the coot the ten superpixels hold reeds and water at the right edge.
 
 place : the anchor in a chapter where it is shown. seen : the day on which the maps were looked at.
-when : by table, a query of pandas that must find a row of the classifier, or a list of such queries.
-What is not a condition is text, in Markdown.
+when : by table, a query of pandas, or a list of them, each of which must find a row of the
+classifier. What follows the empty line is the text, in Markdown.
 """
 
 from __future__ import annotations
