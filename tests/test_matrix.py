@@ -1,0 +1,71 @@
+"""The report follows the study: the whole book for tiny studies that differ in every way."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import forked
+import pytest
+from matrix import MATRIX, NETWORKS, compute, set_up
+
+from vitrine.book import execute
+from vitrine.book.freeze import freeze
+from vitrine.models.registry import CLASSIFIERS
+from vitrine.project import Project
+from vitrine.report.page import raw_html
+from vitrine.store import Store
+
+UNSAID = re.compile(
+    r"\bnan\b|\bNone\b|\bno of\b|\(none\)|\b\w+Error\b|\b[Nn]o a\b|\bTraceback\b"
+)
+"""What no page may say."""
+
+SEEN = (
+    "terrier|coot|racer|flamingo|magnolia|goldfish|shark|vulture|iguana|triceratops|chimney|"
+    "EfficientNet|ten images|eleven images|twelve"
+)
+"""What a page could only know from a study of ours."""
+
+CITING = ("published",)
+"""The chapters that cite what others found, on networks and images of theirs."""
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return set_up(tmp_path_factory.mktemp("matrix"))
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_the_book_follows_the_study(
+    book: Project, name: str, monkeypatch: pytest.MonkeyPatch, mirror: Path
+) -> None:
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    monkeypatch.setattr(execute, "_run", forked.run)
+    compute(book, name, monkeypatch)
+    freeze(book, formats=("html",))
+    titles = {CLASSIFIERS[network].title for network in NETWORKS}
+    own = {row["title"] for row in _networks(book, name)}
+    for path in sorted(book.freeze.rglob("html.json")):
+        chapter = path.parent.parent.name
+        said = _prose(path.read_text(encoding="utf-8").encode().decode("unicode_escape"))
+        found = UNSAID.search(said)
+        assert not found, f"{chapter}: {said[max(0, found.start() - 80) : found.end() + 80]}"
+        if chapter in CITING:
+            continue
+        for word in (*SEEN.split("|"), *(titles - own)):
+            assert not re.search(rf"\b{re.escape(word)}\b", said), f"{chapter}: {word}"
+
+
+def _networks(book: Project, name: str) -> list[dict[str, str]]:
+    """The networks of a study, explained or dissected."""
+    provenance = Store(book, name).provenance()
+    dissected = (provenance.get("dissection") or {}).get("classifiers", [])
+    return [*provenance["classifiers"], *provenance.get("networks", []), *dissected]
+
+
+def _prose(markdown: str) -> str:
+    """What a reader reads of a page: no code, no charts, no addresses."""
+    text = re.sub(r"^(`{3,})\s*\{(?:\.python|=html|=typst).*?^\1", "", markdown, flags=re.M | re.S)
+    text = re.sub(r"\]\([^)]*\)|\{[^{}]*\}", "]", text)
+    return text.replace("\\", "")
