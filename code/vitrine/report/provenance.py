@@ -93,9 +93,7 @@ def encoder(study: StudyReport) -> Finding:
     row = found if isinstance(found, Mapping) else {"name": found}
     title = str(row.get("title") or row.get("name"))
     more = [str(row[key]) for key in ("model", "pretrained", "weights") if row.get(key)]
-    return Finding(
-        "", f"Images and words are placed by the encoder {title}{_in_brackets(more)}."
-    )
+    return Finding("", f"Images and words are placed by the encoder {title}{_in_brackets(more)}.")
 
 
 def speed(study: StudyReport) -> Finding:

@@ -109,8 +109,8 @@ def printed_iou(published: PublishedReport) -> Finding:
         f"{'are' if right != 1 else 'is'} right to four digits, and they {says} how large LIME's "
         "region is.",
         "By the printed rule whatever is not zero belongs to a region: of a Grad-CAM map that is "
-        f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's own "
-        f"share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The Grad-CAM "
+        f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's "
+        f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The Grad-CAM "
         f"map of another image gives the mean {number(main['printed_other_images'].mean())}, the "
         f"image's own {number(main['printed'].mean())}.",
     )
@@ -134,8 +134,8 @@ def equal_area(
         f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
         f"{number(main['iou_chance'].mean())}. With the heatmap of another image it is "
         f"{number(main['iou_other_images'].mean())} ({p_text(tested.p_value)}, permuting which "
-        f"heatmap belongs to which image). The mean gain is {spelt(gain, 3)}. The images differ: the "
-        f"IoU goes from {number(main['iou'].min())} ({main['iou'].idxmin()}) to "
+        f"heatmap belongs to which image). The mean gain is {spelt(gain, 3)}. The images differ: "
+        f"the IoU goes from {number(main['iou'].min())} ({main['iou'].idxmin()}) to "
         f"{number(main['iou'].max())} ({main['iou'].idxmax()}).",
         verdict,
     )
@@ -260,8 +260,8 @@ def classifier_names(published: PublishedReport) -> Finding:
         "Classifier units are named exactly more often when the classes are places."
         if places > imagenet
         else "Classifier units are not named exactly more often when the classes are places.",
-        f"Of the classes with a name in the list of concepts {percent(places)} are named exactly for "
-        f"Places365 and {percent(imagenet)} for ImageNet.",
+        f"Of the classes with a name in the list of concepts {percent(places)} are named exactly "
+        f"for Places365 and {percent(imagenet)} for ImageNet.",
         "larger" if places > imagenet else "smaller",
     )
 
@@ -274,9 +274,9 @@ def shared_labels(published: PublishedReport) -> Finding:
         f"Of {len(first | second):,} different labels the two networks share "
         f"{len(first & second):,}.",
         " ".join(
-            f"In {name} textures label {percent(_textures(table, 'layer3'))} of the units of layer3 "
-            f"and {percent(_textures(table, 'fc'))} of the classifier's."
-            for name, table in (("ImageNet's", one), ("Places365's", other))
+            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the units of "
+            f"layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
+            for name, table in (("ImageNet", one), ("Places365", other))
         ),
     )
 
@@ -291,8 +291,8 @@ def printed_order(published: PublishedReport, ours: pd.Series) -> Finding:
     values = figures.set_index("image")["iou"]
     means, printed = values.filter(like="mean"), values[~values.index.str.startswith("mean")]
     text = [
-        f"The report gives {means.iloc[0]:.4f} as its mean IoU; the mean of the values in its table "
-        f"is {printed.mean():.4f}."
+        f"The report gives {means.iloc[0]:.4f} as its mean IoU; the mean of the values in its "
+        f"table is {printed.mean():.4f}."
     ]
     for what, other in (
         ("published masks of the same network", pair_of(published, "lime_1", "gradcam")["iou"]),
