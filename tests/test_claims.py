@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,11 +50,13 @@ def opened(
 
 
 @pytest.fixture(scope="module")
-def published() -> PublishedReport:
+def published() -> Iterator[PublishedReport]:
     """The imported runs, of which claims read only what the store has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITRINE_PROJECT", str(ROOT))
-        return open_published()
+        found = open_published()
+        patch.setattr(found.store, "table", cache(found.store.table))
+        yield found
 
 
 # --- studies that differ in what they have -------------------------------------------------------
@@ -183,7 +187,7 @@ def _dissection(
     }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(study=studies())
 def test_every_claim_is_judged_for_any_study(
     published: PublishedReport, study: StudyReport

@@ -11,6 +11,7 @@ import pandas as pd
 
 from vitrine.data.printed import published_figures
 from vitrine.measures.agreement import intersection_over_union, matched_and_mismatched, top_region
+from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import span, spelt
@@ -110,8 +111,8 @@ def printed_iou(published: PublishedReport) -> Finding:
         "region is.",
         "By the printed rule whatever is not zero belongs to a region: of a Grad-CAM map that is "
         f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's "
-        f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The Grad-CAM "
-        f"map of another image gives the mean {number(main['printed_other_images'].mean())}, the "
+        f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The "
+        f"Grad-CAM map of another image gives the mean {number(main['printed_other_images'].mean())}, the "
         f"image's own {number(main['printed'].mean())}.",
     )
 
@@ -274,8 +275,8 @@ def shared_labels(published: PublishedReport) -> Finding:
         f"Of {len(first | second):,} different labels the two networks share "
         f"{len(first & second):,}.",
         " ".join(
-            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the units of "
-            f"layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
+            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the units "
+            f"of layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
             for name, table in (("ImageNet", one), ("Places365", other))
         ),
     )
@@ -299,7 +300,7 @@ def printed_order(published: PublishedReport, ours: pd.Series) -> Finding:
         ("the shown study", ours),
     ):
         both = pd.DataFrame({"one": printed, "other": other}).dropna()
-        rho = both.corr(method="spearman").iloc[0, 1] if len(both) > 2 else float("nan")
+        rho = spearman(both["one"].to_numpy(float), both["other"].to_numpy(float)).rho
         if np.isfinite(rho):
             text.append(f"Its rank correlation with the IoUs of {what} is {number(rho)}.")
     return Finding("", " ".join(text))
