@@ -50,6 +50,7 @@ def test_the_pairing_is_found_where_it_matters_and_does_not_depend_on_the_seed()
     assert found.pairing_test(np.full((9, 9), 0.3)).p_value == 1
 
 
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.tuples(share, share, share, st.integers(1, 50)), max_size=4))
 def test_agreement_of_labels_for_any_table(rows: list[tuple[float, float, float, int]]) -> None:
     table = pd.DataFrame(rows, columns=["same", "same_by_chance", "cosine", "units"])
@@ -64,6 +65,7 @@ def test_agreement_of_labels_for_any_table(rows: list[tuple[float, float, float,
         assert finding.is_absent == table.empty
 
 
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.sampled_from(["object", "scene", "texture"]), min_size=2, max_size=8))
 def test_training_sets_say_what_their_shares_say(kinds: list[str]) -> None:
     rows = pd.DataFrame({"kind": kinds, "run": [RUNS[n % 2] for n in range(len(kinds))]})

@@ -112,8 +112,8 @@ def printed_iou(published: PublishedReport) -> Finding:
         "By the printed rule whatever is not zero belongs to a region: of a Grad-CAM map that is "
         f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's "
         f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The "
-        f"Grad-CAM map of another image gives the mean {number(main['printed_other_images'].mean())}, the "
-        f"image's own {number(main['printed'].mean())}.",
+        f"Grad-CAM map of another image gives the mean "
+        f"{number(main['printed_other_images'].mean())}, the image's own {number(main['printed'].mean())}.",
     )
 
 
@@ -275,8 +275,8 @@ def shared_labels(published: PublishedReport) -> Finding:
         f"Of {len(first | second):,} different labels the two networks share "
         f"{len(first & second):,}.",
         " ".join(
-            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the units "
-            f"of layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
+            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the "
+            f"units of layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
             for name, table in (("ImageNet", one), ("Places365", other))
         ),
     )
