@@ -113,7 +113,8 @@ def printed_iou(published: PublishedReport) -> Finding:
         f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's "
         f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The "
         f"Grad-CAM map of another image gives the mean "
-        f"{number(main['printed_other_images'].mean())}, the image's own {number(main['printed'].mean())}.",
+        f"{number(main['printed_other_images'].mean())}, the image's own "
+        f"{number(main['printed'].mean())}.",
     )
 
 
