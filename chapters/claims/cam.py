@@ -91,8 +91,8 @@ def orange(study: StudyReport, published: PublishedReport) -> Judgement:
         parts.append(
             Part(
                 f"{network}: ScoreCAM has {'more' if 'orange' in more else 'no more'} weight on "
-                f"the object than Grad-CAM on the orange (difference {number(gain['orange'])}), and "
-                f"more on {others} of {len(gain) - 1} other images.",
+                f"the object than Grad-CAM on the orange (difference {number(gain['orange'])}), "
+                f"and more on {others} of {len(gain) - 1} other images.",
                 (list(more.index) == ["orange"],),
             )
         )

@@ -65,8 +65,8 @@ class Dissected:
     def classifier_of(self, network: str) -> str | None:
         """The layer whose units are the classes, if that was dissected."""
         rows = self.table("classes")
-        own = rows.loc[rows["classifier"] == network, "layer"] if len(rows) else []
-        return str(own.iloc[0]) if len(own) else None
+        own = list(rows.loc[rows["classifier"] == network, "layer"]) if len(rows) else []
+        return str(own[0]) if own else None
 
     def units_of(self, network: str) -> pd.DataFrame:
         """The labelled units of a network."""

@@ -18,7 +18,8 @@ Outcome = bool | None
 RULE = (
     "A claim is taken apart into what can be compared. It is *confirmed* if every comparison that "
     "can tell came out as it says, and *refuted* if none did. It holds *in part* if some did, or "
-    "if all did and a part of it cannot be decided. It is *not decidable* if no comparison can tell."
+    "if all did and a part of it cannot be decided. It is *not decidable* if no comparison "
+    "can tell."
 )
 """The rule in words, as Markdown."""
 

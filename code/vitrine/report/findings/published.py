@@ -1,0 +1,307 @@
+"""Findings about imported runs: what a printed IoU says, and how far labels of a unit agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from vitrine.data.printed import published_figures
+from vitrine.measures.agreement import intersection_over_union, matched_and_mismatched, top_region
+from vitrine.measures.association import spearman
+from vitrine.measures.difference import paired_difference
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.sentences import span, spelt
+from vitrine.report.published import PublishedReport
+from vitrine.report.text import number, p_text, part_of, percent
+
+LEVEL = 0.05
+DRAWS = 99_999
+"""Permutations of a pairing: so many that the p-value does not depend on the seed."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Whether a region agrees more with the heatmap of its own image than with those of others.
+
+    own, others : IoU by image, of its own heatmap and on average of the others.
+    p_value : share of pairings of regions and heatmaps whose mean IoU is at least as great.
+    """
+
+    own: npt.NDArray[np.float64]
+    others: npt.NDArray[np.float64]
+    p_value: float
+
+
+def pairing_test(matrix: npt.NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Pairing:
+    """Permute which heatmap belongs to which region.
+
+    matrix : ``[n, n]``, IoU of region i with heatmap j. One-sided, with the pairing that occurred
+    among the draws.
+    """
+    own, others = matched_and_mismatched(matrix)
+    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(len(own)), (draws, 1)), axis=1)
+    means = matrix[np.arange(len(own)), orders].mean(axis=1)
+    reached = int((means >= own.mean() - 1e-12).sum())
+    return Pairing(own, others, (1 + reached) / (1 + draws))
+
+
+def iou_matrix(published: PublishedReport, first: str, second: str) -> npt.NDArray[np.float64]:
+    """IoU at equal area ``[n, n]`` of each image's region with each image's heatmap, in its frame.
+
+    The heatmaps are those of the store, which are smaller than the imported ones.
+    """
+    regions, heats = [], []
+    for image in published.images:
+        frame = published.frame(first, image)
+        regions.append((published.map_in(first, image, frame) != 0).astype(np.float64))
+        heats.append(published.map_in(second, image, frame))
+    return np.array(
+        [
+            [
+                intersection_over_union(region, top_region(heat, float(region.mean())))
+                for heat in heats
+            ]
+            for region in regions
+        ]
+    )
+
+
+@lru_cache
+def pairing(published: PublishedReport, first: str, second: str) -> Pairing:
+    """The test of a pair of runs."""
+    return pairing_test(iou_matrix(published, first, second))
+
+
+def pair_of(published: PublishedReport, first: str, second: str) -> pd.DataFrame:
+    """The stored IoUs of a pair of runs, by image."""
+    rows = published.table("ious")
+    return rows[(rows["first"] == first) & (rows["second"] == second)].set_index("image")
+
+
+def printed_beside(published: PublishedReport, source: str = "balwani2024") -> pd.DataFrame:
+    """Printed IoUs beside those of the run's own masks by the printed rule, and if they agree."""
+    figures = published_figures(published.project, "iou")
+    figures = figures[figures["source"] == source].copy()
+    figures["first"] = np.where(figures["pair"].str.startswith("LIME 1"), "lime_1", "lime_2")
+    rows = published.table("ious")
+    held = figures.merge(rows[rows["second"] == "gradcam"], on=["first", "image"])
+    held["same"] = [
+        f"{one:.4f}" == f"{other:.4f}"
+        for one, other in zip(held["iou_x"], held["printed"], strict=True)
+    ]
+    return held
+
+
+# --- regions -----------------------------------------------------------------------------------
+
+
+def printed_iou(published: PublishedReport) -> Finding:
+    """What the printed IoUs measure: the agreement of two methods, or the size of a region."""
+    held, rows = printed_beside(published), published.table("ious")
+    main = pair_of(published, "lime_1", "gradcam")
+    right, size = int(held["same"].sum()), rows["printed"].corr(rows["printed_first"])
+    says = "say" if size > 0.9 else "do not only say"
+    return Finding(
+        f"{part_of(right, len(held), 'printed IoU').capitalize().replace('iou', 'IoU')} "
+        f"{'are' if right != 1 else 'is'} right to four digits, and they {says} how large LIME's "
+        "region is.",
+        "By the printed rule whatever is not zero belongs to a region: of a Grad-CAM map that is "
+        f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's "
+        f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The "
+        f"Grad-CAM map of another image gives the mean "
+        f"{number(main['printed_other_images'].mean())}, the image's own "
+        f"{number(main['printed'].mean())}.",
+    )
+
+
+def equal_area(
+    published: PublishedReport, first: str = "lime_1", second: str = "gradcam"
+) -> Finding:
+    """Whether the maps of an image agree more than maps of different images, at equal area."""
+    main, tested = pair_of(published, first, second), pairing(published, first, second)
+    gain = paired_difference((main["iou"] - main["iou_other_images"]).to_numpy())
+    if tested.p_value <= LEVEL:
+        headline = "In one frame and at equal area it matters that both maps are of one image"
+        headline += ", and by how much is uncertain." if gain.direction != "larger" else "."
+        verdict = "larger"
+    else:
+        headline = "At equal area the maps of one image agree no more than those of others."
+        verdict = "undecided"
+    return Finding(
+        headline,
+        f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
+        f"{number(main['iou_chance'].mean())}. With the heatmap of another image it is "
+        f"{number(main['iou_other_images'].mean())} ({p_text(tested.p_value)}, permuting which "
+        f"heatmap belongs to which image). The mean gain is {spelt(gain, 3)}. The images differ: "
+        f"the IoU goes from {number(main['iou'].min())} ({main['iou'].idxmin()}) to "
+        f"{number(main['iou'].max())} ({main['iou'].idxmax()}).",
+        verdict,
+    )
+
+
+def size_of_change(published: PublishedReport) -> Finding:
+    """What negative superpixels do to the IoU at equal area."""
+    wide = published.table("ious").query("second == 'gradcam'")
+    wide = wide.pivot(index="image", columns="first", values="iou")
+    change = paired_difference((wide["lime_2"] - wide["lime_1"]).to_numpy())
+    said = {
+        "larger": "Superpixels of negative weight raise the IoU.",
+        "smaller": "Superpixels of negative weight lower the IoU.",
+        "undecided": "Superpixels of negative weight change the IoU in no consistent direction.",
+        "too few": "Whether superpixels of negative weight change the IoU cannot be told.",
+    }
+    return Finding(
+        said[change.direction], f"The mean change is {spelt(change, 3)}.", change.direction
+    )
+
+
+# --- labels ------------------------------------------------------------------------------------
+
+
+def weighted(rows: pd.DataFrame, what: str) -> float:
+    """A mean over units of rows of the table of label agreement."""
+    return float(np.average(rows[what], weights=rows["units"]))
+
+
+def three_methods(published: PublishedReport) -> Finding:
+    """How far three labelling methods agree about the units of one network."""
+    runs = [f"resnet50_imagenet{end}" for end in ("", "_netdissect", "_milan")]
+    rows = published.table("label_agreement")
+    rows = rows[rows["first"].isin(runs) & rows["second"].isin(runs)]
+    if rows.empty:
+        return absent("No network was labelled by several methods.")
+    same, chance = weighted(rows, "same"), weighted(rows, "same_by_chance")
+    headline = (
+        "Three methods give one unit three labels."
+        if same < 0.5
+        else "Three methods agree about most units."
+    )
+    return Finding(
+        headline,
+        f"On ResNet-50 two of them use the same words for {percent(same)} of the units (chance "
+        f"{percent(chance, 1)}). The mean cosine of their labels is "
+        f"{number(weighted(rows, 'cosine'))}, that of labels of different units "
+        f"{number(weighted(rows, 'cosine_by_chance'))}.",
+        "differ" if same < 0.5 else "same",
+    )
+
+
+def two_probing_sets(published: PublishedReport) -> Finding:
+    """How many units keep their label when one method is given another probing set."""
+    rows = published.table("label_agreement")
+    rows = rows[
+        (rows["first"] == "resnet18_places365") & (rows["second"] == "resnet18_places365_authors")
+    ]
+    if rows.empty:
+        return absent("No network was labelled over two probing sets.")
+    same, cosine = weighted(rows, "same"), weighted(rows, "cosine")
+    text = (
+        f"Two runs of CLIP-Dissect on ResNet-18 Places365, which share most images, give "
+        f"{percent(same)} of {int(rows['units'].sum()):,} units the same word (chance "
+        f"{percent(weighted(rows, 'same_by_chance'), 1)})."
+    )
+    if same < 1:
+        changed = (cosine - same) / (1 - same)
+        text += (
+            f" Where the word changes, the mean cosine is about {number(changed)}; of labels of "
+            f"different units it is {number(weighted(rows, 'cosine_by_chance'))}."
+        )
+    return Finding(f"Another probing set changes {percent(1 - same)} of the labels.", text)
+
+
+def training_sets(published: PublishedReport) -> Finding:
+    """Whether what a network learned to tell apart shows in its labels."""
+    shares = {}
+    for run in ("resnet18_imagenet", "resnet18_places365"):
+        kinds = published.labels(run)["kind"]
+        shares[run] = {kind: float((kinds == kind).mean()) for kind in ("object", "scene")}
+    imagenet, places = shares.values()
+    shows = imagenet["object"] > places["object"] and places["scene"] > imagenet["scene"]
+    return Finding(
+        "A network's training shows in its labels, where the images allow it."
+        if shows
+        else "A network's training does not show in the kinds of its labels.",
+        "Over Broden, objects are the labels of "
+        f"{percent(imagenet['object'])} of ResNet-18's units when it learned ImageNet and of "
+        f"{percent(places['object'])} when it learned Places365. For scenes it is "
+        f"{percent(imagenet['scene'])} and {percent(places['scene'])}.",
+        "differ" if shows else "same",
+    )
+
+
+def similarity_of_training(published: PublishedReport) -> Finding:
+    """Which of two networks has the more similar labels, layer by layer, over one probing set."""
+    means = {
+        run: published.labels(run).groupby("layer", sort=False)["similarity"].mean()
+        for run in ("resnet18_imagenet", "resnet18_places365")
+    }
+    imagenet, places = means.values()
+    above = int((places > imagenet.reindex(places.index)).sum())
+    rises = all((np.diff(values) > 0).all() for values in means.values())
+    return Finding(
+        f"Over Broden, Places365 has the greater mean similarity in "
+        f"{part_of(above, len(places), 'layer')}.",
+        f"The mean rises with depth in both networks, to {number(imagenet.iloc[-1])} and "
+        f"{number(places.iloc[-1])} in the classifiers. Broden shows places, and a probing set "
+        "favours the network that learned its like."
+        if rises and above > len(places) / 2
+        else "",
+    )
+
+
+def classifier_names(published: PublishedReport) -> Finding:
+    """How many units of the two classifiers are labelled with a name of their class."""
+    rows = published.table("label_classes")
+    listed = rows[rows["listed"].astype(bool)].groupby("run")["exact"].mean()
+    imagenet, places = (listed[run] for run in ("resnet18_imagenet", "resnet18_places365"))
+    return Finding(
+        "Classifier units are named exactly more often when the classes are places."
+        if places > imagenet
+        else "Classifier units are not named exactly more often when the classes are places.",
+        f"Of the classes with a name in the list of concepts {percent(places)} are named exactly "
+        f"for Places365 and {percent(imagenet)} for ImageNet.",
+        "larger" if places > imagenet else "smaller",
+    )
+
+
+def shared_labels(published: PublishedReport) -> Finding:
+    """How many labels the networks of two training sets share, and where textures go."""
+    one, other = (published.labels(r) for r in ("resnet18_imagenet", "resnet18_places365"))
+    first, second = set(one["label"]), set(other["label"])
+    return Finding(
+        f"Of {len(first | second):,} different labels the two networks share "
+        f"{len(first & second):,}.",
+        " ".join(
+            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the "
+            f"units of layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
+            for name, table in (("ImageNet", one), ("Places365", other))
+        ),
+    )
+
+
+def _textures(labels: pd.DataFrame, layer: str) -> float:
+    return float((labels.loc[labels["layer"] == layer, "kind"] == "texture").mean())
+
+
+def printed_order(published: PublishedReport, ours: pd.Series) -> Finding:
+    """Whether the order of images by a printed IoU returns in masks, and in the shown study."""
+    figures = published_figures(published.project, "iou").query("source == 'rehman2025'")
+    values = figures.set_index("image")["iou"]
+    means, printed = values.filter(like="mean"), values[~values.index.str.startswith("mean")]
+    text = [
+        f"The report gives {means.iloc[0]:.4f} as its mean IoU; the mean of the values in its "
+        f"table is {printed.mean():.4f}."
+    ]
+    for what, other in (
+        ("published masks of the same network", pair_of(published, "lime_1", "gradcam")["iou"]),
+        ("the shown study", ours),
+    ):
+        both = pd.DataFrame({"one": printed, "other": other}).dropna()
+        rho = spearman(both["one"].to_numpy(float), both["other"].to_numpy(float)).rho
+        if np.isfinite(rho):
+            text.append(f"Its rank correlation with the IoUs of {what} is {number(rho)}.")
+    return Finding("", " ".join(text))
