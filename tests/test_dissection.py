@@ -324,7 +324,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
         ('model = "ViT-B-16"', 'model = "tiny.json"'),
         ('pretrained = "openai"', 'pretrained = "random"'),
         ("sizes = [20, 50, 100, 200, 500, 1000]", "sizes = [2, 3, 4]"),
-        ("permutations = 5", "permutations = 2"),
+        ("null_draws = 50_000", "null_draws = 300"),
     ):
         assert old in asked, old
         asked = asked.replace(old, new)

@@ -33,8 +33,10 @@ from vitrine.experiments.dissection_tables import (
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import embeddings, encoders, probing_size
 from vitrine.methods.dissection import labels as concept_labels
+from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection.activations import Activations
 from vitrine.methods.dissection.labels import Labels
+from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -45,6 +47,9 @@ Embedded = tuple[torch.Tensor, torch.Tensor]
 
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
+
+PASSES_A_THOUSAND_DRAWS = 40
+"""drawing a thousand units without a concept, for all layers, as long as these,"""
 
 PASSES_A_PART = 2
 """and labelling a sample of them from a part of the probing set as long as these."""
@@ -194,8 +199,7 @@ class NetworkDissection(Experiment):
         """The tasks of every network: its labels, and the effect of the probing set's size."""
         found = []
         for name in self.networks:
-            rounds = len(self.layers(name)) * (1 + self.wanted.permutations)
-            passes = len(self.files) + PASSES_A_ROUND * rounds
+            passes = len(self.files) + PASSES_A_ROUND * len(self.layers(name)) + self._null_passes
             found.append(Task(name, "dissection", "labels", passes, self._known(name, "labels")))
             if self.wanted.probing:
                 passes = len(self.files) + PASSES_A_PART * len(self.layers(name)) * self._parts
@@ -218,8 +222,13 @@ class NetworkDissection(Experiment):
         if part == "probing":
             assert self.wanted.probing is not None
             return known | {"probing": self.wanted.probing.model_dump(mode="json")}
-        own = ("permutations", "seed", "example_images")
-        return known | {key: getattr(self.wanted, key) for key in own}
+        own = ("null_draws", "seed", "example_images")
+        return known | {key: getattr(self.wanted, key) for key in own} | {"null": nulls.REVISION}
+
+    @property
+    def _null_passes(self) -> int:
+        """The work of drawing the null distributions of a network's layers, in forward passes."""
+        return PASSES_A_THOUSAND_DRAWS * -(-self.wanted.null_draws // 1000)
 
     @property
     def _parts(self) -> int:
@@ -306,26 +315,38 @@ class NetworkDissection(Experiment):
         arrays: dict[str, np.ndarray] = {}
         start = time.perf_counter()
 
-        def round_done() -> None:
-            progress.advance(PASSES_A_ROUND)
-
-        for place, layer in enumerate(self.layers(name)):
-            kept = activations[layer]
+        labels = {}
+        for layer, kept in activations.items():
             given = (kept, *embedded, self.similarity, self.parameters)
-            labels = concept_labels.label(*given, count=RUNNERS_UP + 1)
-            round_done()
-            null = concept_labels.null_similarities(
-                *given, self.wanted.permutations, self.wanted.seed, round_done
-            )
-            arrays |= _layer_arrays(place, kept, labels, null, self.wanted.example_images)
+            labels[layer] = concept_labels.label(*given, count=RUNNERS_UP + 1)
+            progress.advance(PASSES_A_ROUND)
+        null = self._null(activations, embedded, progress)
+        for place, layer in enumerate(self.layers(name)):
+            given = (activations[layer], labels[layer], null[layer], self.wanted.example_images)
+            arrays |= _layer_arrays(place, *given)
             if self._is_classifier(name, layer):
-                arrays |= self._class_arrays(name, labels)
+                arrays |= self._class_arrays(name, labels[layer])
         facts = {
             "layers": list(self.layers(name)),
             "seconds": time.perf_counter() - start,
             "cleaned": self.concepts.cleaned,
         }
         return TaskResult(arrays, facts)
+
+    def _null(
+        self, activations: dict[str, Activations], embedded: Embedded, progress: Progress
+    ) -> dict[str, Null]:
+        """The null distribution of each layer."""
+        told = 0
+
+        def part_done(done: int, whole: int) -> None:
+            nonlocal told
+            passes = self._null_passes * done // whole
+            progress.advance(passes - told)
+            told = passes
+
+        given = (self.similarity, self.parameters, self.wanted.null_draws, self.wanted.seed)
+        return nulls.null_similarities(activations, *embedded, *given, part_done)
 
     def _is_classifier(self, name: str, layer: str) -> bool:
         """Whether the layer's units are the classes."""
@@ -431,7 +452,7 @@ class NetworkDissection(Experiment):
             },
             "encoder": {
                 "name": self.wanted.encoder.name,
-                "title": encoders.pick_encoder(self.wanted.encoder.name).title,
+                **encoders.pick_encoder(self.wanted.encoder.name).facts,
                 "identity": self.encoder.identity,
             },
             "probing_set": {
@@ -439,23 +460,29 @@ class NetworkDissection(Experiment):
                 "images": len(self.files),
                 "sha256": self.images_digest,
             },
-            "similarity": {"name": self.wanted.similarity, "parameters": self.parameters},
+            "similarity": {
+                "name": self.wanted.similarity,
+                **self.similarity.facts,
+                "parameters": self.parameters,
+            },
+            "null_draws": self.wanted.null_draws,
         }
 
 
 def _layer_arrays(
-    place: int, kept: Activations, labels: Labels, null: torch.Tensor, images: int
+    place: int, kept: Activations, labels: Labels, null: Null, images: int
 ) -> dict[str, np.ndarray]:
-    values = concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
-    known = null[~null.isnan()]
-    spread = np.quantile(known.numpy(), (0.5, 0.95)) if len(known) else np.full(2, np.nan)
+    known = null.similarities[null.similarities.isfinite()].numpy()
+    spread = np.quantile(known, (0.5, 0.95)) if len(known) else np.full(2, np.nan)
+    mean = known.mean(dtype=np.float64) if len(known) else np.nan
     return {
         f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
         f"{place}_similarities": labels.similarities.numpy(),
-        f"{place}_p_values": values,
+        f"{place}_p_values": nulls.p_values(labels.similarities[:, 0], null),
         f"{place}_constant": labels.silent.numpy(),
         f"{place}_null": spread.astype(np.float32),
-        f"{place}_null_mean": known.mean().numpy(),
+        f"{place}_null_mean": np.float32(mean),
+        f"{place}_null_draws": np.int64(len(known)),
         f"{place}_images": kept.images[:, :images].numpy().astype(np.int32),
         f"{place}_activations": kept.values[:, :images].numpy(),
     }
