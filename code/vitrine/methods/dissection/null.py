@@ -1,4 +1,4 @@
-"""What labels are worth: the similarity that a unit reaches which has nothing to do with the images.
+"""What labels are worth: the similarities of units that have nothing to do with the images.
 
 A unit is drawn by giving it random images in place of its own, and labelled as the real units of
 its layer are: with the most similar of all concepts. Many such draws are the null distribution of
@@ -79,7 +79,8 @@ def null_similarities(
 ) -> dict[str, Null]:
     """At least ``draws`` labels of units without a concept, for each layer; none if it is silent.
 
-    images : ``float32 [images, d]``, the probing set's embeddings. texts : ``float32 [concepts, d]``.
+    images : ``float32 [images, d]``, the probing set's embeddings.
+    texts : ``float32 [concepts, d]``, the concepts' embeddings.
 
     Seeded. Memory grows with ``draws``, and neither with concepts nor units; with images only for a
     similarity that needs all activations.
@@ -90,7 +91,9 @@ def null_similarities(
         orders = _random_orders(draws, len(images), top, generator)
         likelihood = similarity.likelihood(**parameters)
         places = [_live(kept)[1].images[:, :top] for kept in layers.values()]
-        blocks = _of_orders(orders, places, Matches(images, texts), likelihood, parameters, progress)
+        blocks = _of_orders(
+            orders, places, Matches(images, texts), likelihood, parameters, progress
+        )
         return {layer: Null(found) for layer, found in zip(layers, blocks, strict=True)}
     found = {}
     for number, (layer, kept) in enumerate(layers.items()):
