@@ -362,16 +362,11 @@ def kind_chart(units: pd.DataFrame, networks: Networks, width: int = 195) -> Mar
 def shared_labels(units: pd.DataFrame, networks: Networks, hidden: bool = False) -> pd.DataFrame:
     """Different labels that all, all but one ... and only one of the networks have, by layer.
 
-    A row for each layer that all networks have, by its name. hidden : with a row for all units that
-        are no class.
+    A row for each of the layers of ``networks``, which all of them have. hidden : with a row for
+        all units that are no class, by their column ``is_class``.
     """
     titles, rows = networks.titles, []
-    having = units.groupby("layer")["network"].nunique()
-    groups = {
-        layer: units[units["layer"] == layer]
-        for layer in networks.layers
-        if having.get(layer, 0) == len(titles) or not hidden
-    }
+    groups = {layer: units[units["layer"] == layer] for layer in networks.layers}
     if hidden:
         groups["all before the classifiers"] = units[~units["is_class"]]
     for name, chosen in (groups | {"all": units}).items():

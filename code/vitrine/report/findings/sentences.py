@@ -69,8 +69,3 @@ def span(values: npt.ArrayLike, as_percent: bool = False, digits: int = 2) -> st
         for end in (known.min(), known.max())
     ]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
-
-
-def capital(text: str) -> str:
-    """A text that begins a sentence."""
-    return text[:1].upper() + text[1:]
