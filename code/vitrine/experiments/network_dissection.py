@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ import torch
 
 from vitrine import study as studies
 from vitrine.data import concept_categories as kinds
-from vitrine.data import image_sets, sources
-from vitrine.data.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
+from vitrine.data import sources
+from vitrine.data.concepts import concept_file
 from vitrine.data.images import Image, pixels_digest, read_image
-from vitrine.errors import Missing, StudyError
+from vitrine.errors import Missing
+from vitrine.experiments import dissection_inputs as inputs
 from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
@@ -58,59 +58,9 @@ PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
 
-def _check(project: Project, wanted: studies.Dissection) -> None:
-    row = pick_similarity(wanted.similarity)
-    parameters = parameters_of(wanted.similarity, wanted.parameters)
-    dissection.pick_pooling(wanted.pooling)
-    encoder = wanted.encoder
-    encoders.pick_encoder(encoder.name).check(project, encoder)
-    if encoder.name == "conse" and encoder.probabilities in [
-        one.name for one in wanted.classifiers
-    ]:
-        raise StudyError(
-            f"The encoder places images by the predictions of {encoder.probabilities!r}, which "
-            "is dissected itself",
-            "Set dissection.encoder.probabilities to another classifier",
-        )
-    if wanted.concepts not in CONCEPT_LISTS:
-        _read_concepts(project, wanted)
-    if wanted.probing and "top_fraction" in parameters:
-        smallest = wanted.probing.sizes[0]
-        if row.top(smallest, **parameters) < 2:
-            raise StudyError(
-                f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than "
-                "two, which have no order",
-                "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
-            )
-
-
 def _wanted(study: Study) -> studies.Dissection:
     assert study.dissection is not None
     return study.dissection
-
-
-def files_of(project: Project, wanted: studies.Dissection) -> tuple[str, ...]:
-    """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
-    return image_sets.files_of(project, wanted.images, "dissection.images")
-
-
-def image_paths(
-    project: Project, wanted: studies.Dissection, report: sources.Report = lambda _: None
-) -> dict[str, Path]:
-    """The probing set's images by file name: fetched from their source, or in their folder."""
-    files = files_of(project, wanted)
-    return image_sets.paths_of(project, wanted.images, files, report)
-
-
-def _read_concepts(project: Project, wanted: studies.Dissection) -> Concepts:
-    concepts = read_concepts(project, wanted.concepts)
-    if len(concepts.words) <= RUNNERS_UP:
-        raise StudyError(
-            f"The concept list {wanted.concepts!r} has {len(concepts.words)} concepts, and a label "
-            f"with its runners-up takes {RUNNERS_UP + 1}",
-            "Take a longer list",
-        )
-    return concepts
 
 
 class NetworkDissection(Experiment):
@@ -128,7 +78,7 @@ class NetworkDissection(Experiment):
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
-        _check(project, _wanted(study))
+        inputs.check(project, _wanted(study))
 
     @classmethod
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
@@ -136,7 +86,7 @@ class NetworkDissection(Experiment):
         wanted = _wanted(study)
         missing = Missing()
         with missing.noted():
-            image_paths(project, wanted, report)
+            inputs.image_paths(project, wanted, report)
         with missing.noted():
             report(concept_file(project, wanted.concepts).name)
         with missing.noted():
@@ -150,7 +100,9 @@ class NetworkDissection(Experiment):
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
         wanted = _wanted(study)
-        return 3 + (len(files_of(project, wanted)) if wanted.images.source is not None else 0)
+        return 3 + (
+            len(inputs.files_of(project, wanted)) if wanted.images.source is not None else 0
+        )
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:
@@ -167,11 +119,11 @@ class NetworkDissection(Experiment):
         self.project = project = context.project
         self.wanted = wanted = _wanted(self.study)
         self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
-        self.concepts = _read_concepts(project, wanted)
+        self.concepts = inputs.concepts_of(project, wanted)
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity)
         self.parameters = parameters_of(wanted.similarity, wanted.parameters)
-        self.paths = image_paths(project, wanted)
+        self.paths = inputs.image_paths(project, wanted)
         self.files = tuple(self.paths)
         self.top = self.similarity.top(len(self.files), **self.parameters)
         check_top(self.top, len(self.files))

@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.measures.diversity import expected_different
 from vitrine.report.dissection import Networks
 from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, safe
-
-SIGNIFICANT = 0.05
-"""The false discovery rate at which labels of a layer are significant."""
 
 UNTRAINED = "no images"
 """The training set of a network with random weights."""

@@ -265,7 +265,7 @@ def _standardised(
     known = np.isfinite(values)
 
     def sums(of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.bincount(units[known], of[known], len(own))
+        return np.bincount(units[known], of[known], len(own)).astype(np.float64)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         count = sums(np.ones_like(values))

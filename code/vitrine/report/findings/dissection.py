@@ -10,7 +10,8 @@ from itertools import combinations
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from vitrine.report.dissected import SIGNIFICANT, Dissected, dissected
+from vitrine.experiments.dissection_tables import SIGNIFICANT
+from vitrine.report.dissected import Dissected, dissected
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.labels import ALL_CONSTANT
 from vitrine.report.findings.sentences import span

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from vitrine.data.images import image_name
+from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.dissected import SIGNIFICANT, dissected, in_layers
+from vitrine.report.dissected import dissected, in_layers
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import bound, span
 from vitrine.report.parts import missing
