@@ -150,11 +150,11 @@ def test_the_most_frequent_concept() -> None:
 
 
 def test_what_networks_share_leaves_out_their_classifiers() -> None:
-    many = [f"concept {n}" for n in range(12)]
+    many = [f"concept {n}" for n in range(24)]
     sets = {"a": "ImageNet", "b": "ImageNet"}
     alike = dissection.networks_alike(_study(_units(a_x=many, b_x=many), sets))
     assert alike.verdict == "same"
-    only = _units(a_x=many[:6], b_x=many[6:], a_fc=many, b_fc=many)
+    only = _units(a_x=many[:12], b_x=many[12:], a_fc=many, b_fc=many)
     few = dissection.networks_alike(_study(only, sets))
     assert (few.verdict, few.headline) == ("few", "The networks share few of their concepts.")
     assert "none of them occur in both networks" in few.text

@@ -194,9 +194,13 @@ def networks_alike(study: StudyReport) -> Finding:
     common, whole = len(set.intersection(*hidden)), len(set.union(*hidden))
     all_of = "both networks" if len(hidden) == 2 else f"all {count(len(hidden))} networks"
     beside = _beside_classifiers(found, all_of)
-    if whole < FEW:
+    fewest = min(range(len(hidden)), key=lambda place: len(hidden[place]))
+    if len(hidden[fewest]) < FEW:
         headline = "Whether the networks learned the same concepts cannot be told."
-        text = f"Before their classifiers they have {plural(whole, 'significant label')} together."
+        text = (
+            f"Before the classifiers {found.titles[fewest]} has "
+            f"{plural(len(hidden[fewest]), 'different significant label')}, too few to compare."
+        )
         return Finding(headline, f"{text} {beside}".strip(), "too few")
     share = common / whole
     if share >= 2 / 3:
