@@ -151,7 +151,9 @@ def frequent_chart(
             choices.append(alt.param(name=f"layer{place or ''}", value=start, bind=select))
         colour = networks.colours.range[list(networks.titles).index(title)]
         bars.append(_frequent_of(frequent, title, colour, choices[-1], width, longest))
+    # Each network has its own colour, so each panel its own legend.
     per_row = alt.concat(*bars, columns=3) if len(bars) > 3 else alt.hconcat(*bars)
+    per_row = per_row.resolve_scale(color="independent")
     return charts.chart(
         per_row.add_params(*choices),
         "frequent",
@@ -202,7 +204,7 @@ def _frequent_of(
             y=alt.Y(
                 "concept:N",
                 title=None,
-                sort=alt.SortField("units", order="descending"),
+                sort=alt.EncodingSortField("units", op="max", order="descending"),
                 axis=alt.Axis(minExtent=105, labelLimit=105),
             ),
             order="rank:Q",
@@ -350,7 +352,7 @@ def kind_chart(units: pd.DataFrame, networks: Networks, width: int = 195) -> Mar
                 alt.Tooltip("units:Q", title="Units"),
             ],
         )
-        .properties(width=width, height=140)
+        .properties(width=width, height=alt.Step(26))
         .facet(**_panels("network:N", titles))
         .resolve_scale(y="independent")
     )
