@@ -188,7 +188,7 @@ def _frequent_of(
 ) -> Any:
     parted = "significant" in frequent
     shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
-    legend = alt.Legend(title=None, orient="bottom")
+    legend = alt.Legend(title=None, orient="bottom", direction="vertical")
     return (
         alt.Chart(frequent[frequent["network"] == title], title=title)
         .transform_filter(alt.datum.layer == choice)

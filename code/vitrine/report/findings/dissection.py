@@ -199,7 +199,7 @@ def networks_alike(study: StudyReport) -> Finding:
         headline = "Whether the networks learned the same concepts cannot be told."
         text = (
             f"Before the classifiers {found.titles[fewest]} has "
-            f"{plural(len(hidden[fewest]), 'different significant label')}, too few to compare."
+            f"{plural(len(hidden[fewest]), 'significant label')}, too few to compare."
         )
         return Finding(headline, f"{text} {beside}".strip(), "too few")
     share = common / whole
