@@ -210,7 +210,7 @@ def test_units_that_carry_a_concept_stand_out_from_drawn_units() -> None:
     assert torch.equal(null["a"].similarities, again.similarities)
     assert not torch.equal(null["a"].similarities, other.similarities)
     values = nulls.p_values(labels.similarities[:, 0], null["a"])
-    assert (values[:5] == 1 / 501).all()
+    assert (values[:5] < 0.01).all()
     assert (values[5:] > 0.05).mean() > 0.8
     assert (nulls.p_values(torch.full((6,), torch.nan), null["a"]) == 1).all()
 
