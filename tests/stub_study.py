@@ -41,6 +41,9 @@ class _Stub:
     def table(self, name: str) -> pd.DataFrame:
         return self._tables[name].copy()
 
+    def networks_table(self, name: str) -> pd.DataFrame:
+        return self.table(name)
+
     def has(self, name: str) -> bool:
         return name in self._tables and not self._tables[name].empty
 

@@ -19,9 +19,11 @@ from vitrine.experiments.network_dissection import TABLES
 from vitrine.experiments.run import Progress, Summary, run
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import labels as concept_labels
+from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection import probing_size
 from vitrine.methods.dissection.activations import Activations, collect, merge
 from vitrine.methods.dissection.similarity import (
+    Evidence,
     Matches,
     parameters_of,
     pick_similarity,
@@ -192,20 +194,79 @@ def test_a_unit_is_labelled_with_what_it_responds_to(name: str) -> None:
     assert torch.equal(labels.concepts, concepts)
 
 
-def test_units_that_carry_a_concept_stand_out_from_permuted_images() -> None:
-    kept, images, texts = _planted()
+def test_units_that_carry_a_concept_stand_out_from_drawn_units() -> None:
+    planted, images, texts = _planted()
+    assert planted.everything is not None
+    noise = torch.rand(160, 40, generator=torch.Generator().manual_seed(4))
+    pooled = torch.cat([planted.everything[0], noise], dim=1)
+    kept = dissection.activations_of(pooled, torch.arange(160), 20, everything=False)
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
     labels = concept_labels.label(kept, images, texts, row, parameters)
-    given = (kept, images, texts, row, parameters, 20)
-    null = concept_labels.null_similarities(*given, seed=0)
-    assert null.shape == (20, 6)
-    assert torch.equal(null, concept_labels.null_similarities(*given, seed=0))
-    assert not torch.equal(null, concept_labels.null_similarities(*given, seed=1))
-    values = concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
-    assert (values[:5] < 0.1).all()
-    assert (labels.similarities[:5, 0] > null[:, :5].mean()).all()
-    constant = torch.ones(6, dtype=torch.bool)
-    assert (concept_labels.p_values(labels.similarities[:, 0], null, constant) == 1).all()
+    given = (images, texts, row, parameters, 500)
+    null = nulls.null_similarities({"a": kept, "b": kept}, *given, seed=0)
+    assert null["a"].similarities.shape == (500,)
+    assert torch.equal(null["a"].similarities, null["b"].similarities)
+    again, other = (nulls.null_similarities({"a": kept}, *given, seed=seed)["a"] for seed in (0, 1))
+    assert torch.equal(null["a"].similarities, again.similarities)
+    assert not torch.equal(null["a"].similarities, other.similarities)
+    values = nulls.p_values(labels.similarities[:, 0], null["a"])
+    assert (values[:5] < 0.01).all()
+    assert (values[5:] > 0.05).mean() > 0.8
+    assert (nulls.p_values(torch.full((6,), torch.nan), null["a"]) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "lam"), [("soft_wpmi", 1.0), ("soft_wpmi", 0.7), ("wpmi", 0.6), ("wpmi", 1.0)]
+)
+def test_a_drawn_unit_is_scored_as_a_real_one_in_its_place(name: str, lam: float) -> None:
+    """Against a slow loop that labels the whole layer again for every draw, in double precision."""
+    kept, images, texts = _planted()
+    pooled = torch.cat([kept.everything[0], torch.ones(160, 1)], dim=1) if kept.everything else None
+    assert pooled is not None
+    kept = dissection.activations_of(pooled, torch.arange(160), 8, everything=False)
+    row, parameters = pick_similarity(name), parameters_of(name, {"top_k": 8, "lam": lam})
+    found = nulls.null_similarities({"a": kept}, images, texts, row, parameters, 40, seed=3)["a"]
+    orders = nulls._random_orders(40, 160, 8, torch.Generator().manual_seed(3))
+    for draw, order in enumerate(orders):
+        top = kept.images[:6].clone()  # the seventh unit is constant
+        top[draw % 6] = order
+        matches = Matches(images.double(), texts.double())
+        blocks = row.function(Evidence(top, torch.zeros(6, 8)), matches, **parameters)
+        expected = torch.cat([block for _, block in blocks], dim=1)[draw % 6].max()
+        assert float(found.similarities[draw]) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_others_of_a_layer_are_summed_without_loss() -> None:
+    logs = torch.tensor([[0.0, 80.0], [-60.0, 0.0], [-61.0, 1.0]])
+    expected = [
+        torch.cat([logs[:unit], logs[unit + 1 :]]).double().logsumexp(0) for unit in (0, 1, 2)
+    ]
+    found = nulls._log_sums_of_others(logs)
+    assert torch.allclose(found.double(), torch.stack(expected), rtol=1e-5)
+    assert nulls._log_sums_of_others(logs[:1]).tolist() == [[-np.inf, -np.inf]]
+
+
+@pytest.mark.parametrize("name", ["rank_reorder", "cosine", "cosine_cubed"])
+def test_units_without_a_concept_have_small_p_values_no_more_often_than_by_chance(
+    name: str,
+) -> None:
+    """Of similarities that see activations, for units whose activations have unlike shapes."""
+    generator = torch.Generator().manual_seed(1)
+    images, texts = (
+        torch.nn.functional.normalize(torch.randn(n, 4, generator=generator), dim=1)
+        for n in (80, 30)
+    )
+    pooled = torch.rand(80, 60, generator=generator) ** torch.linspace(0.3, 6, 60) + torch.arange(
+        60
+    )
+    kept = dissection.activations_of(pooled, torch.arange(80), 40, everything=True)
+    row = pick_similarity(name)
+    parameters = parameters_of(name, {"top_fraction": 0.5} if name == "rank_reorder" else {})
+    own = concept_labels.label(kept, images, texts, row, parameters).similarities[:, 0]
+    null = nulls.null_similarities({"a": kept}, images, texts, row, parameters, 6000, 0)["a"]
+    values = nulls.p_values(own, null)
+    assert (values <= 0.1).mean() < 0.25 and (values <= 0.5).mean() > 0.25
+    assert null.owners is not None and (np.bincount(null.owners) == 100).all()
 
 
 @pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
@@ -223,11 +284,13 @@ def test_units_that_never_fire_count_nowhere(name: str) -> None:
     assert found.silent.tolist() == [True, True, *[False] * units, True]
     assert torch.equal(found.concepts[2:-1], expected.concepts)
     assert torch.equal(found.similarities[2:-1], expected.similarities)
-    nulls = [concept_labels.null_similarities(each, *given, 20, 0) for each in (live, both)]
-    assert torch.equal(nulls[1][:, 2:-1], nulls[0]) and nulls[1][:, [0, 1, -1]].isnan().all()
+    drawn_units = [
+        nulls.null_similarities({"a": each}, *given, 200, 0)["a"] for each in (live, both)
+    ]
+    assert torch.equal(drawn_units[1].similarities, drawn_units[0].similarities)
     values = [
-        concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
-        for labels, null, kept in zip((expected, found), nulls, (live, both), strict=True)
+        nulls.p_values(labels.similarities[:, 0], null)
+        for labels, null in zip((expected, found), drawn_units, strict=True)
     ]
     assert values[1].tolist() == [1, 1, *values[0], 1]
     for drawn in probing_size.probing_effect(both, *given, [len(images)], 1, units + 3, 0):
@@ -241,11 +304,12 @@ def test_a_layer_that_never_fires_has_no_labels_and_no_null() -> None:
     dead = dissection.activations_of(
         torch.zeros(len(images), 3), torch.arange(len(images)), len(images), everything=True
     )
-    given = (images, texts, pick_similarity("cosine"), {})
-    labels = concept_labels.label(dead, *given)
-    null = concept_labels.null_similarities(dead, *given, 2, 0)
-    assert labels.silent.all() and null.isnan().all()
-    assert (concept_labels.p_values(labels.similarities[:, 0], null, dead.constant) == 1).all()
+    for name, parameters in (("cosine", {}), ("soft_wpmi", parameters_of("soft_wpmi", {}))):
+        given = (images, texts, pick_similarity(name), parameters)
+        labels = concept_labels.label(dead, *given)
+        null = nulls.null_similarities({"a": dead}, *given, 2, 0)["a"]
+        assert labels.silent.all() and not len(null.similarities)
+        assert (nulls.p_values(labels.similarities[:, 0], null) == 1).all()
 
 
 def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
@@ -324,7 +388,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
         ('model = "ViT-B-16"', 'model = "tiny.json"'),
         ('pretrained = "openai"', 'pretrained = "random"'),
         ("sizes = [20, 50, 100, 200, 500, 1000]", "sizes = [2, 3, 4]"),
-        ("permutations = 5", "permutations = 2"),
+        ("null_draws = 50_000", "null_draws = 300"),
     ):
         assert old in asked, old
         asked = asked.replace(old, new)

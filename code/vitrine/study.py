@@ -435,7 +435,8 @@ class Dissection(_Part):
 
     layers : those of every network; each network's own stages by default.
     parameters : of the similarity, where they are not the paper's.
-    permutations : how often the images are permuted for the null distribution of each layer.
+    null_draws : how many units without a concept are drawn, at least, for the null distribution of
+        each layer.
     examples : how many units of each layer are shown with their strongest images, and how many.
     """
 
@@ -447,7 +448,7 @@ class Dissection(_Part):
     pooling: str = "mean"
     similarity: str = "soft_wpmi"
     parameters: dict[str, float] = {}
-    permutations: int = Field(default=5, ge=1)
+    null_draws: int = Field(default=50_000, ge=1)
     seed: int = 0
     batch: int = Field(default=16, ge=1)
     examples: int = Field(default=4, ge=1)

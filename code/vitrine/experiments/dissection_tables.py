@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.stats import false_discovery_control
 
 from vitrine.data import concept_categories as kinds
 
@@ -15,6 +17,7 @@ CONSTANT = "(constant)"
 
 RUNNERS_UP = 5
 SIGNIFICANT = 0.05
+"""The false discovery rate of the significant labels of a layer."""
 
 _RUNNER_UP_COLUMNS = {
     f"runner_up_{rank}{suffix}": text
@@ -32,13 +35,14 @@ TABLES = {
         "layer": "name of the layer",
         "units": "number of its units",
         "constant": "units that respond to every image of the probing set alike",
-        "significant": "units whose p-value is below 0.05",
+        "significant": "units whose label is significant: its q-value is at most 0.05",
         "concepts": "different labels of all units",
         "significant_concepts": "different labels of the significant units",
         "greatest": "greatest similarity",
         "mean": "mean similarity of the labels",
-        "null_mean": "mean similarity of the labels when the images are permuted",
+        "null_mean": "mean similarity of the labels of units without a concept",
         "null_95": "95% quantile of that similarity",
+        "null_draws": "number of units without a concept that were drawn",
     },
     "units": {
         "classifier": "key of the classifier",
@@ -47,7 +51,9 @@ TABLES = {
         "label": "concept of greatest similarity",
         "kind": "object, scene, part, texture, material, color or other",
         "similarity": "similarity of unit and label",
-        "p_value": "share of labels of permuted images that are at least as similar",
+        "p_value": "share of units without a concept whose label is at least as similar",
+        "q_value": "false discovery rate (Benjamini and Hochberg) at which the label is "
+        "significant among those of its layer",
         **_RUNNER_UP_COLUMNS,
     },
     "top_images": {
@@ -64,7 +70,7 @@ TABLES = {
         "concept": "a concept that is the label of a unit",
         "kind": "object, scene, part, texture, material, color or other",
         "units": "units with that label",
-        "significant": "those of them whose p-value is below 0.05",
+        "significant": "those of them whose label is significant",
         "mean": "mean similarity of those units",
         "greatest": "greatest similarity of those units",
     },
@@ -110,12 +116,14 @@ def unit_table(
     similarities = arrays[f"{place}_similarities"]
     labels = np.array(words, dtype=object)[concepts]
     labels[arrays[f"{place}_constant"]] = CONSTANT
+    p_values = arrays[f"{place}_p_values"]
     columns: dict[str, Any] = about | {
         "unit": np.arange(len(concepts)),
         "label": labels[:, 0],
         "kind": [kinds.kind_of(word, known) for word in labels[:, 0]],
         "similarity": similarities[:, 0],
-        "p_value": arrays[f"{place}_p_values"],
+        "p_value": p_values,
+        "q_value": q_values(p_values, arrays[f"{place}_constant"]),
     }
     for rank in range(1, RUNNERS_UP + 1):
         columns[f"runner_up_{rank}"] = labels[:, rank]
@@ -123,10 +131,24 @@ def unit_table(
     return pd.DataFrame(columns)
 
 
+def q_values(
+    p_values: npt.NDArray[np.float64], silent: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """p-values of a layer's units, corrected for how many units with a label it has.
+
+    By Benjamini and Hochberg (1995): of labels with a q-value of at most 0.05, 5% are expected to
+    be false discoveries. A unit without a label is not counted, and gets 1.
+    """
+    found = np.ones_like(p_values)
+    if not silent.all():
+        found[~silent] = false_discovery_control(p_values[~silent])
+    return found
+
+
 def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) -> pd.DataFrame:
-    """One row: how many units of a layer have a label that is beyond chance, and which."""
+    """One row: how many units of a layer have a significant label, and which."""
     live = units[~arrays[f"{place}_constant"]]
-    significant = live[live["p_value"] < SIGNIFICANT]
+    significant = live[live["q_value"] <= SIGNIFICANT]
     row = {
         "classifier": units["classifier"][0],
         "layer": units["layer"][0],
@@ -139,6 +161,7 @@ def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) 
         "mean": units["similarity"].mean(),
         "null_mean": float(arrays[f"{place}_null_mean"]),
         "null_95": float(arrays[f"{place}_null"][1]),
+        "null_draws": int(arrays[f"{place}_null_draws"]),
     }
     return pd.DataFrame([row])
 
@@ -146,7 +169,7 @@ def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) 
 def concept_table(units: pd.DataFrame) -> pd.DataFrame:
     """A row for each label of a layer, the most frequent first."""
     live = units[units["label"] != CONSTANT]
-    marked = live.assign(significant=live["p_value"] < SIGNIFICANT)
+    marked = live.assign(significant=live["q_value"] <= SIGNIFICANT)
     grouped = marked.groupby("label", sort=True)
     table = pd.DataFrame(
         {

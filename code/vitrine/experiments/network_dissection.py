@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ import torch
 
 from vitrine import study as studies
 from vitrine.data import concept_categories as kinds
-from vitrine.data import image_sets, sources
-from vitrine.data.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
+from vitrine.data import sources
+from vitrine.data.concepts import concept_file
 from vitrine.data.images import Image, pixels_digest, read_image
-from vitrine.errors import Missing, StudyError
+from vitrine.errors import Missing
+from vitrine.experiments import dissection_inputs as inputs
 from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
@@ -33,8 +33,10 @@ from vitrine.experiments.dissection_tables import (
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import embeddings, encoders, probing_size
 from vitrine.methods.dissection import labels as concept_labels
+from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection.activations import Activations
 from vitrine.methods.dissection.labels import Labels
+from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -46,6 +48,9 @@ Embedded = tuple[torch.Tensor, torch.Tensor]
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
 
+PASSES_A_THOUSAND_DRAWS = 40
+"""drawing a thousand units without a concept, for all layers, as long as these,"""
+
 PASSES_A_PART = 2
 """and labelling a sample of them from a part of the probing set as long as these."""
 
@@ -53,59 +58,9 @@ PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
 
-def _check(project: Project, wanted: studies.Dissection) -> None:
-    row = pick_similarity(wanted.similarity)
-    parameters = parameters_of(wanted.similarity, wanted.parameters)
-    dissection.pick_pooling(wanted.pooling)
-    encoder = wanted.encoder
-    encoders.pick_encoder(encoder.name).check(project, encoder)
-    if encoder.name == "conse" and encoder.probabilities in [
-        one.name for one in wanted.classifiers
-    ]:
-        raise StudyError(
-            f"The encoder places images by the predictions of {encoder.probabilities!r}, which "
-            "is dissected itself",
-            "Set dissection.encoder.probabilities to another classifier",
-        )
-    if wanted.concepts not in CONCEPT_LISTS:
-        _read_concepts(project, wanted)
-    if wanted.probing and "top_fraction" in parameters:
-        smallest = wanted.probing.sizes[0]
-        if row.top(smallest, **parameters) < 2:
-            raise StudyError(
-                f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than "
-                "two, which have no order",
-                "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
-            )
-
-
 def _wanted(study: Study) -> studies.Dissection:
     assert study.dissection is not None
     return study.dissection
-
-
-def files_of(project: Project, wanted: studies.Dissection) -> tuple[str, ...]:
-    """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
-    return image_sets.files_of(project, wanted.images, "dissection.images")
-
-
-def image_paths(
-    project: Project, wanted: studies.Dissection, report: sources.Report = lambda _: None
-) -> dict[str, Path]:
-    """The probing set's images by file name: fetched from their source, or in their folder."""
-    files = files_of(project, wanted)
-    return image_sets.paths_of(project, wanted.images, files, report)
-
-
-def _read_concepts(project: Project, wanted: studies.Dissection) -> Concepts:
-    concepts = read_concepts(project, wanted.concepts)
-    if len(concepts.words) <= RUNNERS_UP:
-        raise StudyError(
-            f"The concept list {wanted.concepts!r} has {len(concepts.words)} concepts, and a label "
-            f"with its runners-up takes {RUNNERS_UP + 1}",
-            "Take a longer list",
-        )
-    return concepts
 
 
 class NetworkDissection(Experiment):
@@ -123,7 +78,7 @@ class NetworkDissection(Experiment):
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
-        _check(project, _wanted(study))
+        inputs.check(project, _wanted(study))
 
     @classmethod
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
@@ -131,7 +86,7 @@ class NetworkDissection(Experiment):
         wanted = _wanted(study)
         missing = Missing()
         with missing.noted():
-            image_paths(project, wanted, report)
+            inputs.image_paths(project, wanted, report)
         with missing.noted():
             report(concept_file(project, wanted.concepts).name)
         with missing.noted():
@@ -145,7 +100,9 @@ class NetworkDissection(Experiment):
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
         wanted = _wanted(study)
-        return 3 + (len(files_of(project, wanted)) if wanted.images.source is not None else 0)
+        return 3 + (
+            len(inputs.files_of(project, wanted)) if wanted.images.source is not None else 0
+        )
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:
@@ -162,11 +119,11 @@ class NetworkDissection(Experiment):
         self.project = project = context.project
         self.wanted = wanted = _wanted(self.study)
         self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
-        self.concepts = _read_concepts(project, wanted)
+        self.concepts = inputs.concepts_of(project, wanted)
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity)
         self.parameters = parameters_of(wanted.similarity, wanted.parameters)
-        self.paths = image_paths(project, wanted)
+        self.paths = inputs.image_paths(project, wanted)
         self.files = tuple(self.paths)
         self.top = self.similarity.top(len(self.files), **self.parameters)
         check_top(self.top, len(self.files))
@@ -194,8 +151,7 @@ class NetworkDissection(Experiment):
         """The tasks of every network: its labels, and the effect of the probing set's size."""
         found = []
         for name in self.networks:
-            rounds = len(self.layers(name)) * (1 + self.wanted.permutations)
-            passes = len(self.files) + PASSES_A_ROUND * rounds
+            passes = len(self.files) + PASSES_A_ROUND * len(self.layers(name)) + self._null_passes
             found.append(Task(name, "dissection", "labels", passes, self._known(name, "labels")))
             if self.wanted.probing:
                 passes = len(self.files) + PASSES_A_PART * len(self.layers(name)) * self._parts
@@ -218,8 +174,13 @@ class NetworkDissection(Experiment):
         if part == "probing":
             assert self.wanted.probing is not None
             return known | {"probing": self.wanted.probing.model_dump(mode="json")}
-        own = ("permutations", "seed", "example_images")
-        return known | {key: getattr(self.wanted, key) for key in own}
+        own = ("null_draws", "seed", "example_images")
+        return known | {key: getattr(self.wanted, key) for key in own} | {"null": nulls.REVISION}
+
+    @property
+    def _null_passes(self) -> int:
+        """The work of drawing the null distributions of a network's layers, in forward passes."""
+        return PASSES_A_THOUSAND_DRAWS * -(-self.wanted.null_draws // 1000)
 
     @property
     def _parts(self) -> int:
@@ -306,26 +267,38 @@ class NetworkDissection(Experiment):
         arrays: dict[str, np.ndarray] = {}
         start = time.perf_counter()
 
-        def round_done() -> None:
-            progress.advance(PASSES_A_ROUND)
-
-        for place, layer in enumerate(self.layers(name)):
-            kept = activations[layer]
+        labels = {}
+        for layer, kept in activations.items():
             given = (kept, *embedded, self.similarity, self.parameters)
-            labels = concept_labels.label(*given, count=RUNNERS_UP + 1)
-            round_done()
-            null = concept_labels.null_similarities(
-                *given, self.wanted.permutations, self.wanted.seed, round_done
-            )
-            arrays |= _layer_arrays(place, kept, labels, null, self.wanted.example_images)
+            labels[layer] = concept_labels.label(*given, count=RUNNERS_UP + 1)
+            progress.advance(PASSES_A_ROUND)
+        null = self._null(activations, embedded, progress)
+        for place, layer in enumerate(self.layers(name)):
+            given = (activations[layer], labels[layer], null[layer], self.wanted.example_images)
+            arrays |= _layer_arrays(place, *given)
             if self._is_classifier(name, layer):
-                arrays |= self._class_arrays(name, labels)
+                arrays |= self._class_arrays(name, labels[layer])
         facts = {
             "layers": list(self.layers(name)),
             "seconds": time.perf_counter() - start,
             "cleaned": self.concepts.cleaned,
         }
         return TaskResult(arrays, facts)
+
+    def _null(
+        self, activations: dict[str, Activations], embedded: Embedded, progress: Progress
+    ) -> dict[str, Null]:
+        """The null distribution of each layer."""
+        told = 0
+
+        def part_done(done: int, whole: int) -> None:
+            nonlocal told
+            passes = self._null_passes * done // whole
+            progress.advance(passes - told)
+            told = passes
+
+        given = (self.similarity, self.parameters, self.wanted.null_draws, self.wanted.seed)
+        return nulls.null_similarities(activations, *embedded, *given, part_done)
 
     def _is_classifier(self, name: str, layer: str) -> bool:
         """Whether the layer's units are the classes."""
@@ -431,7 +404,7 @@ class NetworkDissection(Experiment):
             },
             "encoder": {
                 "name": self.wanted.encoder.name,
-                "title": encoders.pick_encoder(self.wanted.encoder.name).title,
+                **encoders.pick_encoder(self.wanted.encoder.name).facts,
                 "identity": self.encoder.identity,
             },
             "probing_set": {
@@ -439,23 +412,29 @@ class NetworkDissection(Experiment):
                 "images": len(self.files),
                 "sha256": self.images_digest,
             },
-            "similarity": {"name": self.wanted.similarity, "parameters": self.parameters},
+            "similarity": {
+                "name": self.wanted.similarity,
+                **self.similarity.facts,
+                "parameters": self.parameters,
+            },
+            "null_draws": self.wanted.null_draws,
         }
 
 
 def _layer_arrays(
-    place: int, kept: Activations, labels: Labels, null: torch.Tensor, images: int
+    place: int, kept: Activations, labels: Labels, null: Null, images: int
 ) -> dict[str, np.ndarray]:
-    values = concept_labels.p_values(labels.similarities[:, 0], null, kept.constant)
-    known = null[~null.isnan()]
-    spread = np.quantile(known.numpy(), (0.5, 0.95)) if len(known) else np.full(2, np.nan)
+    known = null.similarities[null.similarities.isfinite()].numpy()
+    spread = np.quantile(known, (0.5, 0.95)) if len(known) else np.full(2, np.nan)
+    mean = known.mean(dtype=np.float64) if len(known) else np.nan
     return {
         f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
         f"{place}_similarities": labels.similarities.numpy(),
-        f"{place}_p_values": values,
+        f"{place}_p_values": nulls.p_values(labels.similarities[:, 0], null),
         f"{place}_constant": labels.silent.numpy(),
         f"{place}_null": spread.astype(np.float32),
-        f"{place}_null_mean": known.mean().numpy(),
+        f"{place}_null_mean": np.float32(mean),
+        f"{place}_null_draws": np.int64(len(known)),
         f"{place}_images": kept.images[:, :images].numpy().astype(np.int32),
         f"{place}_activations": kept.values[:, :images].numpy(),
     }

@@ -9,8 +9,10 @@ import numpy as np
 from scipy.stats import hypergeom
 
 
-def expected_different(labels: Iterable[Hashable], drawn: int) -> float:
+def expected_different(labels: Iterable[Hashable], drawn: int, units: int | None = None) -> float:
     """How many different labels ``drawn`` of the units are expected to have (rarefaction).
+
+    labels : one a unit. units : how many units there are, where some of them have no label.
 
     A network of more units has more different labels for that reason alone; this is the number for
     a random choice of as many units as another network has (Hurlbert, 1971)::
@@ -23,7 +25,7 @@ def expected_different(labels: Iterable[Hashable], drawn: int) -> float:
     (2.0, 1.0)
     """
     counts = Counter(labels)
-    whole = counts.total()
+    whole = counts.total() if units is None else units
     if not 0 <= drawn <= whole:
         raise ValueError(f"{drawn} of {whole} units cannot be drawn")
     none_drawn = hypergeom.pmf(0, whole, list(counts.values()), drawn)

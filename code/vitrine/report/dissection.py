@@ -1,7 +1,8 @@
 """Charts and tables about labelled units, whoever labelled them.
 
 ``units`` is a table with a row a unit and the columns network, layer, unit, label, kind and
-similarity; the networks are told apart by their titles, in one colour each.
+similarity, and ``significant`` where it is known; the networks are told apart by their titles, in
+one colour each. Networks may have layers of other names.
 """
 
 from __future__ import annotations
@@ -17,12 +18,24 @@ from IPython.display import Markdown
 
 from vitrine.report import charts, tables
 from vitrine.report.explorer import explorer
-from vitrine.report.text import percent
+from vitrine.report.text import count, percent
 
 FREQUENT = 20
 """Concepts of a layer, and of all layers together, that are shown."""
 
 DASHES = ([1, 0], [6, 3], [2, 2])
+
+KIND_COLOURS = dict(
+    zip(
+        ("object", "scene", "part", "texture", "material", "color", "other"),
+        [*charts.COLOURS.values(), "#b9b9b9"],
+        strict=True,
+    )
+)
+"""One colour a kind of concept, the same in every chart."""
+
+WRAPPED = 5
+"""So many panels stand in a row."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +48,23 @@ class Networks:
     @property
     def colours(self) -> alt.Scale:
         """One colour a network, the same in every chart."""
-        known = [charts.COLOURS[name] for name in ("blue", "orange", "green")]
-        return alt.Scale(domain=list(self.titles), range=known[: len(self.titles)])
+        known = list(charts.COLOURS.values())
+        return alt.Scale(
+            domain=list(self.titles),
+            range=[known[place % len(known)] for place in range(len(self.titles))],
+        )
 
     @property
     def dashes(self) -> alt.Scale:
-        return alt.Scale(domain=list(self.titles), range=list(DASHES[: len(self.titles)]))
-
-    @property
-    def count(self) -> str:
-        """How many there are, as alternative texts say it."""
-        return {2: "two", 3: "three"}.get(len(self.titles), str(len(self.titles)))
+        return alt.Scale(
+            domain=list(self.titles),
+            range=[DASHES[place % len(DASHES)] for place in range(len(self.titles))],
+        )
 
 
 def similarity_chart(units: pd.DataFrame, networks: Networks, width: int = 125) -> Markdown:
     """How the similarity of labels is distributed over the units of each layer."""
+    units = units[units["similarity"].notna()]
     edges = np.linspace(units["similarity"].min(), units["similarity"].max(), 31)
     bins = []
     for (network, layer), group in units.groupby(["network", "layer"], sort=False):
@@ -78,13 +93,20 @@ def similarity_chart(units: pd.DataFrame, networks: Networks, width: int = 125) 
             ],
         )
         .properties(width=width, height=170)
-        .facet(column=alt.Column("layer:N", sort=list(networks.layers), title=None))
+        .facet(**_panels("layer:N", networks.layers))
     )
     return charts.chart(
         drawing,
         "similarity",
         "Step charts of the similarity of labels for each layer and network.",
     )
+
+
+def _panels(field: str, order: Sequence[str]) -> dict[str, Any]:
+    """A panel for each value, in one row or in several."""
+    if len(order) <= WRAPPED:
+        return {"column": alt.Column(field, sort=list(order), title=None)}
+    return {"facet": alt.Facet(field, sort=list(order), title=None), "columns": WRAPPED - 1}
 
 
 def concepts_of(units: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +121,10 @@ def frequent_chart(
 ) -> Markdown:
     """The concepts that label most units; the reader chooses the layer, ``shown`` comes first.
 
-    concepts : network, layer, concept, kind, units, mean, and ``significant`` where it is known.
+    concepts : network, layer, concept, kind, units, mean, and ``significant`` where it is known:
+        then bars are parted into units whose label is significant and others.
+
+    Networks whose layers have the same names share one choice, others have one each.
     """
     ordered = concepts.sort_values(["units", "mean"], ascending=False)
     frequent = ordered.groupby(["network", "layer"]).head(FREQUENT).copy()
@@ -109,42 +134,89 @@ def frequent_chart(
             frequent["concept"], frequent["network"], frequent["layer"], strict=True
         )
     ]
-    choice = alt.param(
-        name="layer",
-        value=shown,
-        bind=alt.binding_select(options=list(networks.layers), name="Layer: "),
-    )
-    bars = [
-        _frequent_of(frequent, title, colour, choice, width)
-        for title, colour in zip(networks.titles, networks.colours.range, strict=True)
-    ]
+    longest = int(frequent["units"].max())
+    frequent = _parted(frequent)
+    layers = {
+        title: list(dict.fromkeys(concepts.loc[concepts["network"] == title, "layer"]))
+        for title in networks.titles
+    }
+    layers = {title: own for title, own in layers.items() if own}
+    alike = len({frozenset(own) for own in layers.values()}) == 1
+    bars, choices = [], []
+    for place, (title, own) in enumerate(layers.items()):
+        if place == 0 or not alike:
+            of = "" if alike else f" of {title}"
+            start = shown if shown in own else own[-1]
+            select = alt.binding_select(options=own, name=f"Layer{of}: ")
+            choices.append(alt.param(name=f"layer{place or ''}", value=start, bind=select))
+        colour = networks.colours.range[list(networks.titles).index(title)]
+        bars.append(_frequent_of(frequent, title, colour, choices[-1], width, longest))
+    # Each network has its own colour, so each panel its own legend.
+    per_row = alt.concat(*bars, columns=3) if len(bars) > 3 else alt.hconcat(*bars)
+    per_row = per_row.resolve_scale(color="independent")
     return charts.chart(
-        alt.hconcat(*bars).add_params(choice),
+        per_row.add_params(*choices),
         "frequent",
-        f"Bar charts of the most frequent labels of the layer {shown} in each of the "
-        f"{networks.count} networks.",
+        "Bar charts of the labels that most units of one layer have, a chart for each network.",
     )
+
+
+PARTS = {"significant": "significant", "others": "not significant"}
+
+
+def _parted(frequent: pd.DataFrame) -> pd.DataFrame:
+    """A row for the units of each concept whose label is significant, and one for the others."""
+    if "significant" not in frequent:
+        return frequent.assign(part="", number=frequent["units"], rank=0)
+    parts = [
+        frequent.assign(part=PARTS["significant"], number=frequent["significant"], rank=0),
+        frequent.assign(
+            part=PARTS["others"], number=frequent["units"] - frequent["significant"], rank=1
+        ),
+    ]
+    rows = pd.concat(parts)
+    return rows[rows["number"] > 0]
 
 
 def _frequent_of(
-    frequent: pd.DataFrame, title: str, colour: str, choice: alt.Parameter, width: int
+    frequent: pd.DataFrame,
+    title: str,
+    colour: str,
+    choice: alt.Parameter,
+    width: int,
+    longest: int,
 ) -> Any:
-    carried = [alt.Tooltip("significant:Q", title="Carry it (p < 0.05)")]
+    parted = "significant" in frequent
+    shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
+    legend = alt.Legend(title=None, orient="bottom", direction="vertical")
     return (
-        alt.Chart(frequent, title=title)
-        .transform_filter((alt.datum.network == title) & (alt.datum.layer == choice))
-        .mark_bar(color=colour, opacity=0.85, cursor="pointer")
+        alt.Chart(frequent[frequent["network"] == title], title=title)
+        .transform_filter(alt.datum.layer == choice)
+        .mark_bar(cursor="pointer", **({} if parted else {"color": colour}))
         .encode(
-            x=alt.X("units:Q", title="Units", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("concept:N", title=None, sort=alt.SortField("units", order="descending")),
+            x=alt.X(
+                "number:Q",
+                title="Units",
+                stack="zero",
+                scale=alt.Scale(domain=[0, longest], nice=True),
+                axis=alt.Axis(tickMinStep=1, grid=False),
+            ),
+            y=alt.Y(
+                "concept:N",
+                title=None,
+                sort=alt.EncodingSortField("units", op="max", order="descending"),
+                axis=alt.Axis(minExtent=105, labelLimit=105),
+            ),
+            order="rank:Q",
             href="link:N",
             tooltip=[
                 alt.Tooltip("concept:N", title="Concept"),
                 alt.Tooltip("kind:N", title="Kind"),
                 alt.Tooltip("units:Q", title="Units"),
-                *(carried if "significant" in frequent else []),
+                *([alt.Tooltip("significant:Q", title="Significant")] if parted else []),
                 alt.Tooltip("mean:Q", title="Mean similarity", format=".3f"),
             ],
+            **({"color": alt.Color("part:N", scale=shade, legend=legend)} if parted else {}),
         )
         .properties(width=width, height=370)
     )
@@ -152,7 +224,7 @@ def _frequent_of(
 
 def scatter_chart(units: pd.DataFrame, networks: Networks, layers: Sequence[str]) -> Markdown:
     """The similarity of every unit of ``layers`` whose label is one of the most frequent there."""
-    deep = units[units["layer"].isin(layers)]
+    deep = units[units["layer"].isin(layers) & units["similarity"].notna()]
     twenty = deep["label"].value_counts().head(FREQUENT).index
     drawing = (
         alt.Chart(
@@ -194,28 +266,39 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
             "cosine": classes.groupby("network")["cosine"].mean(),
             "cosine_shuffled": classes.groupby("network")["cosine_shuffled"].mean(),
         }
-    ).loc[list(networks.titles)]
+    )
+    right = right.loc[[title for title in networks.titles if title in right.index]]
     return tables.table(
         right.reset_index(),
         "classes",
         headings={
             "network": "Network",
             "classes": "Classes",
-            "exact": "Exact",
-            "listed": "In the list",
-            "exact_listed": "Exact of those",
-            "cosine": "Cosine",
-            "cosine_shuffled": "Shuffled",
+            "exact": "Named exactly",
+            "listed": "Classes with a name in the list",
+            "exact_listed": "Of these, named exactly",
+            "cosine": "Cosine of label and class",
+            "cosine_shuffled": "Cosine with labels of other units",
         },
-        formats={"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},
+        formats={"exact": percent, "exact_listed": _share, "cosine": 2, "cosine_shuffled": 2},
     )
 
 
-def top_table(units: pd.DataFrame, networks: Networks, layer: str) -> Markdown:
-    """The labels of the fifty units of greatest similarity of a layer, with their numbers."""
+def _share(value: float) -> str:
+    """A share, which is not known where there is nothing to be a share of."""
+    return "–" if np.isnan(value) else percent(value)
+
+
+def top_table(units: pd.DataFrame, networks: Networks, layer: str | None = None) -> Markdown:
+    """The labels of the fifty units of greatest similarity, with their numbers.
+
+    layer : the units of one layer, where ``units`` has several.
+    """
     columns = {}
     for title in networks.titles:
-        own = units[(units["network"] == title) & (units["layer"] == layer)]
+        own = units[(units["network"] == title) & (units["layer"].eq(layer) if layer else True)]
+        if own.empty:
+            continue
         counted = own.nlargest(50, "similarity")["label"].value_counts()
         columns[title] = [f"{label} ({number})" for label, number in counted.items()][:12]
     longest = max(map(len, columns.values()))
@@ -226,71 +309,88 @@ def top_table(units: pd.DataFrame, networks: Networks, layer: str) -> Markdown:
 def kind_table(units: pd.DataFrame, networks: Networks) -> Markdown:
     """Different labels by kind."""
     kinds = units.groupby(["network", "kind"])["label"].nunique().unstack(fill_value=0)
-    kinds = kinds.loc[list(networks.titles)]
-    kinds.insert(0, "all", units.groupby("network")["label"].nunique())
-    headings = {"network": "Network"} | {str(kind): str(kind).capitalize() for kind in kinds}
+    kinds = kinds.reindex(list(networks.titles), fill_value=0).rename_axis("network")
+    different = units.groupby("network")["label"].nunique()
+    kinds.insert(0, "all", different.reindex(kinds.index, fill_value=0))
+    headings = {"network": "Network"} | {str(kind): kind_title(str(kind)) for kind in kinds}
     return tables.table(kinds.reset_index(), "kinds", headings=headings)
+
+
+def kind_title(kind: str) -> str:
+    """A kind at the head of a column; Broden writes "color"."""
+    return {"color": "Colour"}.get(kind, kind.capitalize())
 
 
 def kind_chart(units: pd.DataFrame, networks: Networks, width: int = 195) -> Markdown:
     """Units by the kind of their label, layer by layer."""
     shares = units.groupby(["network", "layer", "kind"]).size().rename("units").reset_index()
+    shares["Kind"] = shares["kind"].map(kind_title)
+    shares["rank"] = shares["kind"].map({kind: rank for rank, kind in enumerate(KIND_COLOURS)})
+    present = [kind for kind in KIND_COLOURS if (shares["kind"] == kind).any()]
+    scale = alt.Scale(
+        domain=[kind_title(kind) for kind in present], range=[KIND_COLOURS[k] for k in present]
+    )
     x = alt.X(
         "units:Q",
-        title="Share of the layer's units",
+        title="Share of these units",
         stack="normalize",
         axis=alt.Axis(format="%"),
     )
+    titles = [title for title in networks.titles if (shares["network"] == title).any()]
     drawing = (
         alt.Chart(shares)
         .mark_bar()
         .encode(
             x=x,
             y=alt.Y("layer:N", sort=list(networks.layers), title=None),
-            color=alt.Color("kind:N", scale=alt.Scale(range=[*charts.COLOURS.values(), "#b9b9b9"])),
+            color=alt.Color("Kind:N", scale=scale),
+            order="rank:Q",
             tooltip=[
                 "network:N",
                 "layer:N",
-                alt.Tooltip("kind:N", title="Kind"),
+                alt.Tooltip("Kind:N", title="Kind"),
                 alt.Tooltip("units:Q", title="Units"),
             ],
         )
-        .properties(width=width, height=140)
-        .facet(column=alt.Column("network:N", sort=list(networks.titles), title=None))
+        .properties(width=width, height=alt.Step(26))
+        .facet(**_panels("network:N", titles))
+        .resolve_scale(y="independent")
     )
     return charts.chart(
         drawing, "kinds", "Stacked bars: the kinds of labels in each layer of each network."
     )
 
 
-def shared_labels(units: pd.DataFrame, networks: Networks) -> pd.DataFrame:
-    """Different labels that all, all but one ... and only one of the networks have, by layer."""
+def shared_labels(units: pd.DataFrame, networks: Networks, hidden: bool = False) -> pd.DataFrame:
+    """Different labels that all, all but one ... and only one of the networks have, by layer.
+
+    A row for each of the layers of ``networks``, which all of them have. hidden : with a row for
+        all units that are no class, by their column ``is_class``.
+    """
     titles, rows = networks.titles, []
-    for layer in [*networks.layers, "all"]:
-        chosen = units if layer == "all" else units[units["layer"] == layer]
+    groups = {layer: units[units["layer"] == layer] for layer in networks.layers}
+    if hidden:
+        groups["all before the classifiers"] = units[~units["is_class"]]
+    for name, chosen in (groups | {"all": units}).items():
         holders = chosen.groupby("label")["network"].nunique()
         single = chosen["label"].isin(holders.index[holders == 1])
         alone = chosen[single].groupby("network")["label"].nunique()
-        together = {
-            _NUMBERS[many]: int((holders == many).sum()) for many in range(len(titles), 1, -1)
-        }
+        together = {count(many): int((holders == many).sum()) for many in range(len(titles), 1, -1)}
         rows.append(
-            {"layer": layer} | together | {title: int(alone.get(title, 0)) for title in titles}
+            {"layer": name} | together | {title: int(alone.get(title, 0)) for title in titles}
         )
     return pd.DataFrame(rows)
 
 
-_NUMBERS = {2: "two", 3: "three"}
-
-
 def shared_table(shared: pd.DataFrame, networks: Networks) -> Markdown:
     """``shared_labels`` as a table."""
+    whole = len(networks.titles)
     together = {
-        _NUMBERS[many]: f"In all {_NUMBERS[many]}" if many == len(networks.titles) else "In two"
-        for many in range(len(networks.titles), 1, -1)
+        count(many): "In both"
+        if whole == 2
+        else f"In {'all ' if many == whole else ''}{count(many)}"
+        for many in range(whole, 1, -1)
     }
-    if len(networks.titles) == 2:
-        together["two"] = "In both"
     only = {title: f"Only {title}" for title in networks.titles}
     return tables.table(shared, "shared", headings={"layer": "Layer"} | together | only)
 
@@ -305,5 +405,6 @@ def units_explorer(
         label,
         filters=("network", "layer", "kind"),
         headings=headings,
-        digits={"unit": 0, "similarity": 3} | ({"p_value": 3} if "p_value" in columns else {}),
+        digits={"unit": 0, "similarity": 3}
+        | {name: 5 for name in ("p_value", "q_value") if name in columns},
     )

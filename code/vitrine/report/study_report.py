@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,23 @@ from vitrine.report.observations import OBSERVATIONS, read_observations
 from vitrine.report.page import block, fenced, study_line
 from vitrine.report.text import percent, safe
 from vitrine.store import Store
+
+OF_NETWORKS = ("units", "layers", "concepts", "top_images", "classes", "probing")
+"""The tables of the dissection, which has networks of its own."""
+
+
+def distinct_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A title for each network: its own, where two share one with the training set or the key.
+
+    >>> distinct_titles([{"title": "A", "training_set": "X", "name": "a"}] * 1)
+    ['A']
+    """
+    ways = (
+        [str(row["title"]) for row in rows],
+        [f"{row['title']} {row['training_set']}" for row in rows],
+        [f"{row['title']} {row['name']}" for row in rows],
+    )
+    return next((titles for titles in ways if len(set(titles)) == len(titles)), ways[-1])
 
 
 class StudyReport:
@@ -93,9 +111,36 @@ class StudyReport:
         own = table[table["classifier"] == self.classifier].drop(columns="classifier")
         return own.reset_index(drop=True)
 
+    @cached_property
+    def dissection(self) -> dict[str, Any]:
+        """What the provenance says about the dissection, ``{}`` without one.
+
+        Its classifiers are called ``network`` by titles that differ, with their training set where
+        two have the same architecture.
+        """
+        facts = dict(self.provenance.get("dissection") or {})
+        rows = facts.get("classifiers", [])
+        names = distinct_titles(rows)
+        facts["classifiers"] = [
+            row | {"network": name} for row, name in zip(rows, names, strict=True)
+        ]
+        return facts if rows else {}
+
+    def networks_table(self, name: str) -> pd.DataFrame:
+        """A table of the dissection: the rows of all dissected networks, by ``network``."""
+        table = self.store.table(name)
+        titles = {row["name"]: row["network"] for row in self.dissection["classifiers"]}
+        table.insert(0, "network", table["classifier"].map(titles))
+        return table.drop(columns="classifier")
+
     def has(self, name: str) -> bool:
-        """Whether the study has a table of that name with a row of the classifier."""
-        return name in self.store.tables() and not self.table(name).empty
+        """Whether the study has a table of that name with a row of the classifier.
+
+        Of the dissection, which has networks of its own, with a row of any of these.
+        """
+        if name not in self.store.tables():
+            return False
+        return not (self.store.table(name) if name in OF_NETWORKS else self.table(name)).empty
 
     def parameters(self, section: str) -> dict[str, Any]:
         """What the study file says under a section, as in ``"lime.search"``; ``{}`` without it."""
@@ -244,14 +289,19 @@ class StudyReport:
         """What the study file says of the study, as a box at the top of the report."""
         return block(fenced(".vitrine-about", safe(self.provenance["study"]["description"])))
 
-    def badge(self, networks: str | None = None, images: int | None = None) -> Markdown:
+    def badge(
+        self,
+        networks: str | None = None,
+        images: int | None = None,
+        training_set: str | None = None,
+    ) -> Markdown:
         """One line that says which study a page shows.
 
-        networks, images : of the page, where they are not those that are explained.
+        networks, images, training_set : of the page, where they are not those that are explained.
         """
         words = (
             networks or self.title,
-            f"trained on {self.facts['training_set']}",
+            f"trained on {training_set or self.facts['training_set']}",
             f"{images or len(self.images):,} images",
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),

@@ -70,6 +70,16 @@ class Activations:
         """``bool [units]``: units that respond to every image alike, so none is the strongest."""
         return self.values[:, 0] == self.lowest
 
+    def of_units(self, units: Tensor) -> Activations:
+        """The activations of some units only, by their numbers or by a mask ``bool [units]``."""
+        whole = self.everything
+        return Activations(
+            self.values[units],
+            self.images[units],
+            self.lowest[units],
+            whole and (whole[0][:, units], whole[1]),
+        )
+
 
 def activations_of(pooled: Tensor, positions: Tensor, keep: int, everything: bool) -> Activations:
     """Pooled activations ``[n, units]`` of the images at ``positions [n]``, as they are kept."""

@@ -35,14 +35,24 @@ from vitrine.project import Project
 class EncoderRow:
     """A row of ``ENCODERS``.
 
+    title : what a page calls it. paper : its key in the bibliography.
+    places_by : what it places an image by, after which a label can only speak of that.
+    about : that in one sentence, for a page that shows labels.
     load : makes the encoder that a study asks for, on a device.
     check : stops before work starts if the study's settings name something that does not exist.
     """
 
     title: str
     paper: str
+    places_by: str
+    about: str
     load: Callable[[Project, study.Encoder, str], Encoder]
     check: Callable[[Project, study.Encoder], None]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the provenance says about the encoder."""
+        return {key: getattr(self, key) for key in ("title", "paper", "places_by", "about")}
 
 
 def pick_encoder(name: str) -> EncoderRow:
@@ -228,6 +238,22 @@ def _predicted(network: Classifier, images: Sequence[Image], top: int) -> npt.ND
 
 
 ENCODERS: dict[str, EncoderRow] = {
-    "conse": EncoderRow("ConSE", "norouzi2014", _load_conse, _check_conse),
-    "clip": EncoderRow("CLIP", "radford2021", load_clip, check_clip),
+    "conse": EncoderRow(
+        title="ConSE",
+        paper="norouzi2014",
+        places_by="class names",
+        about="An image lies where the names of its classes lie; of colours, textures or "
+        "whatever else it shows, the encoder knows nothing.",
+        load=_load_conse,
+        check=_check_conse,
+    ),
+    "clip": EncoderRow(
+        title="CLIP",
+        paper="radford2021",
+        places_by="pixels",
+        about="An image is placed by its pixels, in a space that was learned from images and "
+        "their captions.",
+        load=load_clip,
+        check=check_clip,
+    ),
 }

@@ -1,16 +1,13 @@
-"""Which concepts describe the units of a layer, and how surely.
+"""Which concepts describe the units of a layer.
 
 A unit is labelled by the concepts whose similarity to its strongest images is greatest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -59,7 +56,7 @@ def label(
         similarities = torch.full((len(live), count), torch.nan)
         concepts = torch.zeros(len(live), count, dtype=torch.int64)
         if live.any():
-            part = label(_part(activations, live), images, texts, similarity, parameters, count)
+            part = label(activations.of_units(live), images, texts, similarity, parameters, count)
             concepts[live], similarities[live] = part.concepts, part.similarities
         return Labels(concepts, similarities)
     evidence, matches = _evidence(activations, images, texts, similarity, parameters)
@@ -72,17 +69,6 @@ def label(
         best = joined.gather(1, order)
         concepts = torch.cat([concepts, found + start], dim=1).gather(1, order)
     return Labels(concepts, best)
-
-
-def _part(activations: Activations, units: Tensor) -> Activations:
-    """The activations of some units only, by a mask ``bool [units]``."""
-    whole = activations.everything
-    return Activations(
-        activations.values[units],
-        activations.images[units],
-        activations.lowest[units],
-        whole and (whole[0][:, units], whole[1]),
-    )
 
 
 def _evidence(
@@ -102,42 +88,3 @@ def _evidence(
     if len(used) == len(images):  # all of them: no copy is needed
         return Evidence(strongest, values), Matches(images, texts)
     return Evidence(rows, values), Matches(images[used], texts)
-
-
-def null_similarities(
-    activations: Activations,
-    images: Tensor,
-    texts: Tensor,
-    similarity: Similarity,
-    parameters: dict[str, Any],
-    permutations: int,
-    seed: int,
-    progress: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """The greatest similarity of each unit when images and embeddings do not belong together.
-
-    The embeddings are permuted among the images, the same way for all units of the layer, and
-    every unit is labelled again: ``float32 [permutations, units]``, ``nan`` for silent units.
-    Seeded.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(permutations):
-        shuffled = images[torch.randperm(len(images), generator=generator)]
-        labels = label(activations, shuffled, texts, similarity, parameters, count=1)
-        found.append(labels.similarities[:, 0])
-        progress()
-    return torch.stack(found)
-
-
-def p_values(similarities: Tensor, null: Tensor, constant: Tensor) -> npt.NDArray[np.float64]:
-    """How often a unit without a concept reaches a similarity: ``float64 [units]``.
-
-    ``(1 + #{null ≥ S}) / (1 + #null)`` over the null similarities of all units of the layer that
-    are not silent, which is never zero (Phipson and Smyth, 2010). A constant unit responds to
-    nothing and gets 1, as does a silent one.
-    """
-    ordered = np.sort(null[~null.isnan()].numpy())
-    below = np.searchsorted(ordered, similarities.numpy(), side="left")
-    values = (1 + len(ordered) - below) / (1 + len(ordered))
-    return np.where((constant | similarities.isnan()).numpy(), 1.0, values)

@@ -114,6 +114,20 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class LogLikelihood:
+    """``L`` of soft WPMI or WPMI: how probable concepts make the strongest images of units.
+
+    factors : of ``softmax(a P)`` of a block ``[images, width]``, which it may overwrite.
+    logs : of these factors and the strongest images ``[units, k]``: ``L [units, width]`` less
+        ``constant``.
+    """
+
+    factors: Callable[[Tensor], Tensor]
+    logs: Callable[[Tensor, Tensor], Tensor]
+    constant: float = 0.0
+
+
+@dataclass(frozen=True)
 class Similarity:
     """A row of ``SIMILARITIES``.
 
@@ -121,6 +135,9 @@ class Similarity:
     top : how many images of greatest activation it looks at, given the probing set's size.
     everything : whether it needs all activations; then memory grows with the probing set.
     parameters : the paper's defaults.
+    likelihood : of a similarity that sees of a unit nothing but the order of its strongest images,
+        and compares it with the mean over the layer's units; ``None`` for the others, which see a
+        unit's activations, and no other unit.
     """
 
     title: str
@@ -128,8 +145,18 @@ class Similarity:
     top: Callable[..., int]
     everything: bool = False
     parameters: dict[str, Any] = field(default_factory=dict)
+    likelihood: Callable[..., LogLikelihood] | None = None
     paper: str = "oikarinen2023"
     revision: int = 1
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the provenance says about the similarity, besides its parameters.
+
+        within_layer : whether a unit is compared with the mean over its layer's units.
+        """
+        within = self.likelihood is not None
+        return {"title": self.title, "paper": self.paper, "within_layer": within}
 
 
 def pick_similarity(name: str) -> Similarity:
@@ -221,17 +248,23 @@ def soft_wpmi(
     numbers close to 1 that lose nothing in single precision, where the plain form subtracts two
     numbers that are almost equal. And their product needs one logarithm for many factors.
     """
+    likelihood = soft_likelihood(top_k, p_start, p_end)
+    return _mutual_information(evidence, matches, likelihood, a, lam)
+
+
+def soft_likelihood(top_k: int, p_start: float, p_end: float, **_others: float) -> LogLikelihood:
+    """``L`` of soft WPMI."""
     odds, constant = _odds(top_k, p_start, p_end)
     together = _factors_without_overflow(max(odds))
 
-    def block(probabilities: Tensor) -> Tensor:
-        logs = probabilities.new_zeros(evidence.top.shape[0], probabilities.shape[1])
-        for first in range(0, logs.shape[0], BLOCK_UNITS):
+    def logs(probabilities: Tensor, top: Tensor) -> Tensor:
+        summed = probabilities.new_zeros(top.shape[0], probabilities.shape[1])
+        for first in range(0, top.shape[0], BLOCK_UNITS):
             units = slice(first, first + BLOCK_UNITS)
-            _add_log_products(logs[units], probabilities, evidence.top[units], odds, together)
-        return _mutual_information(logs, lam, constant)
+            _add_log_products(summed[units], probabilities, top[units], odds, together)
+        return summed
 
-    return _softmax_blocks(matches, a, block)
+    return LogLikelihood(lambda probabilities: probabilities, logs, constant)
 
 
 def _odds(top_k: int, p_start: float, p_end: float) -> tuple[list[float], float]:
@@ -268,17 +301,22 @@ def wpmi(evidence: Evidence, matches: Matches, top_k: int, a: float, lam: float)
     ``L[u, c] = Σ_k log M[i_k, c]``, and ``S`` from ``L`` as for soft WPMI.
     """
 
-    def block(probabilities: Tensor) -> Tensor:
-        logs = probabilities.add_(MIN_PROBABILITY).log_()
-        summed = logs.new_zeros(evidence.top.shape[0], logs.shape[1])
+    return _mutual_information(evidence, matches, hard_likelihood(top_k), a, lam)
+
+
+def hard_likelihood(top_k: int, **_others: float) -> LogLikelihood:
+    """``L`` of WPMI."""
+
+    def logs(factors: Tensor, top: Tensor) -> Tensor:
+        summed = factors.new_zeros(top.shape[0], factors.shape[1])
         for rank in range(top_k):
-            summed += logs[evidence.top[:, rank]]
-        return _mutual_information(summed, lam, 0.0)
+            summed += factors[top[:, rank]]
+        return summed
 
-    return _softmax_blocks(matches, a, block)
+    return LogLikelihood(lambda block: block.add_(MIN_PROBABILITY).log_(), logs)
 
 
-def _softmax_blocks(matches: Matches, a: float, function: Callable[[Tensor], Tensor]) -> Blocks:
+def softmax_blocks(matches: Matches, a: float, function: Callable[[Tensor], Tensor]) -> Blocks:
     """``function`` of ``softmax(a P)`` over all concepts, in blocks: the sums come first."""
     sums = torch.full((matches.images.shape[0],), -math.inf, dtype=matches.images.dtype)
     for _, part in matches.blocks(lambda block: _logsumexp(block.mul_(a))):
@@ -292,10 +330,17 @@ def _logsumexp(block: Tensor) -> Tensor:
     return block.sub_(greatest).exp_().sum(dim=1).log_().add_(greatest[:, 0])
 
 
-def _mutual_information(logs: Tensor, lam: float, constant: float) -> Tensor:
-    """``L - λ log mean_u exp L`` where ``L = logs + constant``: the mean passes it through."""
-    mean = logs.logsumexp(dim=0) - math.log(logs.shape[0])  # [width]
-    return logs - lam * mean + (1 - lam) * constant
+def _mutual_information(
+    evidence: Evidence, matches: Matches, likelihood: LogLikelihood, a: float, lam: float
+) -> Blocks:
+    """``L - λ log mean_u exp L``; a constant of ``L`` passes through the mean."""
+
+    def block(probabilities: Tensor) -> Tensor:
+        logs = likelihood.logs(likelihood.factors(probabilities), evidence.top)
+        mean = logs.logsumexp(dim=0) - math.log(logs.shape[0])  # [width]
+        return logs - lam * mean + (1 - lam) * likelihood.constant
+
+    return softmax_blocks(matches, a, block)
 
 
 # --- rank reorder --------------------------------------------------------------------------------
@@ -379,8 +424,15 @@ SIMILARITIES: dict[str, Similarity] = {
         soft_wpmi,
         _top_k,
         parameters={"top_k": 100, "a": 10.0, "lam": 1.0, "p_start": 0.998, "p_end": 0.97},
+        likelihood=soft_likelihood,
     ),
-    "wpmi": Similarity("WPMI", wpmi, _top_k, parameters={"top_k": 28, "a": 2.0, "lam": 0.6}),
+    "wpmi": Similarity(
+        "WPMI",
+        wpmi,
+        _top_k,
+        parameters={"top_k": 28, "a": 2.0, "lam": 0.6},
+        likelihood=hard_likelihood,
+    ),
     "rank_reorder": Similarity(
         "rank reorder",
         rank_reorder,

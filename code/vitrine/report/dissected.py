@@ -1,0 +1,181 @@
+"""The units of a study's dissected networks, as findings, charts and tables take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.experiments.dissection_tables import SIGNIFICANT
+from vitrine.measures.diversity import expected_different
+from vitrine.report.dissection import Networks
+from vitrine.report.page import block
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, safe
+
+UNTRAINED = "no images"
+"""The training set of a network with random weights."""
+
+
+@dataclass(frozen=True)
+class Dissected:
+    """The dissection of a study. Its tables name a network by its title, in a column ``network``.
+
+    units : with ``significant``, and ``is_class`` for those that are the classes; without the units
+        that respond to every image alike.
+    """
+
+    study: StudyReport
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """The networks that were dissected, in the order of the study."""
+        return [str(row["network"]) for row in self.study.dissection["classifiers"]]
+
+    @cached_property
+    def training_sets(self) -> dict[str, str]:
+        """What each network was trained on."""
+        sets = {row["network"]: row["training_set"] for row in self.study.dissection["classifiers"]}
+        return {
+            title: UNTRAINED if name.startswith("none") else name for title, name in sets.items()
+        }
+
+    @cached_property
+    def all_units(self) -> pd.DataFrame:
+        """Also those that respond to every image alike, which have no similarity."""
+        units = self.study.networks_table("units")
+        units["significant"] = (units["q_value"] <= SIGNIFICANT) & units["similarity"].notna()
+        pairs = pd.MultiIndex.from_frame(units[["network", "layer"]])
+        units["is_class"] = pairs.isin(self.class_layers)
+        return units
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        return self.all_units[self.all_units["similarity"].notna()]
+
+    @property
+    def hidden(self) -> pd.DataFrame:
+        """The units of the layers before the classifier."""
+        return self.units[~self.units["is_class"]]
+
+    @property
+    def of_classes(self) -> pd.DataFrame:
+        """The units of classifier layers, each of which is a class."""
+        return self.units[self.units["is_class"]]
+
+    @property
+    def significant(self) -> pd.DataFrame:
+        """The units whose label is significant."""
+        return self.units[self.units["significant"]]
+
+    @cached_property
+    def class_layers(self) -> list[tuple[str, str]]:
+        """The classifier layer of each network that had it dissected."""
+        if not self.study.has("classes"):
+            return []
+        classes = self.study.networks_table("classes")
+        return list(dict.fromkeys(zip(classes["network"], classes["layer"], strict=True)))
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """A row a layer, with the ``ceiling`` of similarities that compare within a layer."""
+        layers = self.study.networks_table("layers")
+        with np.errstate(divide="ignore"):
+            return layers.assign(ceiling=np.log(layers["units"] - layers["constant"]))
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """A row a class, with ``significant`` of its unit; the units that have a label."""
+        classes = self.study.networks_table("classes").rename(columns={"target": "unit"})
+        known = self.units[["network", "layer", "unit", "significant"]]
+        return classes.merge(known, on=["network", "layer", "unit"])
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The titles and the names of the layers, for charts."""
+        return Networks(self.titles, list(dict.fromkeys(self.all_units["layer"])))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the provenance says about the dissection."""
+        return self.study.dissection
+
+    def layers_of(self, network: str) -> list[str]:
+        """A network's layers, from early to late."""
+        own = self.all_units[self.all_units["network"] == network]
+        return list(dict.fromkeys(own["layer"]))
+
+    def last_layers(self) -> list[str]:
+        """The last layer before each network's classifier, and the classifier."""
+        last = [
+            layer
+            for title in self.titles
+            for layer in self.layers_of(title)[-2 if self._has_classes(title) else -1 :]
+        ]
+        return list(dict.fromkeys(last))
+
+    def _has_classes(self, network: str) -> bool:
+        return any(title == network for title, _ in self.class_layers)
+
+    @cached_property
+    def diversity(self) -> pd.DataFrame:
+        """How many different significant labels each network has, a row a network.
+
+        equal : expected for a random choice of as many units as the smallest network has.
+        """
+        counts = self.units.groupby("network").size().reindex(self.titles, fill_value=0)
+        rows = []
+        for title in self.titles:
+            own = self.significant[self.significant["network"] == title]
+            kinds = own.drop_duplicates("label")["kind"].value_counts()
+            equal = expected_different(own["label"], int(counts.min()), int(counts[title]))
+            rows.append(
+                {
+                    "network": title,
+                    "training_set": self.training_sets[title],
+                    "units": int(counts[title]),
+                    "significant": len(own),
+                    "labels": own["label"].nunique(),
+                    "equal": equal,
+                }
+                | {str(kind): int(number) for kind, number in kinds.items()}
+            )
+        return pd.DataFrame(rows).fillna(0)
+
+
+@lru_cache(maxsize=2)
+def dissected(study: StudyReport) -> Dissected:
+    """The dissection of a study, whose tables are read once for a page."""
+    return Dissected(study)
+
+
+def encoder_line(study: StudyReport) -> Markdown:
+    """What the study's encoder places an image by, in a line; nothing without a dissection."""
+    encoder = study.dissection.get("encoder")
+    if not encoder:
+        return block("")
+    cited = f"{safe(encoder['title'])} [@{encoder['paper']}]"
+    return block(
+        f"The encoder of this study is {cited}. It places an image by "
+        f"{safe(encoder['places_by'])}. {safe(encoder['about'])}"
+    )
+
+
+def dissection_badge(study: StudyReport) -> Markdown:
+    """The line that says what a page shows: the dissected networks, where there are some."""
+    if not study.dissection:
+        return study.badge()
+    found = dissected(study)
+    sets = dict.fromkeys(found.training_sets.values())
+    images = int(found.facts["probing_set"]["images"])
+    return study.badge(listing(found.titles), images, listing(sets))
+
+
+def in_layers(rows: Iterable[tuple[str, str]]) -> str:
+    """Layers with their networks in a sentence: "layer3 of ResNet-18 and fc of ResNet-50"."""
+    return listing(f"{layer} of {network}" for network, layer in rows)

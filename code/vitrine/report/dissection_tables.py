@@ -1,0 +1,178 @@
+"""Tables and figures of a study's dissection: its layers, counts, units and probing sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.data.images import image_name
+from vitrine.report import charts, figures, tables
+from vitrine.report.dissected import Dissected
+from vitrine.report.dissection import KIND_COLOURS, Networks, kind_title
+from vitrine.report.text import number, p_text
+
+EXAMPLES = 2
+"""Units of each layer that are shown with their strongest images,"""
+
+STRONGEST = 5
+"""and so many of these."""
+
+
+def layer_table(found: Dissected) -> Markdown:
+    """The layers: how many units have a significant label, and how great similarities are."""
+    units = found.units.assign(low=found.units["p_value"] < 0.05)
+    low = units.groupby(["network", "layer"])["low"].sum().rename("low").reset_index()
+    columns = {
+        "network": "Network",
+        "layer": "Layer",
+        "units": "Units",
+        "constant": "Constant",
+        "low": "p < 0.05",
+        "significant": "Significant",
+        "concepts": "Labels",
+        "significant_concepts": "Significant labels",
+        "greatest": "Greatest similarity",
+        "mean": "Mean similarity",
+        "null_mean": "Mean of drawn units",
+    }
+    rows = found.layers.merge(low, on=["network", "layer"], how="left").fillna({"low": 0})
+    rows["low"] = rows["low"].astype(int)
+    return tables.table(
+        rows[list(columns)],
+        "layers",
+        headings=columns,
+        formats={"greatest": 3, "mean": 3, "null_mean": 3},
+    )
+
+
+def diversity_table(found: Dissected) -> Markdown:
+    """How many different significant labels each network has, in all and of each kind."""
+    table = found.diversity
+    kinds = [kind for kind in KIND_COLOURS if kind in table]
+    for kind in ("object", "scene"):
+        if kind not in kinds:
+            table, kinds = table.assign(**{kind: 0}), [*kinds, kind]
+    kinds = [kind for kind in KIND_COLOURS if kind in kinds]
+    columns = {
+        "network": "Network",
+        "training_set": "Trained on",
+        "units": "Units",
+        "significant": "Significant",
+        "labels": "Different labels",
+        "equal": "At equal units",
+    } | {kind: kind_title(kind) for kind in kinds}
+    whole = dict.fromkeys(kinds, int)
+    return tables.table(
+        table.astype(whole)[list(columns)], "kinds", headings=columns, formats={"equal": 1}
+    )
+
+
+def unit_cards(found: Dissected) -> Markdown:
+    """Units of every layer of the first network, with their strongest images and their labels."""
+    title = found.titles[0]
+    images = found.study.networks_table("top_images")
+    images = images[(images["network"] == title) & (images["rank"] <= STRONGEST)]
+    cards = []
+    for layer in found.layers_of(title):
+        own = images[images["layer"] == layer]
+        for unit in own["unit"].drop_duplicates().head(EXAMPLES):
+            rows = own[own["unit"] == unit].sort_values("rank")
+            cards.append(_unit_card(found, title, layer, int(unit), rows))
+    return figures.grid(cards, name="units", columns=2, paper_columns=1)
+
+
+def _unit_card(
+    found: Dissected, title: str, layer: str, unit: int, rows: pd.DataFrame
+) -> figures.Card:
+    units = found.units
+    row = units[
+        (units["network"] == title) & (units["layer"] == layer) & (units["unit"] == unit)
+    ].iloc[0]
+    panels = [
+        figures.Panel(
+            image_name(file)[0],
+            found.study.probing_image(file, 160),
+            f"The image {image_name(file)[0]}, rank {rank} for unit {unit} of {layer}",
+        )
+        for file, rank in zip(rows["image"], rows["rank"], strict=True)
+    ]
+    said = "significant" if row["significant"] else "not significant"
+    note = f"similarity {number(row['similarity'], 3)}, {p_text(row['p_value'])}, {said}"
+    return figures.Card(f"{layer}, unit {unit}: {row['label']}", tuple(panels), note)
+
+
+# --- the size of the probing set -----------------------------------------------------------------
+
+RULES = {"fixed": "same number of strongest", "share": "same share of strongest"}
+
+
+def probing_chart(found: Dissected) -> Markdown:
+    """Similarity and stability of labels against the size of the probing set."""
+    probing = found.study.networks_table("probing")
+    means = probing.groupby(["rule", "size", "draw"])[["similarity", "stable"]].mean()
+    lines = (
+        means.reset_index()
+        .melt(["rule", "size", "draw"], var_name="what", value_name="value")
+        .groupby(["rule", "size", "what"])["value"]
+        .agg(["mean", "min", "max"])
+        .reset_index()
+    )
+    lines["Rule"] = lines["rule"].map(RULES)
+    views = [
+        _probing_view(lines[lines["what"] == what], title, form)
+        for what, title, form in (
+            ("similarity", "Mean similarity", ".2f"),
+            ("stable", "Share of units with the same label", "%"),
+        )
+    ]
+    return charts.chart(
+        alt.hconcat(*views),
+        "probing",
+        "Two line charts: mean similarity and label stability against the size of the probing set.",
+    )
+
+
+def _probing_view(lines: pd.DataFrame, title: str, form: str) -> Any:
+    present = [name for name in RULES.values() if (lines["Rule"] == name).any()]
+    colours = [charts.COLOURS["blue"], charts.COLOURS["orange"]]
+    legend = alt.Legend(symbolType="stroke")
+    colour = alt.Color(
+        "Rule:N", scale=alt.Scale(domain=present, range=colours[: len(present)]), legend=legend
+    )
+    dashes = alt.Scale(domain=present, range=[[1, 0], [6, 3]][: len(present)])
+    sizes = sorted(int(size) for size in lines["size"].unique())
+    x = alt.X(
+        "size:Q",
+        title="Images in the probing set",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(values=sizes),
+    )
+    base = alt.Chart(lines)
+    band = base.mark_area(opacity=0.2).encode(
+        x=x,
+        y=alt.Y("min:Q", title=title, axis=alt.Axis(format=form)),
+        y2="max:Q",
+        color=colour,
+    )
+    line = base.mark_line(point=True).encode(
+        x=x,
+        y=alt.Y("mean:Q", title=title),
+        color=colour,
+        strokeDash=alt.StrokeDash("Rule:N", scale=dashes),
+        tooltip=[
+            "Rule:N",
+            alt.Tooltip("size:Q", title="Images"),
+            alt.Tooltip("mean:Q", title=title, format=form),
+        ],
+    )
+    return (band + line).properties(width=300, height=220)
+
+
+def common_layers(found: Dissected) -> Networks:
+    """The networks with the layers that all of them have, by name."""
+    own = [set(found.layers_of(title)) for title in found.titles]
+    shared = set.intersection(*own)
+    return Networks(found.titles, [name for name in found.networks.layers if name in shared])

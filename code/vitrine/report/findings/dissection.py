@@ -1,0 +1,284 @@
+"""Findings about network dissection: which concepts units learned, how many, how networks differ.
+
+Counts are of significant labels: those left at a false discovery rate of 5% within each layer.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pandas as pd
+from scipy.stats import fisher_exact
+
+from vitrine.experiments.dissection_tables import SIGNIFICANT
+from vitrine.report.dissected import Dissected, dissected
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.labels import ALL_CONSTANT
+from vitrine.report.findings.sentences import span
+from vitrine.report.parts import missing
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import count, listing, p_text, percent, plural
+
+FEW = 10
+"""Fewer labels than these say little about how two networks differ."""
+
+NAMED = 6
+"""So many networks have a sentence of their own; a table holds the others."""
+
+CLOSE = 0.05
+"""Two shares that differ by less are called the same."""
+
+SEVERAL = "concepts that most {} learned, each as many, are"
+
+
+# --- which concepts, and how many ----------------------------------------------------------------
+
+
+def frequent(study: StudyReport) -> Finding:
+    """Which concepts most units of each network learned."""
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    if found.significant.empty:
+        return Finding("No concept is the significant label of a unit.", "", "none")
+    counts = {
+        title: _counted(found.significant[found.significant["network"] == title])
+        for title in found.titles
+    }
+    have = {title: own for title, own in counts.items() if len(own)}
+    if max(own.iloc[0] for own in have.values()) == 1:
+        headline = "No concept is the significant label of more than one unit of a network."
+        return Finding(headline, "", "single")
+    tops = [set(_top(own)) for own in have.values()]
+    common = sorted(set.intersection(*tops))
+    of = {1: f"units of {next(iter(have))}", 2: "units of both networks"}
+    most = of.get(len(have), f"units of all {count(len(have))} networks")
+    if common:
+        said = "concept that most {} learned is" if len(common) == 1 else SEVERAL
+        headline = f"The {said.format(most)} {_quoted(common)}."
+        verdict = "one" if len(have) == 1 else "same"
+    else:
+        headline, verdict = "The networks differ in the concept that most units learned.", "differ"
+    text = " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
+    return Finding(headline, text, verdict)
+
+
+def _counted(units: pd.DataFrame) -> pd.Series:
+    """How many units have each label; the most frequent first, and then by name."""
+    counted = units.groupby("label").size().rename("units").reset_index()
+    ordered = counted.sort_values(["units", "label"], ascending=[False, True])
+    return ordered.set_index("label")["units"]
+
+
+def _top(counted: pd.Series) -> list[str]:
+    """The most frequent labels, several where they are equally frequent."""
+    return [str(label) for label in counted.index[counted == counted.iloc[0]]]
+
+
+def _quoted(labels: list[str], most: int = 3) -> str:
+    """Labels in a sentence, the first ones by name."""
+    named = [f"“{label}”" for label in labels[:most]]
+    more = len(labels) - most
+    return listing([*named, f"{count(more)} more"] if more > 0 else named)
+
+
+def _most_frequent(title: str, counted: pd.Series) -> str:
+    if counted.empty:
+        return f"{title}: no significant label."
+    top = _top(counted)
+    each = " each" if len(top) > 1 else ""
+    first = f"{title}: {_quoted(top)} ({plural(int(counted.iloc[0]), 'unit')}{each})"
+    following = [str(label) for label in counted.index[len(top) : len(top) + 3]]
+    return f"{first}{', then ' + _quoted(following) if following else ''}."
+
+
+def how_many(study: StudyReport) -> Finding:
+    """How many different concepts each network learned, also at equal numbers of units."""
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    if found.units.empty:
+        return absent(ALL_CONSTANT)
+    table = found.diversity.set_index("network")
+    labels = table["labels"].astype(int)
+    if len(labels) == 1:
+        said = plural(int(labels.iloc[0]), "different concept")
+        return Finding(f"{labels.index[0]} learned {said}.", "", "one")
+    if labels.nunique() == 1:
+        said = plural(int(labels.iloc[0]), "different concept")
+        headline, verdict = f"Each network learned {said}.", "same"
+    else:
+        headline = (
+            f"{_with(labels, labels.max())} learned the most different concepts "
+            f"({count(int(labels.max()))}), {_with(labels, labels.min())} the fewest "
+            f"({count(int(labels.min()))})."
+        )
+        verdict = "differ"
+    if table["units"].nunique() == 1 or not labels.any():
+        return Finding(headline, "", verdict)
+    smallest, equal = table["units"].idxmin(), table["equal"]
+    text = (
+        f"A network of more units has more labels for that reason alone. For as many units as "
+        f"{smallest} has, {span(equal, digits=0)} different labels are expected"
+    )
+    text += f", the most in {equal.idxmax()}." if equal.round().nunique() > 1 else "."
+    return Finding(headline, text, verdict)
+
+
+def _with(labels: pd.Series, number: int) -> str:
+    """The networks that have a number of labels."""
+    return listing(labels.index[labels == number])
+
+
+def objects_and_scenes(study: StudyReport) -> Finding:
+    """How many different objects and scenes each network learned."""
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    table = found.diversity.set_index("network").reindex(columns=["object", "scene"], fill_value=0)
+    objects, scenes = table["object"].astype(int), table["scene"].astype(int)
+    if not (objects.any() or scenes.any()):
+        return Finding("No significant label names an object or a scene.", "", "none")
+    one = len(table) == 1
+    more, fewer = objects > scenes, objects < scenes
+    if more.all():
+        said = "The network" if one else "Every network"
+        headline, verdict = f"{said} learned more different objects than scenes.", "objects"
+    elif fewer.all():
+        said = "The network" if one else "Every network"
+        headline, verdict = f"{said} learned more different scenes than objects.", "scenes"
+    elif not (more.any() or fewer.any()):
+        headline, verdict = "As many different objects as scenes were learned.", "same"
+    else:
+        headline, verdict = "Which are more, objects or scenes, depends on the network.", "differ"
+    parts = [
+        f"{title}: {plural(int(objects[title]), 'object')} and "
+        f"{plural(int(scenes[title]), 'scene')}."
+        for title in table.index[:NAMED]
+    ]
+    return Finding(headline, " ".join(parts), verdict)
+
+
+def kinds_of_others(study: StudyReport) -> Finding:
+    """Whether labels that are no better than chance name objects as often."""
+    if reason := missing(study, "units"):
+        return reason
+    units = dissected(study).units
+    if units["significant"].nunique() < 2:
+        return absent("The kinds of labels with and without significance cannot be compared.")
+    share = (units["kind"] == "object").groupby(units["significant"]).mean()
+    text = (
+        f"Of the significant labels {percent(share[True])} name an object, of the others "
+        f"{percent(share[False])}."
+    )
+    if abs(share[True] - share[False]) >= CLOSE:
+        return Finding("", text, "differ")
+    text += " What labels that are no better than chance name as often says little of a network."
+    return Finding("", text, "same")
+
+
+# --- how networks differ -------------------------------------------------------------------------
+
+
+def networks_alike(study: StudyReport) -> Finding:
+    """How many of the concepts of hidden layers all networks learned.
+
+    Not of the classifier layers: what their units are is given by the classes.
+    """
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    if len(found.titles) == 1:
+        return absent("One network is dissected, so there is none to compare it with.")
+    hidden = _shared(found, found.hidden)
+    common, whole = len(set.intersection(*hidden)), len(set.union(*hidden))
+    all_of = "both networks" if len(hidden) == 2 else f"all {count(len(hidden))} networks"
+    beside = _beside_classifiers(found, all_of)
+    fewest = min(range(len(hidden)), key=lambda place: len(hidden[place]))
+    if len(hidden[fewest]) < FEW:
+        headline = "Whether the networks learned the same concepts cannot be told."
+        text = (
+            f"Before the classifiers {found.titles[fewest]} has "
+            f"{plural(len(hidden[fewest]), 'significant label')}, too few to compare."
+        )
+        return Finding(headline, f"{text} {beside}".strip(), "too few")
+    share = common / whole
+    if share >= 2 / 3:
+        headline, verdict = "The networks learned much the same concepts.", "same"
+    elif share > 1 / 3:
+        headline, verdict = "The networks share a part of their concepts.", "part"
+    else:
+        headline, verdict = "The networks share few of their concepts.", "few"
+    text = (
+        f"Before the classifiers there are {plural(whole, 'different significant label')}; "
+        f"{percent(share) if common else 'none'} of them occur in {all_of}."
+    )
+    return Finding(headline, f"{text} {beside}".strip(), verdict)
+
+
+def _shared(found: Dissected, units: pd.DataFrame) -> list[set[str]]:
+    """The different significant labels of each network among some units."""
+    units = units[units["significant"]]
+    return [set(units.loc[units["network"] == title, "label"]) for title in found.titles]
+
+
+def _beside_classifiers(found: Dissected, all_of: str) -> str:
+    sets = _shared(found, found.of_classes)
+    union = set.union(*sets)
+    if not union or not all(sets):
+        return ""
+    common = len(set.intersection(*sets))
+    share = percent(common / len(union)) if common else "none"
+    return (
+        f"In the classifier layers, whose units are the classes, {share} of the labels occur in "
+        f"{all_of}."
+    )
+
+
+def training_sets(study: StudyReport) -> Finding:
+    """Whether networks trained on different images learned scenes and objects to another part."""
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    sets = list(dict.fromkeys(found.training_sets.values()))
+    if len(sets) == 1:
+        return absent(f"All dissected networks were trained on {sets[0]}.")
+    counted = {name: _scenes_of(found, name) for name in sets}
+    known = {name: (scenes, whole) for name, (scenes, whole) in counted.items() if whole >= FEW}
+    if len(known) < 2:
+        return Finding(
+            "What the training set changes cannot be told.",
+            "There are too few significant labels of objects and scenes to compare.",
+            "too few",
+        )
+    pairs = list(combinations(known, 2))
+    p_values = {pair: _fisher(known[pair[0]], known[pair[1]]) for pair in pairs}
+    first, second = min(pairs, key=lambda pair: p_values[pair])
+    p_value = min(1.0, p_values[first, second] * len(pairs))
+    shares = {name: scenes / whole for name, (scenes, whole) in known.items()}
+    text = " ".join(
+        f"Of {whole:,} different objects and scenes learned from {name}, "
+        f"{percent(scenes / whole)} are scenes."
+        for name, (scenes, whole) in known.items()
+    )
+    corrected = f", corrected for {plural(len(pairs), 'pair')}" if len(pairs) > 1 else ""
+    text += f" The difference has {p_text(p_value)} (Fisher's exact test{corrected})."
+    if p_value > SIGNIFICANT:
+        headline = "Whether networks of another training set learned more scenes is undecided."
+        return Finding(headline, text, "undecided")
+    more, less = (first, second) if shares[first] > shares[second] else (second, first)
+    headline = f"Networks trained on {more} learned a larger share of scenes than on {less}."
+    return Finding(headline, text, "differ")
+
+
+def _scenes_of(found: Dissected, training_set: str) -> tuple[int, int]:
+    """Different significant labels of networks of a training set: scenes, and with objects."""
+    titles = [title for title, name in found.training_sets.items() if name == training_set]
+    own = found.significant[found.significant["network"].isin(titles)]
+    kinds = own.drop_duplicates("label")["kind"]
+    return int((kinds == "scene").sum()), int(kinds.isin(["scene", "object"]).sum())
+
+
+def _fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
+    table = [[scenes, whole - scenes] for scenes, whole in (first, second)]
+    return float(fisher_exact(table).pvalue)

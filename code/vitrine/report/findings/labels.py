@@ -1,0 +1,303 @@
+"""Findings about the labels of units: how far to trust them, and what they depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vitrine.data.images import image_name
+from vitrine.experiments.dissection_tables import SIGNIFICANT
+from vitrine.measures.association import spearman
+from vitrine.measures.difference import paired_difference
+from vitrine.report.dissected import dissected, in_layers
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.sentences import bound, span
+from vitrine.report.parts import missing
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import count, number, p_text, part_of, percent, plural
+
+NAMED = 6
+"""So many layers are named in a sentence; more are counted."""
+
+RATE = f"{SIGNIFICANT:.0%}"
+"""The false discovery rate within a layer, in words."""
+
+ALL_CONSTANT = "Every dissected unit responds to all images of the probing set alike."
+
+
+# --- how far to trust a label --------------------------------------------------------------------
+
+
+def significant_units(study: StudyReport) -> Finding:
+    """For how many units the label is better than chance, before the classifier and in it."""
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    if found.units.empty:
+        return absent(ALL_CONSTANT)
+    share = found.units["significant"].mean()
+    if share == 0:
+        headline, verdict = "For no unit is the label significantly better than chance.", "none"
+    elif share == 1:
+        headline, verdict = "For every unit the label is significantly better than chance.", "all"
+    elif share > 0.5:
+        headline, verdict = "For most units the label is significantly better than chance.", "most"
+    else:
+        headline = "For most units no label is significantly better than chance."
+        verdict = "few"
+    parts = [
+        f"{where} {_have(units)} a significant label."
+        for units, where in (
+            (found.hidden, "Before the classifier layers"),
+            (found.of_classes, "In the classifier layers"),
+        )
+        if len(units)
+    ]
+    rate = f"A label is significant at a false discovery rate of {RATE} within its layer."
+    return Finding(headline, " ".join([rate, *parts]), verdict)
+
+
+def _have(units: pd.DataFrame) -> str:
+    """How many units are significant, as the subject of a sentence with its verb."""
+    survivors = int(units["significant"].sum())
+    verb = "has" if survivors == 1 or len(units) == 1 else "have"
+    return f"{part_of(survivors, len(units), 'unit')} {verb}"
+
+
+def layers_without(study: StudyReport) -> Finding:
+    """The layers of which no label survives."""
+    if reason := missing(study, "units"):
+        return reason
+    found = dissected(study)
+    if found.units.empty:
+        return absent(ALL_CONSTANT)
+    survive = found.units.groupby(["network", "layer"], sort=False)["significant"].sum()
+    none = [pair for pair, survivors in survive.items() if survivors == 0]
+    whole = len(survive)
+    if not none:
+        return Finding("", "Every layer has a unit whose label is significant.", "none")
+    part = part_of(len(none), whole, "layer")
+    text = f"In {part} nothing survives: no unit has a label that is significantly better than "
+    text += "chance."
+    if len(none) < whole and len(none) <= NAMED:
+        text += f" {_these(none)} {in_layers(none)}."
+    return Finding("", text, "all" if len(none) == whole else "some")
+
+
+def _these(layers: list[tuple[str, str]]) -> str:
+    return "This is" if len(layers) == 1 else "These are"
+
+
+def power(study: StudyReport) -> Finding:
+    """What the test can see: how many labels that are exactly right are significant."""
+    if reason := missing(study, "units", "classes"):
+        return reason
+    classes = dissected(study).classes
+    right = classes[classes["exact"]]
+    if right.empty:
+        return absent("No label of a classifier unit names its class exactly.")
+    survive = int(right["significant"].sum())
+    share = survive / len(right)
+    if survive == len(right):
+        headline, verdict = "The test finds every label that is known to be right.", "all"
+    elif survive == 0:
+        headline, verdict = "The test finds none of the labels that are known to be right.", "none"
+    else:
+        missed = percent(1 - share)
+        headline = f"The test misses {missed} of the labels that are known to be right."
+        verdict = "some"
+    return Finding(
+        headline,
+        f"A classifier's unit is a class, and {plural(len(right), 'label')} "
+        f"{'is' if len(right) == 1 else 'are'} exactly a name of that class. "
+        f"The test finds {part_of(survive, len(right), 'label') if survive else 'none of them'}. "
+        "A label that is not significant may still be right.",
+        verdict,
+    )
+
+
+def best_hidden_label(study: StudyReport) -> Finding:
+    """Whether the label of the highest similarity names its unit's strongest images."""
+    if reason := missing(study, "units", "top_images"):
+        return reason
+    found = dissected(study)
+    if found.hidden.empty:
+        return absent("No layer before a classifier was dissected.")
+    best = found.hidden.nlargest(1, "similarity").iloc[0]
+    images = study.networks_table("top_images")
+    own = images[
+        (images["network"] == best["network"])
+        & (images["layer"] == best["layer"])
+        & (images["unit"] == best["unit"])
+    ]
+    if own.empty:
+        return absent("The strongest images of the unit of the highest similarity were not kept.")
+    names = [image_name(file)[0].lower() for file in own["image"]]
+    named = sum(str(best["label"]).lower() in name for name in names)
+    kept = "is" if best["significant"] else "is not"
+    return Finding(
+        "",
+        f"Before the classifiers, the highest similarity is that of “{best['label']}”: unit "
+        f"{int(best['unit'])} of {best['layer']} of {best['network']}. The label {kept} "
+        f"significant. Of the unit's strongest images, {_named(named, len(names))}.",
+        "named" if named else "unnamed",
+    )
+
+
+def _named(named: int, whole: int) -> str:
+    if whole == 1:
+        return f"the one that was kept {'has' if named else 'does not have'} the label in its name"
+    if named == 1:
+        return f"one of {count(whole)} has the label in its name"
+    return f"{count(named) if named else 'none'} of {count(whole)} have the label in their names"
+
+
+def ceiling(study: StudyReport) -> Finding:
+    """Whether the greatest similarity of a layer follows from how many units it has."""
+    if reason := missing(study, "layers"):
+        return reason
+    found = dissected(study)
+    similarity = found.facts["similarity"]
+    if not similarity.get("within_layer") or similarity["parameters"].get("lam") != 1:
+        return absent("The similarity of this study has no ceiling that depends on the layer.")
+    layers = found.layers[found.layers["greatest"].notna()]
+    share = layers["greatest"] / layers["ceiling"].where(layers["ceiling"] > 0)
+    if share.notna().sum() == 0:
+        return absent("No layer has two units with a label.")
+    text = (
+        f"The greatest similarities reach {span(share, as_percent=True)} of the ceiling, which is "
+        "the logarithm of the number of units."
+    )
+    together = spearman(layers["greatest"].to_numpy(), layers["ceiling"].to_numpy())
+    if not np.isfinite(together.rho):
+        return Finding("", text, "too few")
+    beside = (
+        f"Over {plural(together.count, 'layer')} Spearman's rho of the two is "
+        f"{number(together.rho)} ({p_text(together.p_value)})."
+    )
+    if together.p_value > SIGNIFICANT:
+        headline = "Whether larger layers have greater similarities is undecided."
+        return Finding(headline, f"{text} {beside}", "undecided")
+    if together.rho > 0:
+        headline = "A layer's greatest similarity goes with its number of units."
+        return Finding(headline, f"{text} {beside}", "larger")
+    headline = "A layer's greatest similarity is lower the more units it has."
+    return Finding(headline, f"{text} {beside}", "smaller")
+
+
+# --- classifier layers ---------------------------------------------------------------------------
+
+
+def classes_named(study: StudyReport) -> Finding:
+    """Whether the labels of classifier units are the names of their classes."""
+    if reason := missing(study, "units", "classes"):
+        return reason
+    classes = dissected(study).classes
+    if classes.empty:
+        return absent(ALL_CONSTANT)
+    listed = classes[classes["listed"]]
+    apart = paired_difference((classes["cosine"] - classes["cosine_shuffled"]).to_numpy())
+    alike = (
+        f"The mean cosine of label and class name is {number(classes['cosine'].mean())}, against "
+        f"{number(classes['cosine_shuffled'].mean())} for the labels of other units"
+    )
+    tested = np.isfinite(apart.low)
+    alike += f" ({p_text(apart.p_value)})." if tested else "."
+    if not np.isfinite(apart.mean):
+        alike = ""
+    if listed.empty:
+        headline = "No class has its name in the concept list."
+        return Finding(headline, alike, "unlisted")
+    share = listed["exact"].mean()
+    if share >= 0.9:
+        headline, verdict = (
+            "The classifier's units are labelled with the names of their classes.",
+            "exact",
+        )
+    elif share > 0.5:
+        headline = "Most classifier units whose class is in the concept list get its name."
+        verdict = "most"
+    elif apart.direction == "larger":
+        headline = "Labels of the classifier's units come close to the class, but are seldom its "
+        headline, verdict = headline + "name.", "near"
+    else:
+        headline, verdict = "Labels of the classifier's units do not name their classes.", "unnamed"
+    text = (
+        f"{percent(listed['exact'].mean())} of the classes that have a name in the list are named "
+        f"exactly; {percent(classes['listed'].mean())} of all have one."
+    )
+    return Finding(headline, f"{text} {alike}".strip(), verdict)
+
+
+# --- the probing set -----------------------------------------------------------------------------
+
+
+def stable_labels(study: StudyReport) -> Finding:
+    """How many units keep their label when a part of the probing set is drawn."""
+    if reason := missing(study, "probing"):
+        return reason
+    probing = study.networks_table("probing")
+    rows = probing[probing["rule"] == ("share" if "share" in set(probing["rule"]) else "fixed")]
+    means = rows.groupby("size")["stable"].mean().dropna()
+    if len(means) < 2:
+        return absent("The probing set was drawn in one size, so there are none to compare.")
+    whole, part, smallest = means.index[-1], means.index[-2], means.index[0]
+    kept = means[part]
+    if kept >= 0.9:
+        headline, verdict = "Labels hardly depend on the choice of the probing set.", "stable"
+    elif kept > 0.5:
+        headline, verdict = "Labels depend in part on the choice of the probing set.", "part"
+    else:
+        headline, verdict = "Most labels depend on the choice of the probing set.", "unstable"
+    text = f"With {part:,} of {whole:,} images, {percent(kept)} of the units keep their label."
+    if smallest != part:
+        text += f" With {smallest:,} images, {percent(means[smallest])} do."
+    return Finding(headline, text, verdict)
+
+
+def similarity_and_size(study: StudyReport) -> Finding:
+    """Whether similarity grows with the probing set, by either rule."""
+    if reason := missing(study, "probing"):
+        return reason
+    probing = study.networks_table("probing")
+    means = probing.groupby(["rule", "size", "draw"])["similarity"].mean().dropna()
+    parts, directions = [], []
+    for rule, words in RULES.items():
+        if rule not in means.index.get_level_values("rule"):
+            continue
+        by_size = means[rule]
+        sizes = by_size.index.get_level_values("size").unique().sort_values()
+        if len(sizes) < 2:
+            continue
+        small, large = by_size[sizes[0]], by_size[sizes[-1]]
+        directions.append(_direction(small, large))
+        parts.append(
+            f"With {words}, the mean similarity is {bound(small.mean())} at {sizes[0]:,} images "
+            f"and {bound(large.mean())} at {sizes[-1]:,}."
+        )
+    if not parts:
+        return absent("The probing set was drawn in one size, so there are none to compare.")
+    if len(set(directions)) > 1:
+        headline = "How similarity changes with the probing set depends on the rule."
+        return Finding(headline, " ".join(parts), "differ")
+    return Finding(SIZES[directions[0]], " ".join(parts), directions[0])
+
+
+RULES = {
+    "fixed": "the same number of strongest images",
+    "share": "the same share of strongest images",
+}
+"""How many of the strongest images are looked at when the probing set has another size."""
+
+SIZES = {
+    "larger": "Similarity grows with the size of the probing set.",
+    "smaller": "Similarity falls with the size of the probing set.",
+    "undecided": "Similarity does not change with the size of the probing set beyond its scatter.",
+}
+
+
+def _direction(small: pd.Series, large: pd.Series) -> str:
+    """Larger or smaller where all draws of the two sizes are apart."""
+    if large.min() > small.max():
+        return "larger"
+    return "smaller" if large.max() < small.min() else "undecided"
