@@ -91,6 +91,8 @@ def sensitivities(study: StudyReport, column: str = "by_channel") -> pd.DataFram
     """A column of the table of that name, by image and attribution method that has values."""
     table = study.table("sensitivities")
     own = list(study.table("attributions")["method"].unique())
+    if column not in table:  # older results do not hold it
+        return pd.DataFrame()
     table = table[table["method"].isin(own)]
     wide = table.pivot(index="image", columns="method", values=column).astype(float)
     known = [method for method in own if method in wide and np.isfinite(wide[method]).any()]
@@ -149,7 +151,7 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
 
 
 def how_computed(study: StudyReport) -> pd.DataFrame:
-    """Each method of the table ``attributions``: its rule, passes, seconds, or why it has no map."""
+    """Each method's rule, passes and seconds, or why it has no map."""
     table, sound, files = study.table("attributions"), maps(study), study.store.files()
     rows = []
     for method, own in table.groupby("method", sort=False):
