@@ -289,7 +289,8 @@ def front(study: StudyReport) -> Finding:
         return Finding(f"No other method is faster or more stable than {names[0]}.", "", "one")
     return Finding(
         f"{listing(names)} are on the front of time and stability.",
-        f"Of {plural(len(table), 'method')}, no other is both faster and more stable than one of these.",
+        f"Of {plural(len(table), 'method')}, no other is both faster and more stable than one of "
+        "these.",
         "several",
     )
 
