@@ -1,6 +1,6 @@
 # make report   the site and the PDF, from what is committed
 # make test     the tests, with all they need
-# make study    fetch, run and freeze a study: make study STUDY=embedded
+# make study    fetch, run, freeze and show a study: make study STUDY=embedded
 
 PYTHON ?= python3
 STUDY ?= embedded
@@ -23,7 +23,8 @@ test: .venv/.dev
 study: .venv/.study
 	@$(BIN)/vitrine fetch --study $(STUDY)
 	@$(BIN)/vitrine run --study $(STUDY)
-	@$(BIN)/vitrine freeze
+	@$(BIN)/vitrine freeze --study $(STUDY)
+	@$(BIN)/vitrine render
 
 freeze: .venv/.site
 	@$(BIN)/vitrine freeze

@@ -18,7 +18,7 @@ import libraries
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map
-from vitrine.methods.feature_maps import Question, feature_maps
+from vitrine.methods.feature_maps import CamQuery, feature_maps
 from vitrine.methods.heatmap import Heatmap
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
@@ -255,8 +255,8 @@ def test_scorecam_asks_once_for_all_channels_that_carry_no_map(small: Small) -> 
     seen = small("tiny")
     told: list[int] = []
     found = class_activation(*seen, "scorecam", 1, progress=told.append)
-    question = Question(seen[0], seen[0].normalise(seen[1][None]), 1, "act")
-    maps, _ = feature_maps(question)
+    asked = CamQuery(seen[0], seen[0].normalise(seen[1][None]), 1, "act")
+    maps, _ = feature_maps(asked)
     dead = int((maps[0].amax(dim=(1, 2)) == 0).sum())
     assert dead >= 1
     assert found.evidence.passes == 1 + 1 + 12 - dead
@@ -295,7 +295,7 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
 def test_maps_that_are_overwritten_in_place_afterwards_are_read_before_that(small: Small) -> None:
     classifier, crop, frame = small("tiny")
     found = class_activation(classifier, crop, frame, "hirescam", 1, "norm")
-    maps, _ = feature_maps(Question(classifier, classifier.normalise(crop[None]), 1, "norm"))
+    maps, _ = feature_maps(CamQuery(classifier, classifier.normalise(crop[None]), 1, "norm"))
     assert maps.min() < 0
     rest = classifier.after("norm")
     assert rest is not None

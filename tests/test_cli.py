@@ -119,7 +119,7 @@ def test_a_stale_freeze_is_rendered_with_a_warning_that_names_the_chapters(tmp_p
     book.chapter("one", "# One\n\n```{python}\n1\n```\n")
     book.freeze("one", "# One\n\nIt is 1.\n")
     (tmp_path / "data" / "studies").mkdir(parents=True)
-    Manifest({}, {}).write(book.project)
+    Manifest().write(book.project)
     rendered = _vitrine(tmp_path, "render", "--renderer", "bundled", "--to", "html")
     assert rendered.returncode == 0, rendered.stderr
     assert "rendered by bundled" in rendered.stdout

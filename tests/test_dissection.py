@@ -166,7 +166,7 @@ def test_a_layer_that_cannot_be_dissected_is_named(
 
 
 def _planted() -> tuple[Activations, Tensor, Tensor]:
-    """Unit u answers the images of concept u; the last unit answers at random."""
+    """Unit u responds to the images of concept u; the last unit does so at random."""
     generator = torch.Generator().manual_seed(0)
     texts = torch.eye(8)
     owners = torch.arange(160) % 8
@@ -178,7 +178,7 @@ def _planted() -> tuple[Activations, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
-def test_a_unit_is_labelled_with_what_it_answers(name: str) -> None:
+def test_a_unit_is_labelled_with_what_it_responds_to(name: str) -> None:
     kept, images, texts = _planted()
     given = {"top_k": 20.0} if name.endswith("wpmi") else {}
     row, parameters = pick_similarity(name), parameters_of(name, given)

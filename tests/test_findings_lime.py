@@ -16,7 +16,12 @@ share = st.floats(0, 1, allow_subnormal=False)
 def stability_tables(draw: st.DrawFn) -> pd.DataFrame:
     images, samples = draw(st.integers(1, 12)), draw(st.sets(st.integers(2, 3000), min_size=1))
     rows = [
-        {"image": f"image {image}", "samples": number, "jaccard": draw(share), "jaccard_chance": 0.2}
+        {
+            "image": f"image {image}",
+            "samples": number,
+            "jaccard": draw(share),
+            "jaccard_chance": 0.2,
+        }
         for image in range(images)
         for number in sorted(samples)[:4]
     ]

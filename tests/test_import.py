@@ -319,7 +319,7 @@ def test_nonzero_overlap_is_that_of_opencv() -> None:
     assert independent.chance == independent.iou == 0.5
 
 
-def test_twenty_of_twenty_printed_overlaps_are_recomputed(root: Path, mirror: Path) -> None:
+def test_twenty_of_twenty_printed_ious_are_recomputed(root: Path, mirror: Path) -> None:
     """Table I of Balwani and Kaharova, both columns, from that run's own masks."""
     (run,) = mirror.glob("balwanishivam/tml-assignment/*/Assignment-4")
     printed = published_figures(Project(root), "iou").query("source == 'balwani2024'")
@@ -335,7 +335,7 @@ def test_twenty_of_twenty_printed_overlaps_are_recomputed(root: Path, mirror: Pa
     assert wrong == []
 
 
-def test_the_committed_table_has_the_printed_overlaps(root: Path) -> None:
+def test_the_committed_table_has_the_printed_ious(root: Path) -> None:
     ious = open_imported(Project(root), "published").table("ious")
     assert list(ious.columns) == list(IMPORT_SCHEMAS["ious"])
     printed = published_figures(Project(root), "iou").query("source == 'balwani2024'")
@@ -347,7 +347,7 @@ def test_the_committed_table_has_the_printed_overlaps(root: Path) -> None:
     assert (ious["iou_chance"] - ious["share"] / (2 - ious["share"])).abs().max() < 1e-6
 
 
-def test_overlaps_are_compared_in_one_frame_at_equal_area() -> None:
+def test_ious_are_compared_in_one_frame_at_equal_area() -> None:
     row = {"title": "t", "network": "n", "folder": ".", "files": "{stem}.npy", "method": "m"}
     region = MapRun(run="region", kind="region", frame={"resize": (40, 40), "crop": 20}, **row)
     heat = MapRun(run="heat", **row)

@@ -239,11 +239,13 @@ def test_fidelity_shows_and_hides(
     np.testing.assert_allclose(
         [found.p_original, found.p_kept, found.p_removed], expected, atol=1e-7
     )
-    assert fidelity(classifier, crop, segments, range(count), 3).kept == pytest.approx(
+    assert fidelity(classifier, crop, segments, range(count), 3).p_kept == pytest.approx(
         found.p_original
     )
     several = fidelities(classifier, crop, segments, [[1], [0, 2]], 3)
-    assert (several[1].kept, several[1].removed) == pytest.approx((found.p_kept, found.p_removed))
+    assert (several[1].p_kept, several[1].p_removed) == pytest.approx(
+        (found.p_kept, found.p_removed)
+    )
     with pytest.raises(StudyError, match=f"There is no superpixel {count}"):
         fidelity(classifier, crop, segments, [count], 3)
 
@@ -312,7 +314,7 @@ def test_the_network_is_as_it_was_even_when_a_pass_fails(
 # --- stability -----------------------------------------------------------------------------------
 
 
-def test_the_overlap_of_runs_is_their_mean_jaccard_index() -> None:
+def test_the_agreement_of_runs_is_their_mean_jaccard_index() -> None:
     assert jaccard([], []) == 1 and jaccard([1], [2]) == 0
     assert mean_jaccard([[1, 2], [1, 2], [2, 3]]) == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
     assert np.isnan(mean_jaccard([[1, 2]]))

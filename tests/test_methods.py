@@ -12,8 +12,8 @@ from vitrine.experiments.run import run
 from vitrine.experiments.trials import TRIALS, Case, Trial
 from vitrine.measures.registry import VALUES, Measure
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod
+from vitrine.methods.attribution_query import AttributionQuery
 from vitrine.methods.registry import METHODS, methods_of
-from vitrine.methods.subject import Subject
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import load_study
@@ -32,9 +32,9 @@ lime_samples = 8
 """
 
 
-def _brightness(subject: Subject) -> Callable[[Tensor], Tensor]:
+def _brightness(asked: AttributionQuery) -> Callable[[Tensor], Tensor]:
     """The input times the class's logit."""
-    return lambda batch: batch * subject.forward(batch)[:, subject.target, None, None, None]
+    return lambda batch: batch * asked.forward(batch)[:, asked.target, None, None, None]
 
 
 def _answer(case: Case) -> dict[str, TaskResult]:

@@ -225,7 +225,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
     segments = superpixels(CROP, study.Grid(rows=3, columns=3), 0)
     shown = fidelity(classifier, CROP, segments, [0, 1], 0)
-    assert shown.whole == pytest.approx(expected[0, 0], rel=1e-6)
+    assert shown.p_original == pytest.approx(expected[0, 0], rel=1e-6)
     ours = lime.explain(classifier, CROP, FRAME, 0, LIME, segments)
     library = libraries.explain(classifier, CROP, 0, LIME, segments)
     assert np.ptp(ours.weights) > 0

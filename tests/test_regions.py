@@ -1,4 +1,4 @@
-"""Regions by every rule, their overlaps all at once, and what goes together with them."""
+"""Regions by every rule, their IoUs all at once, and what goes together with them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from vitrine.measures.agreement import (
     chance_agreement,
     dice,
     intersection_over_union,
+    ious,
     matched_and_mismatched,
-    overlaps,
     top_region,
 )
 from vitrine.measures.association import few_of_many, least_significant, spearman
@@ -26,11 +26,11 @@ def _maps(count: int, levels: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("levels", [2, 5, 1000])
-def test_overlaps_at_once_are_those_of_one_pair_after_the_other(levels: int) -> None:
+def test_ious_at_once_are_those_of_one_pair_after_the_other(levels: int) -> None:
     shares = (0.07, 0.2, 1 / 3, 0.5, 0.9)
     first = np.stack([top_region(v, s) for v, s in zip(_maps(5, levels), shares, strict=True)])
     second = np.stack([top_region(values, 0.2) for values in _maps(4, levels, seed=1)])
-    found = overlaps(first, second)
+    found = ious(first, second)
     for i, one in enumerate(first):
         for j, other in enumerate(second):
             assert found[i, j] == pytest.approx(intersection_over_union(one, other), abs=1e-6)
@@ -38,13 +38,13 @@ def test_overlaps_at_once_are_those_of_one_pair_after_the_other(levels: int) -> 
 
 def test_an_empty_region_overlaps_with_nothing_by_no_number() -> None:
     regions = np.array([[0.0, 0.0, 0.0], [1.0, 0.5, 0.5]])
-    found = overlaps(regions, regions)
+    found = ious(regions, regions)
     assert np.isnan(found[0]).all() and np.isnan(found[:, 0]).all() and found[1, 1] == 1
 
 
 def test_a_region_with_several_fractions_is_refused() -> None:
     with pytest.raises(ValueError, match="several fractions"):
-        overlaps(np.array([[0.2, 0.5]]), np.array([[1.0, 0.0]]))
+        ious(np.array([[0.2, 0.5]]), np.array([[1.0, 0.0]]))
 
 
 def test_dice_is_shared_area_over_the_mean_area() -> None:
@@ -88,11 +88,11 @@ def test_a_map_against_the_class_has_nothing_above_half_of_its_maximum() -> None
     assert not REGION_RULES["zero"].region(against, 0.2).any()
 
 
-def test_elsewhere_leaves_out_the_image_itself_and_what_is_missing() -> None:
+def test_mismatched_leaves_out_the_image_itself_and_what_is_missing() -> None:
     pair = np.array([[0.9, 0.1, 0.3], [np.nan, 0.8, 0.2], [np.nan, np.nan, np.nan]])
-    own, elsewhere = matched_and_mismatched(pair)
-    np.testing.assert_allclose(own, [0.9, 0.8, np.nan])
-    np.testing.assert_allclose(elsewhere, [0.2, 0.2, np.nan])
+    matched, mismatched = matched_and_mismatched(pair)
+    np.testing.assert_allclose(matched, [0.9, 0.8, np.nan])
+    np.testing.assert_allclose(mismatched, [0.2, 0.2, np.nan])
 
 
 def test_the_bootstrap_leaves_out_missing_images() -> None:

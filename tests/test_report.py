@@ -298,14 +298,14 @@ def test_a_study_is_read_without_computing_anything(
     assert study.heatmap("lime", "noise").values.shape == study.segments("noise").shape
     assert study.prediction("noise")["rank"] == 1
     assert "random weights" in study.badge().data
-    # Its WordNet id is of no class, whatever the answer is called.
-    assert study.answer("noise").startswith("answer: ")
+    # Its WordNet id is of no class, whatever the prediction is called.
+    assert study.prediction_note("noise").startswith("predicted: ")
     PilImage.new("RGB", (128, 96)).save(done.root / "images" / "n00000001_red_square.png")
     with pytest.raises(ResultsError, match=r"red_square\.png is not the one that the study"):
         open_study("tiny").crop("red square")
 
 
-def test_an_answer_is_right_by_the_id_of_its_class_not_by_its_name(
+def test_a_prediction_is_correct_by_the_id_of_its_class_not_by_its_name(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = StudyReport(Store(Project(root), "embedded"), "efficientnet_lite0")
@@ -315,7 +315,7 @@ def test_an_answer_is_right_by_the_id_of_its_class_not_by_its_name(
     for wnid, is_correct in (("n03126707", True), ("n02012849", False), ("", False)):  # or the bird
         monkeypatch.setattr(study, "prediction", lambda _, wnid=wnid: {**crane, "wnid": wnid})
         assert study.is_correct("crane") is is_correct
-        assert study.answer("crane").startswith("answer: crane") is not is_correct
+        assert study.prediction_note("crane").startswith("predicted: crane") is not is_correct
     monkeypatch.setattr(study, "prediction", lambda _: {**crane, "wnid": "n03126707"})
     monkeypatch.setitem(study.facts, "wordnet", False)  # its class 517 is something else
     assert not study.is_correct("crane")

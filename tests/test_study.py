@@ -48,7 +48,8 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         (
             "[lime]\n",
             "[lime.segmentation]\nmethod = 'slic'\nratio = 1\n[lime]\n",
-            "unknown key `lime.segmentation.ratio`; the keys here are compactness, method, pieces",
+            "unknown key `lime.segmentation.ratio`; the keys here are compactness, method, "
+            "n_segments",
         ),
         (
             "[lime]\n",
@@ -57,7 +58,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         ),
         (
             "[lime]\n",
-            "[lime.stability]\nseeds = 2\nsamples = 10\nnumbers = [10, 20]\n[lime]\n",
+            "[lime.stability]\nseeds = 2\nsamples = 10\nsample_sizes = [10, 20]\n[lime]\n",
             "`lime.stability`: 2 seeds of 10 samples are fewer than two explanations of 20",
         ),
         (

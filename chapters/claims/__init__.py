@@ -1,25 +1,21 @@
-"""Claims of earlier reports and the verdict on each: judged once, shown by chapter and together.
+"""Claims of earlier reports and the verdict on each, judged in one place.
 
-The claims are in ``data/published/claims.csv``, in our words. A module of this package judges those
-of one chapter, from the tables and maps of the stores; ``JUDGES`` says which.
+The claims are in ``data/published/claims.csv``, in our words. Each has a function here that judges
+it from the tables and maps of the stores, whichever study is shown.
 """
 
-from claims.judgement import Judgement
-from claims.ledger import (
-    CLAIMED_IN,
-    claims_of,
-    claims_table,
-    judged,
-    ledger_table,
-    link,
-)
+from claims.judgement import RULE, VERDICTS, Judgement, Part
+from claims.ledger import JUDGES, claims_of, judged, ledger_table, verdict_table, verdicts
 
 __all__ = [
-    "CLAIMED_IN",
+    "JUDGES",
+    "RULE",
+    "VERDICTS",
     "Judgement",
+    "Part",
     "claims_of",
-    "claims_table",
     "judged",
     "ledger_table",
-    "link",
+    "verdict_table",
+    "verdicts",
 ]

@@ -1,13 +1,16 @@
-"""Claims about attribution methods, judged by their maximum sensitivity over a study's images."""
+"""Claims about attribution methods, judged by the maximum sensitivity of their maps."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from claims.judgement import Judgement
+from claims.evidence import lacking, on_object, titled
+from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
+from vitrine.measures.difference import Difference, Direction, paired_difference
+from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import count, number
+from vitrine.report.text import number
 
 EIGHT = (
     "integrated_gradients",
@@ -21,65 +24,136 @@ EIGHT = (
 )
 
 
-def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
-    """The three verdicts, by the claims' keys."""
-    moved = (
-        study.table("sensitivities")
-        .pivot(index="image", columns="method", values="by_channel")
-        .loc[[*study.images, *study.extra_images], list(EIGHT)]
-    )
-    return {
-        "occlusion_stable": _occlusion(study, moved),
-        "lrp_unstable": _relevance(study, moved),
-        "noise_averaged": _averaged(moved),
-    }
+def sensitivities(study: StudyReport) -> pd.DataFrame:
+    """The maximum sensitivity by image and method, of those of the eight that the study has."""
+    if not study.has("sensitivities"):
+        return pd.DataFrame()
+    wide = study.table("sensitivities").pivot(index="image", columns="method", values="by_channel")
+    known = [name for name in EIGHT if name in wide and wide[name].notna().any()]
+    return wide[known].astype(float)
 
 
-def _occlusion(study: StudyReport, moved: pd.DataFrame) -> Judgement:
-    (steadier,) = moved.mean().rank()[["occlusion"]]
-    first = int((moved.idxmin(axis=1) == "occlusion").sum())
-    seconds = study.table("attributions").groupby("method")["seconds"].median()[list(EIGHT)]
-    slower = int((seconds > seconds["occlusion"]).sum())
-    return Judgement(
-        "confirmed" if steadier == 1 else "refuted",
-        f"Not the most stable: {_ordinal(int(steadier))} of the eight on average; slow it is",
-        f"Maximum sensitivity {number(moved['occlusion'].mean())} over {len(moved)} images, "
-        f"the most stable on {count(first) if first else 'none'} of them; "
-        f"{number(seconds['occlusion'], 1)} s a map, {count(slower)} are slower",
+def _absent(study: StudyReport, method: str, half: str) -> Part:
+    name = titled(study, [method])[0]
+    return Part(
+        f"This study did not measure the maximum sensitivity of {name} beside other methods.",
+        half=half,
     )
 
 
-def _relevance(study: StudyReport, moved: pd.DataFrame) -> Judgement:
+def _extreme(study: StudyReport, method: str, direction: Direction, half: str) -> Part:
+    """Whether a method is more, or less, sensitive than each other one of the eight."""
+    moved = sensitivities(study)
+    others = [name for name in moved if name != method]
+    if method not in moved or not others:
+        return _absent(study, method, half)
+    changes = [
+        paired_difference((moved[method] - moved[name]).to_numpy(), comparisons=len(others))
+        for name in others
+    ]
     means = moved.mean()
-    rank = int(means.rank()["lrp"])
-    tried = study.store.table("sensitivities").query("classifier != @study.classifier")
-    values = tried.set_index("method")["by_channel"]
-    maps = study.table("attributions").query("method == 'lrp'")
-    kept = float((maps["total"] / maps["logit"] - 1).abs().max())
-    return Judgement(
-        "confirmed" if rank == len(EIGHT) else "refuted",
-        "An artefact of rules that do not keep the relevance: with rules that do it is "
-        f"{'the most stable' if rank == 1 else _ordinal(rank)} of the eight",
-        f"Maximum sensitivity {number(means['lrp'])}, relevance kept to {100 * kept:.4f}%; on a "
-        f"random ResNet-18 {number(values['lrp'])}, and {number(values['lrp_captum'], 1)} by the "
-        "library's rules",
+    place = int(means.rank(method="min")[method])
+    beats = [as_claimed(change, direction) for change in changes]
+    outcome: Outcome = (
+        False if any(found is False for found in beats) else True if all(beats) else None
+    )
+    than = "more" if direction == "larger" else "less"
+    return Part(
+        f"The mean maximum sensitivity of {titled(study, [method])[0]} is "
+        f"{number(means[method])}, place {place} of "
+        f"{len(moved.columns)} from the most stable. Tested against each other method, it is "
+        f"{than} sensitive {told(beats, 'comparison')}.",
+        (outcome,),
+        half,
     )
 
 
-def _averaged(moved: pd.DataFrame) -> Judgement:
-    noisy = ["smoothgrad_squared", "vargrad"]
-    better = {name: int((moved[name] < moved["integrated_gradients"]).sum()) for name in noisy}
-    means = moved.mean()
-    holds = [means[name] < means["integrated_gradients"] for name in noisy]
-    return Judgement(
-        "confirmed" if all(holds) else "in part" if any(holds) else "refuted",
-        "Holds on average" if all(holds) else "Not on average, with noise that is drawn anew",
-        f"SmoothGrad² {number(means[noisy[0]])} and VarGrad {number(means[noisy[1]])}, the plain "
-        f"path {number(means['integrated_gradients'])}; steadier than it on "
-        f"{count(better[noisy[0]])} and {count(better[noisy[1]])} of {len(moved)} images",
+def occlusion_stable(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Occlusion is the most stable of the eight methods, and slow."""
+    return judgement(_extreme(study, "occlusion", "smaller", "stable"), _slow(study))
+
+
+def _slow(study: StudyReport) -> Part:
+    seconds = pd.Series(dtype=float)
+    if study.has("attributions"):
+        seconds = study.table("attributions").groupby("method")["seconds"].median().dropna()
+    others = [name for name in EIGHT if name in seconds and name != "occlusion"]
+    if "occlusion" not in seconds or not others:
+        return Part("This study did not time Occlusion beside other methods.", half="slow")
+    faster = int((seconds[others] < seconds["occlusion"]).sum())
+    return Part(
+        f"It takes {number(seconds['occlusion'], 1)} s a map; {faster} of {len(others)} other "
+        "methods are faster.",
+        (faster > len(others) / 2,),
+        "slow",
     )
 
 
-def _ordinal(place: int) -> str:
-    names = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-    return names[place - 1]
+def lrp_unstable(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Layer-wise Relevance Propagation is by far the least stable and explains nothing."""
+    return judgement(_extreme(study, "lrp", "larger", "stable"), *_library(study), _explains(study))
+
+
+def _library(study: StudyReport) -> list[Part]:
+    """What the library's rules give beside ours, on whichever networks both were tried."""
+    if "sensitivities" not in study.store.tables():
+        return []
+    rows = study.store.table("sensitivities")
+    both = rows[rows["method"].isin(["lrp", "lrp_captum"])].pivot(
+        index=["classifier", "image"], columns="method", values="by_channel"
+    )
+    if not {"lrp", "lrp_captum"} <= set(both) or (both := both.dropna()).empty:
+        return []
+    return [
+        Part(
+            f"On a network that both can be computed for, the rules of the library Captum give "
+            f"{number(both['lrp_captum'].mean())}, ours {number(both['lrp'].mean())}.",
+            (),
+            "stable",
+        )
+    ]
+
+
+def _explains(study: StudyReport) -> Part:
+    """A map that explains nothing has no more weight on the object than its share of the frame."""
+    shares = on_object(study, "lrp")
+    areas = pd.Series({image: study.objects[image].mean() for image in shares.index}, dtype=float)
+    gain = paired_difference((shares - areas).to_numpy(float))
+    if not gain.count:
+        return Part(lacking(study, ("lrp",)).text, half="explains")
+    better = as_claimed(gain, "larger")
+    return Part(
+        f"The share of its weight on the object exceeds the object's share of the frame by "
+        f"{spelt(gain)}.",
+        (None if better is None else not better,),
+        "explains",
+    )
+
+
+def noise_averaged(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Averaging over noise makes Integrated Gradients more stable."""
+    plain, moved, parts = "integrated_gradients", sensitivities(study), []
+    for noisy in ("smoothgrad_squared", "vargrad"):
+        if noisy not in moved or plain not in moved:
+            parts.append(_absent(study, noisy, ""))
+            continue
+        change: Difference = paired_difference(
+            (moved[noisy] - moved[plain]).to_numpy(), comparisons=2
+        )
+        means = moved.mean()
+        parts.append(
+            Part(
+                f"{titled(study, [noisy])[0]} {number(means[noisy])}, the plain path "
+                f"{number(means[plain])} (difference {spelt(change)}).",
+                (as_claimed(change, "smaller"),),
+            )
+        )
+    return judgement(*parts)
+
+
+JUDGES = {
+    "occlusion_stable": occlusion_stable,
+    "lrp_unstable": lrp_unstable,
+    "noise_averaged": noise_averaged,
+}
+"""What judges a claim, by its key."""

@@ -1,106 +1,232 @@
-"""Claims about class activation maps, judged on the ten images of a study."""
+"""Claims about class activation maps, judged by the study's network and by published maps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from claims.judgement import Judgement
+from claims.evidence import (
+    THREE,
+    both,
+    images_of,
+    lacking,
+    network_of,
+    on_object,
+    row_of,
+    shares_told,
+    titled,
+)
+from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement
+from vitrine.measures.difference import paired_difference
+from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, percent
+from vitrine.report.text import number
 
-THREE = ("gradcam", "ablationcam", "scorecam")
+RUNS = {method: method for method in THREE}
+FAR = 10
+"""So many times as long is "far longer"."""
 
-
-def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
-    """The five verdicts, by the claims' keys."""
-    inside = pd.DataFrame({method: study.on_object(method) for method in THREE})
-    theirs = pd.DataFrame({image: published.on_object(image)[[*THREE]] for image in inside.index}).T
-    return {
-        "slow": _slow(study, inside),
-        "orange": _orange(inside, theirs),
-        "roof": _roof(study, inside.T["vulture"], theirs.T["vulture"]),
-        "scorecam_smooth": _smooth(study, published),
-        "ablationcam_precise": _precise(inside.mean(), theirs.mean()),
-    }
+HARDLY = 0.05
+"""A gain below so much of the weight is "hardly better"."""
 
 
-def _orange(inside: pd.DataFrame, theirs: pd.DataFrame) -> Judgement:
-    gain, their_gain = (table["scorecam"] - table["gradcam"] for table in (inside, theirs))
-    best = gain.sort_values(ascending=False)
-    return Judgement(
-        "confirmed" if list(best[best > 0].index) == ["orange"] else "refuted",
-        "Contradicted",
-        f"{percent(inside['scorecam']['orange'])} against "
-        f"{percent(inside['gradcam']['orange'])} on the oranges; the gain is greatest on the "
-        f"{best.index[0]} ({100 * best.iloc[0]:.0f} points). In published maps of ResNet-50 it is "
-        f"{number(100 * their_gain['orange'], 0)} points on the oranges",
+def slow(study: StudyReport, published: PublishedReport) -> Judgement:
+    """ScoreCAM and AblationCAM take far longer than Grad-CAM and are hardly better."""
+    return judgement(_longer(study), *_hardly_better(study))
+
+
+def _longer(study: StudyReport) -> Part:
+    seconds = pd.Series(dtype=float)
+    if study.has("costs"):
+        seconds = study.table("costs").groupby("method")["seconds"].median()
+    others = [method for method in THREE[1:] if method in seconds]
+    if "gradcam" not in seconds or not others or not seconds["gradcam"] > 0:
+        return Part("This study did not time these methods.", half="time")
+    ratios = seconds[others] / seconds["gradcam"]
+    times = ", ".join(
+        f"{name} {number(ratio, 0)} times"
+        for name, ratio in zip(titled(study, others), ratios, strict=True)
+    )
+    outcomes = tuple(bool(ratio > FAR) for ratio in ratios)
+    return Part(
+        f"Of Grad-CAM's time they take: {times} (far longer: over {FAR}).", outcomes, "time"
     )
 
 
-def _roof(study: StudyReport, here: pd.Series, theirs: pd.Series) -> Judgement:
-    vulture = study.object_mask("vulture")
-    area = 0.0 if vulture is None else float(vulture.mean())
-    return Judgement(
-        "confirmed" if max(here.max(), theirs.max()) < 0.5 else "refuted",
-        "Supported as to the birds; what they light up is the chimney",
-        f"On the birds: {_shares(here)} of the weight ({percent(area)} of the frame); "
-        f"{_shares(theirs)} in published maps of ResNet-50",
-    )
+def _hardly_better(study: StudyReport) -> list[Part]:
+    base, found = on_object(study, "gradcam"), []
+    for method in THREE[1:]:
+        gain = paired_difference((on_object(study, method) - base).to_numpy(float), comparisons=2)
+        if not gain.count:
+            missing = lacking(study, ("gradcam", method))
+            found.append(Part(missing.text, half="gain"))
+            continue
+        name = titled(study, [method])[0]
+        better: Outcome = (
+            True if gain.high < HARDLY else False if gain.direction == "larger" else None
+        )
+        found.append(
+            Part(
+                f"{name}'s gain of weight on the object over Grad-CAM is {spelt(gain)}"
+                f"{'' if better is not None else ': undecided'}.",
+                (better,),
+                "gain",
+            )
+        )
+    return found
 
 
-def _shares(values: pd.Series) -> str:
-    return ", ".join(percent(value) for value in values)
+def orange(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Only on the orange is ScoreCAM more precise."""
+    parts = []
+    for network, shares in both(study, published, {m: m for m in ("gradcam", "scorecam")}):
+        gain = (shares["scorecam"] - shares["gradcam"]).dropna()
+        if "orange" not in gain:
+            reason = lacking(study, ("gradcam", "scorecam"), ("orange",)).text
+            parts.append(Part(reason))
+            continue
+        more = gain[gain > 0]
+        others = len(more) - int("orange" in more)
+        parts.append(
+            Part(
+                f"{network}: ScoreCAM has {'more' if 'orange' in more else 'no more'} weight on "
+                f"the object than Grad-CAM on the orange (difference {number(gain['orange'])}), and "
+                f"more on {others} of {len(gain) - 1} other images.",
+                (list(more.index) == ["orange"],),
+            )
+        )
+    return judgement(*parts)
 
 
-def _precise(here: pd.Series, theirs: pd.Series) -> Judgement:
-    holds = [
-        found.idxmax() == "ablationcam" and found.idxmin() == "scorecam" for found in (here, theirs)
-    ]
-    return Judgement(
-        "confirmed" if all(holds) else "in part" if any(holds) else "refuted",
-        "Contradicted here, supported by published maps of ResNet-50"
-        if holds == [False, True]
-        else "Contradicted"
-        if not any(holds)
-        else "Supported here",
-        "On the object, AblationCAM, ScoreCAM and Grad-CAM: "
-        f"{_shares(here[['ablationcam', 'scorecam', 'gradcam']])} of the weight; with ResNet-50 "
-        f"{_shares(theirs[['ablationcam', 'scorecam', 'gradcam']])}",
-    )
+def roof(study: StudyReport, published: PublishedReport) -> Judgement:
+    """All three light up the roof, not the vulture."""
+    image, parts = "vulture", []
+    for network, shares in both(study, published, RUNS):
+        own = row_of(shares, image)
+        if own.empty:
+            parts.append(Part(lacking(study, THREE, (image,)).text, half="bird"))
+            continue
+        own.index = pd.Index(titled(study, list(own.index)))
+        outcomes = tuple(bool(share < 0.5) for share in own)
+        parts.append(Part(f"{network}, weight on the birds: {shares_told(own)}.", outcomes, "bird"))
+    return judgement(*parts, _on_roof(study, image))
 
 
-def _slow(study: StudyReport, inside: pd.DataFrame) -> Judgement:
-    seconds = study.table("costs").groupby("method")["seconds"].median()
-    ratio = seconds / seconds["gradcam"]
-    better = {m: int((inside[m] > inside["gradcam"]).sum()) for m in THREE[1:]}
-    return Judgement(
-        "in part",
-        "Supported for ScoreCAM; AblationCAM is slow only when it is computed on whole passes",
-        f"{ratio['scorecam']:.0f} and {ratio['ablationcam']:.0f} times as long; more weight on "
-        f"the object in {better['scorecam']} and {better['ablationcam']} of {len(inside)} images",
-    )
+def _on_roof(study: StudyReport, image: str) -> Part:
+    """The half that the roof is lit up, which needs its outline."""
+    known = [method for method in THREE if image in images_of(study, method)]
+    parts = study.parts(image) if known else {}
+    roofs = [mask for name, mask in parts.items() if name in ("the house", "the roof")]
+    if not roofs:
+        return Part("Whether it is the roof cannot be told without its outline.", half="roof")
+    mask = np.any(roofs, axis=0)
+    shares = {}
+    for method in known:
+        weight = np.clip(study.heatmap(method, image).values, 0, None)
+        if weight.sum() > 0:
+            shares[titled(study, [method])[0]] = float(weight[mask].sum() / weight.sum())
+    if not shares:
+        return Part("Whether it is the roof cannot be told: the maps are blank.", half="roof")
+    text = f"{study.title}, weight on the roof: {shares_told(pd.Series(shares))}."
+    return Part(text, tuple(share > 0.5 for share in shares.values()), "roof")
 
 
-def _smooth(study: StudyReport, published: PublishedReport) -> Judgement:
-    half = study.table("maps").pivot(index="image", columns="method", values="area_half_max")
-    narrower = int((half["scorecam"] < half["gradcam"]).sum())
+def scorecam_smooth(study: StudyReport, published: PublishedReport) -> Judgement:
+    """ScoreCAM is smoother and marks less."""
     regions = published.table("regions").pivot(index="image", columns="run", values="area_half_max")
-    theirs = int((regions["scorecam"] < regions["gradcam"]).sum())
-    slope = {
-        method: np.mean([_slope(study.heatmap(method, name).values) for name in study.images])
-        for method in ("scorecam", "gradcam")
-    }
-    return Judgement(
-        "refuted",
-        "Neither, as a rule",
-        f"Marks less than Grad-CAM in {narrower} of {len(half)} images, in {theirs} of "
-        f"{len(regions)} in that report's own maps; mean slope {1e3 * slope['scorecam']:.1f} "
-        f"against {1e3 * slope['gradcam']:.1f} thousandths a pixel",
+    network = f"{network_of(published, 'scorecam')} (published maps)"
+    return judgement(
+        _smoother(study),
+        _marks_less(study.title, _areas(study)),
+        _marks_less(network, regions),
+    )
+
+
+def _areas(study: StudyReport) -> pd.DataFrame:
+    if not study.has("maps"):
+        return pd.DataFrame()
+    return study.table("maps").pivot(index="image", columns="method", values="area_half_max")
+
+
+def _marks_less(network: str, areas: pd.DataFrame) -> Part:
+    values = np.array([])
+    if {"scorecam", "gradcam"} <= set(areas):
+        values = (areas["scorecam"] - areas["gradcam"]).to_numpy(float)
+    change = paired_difference(values, comparisons=2)
+    if not change.count:
+        return Part("This study has no two maps whose areas compare.", half="area")
+    return Part(
+        f"{network}: ScoreCAM's area above half its maximum less Grad-CAM's is {spelt(change)}.",
+        (as_claimed(change, "smaller"),),
+        "area",
+    )
+
+
+def _smoother(study: StudyReport) -> Part:
+    images = [i for i in images_of(study, "scorecam") if i in images_of(study, "gradcam")]
+    slopes = [
+        _slope(study.heatmap("scorecam", i).values) - _slope(study.heatmap("gradcam", i).values)
+        for i in images
+    ]
+    change = paired_difference(1e3 * np.array(slopes, dtype=float))
+    if not change.count:
+        return Part(lacking(study, ("scorecam", "gradcam")).text, half="slope")
+    return Part(
+        f"{study.title}: ScoreCAM's mean slope less Grad-CAM's, in thousandths of the maximum a "
+        f"pixel, is {spelt(change)}.",
+        (as_claimed(change, "smaller"),),
+        "slope",
     )
 
 
 def _slope(values: np.ndarray) -> float:
-    """How much neighbouring pixels differ on average, down and across."""
-    return float(sum(np.abs(np.diff(values, axis=axis)).mean() for axis in (0, 1)))
+    """How much neighbouring pixels differ on average, down and across, in parts of the maximum.
+
+    ``nan`` for a map without positive weight.
+    """
+    greatest = float(np.max(values))
+    if not greatest > 0:
+        return float("nan")
+    return float(sum(np.abs(np.diff(values, axis=axis)).mean() for axis in (0, 1))) / greatest
+
+
+PRECISE = (
+    ("ablationcam", "gradcam", "larger", "most"),
+    ("ablationcam", "scorecam", "larger", "most"),
+    ("scorecam", "gradcam", "smaller", "context"),
+)
+
+
+def ablationcam_precise(study: StudyReport, published: PublishedReport) -> Judgement:
+    """AblationCAM is the most precise, ScoreCAM takes in more context."""
+    parts = []
+    for network, shares in both(study, published, RUNS):
+        for first, second, direction, half in PRECISE:
+            change = paired_difference(
+                (shares[first] - shares[second]).to_numpy(float), comparisons=len(PRECISE)
+            )
+            one, other = titled(study, [first, second])
+            if not change.count:
+                parts.append(Part(lacking(study, (first, second)).text, half=half))
+                continue
+            outcome = as_claimed(change, "larger" if direction == "larger" else "smaller")
+            parts.append(
+                Part(
+                    f"{network}: the weight on the object of {one} less that of {other} is "
+                    f"{spelt(change)}.",
+                    (outcome,),
+                    half,
+                )
+            )
+    return judgement(*parts)
+
+
+JUDGES = {
+    "slow": slow,
+    "orange": orange,
+    "roof": roof,
+    "scorecam_smooth": scorecam_smooth,
+    "ablationcam_precise": ablationcam_precise,
+}
+"""What judges a claim, by its key."""

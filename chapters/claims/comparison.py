@@ -1,129 +1,194 @@
-"""Claims about LIME beside Grad-CAM, judged by our network and by a published run's own masks."""
+"""Claims about LIME beside Grad-CAM, judged by the study's network and by published masks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from claims.judgement import Judgement
+from claims.evidence import (
+    both,
+    ious_of,
+    lacking,
+    network_of,
+    pairs_of,
+    row_of,
+    shares_told,
+    titled,
+)
+from claims.judgement import Judgement, Outcome, Part, judgement
 from vitrine.data.printed import published_figures
-from vitrine.measures.agreement import bootstrap_interval
+from vitrine.measures.association import Association, spearman
+from vitrine.measures.difference import paired_difference
+from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, percent
+from vitrine.report.text import listing, number, p_text, percent
 
 TWO = ("goldfish", "tiger shark")
+LOW = 0.5
+"""Agreement is low where less than half of two regions together is shared."""
+
+WEAK = 0.3
+"""A rank correlation that lies within this of zero makes no difference worth the name."""
 
 
-def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
-    """The five verdicts, by the claims' keys."""
-    ious = published.table("ious").query("second == 'gradcam'")
-    wide = ious.pivot(index="image", columns="first", values="iou")
-    return {
-        "cams_on_object": _on_object(study, published),
-        "coot": _coot(study, published),
-        "low_alike": _alike(study, ious.query("first == 'lime_1'").set_index("image")),
-        "negative": _negative(study, wide["lime_2"] - wide["lime_1"], published),
-        "simple_highest": _simple(study, wide["lime_1"]),
-    }
+def cams_on_object(study: StudyReport, published: PublishedReport) -> Judgement:
+    """CAMs stay on the object where LIME takes in the background (two images)."""
+    parts = []
+    for network, shares in both(study, published, {"gradcam": "gradcam", "lime": "lime_1"}):
+        own = shares.reindex(list(TWO)).dropna()
+        if own.empty:
+            parts.append(lacking(study, ("gradcam", "lime"), TWO))
+            continue
+        said = listing(
+            f"{image} {percent(row['gradcam'])} against {percent(row['lime'])}"
+            for image, row in own.iterrows()
+        )
+        outcomes = tuple(bool(value) for value in own["gradcam"] > own["lime"])
+        parts.append(
+            Part(f"{network}, weight on the object, Grad-CAM against LIME: {said}.", outcomes)
+        )
+    return judgement(*parts)
 
 
-def _on_object(study: StudyReport, published: PublishedReport) -> Judgement:
-    lime, cam = study.on_object("lime"), study.on_object("gradcam")
-    ours = {p: (cam[p], lime[p]) for p in TWO}
-    theirs = {p: tuple(published.on_object(p)[["gradcam", "lime_1"]]) for p in TWO}
-    holds = [cam_share > lime_share for cam_share, lime_share in (*ours.values(), *theirs.values())]
+def coot(study: StudyReport, published: PublishedReport) -> Judgement:
+    """On the American coot all methods lean on water and grass."""
+    image, parts = "American coot", []
+    runs = {"lime": "lime_1"} | {m: m for m in ("gradcam", "ablationcam", "scorecam")}
+    for network, shares in both(study, published, runs):
+        own = row_of(shares, image)
+        if own.empty:
+            parts.append(lacking(study, tuple(runs), (image,)))
+            continue
+        own.index = pd.Index(titled(study, list(own.index)))
+        outcomes = tuple(bool(share < 0.5) for share in own)
+        parts.append(Part(f"{network}, weight on the bird: {shares_told(own)}.", outcomes))
+    return judgement(*parts)
 
-    def told(shares: dict[str, tuple[float, float]]) -> str:
-        return ", ".join(f"{p} {percent(a)} and {percent(b)}" for p, (a, b) in shares.items())
 
-    return Judgement(
-        "confirmed" if all(holds) else "in part" if any(holds) else "refuted",
-        f"Holds for {sum(holds)} of {len(holds)} pairs of an image and a network",
-        f"On the object, Grad-CAM and LIME: here {told(ours)}; "
-        f"in the masks of ResNet-50 {told(theirs)}",
+def low_alike(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Agreement of LIME and Grad-CAM is low for simple and complex images alike."""
+    theirs = _published_ious(published)["lime_1"]
+    network = f"{network_of(published, 'lime_1')} (published masks)"
+    return judgement(
+        _low(study.title, ious_of(study)), _low(network, theirs.dropna()), _alike(study)
     )
 
 
-def _coot(study: StudyReport, published: PublishedReport) -> Judgement:
-    methods = ("lime", "gradcam", "ablationcam", "scorecam")
-    ours = [study.on_object(method)["American coot"] for method in methods]
-    theirs = published.on_object("American coot")
-    outside = 1 - max(*ours, *theirs)
-    hidden = study.table("region_occlusion").query(
-        "image == 'American coot' and region == 'the coots' and shown == 'rest'"
-    )
-    return Judgement(
-        "confirmed" if outside > 0.5 else "refuted",
-        "Supported: most of the weight lies beside the bird, with every method",
-        f"On the bird: {percent(min(ours))} to {percent(max(ours))} of the weight here, "
-        f"{percent(theirs.min())} to {percent(theirs.max())} with ResNet-50; without the birds the "
-        f"answer here keeps {percent(hidden['probability'].mean())} of "
-        f"{percent(hidden['whole'].mean())}",
+def _published_ious(published: PublishedReport) -> pd.DataFrame:
+    ious = published.table("ious")
+    ious = ious[ious["second"] == "gradcam"]
+    return ious.pivot(index="image", columns="first", values="iou")
+
+
+def _low(network: str, ious: pd.Series) -> Part:
+    if ious.empty:
+        return Part("This study has no IoU of LIME and Grad-CAM.", half="low")
+    return Part(
+        f"{network}: the mean IoU at equal area is {number(ious.mean())} (low: below {LOW}).",
+        (bool(ious.mean() < LOW),),
+        "low",
     )
 
 
-def _alike(study: StudyReport, pairs: pd.DataFrame) -> Judgement:
-    gain = pairs["iou"] - pairs["iou_other_images"]
-    best, worst = pairs["iou"].idxmax(), pairs["iou"].idxmin()
-    above = int((gain > 0).sum())
-    return Judgement(
-        "refuted",
-        "What was alike is the rule; at equal area the images differ",
-        f"From {number(pairs['iou'].min())} ({worst}) to {number(pairs['iou'].max())} ({best}); "
-        f"above the map of another image in {above} of {len(pairs)}; {_by_edges(study)}",
-    )
-
-
-def _by_edges(study: StudyReport) -> str:
-    """What an image adds to the IoU, for those with fewer edges and those with more."""
-    pairs = study.table("large_sample_iou").query("first == 'lime' and second == 'gradcam'")
-    pairs = pairs.set_index("image")
-    gain = pairs["iou"] - pairs["iou_other_images"]
+def _alike(study: StudyReport) -> Part:
+    pairs = pairs_of(study, "large_sample_iou")
+    if pairs.empty or not study.has("large_sample"):
+        return Part("This study has no large sample to compare simple and complex images.")
     edges = study.table("large_sample").set_index("image")["edges"]
-    few = edges <= edges.median()
-    return (
-        f"of {len(edges)} images here those with fewer edges are {number(gain[few].mean())} "
-        f"above it, the others {number(gain[~few].mean())}"
+    ious = pairs.set_index("image")["iou"]
+    found = spearman(edges.reindex(ious.index).to_numpy(float), ious.to_numpy(float))
+    if np.isnan(found.rho):
+        return Part("The large sample cannot tell simple from complex images.", half="alike")
+    outcome = _no_relation(found)
+    end = "" if outcome is not None else ", which leaves it undecided"
+    return Part(
+        f"Over {found.count} images the density of edges and the IoU have the rank correlation "
+        f"{number(found.rho)} (95% interval {number(found.low)} to {number(found.high)}, "
+        f"{p_text(found.p_value)}){end}.",
+        (outcome,),
+        "alike",
     )
 
 
-def _negative(study: StudyReport, change: pd.Series, published: PublishedReport) -> Judgement:
-    asked = published.provenance["study"]
-    low, high = bootstrap_interval(change.to_numpy(), asked["bootstrap"], asked["seed"])
+def _no_relation(found: Association) -> Outcome:
+    """Whether two measures do not go together; ``None`` where so few images cannot tell."""
+    if found.low > -WEAK and found.high < WEAK:
+        return True
+    return False if found.p_value < 0.05 else None
+
+
+def negative(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Adding negative superpixels changes the agreement in no consistent direction."""
+    wide = _published_ious(published)
+    network = f"{network_of(published, 'lime_1')} (published masks)"
+    here, rows = pd.Series(dtype=float), pairs_of(study, "ious")
+    if len(rows):
+        own = rows.pivot(index="image", columns="rule", values="iou")
+        if {"lime1", "lime2"} <= set(own):
+            here = own["lime2"] - own["lime1"]
+    return judgement(
+        _no_direction(study.title, here), _no_direction(network, wide["lime_2"] - wide["lime_1"])
+    )
+
+
+def _no_direction(network: str, change: pd.Series) -> Part:
+    change = change.astype(float).round(9).dropna()
+    if change.empty:
+        return Part("This study has no IoU with LIME's superpixels of either sign.")
     up, down = int((change > 0).sum()), int((change < 0).sum())
-    consistent = low > 0 or high < 0
-    both = study.table("ious").query("first == 'lime' and second == 'gradcam'")
-    here = both.pivot(index="image", columns="rule", values="iou")
-    ours = (here["lime2"] - here["lime1"]).round(9)
-    return Judgement(
-        "refuted" if consistent else "confirmed",
-        "Supported, at equal area too" if not consistent else "Contradicted at equal area",
-        f"With ResNet-50 up in {up}, down in {down}, unchanged in {len(change) - up - down}; mean "
-        f"{number(change.mean(), 3)} (95% interval {number(low, 3)} to {number(high, 3)}); here up "
-        f"in {int((ours > 0).sum())}, down in {int((ours < 0).sum())}",
+    mean = paired_difference(change.to_numpy(), comparisons=2)
+    if mean.direction in ("larger", "smaller"):
+        outcome: Outcome = False
+    else:
+        outcome = True if up and down else None
+    return Part(
+        f"{network}: the IoU goes up in {up} and down in {down} of {len(change)} images; the mean "
+        f"change is {spelt(mean, 3)}.",
+        (outcome,),
     )
 
 
-def _simple(study: StudyReport, theirs: pd.Series) -> Judgement:
-    share = study.provenance["study"]["agreement"]["share"]
-    pairs = study.table("agreement").query("first == 'lime' and second == 'gradcam'")
-    ours = pairs[pairs["share"] == share].set_index("image")["iou"]
-    figures = published_figures(study.store.project, "iou").query("source == 'rehman2025'")
-    printed = figures[~figures["image"].str.startswith("mean")].set_index("image")["iou"]
-
-    def places(values: pd.Series) -> str:
-        ranks = values.rank(ascending=False)
-        return f"{ranks['goldfish']:.0f} and {ranks['racer']:.0f}"
-
-    everywhere = all(
-        values.idxmax() == "goldfish" and values.idxmin() == "racer" for values in (ours, theirs)
+def simple_highest(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Agreement is highest on the goldfish and lowest on the racer."""
+    figures = published_figures(study.store.project, "iou")
+    printed = figures[
+        (figures["source"] == "rehman2025") & ~figures["image"].str.startswith("mean")
+    ].set_index("image")["iou"]
+    theirs = _published_ious(published)["lime_1"].dropna()
+    network = f"{network_of(published, 'lime_1')} (published masks)"
+    return judgement(
+        Part(f"{_places('Printed', printed)}", ()),
+        _extremes(study.title, ious_of(study)),
+        _extremes(network, theirs),
     )
-    rho = np.corrcoef(ours.rank(), theirs[ours.index].rank())[0, 1]
-    return Judgement(
-        "confirmed" if everywhere else "not decidable",
-        "True of its own table; elsewhere goldfish and racer have other places",
-        f"Places of goldfish and racer among {len(ours)}: {places(printed)} printed, "
-        f"{places(ours)} here, {places(theirs)} in the masks of ResNet-50 "
-        f"(rank correlation of the last two {number(rho)})",
+
+
+def _places(whose: str, ious: pd.Series) -> str:
+    ranks = ious.rank(ascending=False, method="min")
+    said = listing(
+        f"the {image} has place {ranks[image]:.0f}"
+        for image in ("goldfish", "racer")
+        if image in ranks
     )
+    return f"{whose}: of {len(ious)} images, from the highest IoU, {said}."
+
+
+def _extremes(network: str, ious: pd.Series) -> Part:
+    known = [image for image in ("goldfish", "racer") if image in ious]
+    if not known or len(ious) < 3:
+        return Part(
+            "This study has no IoU of LIME and Grad-CAM on images called goldfish and racer."
+        )
+    best = {"goldfish": ious.max(), "racer": ious.min()}
+    return Part(_places(network, ious), tuple(bool(ious[i] == best[i]) for i in known))
+
+
+JUDGES = {
+    "cams_on_object": cams_on_object,
+    "coot": coot,
+    "low_alike": low_alike,
+    "negative": negative,
+    "simple_highest": simple_highest,
+}
+"""What judges a claim, by its key."""

@@ -1,193 +1,418 @@
-"""Claims about dissection, judged by our three networks and by published labels."""
+"""Claims about dissection, judged by the study's networks and by published labels."""
 
 from __future__ import annotations
 
-from functools import cached_property
+import re
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 
-from claims.judgement import Judgement
+from claims.judgement import Judgement, Outcome, Part, judgement, told
 from vitrine.data.printed import published_figures
+from vitrine.data.wordnet import SAMPLES
 from vitrine.measures.diversity import expected_different
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import percent
+from vitrine.report.text import number, p_text, percent
 
 IMAGENET_DOGS = (151, 275)
-"""The first and the last of ImageNet's classes of dogs and wild dogs."""
+"""The first and the last of ImageNet's classes of dogs and wild dogs,"""
+
+IMAGENET_CLASSES = 1000
+"""and how many classes there are."""
+
+NAMES = ("object", "scene")
+"""The kinds of labels that are categories."""
+
+NO_DISSECTION = "This study dissected no network."
 
 
 class Dissected:
-    """What the verdicts and the chapter's prose both quote.
+    """The dissected networks of a study, by their keys; none where it has no dissection.
 
-    units, layers : tables of the study with a column ``network``, its title.
+    rows : what the provenance says of each network.
     """
 
-    def __init__(self, study: StudyReport, published: PublishedReport) -> None:
-        self.study, self.published = study, published
-        known = {row["name"]: row["title"] for row in study.provenance["dissection"]["classifiers"]}
-        asked = study.provenance["study"]["dissection"]["classifiers"]
-        self.titles = [known[row["name"]] for row in asked]
-        self._known = known
-        self.units, self.layers = self.table("units"), self.table("layers")
-        self.probing = self.table("probing")
-        self.layer_names = list(dict.fromkeys(self.layers["layer"]))
-        self.runners_up = [f"runner_up_{rank}" for rank in range(1, 6)]
+    def __init__(self, study: StudyReport) -> None:
+        self.study = study
+        facts = study.provenance.get("dissection") or {}
+        self.rows: list[dict[str, Any]] = list(facts.get("classifiers") or [])
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the dissection with the networks' titles."""
-        table = self.study.store.table(name)
-        table.insert(0, "network", table["classifier"].map(self._known))
-        return table.drop(columns="classifier")
+        """A table with the rows of all dissected networks; empty where there is none."""
+        if name not in self.study.store.tables():
+            return pd.DataFrame()
+        return self.study.store.table(name)
 
-    def by_layer(self, what: str) -> pd.DataFrame:
-        """A column of the layers' table: a row a layer, a column a network."""
-        wide = self.layers.pivot(index="layer", columns="network", values=what)
-        return wide.loc[self.layer_names, self.titles]
-
-    def in_classifier(self, what: str) -> pd.Series:
-        """For each network whether the classifier has the greatest value of its layers."""
-        return self.by_layer(what).idxmax().eq(self.layer_names[-1])
-
-    @cached_property
-    def excess(self) -> pd.Series:
-        """By layer: the mean similarity above that of permuted images, over the networks."""
-        return (self.by_layer("mean") - self.by_layer("null_mean")).mean(axis=1)
-
-    @cached_property
-    def printed(self) -> pd.DataFrame:
-        """The highest similarities that Sagimbayeva and Adhithya print: layers by networks."""
-        figures = published_figures(self.study.store.project, "highest_similarity")
-        wide = figures.pivot(index="layer", columns="network", values="highest_similarity")
-        return wide.loc[["layer3", "layer4", "fc"]]
-
-    @cached_property
-    def places_less(self) -> pd.Series:
-        """For each printed layer whether Places365 is below ImageNet."""
-        return self.printed["resnet18_places365"] < self.printed["resnet18_imagenet"]
-
-    @cached_property
-    def imagenet18(self) -> pd.DataFrame:
-        return self.published.labels("resnet18_imagenet")
-
-    @cached_property
-    def places18(self) -> pd.DataFrame:
-        return self.published.labels("resnet18_places365")
-
-    @cached_property
-    def authors50(self) -> pd.DataFrame:
-        return self.published.labels("resnet50_imagenet")
-
-    @cached_property
-    def authors18(self) -> pd.DataFrame:
-        return self.published.labels("resnet18_places365_authors")
-
-    @cached_property
-    def labels50_equal(self) -> float:
-        """Different labels expected of as many units of ResNet-50 as ResNet-18 has."""
-        return expected_different(self.authors50["label"], len(self.authors18))
-
-    def with_runner_up(self, label: str, other: str) -> tuple[int, int]:
-        """Of the units with a label, how many there are and how many have the other next."""
-        chosen = self.units[self.units["label"] == label]
-        return len(chosen), int((chosen[self.runners_up] == other).any(axis=1).sum())
-
-    def size_mean(self, rule: str, size: int, what: str) -> float:
-        """A mean over the draws, layers and networks of one size of the probing set."""
-        chosen = self.probing[(self.probing["rule"] == rule) & (self.probing["size"] == size)]
-        return float(chosen[what].mean())
-
-    @cached_property
-    def basename_fc(self) -> pd.DataFrame:
-        """The published classifier units labelled *basename*, the most similar first."""
-        named = self.imagenet18[
-            (self.imagenet18["label"] == "basename") & (self.imagenet18["layer"] == "fc")
+    def trained_on(self, training_set: str) -> list[str]:
+        """The networks whose training set has that name, or begins with it."""
+        return [
+            str(row["name"])
+            for row in self.rows
+            if str(row.get("training_set", "")).startswith(training_set)
         ]
-        return named.sort_values("similarity", ascending=False)
 
-    @property
-    def basename_dogs(self) -> int:
-        """How many of those are classes of dogs."""
-        return int(self.basename_fc["unit"].between(*IMAGENET_DOGS).sum())
+    def layers_of(self, network: str) -> list[str]:
+        """The dissected layers of a network, in order."""
+        rows = self.table("layers")
+        return list(rows.loc[rows["classifier"] == network, "layer"]) if len(rows) else []
+
+    def classifier_of(self, network: str) -> str | None:
+        """The layer whose units are the classes, if that was dissected."""
+        rows = self.table("classes")
+        own = rows.loc[rows["classifier"] == network, "layer"] if len(rows) else []
+        return str(own.iloc[0]) if len(own) else None
+
+    def units_of(self, network: str) -> pd.DataFrame:
+        """The labelled units of a network."""
+        rows = self.table("units")
+        if rows.empty:
+            return rows
+        own = rows[rows["classifier"] == network]
+        return own[own["similarity"].notna() & own["label"].notna()]
+
+    def with_classifier(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        """Networks whose classifier and another layer were dissected: key, layer, layers' table."""
+        rows = self.table("layers")
+        for row in self.rows:
+            layer = self.classifier_of(row["name"])
+            if layer is None or rows.empty:
+                continue
+            own = rows[rows["classifier"] == row["name"]].set_index("layer")
+            own = own[own["mean"].notna()]
+            if layer in own.index and len(own) > 1:
+                yield str(row["name"]), layer, own
 
 
-def share_of(labels: pd.DataFrame, kind: str, layer: str | None = None) -> float:
-    """The share of units whose label is of a kind."""
-    chosen = labels if layer is None else labels[labels["layer"] == layer]
-    return float((chosen["kind"] == kind).mean())
+# --- layers ------------------------------------------------------------------------------------
 
 
-def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
-    """The eight verdicts, by the claims' keys."""
-    found = Dissected(study, published)
-    return _of_layers(found) | _of_concepts(found) | _of_labels(found)
+def classifier_highest(study: StudyReport, published: PublishedReport) -> Judgement:
+    """The classifier has the highest similarity: the greatest of a unit, and the mean of units."""
+    networks = list(Dissected(study).with_classifier())
+    parts = []
+    for column, what in (("greatest", "greatest similarity"), ("mean", "mean similarity")):
+        found = tuple(bool(own[column].idxmax() == layer) for _, layer, own in networks)
+        if found:
+            text = f"The {what} is the classifier's {told(found, 'dissected network')}."
+            parts.append(Part(text, found))
+    if parts:
+        return judgement(*parts)
+    return judgement(Part("This study did not dissect a classifier layer beside other layers."))
 
 
-def _of_layers(found: Dissected) -> dict[str, Judgement]:
-    greatest, mean = found.in_classifier("greatest"), found.in_classifier("mean")
-    before, last = found.excess.iloc[:-1], found.excess.iloc[-1]
-    sizes = found.probing["size"]
-    small, large = int(sizes.min()), int(sizes.max())
-    at = {size: found.size_mean("fixed", size, "similarity") for size in (small, large)}
-    count = len(found.titles)
-    return {
-        "classifier_highest": Judgement(
-            "confirmed" if greatest.all() else "refuted",
-            "Contradicted for the greatest, supported for the mean",
-            f"Greatest: {int(greatest.sum())} of {count} networks; mean: {int(mean.sum())} "
-            f"of {count}",
-        ),
-        "places_less": Judgement(
-            "not decidable",
-            "Cannot be decided with these networks; its own table disagrees with itself",
-            f"Less in {int(found.places_less.sum())} of {len(found.places_less)} printed layers",
-        ),
-        "probing_grows": Judgement(
-            "confirmed" if at[large] > at[small] else "refuted",
-            "Supported, and no gain",
-            f"{at[small]:.2f} at {small} images, {at[large]:.2f} at {large:,}",
-        ),
-        "depth": Judgement(
-            "in part",
-            "Supported for the classifier; in the layers before, similarity hardly rises here",
-            f"Above chance by {before.min():.2f} to {before.max():.2f} before the classifier, "
-            f"by {last:.2f} in it",
-        ),
+def probing_grows(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Similarity grows with the probing set, by either rule of how many images are a unit's."""
+    rows, parts = Dissected(study).table("probing"), []
+    for rule, what in (
+        ("fixed", "a fixed number of strongest images"),
+        ("share", "a fixed share of the images"),
+    ):
+        own = rows[rows["rule"] == rule] if len(rows) else rows
+        if own.empty or own["size"].nunique() < 2:
+            continue
+        wide = own.pivot_table(index=["classifier", "layer"], columns="size", values="similarity")
+        least, most = int(own["size"].min()), int(own["size"].max())
+        small, large = wide[least], wide[most]
+        known = small.notna() & large.notna()
+        grows = tuple(bool(value) for value in (large > small)[known])
+        if not grows:
+            continue
+        text = (
+            f"With {what}, the mean similarity is {number(small[known].mean())} at {least:,} "
+            f"images and {number(large[known].mean())} at {most:,}; it grows "
+            f"{told(grows, 'layer')}."
+        )
+        parts.append(Part(text, grows))
+    return judgement(*(parts or [Part("This study did not vary the size of the probing set.")]))
+
+
+def depth(study: StudyReport, published: PublishedReport) -> Judgement:
+    """The classifier learns categories, lower layers abstract ones; similarity rises with depth."""
+    found = Dissected(study)
+    networks = [network for network in found.with_classifier() if "null_mean" in network[2]]
+    last, before = [], []
+    for _, layer, own in networks:
+        excess = (own["mean"] - own["null_mean"]).dropna()
+        hidden = excess.drop(layer, errors="ignore")
+        if layer in excess and len(hidden):
+            last.append(bool(excess[layer] > hidden.max()))
+        if len(hidden) > 1:
+            before.append(bool((np.diff(hidden) > 0).all()))
+    parts = [
+        Part(
+            f"Above chance, the similarity is greatest in the classifier {told(last, 'network')}.",
+            tuple(last) or (None,),
+            "rises",
+        )
+        if last
+        else Part(NO_DISSECTION if not found.rows else "No classifier was dissected.", half="rises")
+    ]
+    if before:
+        text = (
+            f"Before the classifier it rises from each layer to the next {told(before, 'network')}."
+        )
+        parts.append(Part(text, tuple(before), "rises"))
+    return judgement(*parts, _published_depth(published), _categories(found))
+
+
+def _published_depth(published: PublishedReport) -> Part:
+    rises = []
+    for run in ("resnet18_imagenet", "resnet18_places365"):
+        labels = published.labels(run)
+        means = labels.groupby("layer", sort=False)["similarity"].mean()
+        rises.append(bool((np.diff(means) > 0).all()))
+    return Part(
+        "In published labels of ResNet-18 the mean similarity rises from each layer to the next "
+        f"{told(rises, 'network')}.",
+        tuple(rises),
+        "rises",
+    )
+
+
+def _categories(found: Dissected) -> Part:
+    """Whether the classifier's units are named after objects and scenes more often than others."""
+    outcomes: list[Outcome] = []
+    for row in found.rows:
+        layer, units = found.classifier_of(row["name"]), found.units_of(row["name"])
+        if layer is None or units.empty:
+            continue
+        named, last = units["kind"].isin(NAMES), units["layer"] == layer
+        if last.any() and not last.all():
+            outcomes.append(_larger_share(named[last], named[~last]))
+    if not outcomes:
+        text = "Whether the classifier's labels are categories this study cannot tell."
+        return Part(text, half="categories")
+    return Part(
+        f"The classifier's labels are objects or scenes more often than those before it "
+        f"{told(outcomes, 'network')} (Fisher's exact test).",
+        tuple(outcomes),
+        "categories",
+    )
+
+
+def _larger_share(first: pd.Series, second: pd.Series, comparisons: int = 1) -> Outcome:
+    """Whether a share is larger among the first than among the second, by Fisher's exact test."""
+    table = [[int(one.sum()), int((~one).sum())] for one in (first, second)]
+    if fisher_exact(table).pvalue > 0.05 / comparisons:
+        return None
+    return bool(first.mean() > second.mean())
+
+
+# --- networks ----------------------------------------------------------------------------------
+
+
+def places_less(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Places365 training is less similar to concepts than ImageNet training, on ImageNet images."""
+    found = Dissected(study)
+    return judgement(_printed_places(study), *_places_parts(found))
+
+
+def _printed_places(study: StudyReport) -> Part:
+    figures = published_figures(study.store.project, "highest_similarity")
+    wide = figures.pivot(index="layer", columns="network", values="highest_similarity")
+    less = wide["resnet18_places365"] < wide["resnet18_imagenet"]
+    return Part(
+        f"The table of that report has it less in {int(less.sum())} of {len(less)} layers.", ()
+    )
+
+
+def _places_parts(found: Dissected) -> list[Part]:
+    places, imagenet = found.trained_on("Places365"), found.trained_on("ImageNet")
+    if not found.rows:
+        return [Part(NO_DISSECTION)]
+    for name, networks in (("Places365", places), ("ImageNet", imagenet)):
+        if not networks:
+            return [Part(f"This study dissected no network trained on {name}.")]
+    images = found.study.parameters("dissection").get("images") or {}
+    if images.get("source") != SAMPLES:
+        return [Part("This study's probing set is not of ImageNet.")]
+    pairs = list(product(places, imagenet))
+    shared = {
+        pair: [layer for layer in found.layers_of(pair[0]) if layer in found.layers_of(pair[1])]
+        for pair in pairs
     }
+    most = max(map(len, shared.values()))
+    if not most:
+        return [Part("The networks of the two training sets have no layer of the same name.")]
+    compared = [
+        (pair, layer) for pair in pairs if len(shared[pair]) == most for layer in shared[pair]
+    ]
+    outcomes = tuple(_less_similar(found, *pair, layer, len(compared)) for pair, layer in compared)
+    return [
+        Part(
+            f"In this study units of networks trained on Places365 are less similar "
+            f"{told(outcomes, 'pair of layers', 'pairs of layers')} of the same name (Mann–Whitney "
+            "test, corrected).",
+            outcomes,
+        )
+    ]
 
 
-def _of_concepts(found: Dissected) -> dict[str, Judgement]:
-    labels50, labels18 = (t["label"].nunique() for t in (found.authors50, found.authors18))
-    spiders, spiders_insect = found.with_runner_up("spider", "insect")
-    terriers, terriers_dog = found.with_runner_up("terrier", "dog")
-    return {
-        "most_concepts": Judgement(
-            "in part",
-            "Supported as counted, contradicted at equal numbers of units",
-            f"{labels50 / labels18:.1f} times as counted, "
-            f"{found.labels50_equal / labels18:.2f} times at equal numbers",
-        ),
-        "close_concepts": Judgement(
-            "confirmed",
-            "Supported, but a unit has only one label",
-            f"insect among the runners-up of {spiders_insect} of {spiders} spider units, "
-            f"dog of {terriers_dog} of {terriers} terrier units",
-        ),
-    }
+def _less_similar(found: Dissected, one: str, other: str, layer: str, comparisons: int) -> Outcome:
+    first, second = (
+        units.loc[units["layer"] == layer, "similarity"].to_numpy(float)
+        for units in (found.units_of(one), found.units_of(other))
+    )
+    if not len(first) or not len(second):
+        return None
+    if mannwhitneyu(first, second).pvalue > 0.05 / comparisons:
+        return None
+    return bool(first.mean() < second.mean())
 
 
-def _of_labels(found: Dissected) -> dict[str, Judgement]:
-    scenes = [percent(share_of(t, "scene")) for t in (found.imagenet18, found.places18)]
-    return {
-        "odd_labels": Judgement(
-            "in part",
-            "Contradicted for basename; for deg it cannot be decided",
-            f"{found.basename_dogs} of {len(found.basename_fc)} classifier units named basename "
-            "are classes of dogs",
-        ),
-        "objects_scenes": Judgement(
-            "in part",
-            "First half supported by published labels; second cannot be decided",
-            f"Scenes: {scenes[0]} and {scenes[1]} of the units",
-        ),
-    }
+def most_concepts(study: StudyReport, published: PublishedReport) -> Judgement:
+    """ResNet-50 learns more than twice the concepts of ResNet-18 Places365."""
+    deep = published.labels("resnet50_imagenet")["label"]
+    flat = published.labels("resnet18_places365_authors")["label"]
+    parts = [_twice("In published labels ResNet-50", deep, flat)]
+    found = Dissected(study)
+    own = [found.units_of(network) for network in ("resnet50", "resnet18_places365")]
+    if all(len(units) for units in own):
+        parts.append(_twice("In this study it", own[0]["label"], own[1]["label"]))
+    return judgement(*parts)
+
+
+def _twice(what: str, more: pd.Series, fewer: pd.Series) -> Part:
+    units = min(len(more), len(fewer))
+    counted = more.nunique() / fewer.nunique()
+    equal = expected_different(more, units) / expected_different(fewer, units)
+    return Part(
+        f"{what} has {number(counted, 1)} times as many different labels as counted, and "
+        f"{number(equal)} times at equal numbers of units.",
+        (bool(counted > 2), bool(equal > 2)),
+    )
+
+
+def objects_scenes(study: StudyReport, published: PublishedReport) -> Judgement:
+    """ImageNet favours objects, Places365 scenes; both learn 12 objects of 20."""
+    labels = [published.labels(run) for run in ("resnet18_imagenet", "resnet18_places365")]
+    found = Dissected(study)
+    own = [
+        [found.units_of(name) for name in found.trained_on(training)]
+        for training in ("ImageNet", "Places365")
+    ]
+    parts = [_favours("In published labels of ResNet-18", *labels)]
+    if all(any(len(units) for units in several) for several in own):
+        parts.append(_favours("In this study", *(pd.concat(several) for several in own)))
+    needs = "The number of objects cannot be compared: the list of 20 concepts is not published."
+    return judgement(*parts, Part(needs, half="objects of 20"))
+
+
+def _favours(where: str, imagenet: pd.DataFrame, places: pd.DataFrame) -> Part:
+    shares = [
+        [float((table["kind"] == kind).mean()) for table in (imagenet, places)] for kind in NAMES
+    ]
+    outcomes = (
+        _larger_share(imagenet["kind"] == "object", places["kind"] == "object", 2),
+        _larger_share(places["kind"] == "scene", imagenet["kind"] == "scene", 2),
+    )
+    said = [f"{percent(one)} and {percent(other)}" for one, other in shares]
+    end = " (undecided by Fisher's exact test)" if None in outcomes else ""
+    return Part(
+        f"{where} (ImageNet and Places365) objects label {said[0]} of the units, scenes {said[1]}"
+        f"{end}.",
+        outcomes,
+        "favours",
+    )
+
+
+# --- labels ------------------------------------------------------------------------------------
+
+
+def close_concepts(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Different units learn close concepts: each other's label is among their runners-up."""
+    found = Dissected(study)
+    units = [found.units_of(str(row["name"])) for row in found.rows]
+    units = [table for table in units if len(table) and "runner_up_1" in table]
+    if not units:
+        return judgement(Part(NO_DISSECTION if not found.rows else "It stored no runners-up."))
+    own, drawn = _mutual(pd.concat(units))
+    if not own and not drawn.any():
+        return judgement(Part("No two labels are among each other's runners-up, nor by chance."))
+    p_value = (1 + int((drawn >= own).sum())) / (1 + len(drawn))
+    low = (1 + int((drawn <= own).sum())) / (1 + len(drawn))
+    outcome: Outcome = True if p_value <= 0.025 else False if low <= 0.025 else None
+    end = "" if outcome is not None else ", which leaves it undecided"
+    return judgement(
+        Part(
+            f"In {own:,} pairs of different labels of a layer each is among the runners-up of a "
+            f"unit of the other; with the runners-up permuted in {number(drawn.mean(), 0)} "
+            f"({p_text(min(1.0, 2 * min(p_value, low)))}){end}. A unit has one label only.",
+            (outcome,),
+        )
+    )
+
+
+def _mutual(units: pd.DataFrame, draws: int = 99) -> tuple[int, npt.NDArray[np.int64]]:
+    """Pairs of labels that are runners-up of each other in a layer, and with units permuted."""
+    own, drawn = 0, np.zeros(draws, dtype=np.int64)
+    generator = np.random.default_rng(0)
+    names = [name for name in units if re.fullmatch(r"runner_up_\d+", str(name))]
+    for _, group in units.groupby(["classifier", "layer"], sort=False):
+        codes, known = pd.factorize(group["label"])
+        place = {label: code for code, label in enumerate(known)}
+        # Words that are no label of the layer, such as missing ones, cannot be mutual.
+        others = np.array([[place.get(word, -1) for word in group[name]] for name in names])
+        own += _pairs(codes, others, len(known))
+        for draw in range(draws):
+            order = generator.permutation(len(group))
+            drawn[draw] += _pairs(codes, others[:, order], len(known))
+    return own, drawn
+
+
+def _pairs(labels: npt.NDArray[np.int64], others: npt.NDArray[np.int64], whole: int) -> int:
+    """Of labels ``[n]`` with runners-up ``[r, n]``: pairs of labels that name each other."""
+    named = np.zeros((whole, whole), dtype=bool)
+    for row in others:
+        named[labels[row >= 0], row[row >= 0]] = True
+    np.fill_diagonal(named, False)
+    return int((named & named.T).sum() // 2)
+
+
+def odd_labels(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Some labels cannot be interpreted: the report names *basename* and *deg*.
+
+    One such label would do, so the claim is refuted only where each can be interpreted.
+    """
+    labels = published.labels("resnet18_imagenet")
+    classes = labels[labels["layer"] == "fc"]
+    found = [_odd(classes, label) for label in ("basename", "deg")]
+    outcomes = [outcome for _, outcome in found]
+    whole = True if True in outcomes else None if None in outcomes else False
+    return judgement(Part(" ".join(text for text, _ in found), (whole,)))
+
+
+def _odd(classes: pd.DataFrame, label: str) -> tuple[str, Outcome]:
+    """A label can be read where the classes that have it are of a kind: here, of dogs."""
+    units = classes.loc[classes["label"] == label, "unit"]
+    if units.empty:
+        reason = "so that its classes cannot tell what it means"
+        return f"No published classifier unit is labelled {label}, {reason}.", None
+    dogs = int(units.between(*IMAGENET_DOGS).sum())
+    chance = (IMAGENET_DOGS[1] - IMAGENET_DOGS[0] + 1) / IMAGENET_CLASSES
+    p_value = float(binomtest(dogs, len(units), chance, alternative="greater").pvalue)
+    reading = "can be read as dogs" if p_value < 0.05 else "is no word for dogs either"
+    return (
+        f"The label {label} {reading}: {dogs} of its {len(units)} published classifier units are "
+        f"classes of dogs ({p_text(p_value)}, binomial test).",
+        not p_value < 0.05,
+    )
+
+
+JUDGES = {
+    "classifier_highest": classifier_highest,
+    "places_less": places_less,
+    "most_concepts": most_concepts,
+    "close_concepts": close_concepts,
+    "probing_grows": probing_grows,
+    "odd_labels": odd_labels,
+    "depth": depth,
+    "objects_scenes": objects_scenes,
+}
+"""What judges a claim, by its key."""

@@ -1,39 +1,37 @@
-"""The ledger: every claim of the earlier reports with its verdict, its number and its place."""
+"""The ledger: every claim of the earlier reports with its verdict and what that rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from IPython.display import Markdown
 
 from claims import attribution, cam, comparison, dissection, lime
-from claims.judgement import Judgement
+from claims.judgement import VERDICTS, Judgement
 from vitrine.data.printed import published_figures
 from vitrine.project import Project
+from vitrine.report.findings import Finding
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import Link, table
+from vitrine.report.text import count, listing
 
-Judge = Callable[[StudyReport, PublishedReport], dict[str, Judgement]]
+Judge = Callable[[StudyReport, PublishedReport], Judgement]
+
+BY_CHAPTER: Mapping[str, Mapping[str, Judge]] = {
+    "dissection": dissection.JUDGES,
+    "lime": lime.JUDGES,
+    "cam": cam.JUDGES,
+    "comparison": comparison.JUDGES,
+    "attribution": attribution.JUDGES,
+}
+"""What judges the claims about the subject of a chapter, by their keys."""
 
 JUDGES: dict[str, Judge] = {
-    "dissection": dissection.judge,
-    "lime": lime.judge,
-    "cam": cam.judge,
-    "comparison": comparison.judge,
-    "attribution": attribution.judge,
+    key: judge for judges in BY_CHAPTER.values() for key, judge in judges.items()
 }
-"""What judges the claims of a chapter, by their keys."""
-
-CLAIMED_IN: dict[str, tuple[str, str]] = {
-    "dissection": ("dissection.qmd", "sec-dissection-claims"),
-    "lime": ("lime.qmd", "sec-lime-claims"),
-    "cam": ("cam.qmd", "sec-cam-claims"),
-    "comparison": ("comparison.qmd", "sec-comparison-claims"),
-    "attribution": ("attribution.qmd", "sec-attribution-claims"),
-}
-"""Where the claims of a chapter are taken up: its file, and the section."""
+"""What judges each claim."""
 
 REPORTS = {
     "sagimbayeva2024": "Sagimbayeva and Adhithya, 2024",
@@ -42,72 +40,65 @@ REPORTS = {
     "sharma2022": "Sharma, 2022",
 }
 
-_HEADINGS = {"report": "Report", "claim": "Claim", "words": "Verdict", "number": "Number"}
 
-
-def claims_of(project: Project, chapter: str | None = None) -> pd.DataFrame:
+def claims_of(project: Project) -> pd.DataFrame:
     """The claims of ``data/published/claims.csv``: source, chapter, key, claim, and the report."""
     claims = published_figures(project, "claims")
-    claims = claims.assign(report=claims["source"].map(REPORTS))
-    return claims if chapter is None else claims[claims["chapter"] == chapter]
+    return claims.assign(report=claims["source"].map(REPORTS))
 
 
 def judged(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
-    """Every claim with its verdict."""
+    """Every claim with its verdict and what it rests on (``why``)."""
     claims = claims_of(study.store.project)
-    found: dict[str, Judgement] = {}
-    for chapter, judge in JUDGES.items():
-        verdicts = judge(study, published)
-        known = set(claims.loc[claims["chapter"] == chapter, "key"])
-        if set(verdicts) != known:
-            raise ValueError(f"the claims of {chapter} are {known}, and judged are {set(verdicts)}")
-        found |= verdicts
-    rows = [found[key] for key in claims["key"]]
-    return claims.assign(
-        verdict=[row.verdict for row in rows],
-        words=[row.words for row in rows],
-        number=[row.number for row in rows],
-    )
+    if set(claims["key"]) != set(JUDGES):
+        odd = set(claims["key"]) ^ set(JUDGES)
+        raise ValueError(f"these claims have no judge, or these judges no claim: {sorted(odd)}")
+    found = [JUDGES[key](study, published) for key in claims["key"]]
+    return claims.assign(verdict=[one.verdict for one in found], why=[one.text for one in found])
 
 
-def claims_table(
-    study: StudyReport, published: PublishedReport, chapter: str, name: str
-) -> Markdown:
-    """The claims of a chapter with their verdicts, as that chapter shows them."""
-    verdicts = JUDGES[chapter](study, published)
-    claims = claims_of(study.store.project, chapter)
-    claims = claims.assign(
-        words=[verdicts[key].words for key in claims["key"]],
-        number=[verdicts[key].number for key in claims["key"]],
+def verdicts(claims: pd.DataFrame) -> Finding:
+    """How many of the judged claims have each verdict."""
+    counted = claims["verdict"].value_counts()
+    words = {
+        "confirmed": ("is confirmed", "are confirmed"),
+        "in part": ("holds in part", "hold in part"),
+        "refuted": ("is refuted", "are refuted"),
+        "not decidable": ("cannot be decided", "cannot be decided"),
+    }
+    said = [
+        f"{count(int(counted[name]))} {words[name][int(counted[name] > 1)]}"
+        for name in VERDICTS
+        if name in counted
+    ]
+    return Finding(
+        f"Of {len(claims)} claims of earlier reports {listing(said)}.",
+        "",
+        "described",
+        ("the ledger", "#sec-published-ledger"),
     )
-    return table(claims[list(_HEADINGS)], name, headings=_HEADINGS)
 
 
 def ledger_table(claims: pd.DataFrame) -> Markdown:
-    """All claims with their verdicts and a link to where each is computed."""
-    places = [link(chapter) for chapter in claims["chapter"]]
-    shown = claims.assign(
-        where=pd.Series(places, index=claims.index, dtype=object),
-        why=[
-            f"{words}. {number}" if number else words
-            for words, number in zip(claims["words"], claims["number"], strict=True)
-        ],
-    )
-    return table(
-        shown[["report", "claim", "verdict", "why", "where"]],
-        "ledger",
-        widest=90,
-        headings={
-            "report": "Report",
-            "claim": "Claim",
-            "verdict": "Verdict",
-            "why": "What it rests on",
-            "where": "Computed in",
-        },
-    )
+    """All claims with their verdicts and a link to the chapter on their subject."""
+    places = [Link(chapter, f"{chapter}.qmd") for chapter in claims["chapter"]]
+    shown = claims.assign(where=pd.Series(places, index=claims.index, dtype=object))
+    headings = {
+        "report": "Report",
+        "claim": "Claim",
+        "verdict": "Verdict",
+        "why": "What it rests on",
+        "where": "Chapter",
+    }
+    return table(shown[list(headings)], "ledger", widest=90, headings=headings)
 
 
-def link(chapter: str) -> Link:
-    """A link to the section that takes up a chapter's claims."""
-    file, section = CLAIMED_IN[chapter]
-    return Link(chapter, f"{file}#{section}")
+def verdict_table(claims: pd.DataFrame) -> Markdown:
+    """How many claims of each report have each verdict."""
+    rows = claims.groupby(["report", "verdict"]).size().unstack(fill_value=0)
+    rows = rows.reindex(
+        index=[name for name in REPORTS.values() if name in rows.index],
+        columns=[verdict for verdict in VERDICTS if verdict in rows],
+    )
+    headings = {"report": "Report"} | {name: name.capitalize() for name in VERDICTS}
+    return table(rows.rename_axis("report").reset_index(), "verdicts", headings=headings)

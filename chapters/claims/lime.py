@@ -1,64 +1,155 @@
-"""Claims about LIME, judged on the ten images of a study."""
+"""Claims about LIME, judged by the study's network and by published masks."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
-from claims.judgement import Judgement
+from claims.evidence import both, images_of, lacking, shares_told
+from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
+from vitrine.measures.difference import paired_difference
+from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import count, number, percent
+from vitrine.report.text import number, part_of
 
 FOUR = ("goldfish", "tiger shark", "American coot", "West Highland white terrier")
+CLAIMED_SAMPLES = 600
 
 
-def judge(study: StudyReport, published: PublishedReport) -> dict[str, Judgement]:
-    """The four verdicts, by the claims' keys."""
-    inside = study.on_object("lime")
-    theirs = {image: published.on_object(image)["lime_1"] for image in FOUR}
-    below = [image for image in FOUR if inside[image] < 0.5]
-    below_theirs = [image for image in FOUR if theirs[image] < 0.5]
-    samples = study.provenance["study"]["lime"]["samples"]
-    repeats = study.table("stability")
-    curve = repeats.groupby("samples")["jaccard"].mean()
-    here = repeats.loc[repeats["samples"] == samples, "jaccard"]
-    return {
-        "background": Judgement(
-            "confirmed" if len(below) == len(FOUR) else "in part" if below else "refuted",
-            f"Contradicted for {count(len(FOUR) - len(below))}, supported for "
-            f"{count(len(below))}; supported for {count(len(below_theirs))} in published masks of "
-            "ResNet-50",
-            "On the object: "
-            + ", ".join(f"{p} {percent(inside[p])} ({percent(theirs[p])})" for p in FOUR)
-            + ", with ResNet-50 in brackets",
-        ),
-        "chimney": _chimney(study),
-        "repeats": Judgement(
-            "confirmed",
-            "Supported",
-            f"Two seeds share {percent(here.mean())} of the ten best at {samples:,} samples "
-            f"({percent(here.min())} to {percent(here.max())})",
-        ),
-        "samples_600": Judgement(
-            "refuted" if curve[1000] > curve[600] else "confirmed",
-            "Not for stability: more samples go on helping",
-            f"Jaccard index {number(curve[600])} at 600, {number(curve[1000])} at 1,000, "
-            f"{number(curve[2000])} at 2,000",
-        ),
-    }
+def background(study: StudyReport, published: PublishedReport) -> Judgement:
+    """For four images the explanation lies in the background."""
+    parts = []
+    for network, shares in both(study, published, {"lime": "lime_1"}):
+        own = shares["lime"].reindex(list(FOUR)).dropna()
+        if own.empty:
+            parts.append(lacking(study, ("lime",), FOUR))
+            continue
+        outcomes = tuple(bool(share < 0.5) for share in own)
+        parts.append(Part(f"{network}, weight on the object: {shares_told(own)}.", outcomes))
+    return judgement(*parts)
 
 
-def _chimney(study: StudyReport) -> Judgement:
-    weights = study.table("superpixels").query("image == 'vulture'")
-    ordered = weights.sort_values("weight")
-    most, least = ordered.iloc[-1], ordered.iloc[0]
-    segments = study.segments("vulture")
-    top = np.argwhere(segments == int(least["superpixel"]))[:, 0].mean() / segments.shape[0]
-    predicted = study.prediction("vulture")["category"]
-    return Judgement(
-        "refuted",
-        f"Contradicted: for the prediction {predicted} the chimney is the region most in favour",
-        f"Weight of the chimney's superpixel {number(most['weight'])}; most against: "
-        f"{number(least['weight'])}, shaded boards beside the shutter ({percent(top)} from the "
-        "top)",
+def chimney(study: StudyReport, published: PublishedReport) -> Judgement:
+    """The chimney is the region most against the class of the vulture image."""
+    image = "vulture"
+    if image not in images_of(study, "lime"):
+        return judgement(lacking(study, ("lime",), (image,)))
+    mask = study.parts(image).get("the chimney")
+    if mask is None:
+        return judgement(Part("In this study's image no chimney is outlined."))
+    segments = study.segments(image)
+    inside = np.bincount(segments[mask].ravel(), minlength=int(segments.max()) + 1)
+    rows = study.table("superpixels")
+    weights = rows[rows["image"] == image].set_index("superpixel")["weight"].dropna()
+    if weights.empty or not inside.any():
+        return judgement(Part("No superpixel lies on the chimney."))
+    chosen = int(inside.argmax())
+    if chosen not in weights:
+        return judgement(Part("The superpixel of the chimney has no weight."))
+    weight, place = weights[chosen], int((weights < weights[chosen]).sum())
+    if place == 0 and weight < 0:
+        said = "the lowest of all"
+    elif (weights <= weight).all():
+        said = "the greatest of all"
+    else:
+        said = f"above that of {part_of(place, len(weights) - 1, 'other superpixel')}"
+    predicted = study.prediction(image)["category"]
+    return judgement(
+        Part(
+            f"For the prediction {predicted} the superpixel that covers most of the chimney has "
+            f"the weight {number(weight)}, {said}.",
+            (bool(place == 0 and weight < 0),),
+        )
     )
+
+
+def repeats(study: StudyReport, published: PublishedReport) -> Judgement:
+    """Explanations change from run to run."""
+    if not study.has("stability"):
+        return judgement(Part("This study did not run LIME with several seeds."))
+    rows = study.table("stability")
+    asked = study.parameters("lime").get("samples", rows["samples"].max())
+    measured = rows["samples"].unique()
+    nearest = measured[np.abs(measured - asked).argmin()]
+    jaccard = rows.loc[rows["samples"] == nearest, "jaccard"].dropna()
+    if jaccard.empty:
+        return judgement(Part("In no image could two seeds be compared."))
+    changed = tuple(bool(value < 1) for value in jaccard)
+    return judgement(
+        Part(
+            f"At {nearest:,} samples two seeds choose different superpixels in "
+            f"{part_of(sum(changed), len(changed), 'image')}; the mean Jaccard index is "
+            f"{number(jaccard.mean())}.",
+            changed,
+        )
+    )
+
+
+def samples_600(study: StudyReport, published: PublishedReport) -> Judgement:
+    """600 samples with the default segmentation are the best trade-off."""
+    return judgement(_more_samples(study), *_segmentations(study))
+
+
+def _more_samples(study: StudyReport) -> Part:
+    """More samples must not help stability further, as they cost in proportion."""
+    wide = pd.DataFrame()
+    if study.has("stability"):
+        rows = study.table("stability")
+        wide = rows.pivot(index="image", columns="samples", values="jaccard")
+    measured = [int(str(samples)) for samples in wide]
+    beyond = [samples for samples in measured if samples > CLAIMED_SAMPLES]
+    if CLAIMED_SAMPLES not in wide or not beyond:
+        return Part(
+            f"This study did not repeat LIME at {CLAIMED_SAMPLES} samples and more.", half="samples"
+        )
+    most = max(beyond)
+    gain = paired_difference((wide[most] - wide[CLAIMED_SAMPLES]).to_numpy(float))
+    better = as_claimed(gain, "larger")
+    return Part(
+        f"From {CLAIMED_SAMPLES} to {most:,} samples the Jaccard index of two seeds changes by "
+        f"{spelt(gain)}, for {number(most / CLAIMED_SAMPLES, 1)} times the passes.",
+        (None if better is None else not better,),
+        "samples",
+    )
+
+
+def _segmentations(study: StudyReport) -> list[Part]:
+    """The default segmentation must keep more and lose more than every other one."""
+    half = "segmentation"
+    if not study.has("search"):
+        return [Part("This study did not search LIME's parameters.", half=half)]
+    rows = study.table("search")
+    rows = rows[rows["samples"] == CLAIMED_SAMPLES]
+    default = [name for name in rows["segmentation"].unique() if name == "quickshift-4-200-0.2"]
+    others = [name for name in rows["segmentation"].unique() if name not in default]
+    if not default or not others:
+        return [
+            Part(f"At {CLAIMED_SAMPLES} samples the search compares no segmentations.", half=half)
+        ]
+    rows = rows.assign(value=(rows["p_kept"] - rows["p_removed"]).astype(float))
+    wide = rows.groupby(["image", "segmentation"])["value"].mean().unstack()
+    found: list[Outcome] = []
+    for other in others:
+        lead = paired_difference(
+            (wide[default[0]] - wide[other]).to_numpy(float), comparisons=len(others)
+        )
+        found.append(as_claimed(lead, "larger"))
+    return [
+        Part(
+            f"At {CLAIMED_SAMPLES} samples the chosen superpixels of the default segmentation keep "
+            "more of the probability alone, less what is left without them, "
+            f"{told(found, 'comparison with another one', 'comparisons with other ones')}.",
+            tuple(found),
+            half,
+        )
+    ]
+
+
+JUDGES = {
+    "background": background,
+    "chimney": chimney,
+    "repeats": repeats,
+    "samples_600": samples_600,
+}
+"""What judges a claim, by its key."""

@@ -204,11 +204,16 @@ def freeze(
         bool, typer.Option("--check", help="Only say whether the freeze is current.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Execute every chapter again.")] = False,
+    study: Annotated[
+        str, typer.Option("--study", "-s", help="Show this study from now on (_variables.yml).")
+    ] = "",
 ) -> None:
     """Execute the chapters over the stored results, without torch, and keep what they print."""
     from vitrine.book import freeze as freezer
 
     project = Project.find()
+    if study:
+        load_study(project, study)  # it is one
     if check:
         stale = freezer.check(project)
         for item in stale:
@@ -224,6 +229,7 @@ def freeze(
         frozen = freezer.freeze(
             project,
             force=force,
+            study=study,
             progress=lambda done, total, what: bar.update(
                 task, description=what, completed=done, total=total
             ),
@@ -232,6 +238,7 @@ def freeze(
     current = len(frozen.current)
     were = "was" if current == 1 else "were"
     _say(f"executed {_counted(len(frozen.executed), 'chapter')}, {current} {were} current")
+    _say_shown(frozen.study)
 
 
 @app.command()
@@ -249,6 +256,7 @@ def render(
     stale = _stale(project)  # looked at before Quarto, which writes into the freeze
     rendered = renderers.render(project, renderer=renderer.value, formats=formats)
     _say(f"rendered by {rendered.renderer}")
+    _say_shown(rendered.study)
     if rendered.site:
         _say(f"site  {project.relative(rendered.site / 'index.html')}")
     if rendered.pdf:
@@ -295,6 +303,12 @@ def _complain(mark: str, style: str, text: str) -> None:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _say_shown(study: str) -> None:
+    """Which study the frozen report shows; a book need not show any."""
+    if study:
+        _say(f"study {study}")
 
 
 def _stale(project: Project) -> list[Stale]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +56,17 @@ class Project:
     def shown_study(self) -> str:
         """The study that the report shows: ``study`` of ``_variables.yml``, Quarto's own file.
 
-        Raises ``VitrineError`` when the file names none.
+        While a chapter is frozen it is the one that it is frozen for (``VITRINE_STUDY``), and where
+        Quarto executes a chapter by itself, the one of the chapters that are frozen. Raises
+        ``VitrineError`` when the file names none.
         """
+        if named := os.environ.get("VITRINE_STUDY"):
+            return named
+        if os.environ.get("QUARTO_EXECUTE_INFO"):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                manifest = json.loads((self.freeze / "vitrine.json").read_text(encoding="utf-8"))
+                if manifest["study"]:
+                    return str(manifest["study"])
         path = self.root / "_variables.yml"
         try:
             variables = yaml.safe_load(path.read_text(encoding="utf-8"))

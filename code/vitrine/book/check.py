@@ -25,7 +25,7 @@ class Page(HTMLParser):
     """A written page: ``ids``, and the addresses it loads and leads to.
 
     ``addresses`` are triples: the address, whether it is loaded with the page, and the identifiers
-    before it, nearest first. ``undescribed`` pairs pictures without alternative text with those.
+    before it, nearest first. ``undescribed`` pairs images without alternative text with those.
     """
 
     def __init__(self, text: str) -> None:
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 def check_site(document: Document, folder: Path) -> None:
     """Check every page in ``folder``, and copy the project's files that pages lead to.
 
-    Raises ``ChapterError`` for an identifier that is used twice, a picture without alternative
+    Raises ``ChapterError`` for an identifier that is used twice, an image without alternative
     text, something loaded from another host, a link or file that leads nowhere.
     """
     pages = {
@@ -82,7 +82,7 @@ def check_site(document: Document, folder: Path) -> None:
             near = [f"#{name}", f'id="{name}"']
             _refuse(chapter, f"the identifier {name} is used twice", "Rename one", near, [])
         for url, within in page.undescribed:
-            missing = f"the picture {url} has no alternative text"
+            missing = f"the image {url} has no alternative text"
             _refuse(chapter, missing, 'Add alt="text"', [url], within)
         for url, loaded, within in page.addresses:
             split = urlsplit(url)

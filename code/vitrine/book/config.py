@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, ValidationError
 
+from vitrine.book.chapter import read_text, read_yaml
 from vitrine.errors import ChapterError
 from vitrine.project import Project
 
@@ -105,7 +106,8 @@ def read_book(project: Project) -> Book:
     looks like a misspelt one (below ``project``, ``book`` and ``format`` Quarto knows many more,
     none so close to ours), for a value that it cannot follow, and for a file that is not there.
     """
-    text, data = _read(project)
+    text = read_text(project.root / "_quarto.yml", "_quarto.yml")
+    data = read_config(project)
     formats = data.get("format") or {}
     looks = {key: data.pop(key) for key in Look.names() if key in data}
     for name in ("html", "typst"):
@@ -133,24 +135,31 @@ def read_book(project: Project) -> Book:
     return book
 
 
+def read_config(project: Project) -> dict[str, Any]:
+    """What ``_quarto.yml`` says, unchecked: Quarto knows more than the bundled renderer."""
+    return read_yaml(read_text(project.root / "_quarto.yml", "_quarto.yml"), "_quarto.yml")
+
+
+def chapter_names(config: Mapping[str, Any]) -> list[str]:
+    """The ``.qmd`` files of the book in their order, as paths from the project's root.
+
+    Raises ``ChapterError`` where they are not a list of such files.
+    """
+    book = config.get("book")
+    listed = book.get("chapters") if isinstance(book, dict) else None
+    names = listed if isinstance(listed, list) else []
+    if not names or not all(isinstance(name, str) and name.endswith(".qmd") for name in names):
+        raise ChapterError(
+            "_quarto.yml: book.chapters is not a list of .qmd files",
+            "List them there, one a line; parts and appendices are not supported",
+        )
+    return list(dict.fromkeys(PurePosixPath(name).as_posix() for name in names))
+
+
 def output_name(project: Project) -> str:
     """The name of the report's PDF without its ending; other keys are not checked."""
-    about = _read(project)[1].get("book") or {}
+    about = read_config(project).get("book") or {}
     return str(about.get("output-file") or about.get("title") or "Untitled").removesuffix(".pdf")
-
-
-def _read(project: Project) -> tuple[str, dict[str, Any]]:
-    try:
-        text = (project.root / "_quarto.yml").read_text(encoding="utf-8")
-        data = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
-        raise ChapterError(f"_quarto.yml{line}: cannot be read ({problem})", "Correct it") from None
-    if not isinstance(data, dict):
-        raise ChapterError("_quarto.yml:1: expected `key: value` lines", "Correct them")
-    return text, data
 
 
 def _refused(text: str, keys: list[str], problem: str) -> ChapterError:

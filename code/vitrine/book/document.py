@@ -16,11 +16,6 @@ from vitrine.book.config import Book, Look
 from vitrine.book.frozen import Frozen, read_frozen
 from vitrine.project import Project
 
-# Keys of a chapter's front matter; the last three concern how its cells are executed and Quarto.
-FRONT_MATTER = (
-    "title", "subtitle", "description", "abstract", "keywords", "toc", "toc-depth", "code-fold",
-    "code-summary", "execute", "format", "jupyter",
-)  # fmt: skip
 _NUMBER = "\ue000"  # stands for the chapter's number in what the filter writes
 
 
@@ -124,10 +119,6 @@ def _read(
     project: Project, book: Book, name: str, target: str
 ) -> tuple[Source, Frozen, dict[str, Any]]:
     source = read_chapter(project, project.root / name)
-    for key in source.front_matter:
-        if str(key) not in FRONT_MATTER:
-            known = "Remove it; known are " + ", ".join(FRONT_MATTER)
-            pandoc.refuse([source], f"unknown front matter key {key}", known, [f"{key}:"])
     frozen = read_frozen(project, source, target)
     settings = _settings(project, source, target, book)
     return source, frozen, pandoc.read(frozen.markdown, source, settings)
@@ -144,7 +135,7 @@ def _settings(project: Project, source: Source, target: str, book: Book | None) 
         "name": source.name,
         "page": _page(source.name),
         "folder": "" if folder == "." else folder,
-        "stem": source.stem,
+        "stem": source.path.stem,
         "frozen": project.relative(project.freeze / PurePosixPath(source.name).with_suffix("")),
         "index": chapters.index(source.name) if book else int(source.name != "index.qmd"),
         "pages": {name: index for index, name in enumerate(chapters)},

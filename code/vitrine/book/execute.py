@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrine.book.cells import Page, cell_markdown, prose_markdown, write_pictures
-from vitrine.book.chapter import INLINE, Cell, Chapter, Line, Prose
+from vitrine.book.cells import Page, cell_markdown, prose_markdown
+from vitrine.book.chapter import Cell, Chapter, Prose
 from vitrine.book.frozen import FIGURE_FOLDERS
 from vitrine.errors import ChapterError, StudyNotRun, VitrineError
 from vitrine.project import Project
@@ -52,47 +52,48 @@ def execute(
     chapter: Chapter,
     target: str,
     options: Mapping[str, Any],
+    study: str = "",
     started: Callable[[Process], None] = lambda process: None,
 ) -> Executed:
     """Execute ``chapter`` for ``target`` ("html" or "typst") in a process of its own.
 
-    The process works in the chapter's folder, as under Quarto. Figures lie afterwards in
-    ``<chapter>_files/figure-<target>`` beside the chapter; whoever calls takes them from there.
-    ``started`` receives the process, so that another thread can end it.
+    The process works in the chapter's folder, as under Quarto, and ``study`` is what the report
+    shows. Figures lie afterwards in ``<chapter>_files/figure-<target>`` beside the chapter; whoever
+    calls takes them from there. ``started`` receives the process: another thread may end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
     an output cannot be shown, when the process ends early, and when anything imported torch;
     ``StudyNotRun`` where a chapter reads a study that was never run.
     """
-    figures = f"{chapter.stem}_files/{FIGURE_FOLDERS[target]}"
-    page = Page(target, options, figures)
+    figures = f"{chapter.path.stem}_files/{FIGURE_FOLDERS[target]}"
+    page = Page(chapter.name, target, options, figures)
     order = {
         "steps": [_step(block, page) for block in chapter.blocks],
-        "matplotlib": _matplotlib_settings(options),
+        "matplotlib": {
+            "figure.figsize": [options["fig-width"], options["fig-height"]],
+            "svg.hashsalt": "vitrine",  # element names that are the same in every run
+        },
     }
     with tempfile.TemporaryDirectory(prefix="vitrine-") as scratch:
-        environment = _environment(project, chapter, target, options, Path(scratch))
+        environment = _environment(project, chapter, target, Path(scratch))
+        environment["VITRINE_STUDY"] = study
         reply = _run(chapter, order, environment, Path(scratch), started)
     if reply["failure"]:
-        raise _failed(project, chapter.blocks[len(reply["outputs"])], reply["failure"])
+        block = chapter.blocks[len(reply["outputs"])]
+        raise _failed(project, chapter.name, block, reply["failure"])
     trace = Trace(**reply["trace"])
     _refuse_torch(project, chapter, trace)
-    parts = []
-    for block, outputs in zip(chapter.blocks, reply["outputs"], strict=True):
-        if isinstance(block, Cell):
-            parts.append(cell_markdown(block, outputs, page))
-        else:
-            expressions = [expression for expression, _ in _inline(block)]
-            values = dict(zip(expressions, outputs, strict=True))
-            parts.append(prose_markdown(block, values, page))
-    try:
-        write_pictures(page, chapter.path.parent / figures)
-    except OSError as error:
-        raise ChapterError(
-            f"{chapter.name}: its figures cannot be written ({error.strerror})",
-            "Check that the chapter's folder can be written and the disk has room",
-        ) from None
-    return Executed(chapter, target, "".join(parts), trace)
+    markdown = "".join(
+        cell_markdown(block, outputs, page)
+        if isinstance(block, Cell)
+        else prose_markdown(block, outputs, page)
+        for block, outputs in zip(chapter.blocks, reply["outputs"], strict=True)
+    )
+    for name, content in page.images.items():
+        path = chapter.path.parent / figures / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Executed(chapter, target, markdown, trace)
 
 
 def _run(
@@ -136,31 +137,23 @@ def _run(
 def _step(block: Prose | Cell, page: Page) -> tuple[Any, ...]:
     """A block of a chapter in an order's form."""
     if isinstance(block, Prose):
-        return "inline", [expression for expression, _ in _inline(block)]
-    if not block.options.get("eval", page.options["eval"]) or not block.code.strip():
-        return "inline", []
-    return "cell", block.code, bool(block.options.get("error", page.options["error"]))
+        return "inline", [expression for expression, _ in block.expressions()]
+    return ("cell", block.code) if page.shows(block, "eval") and block.code else ("inline", [])
 
 
-def _inline(prose: Prose) -> list[tuple[str, Line]]:
-    """The inline expressions of a stretch of prose, in order, and where they stand."""
-    if prose.raw:
-        return []
-    lines = zip(prose.source, prose.lines, strict=True)
-    return [(match[2], line) for text, line in lines for match in INLINE.finditer(text)]
-
-
-def _failed(project: Project, block: Prose | Cell, failure: Mapping[str, Any]) -> VitrineError:
+def _failed(
+    project: Project, name: str, block: Prose | Cell, failure: Mapping[str, Any]
+) -> VitrineError:
     """What a cell raised, at its place; an error of ours has said what to do by itself."""
     kinds, message, number = failure["kinds"], failure["message"].strip(), failure["line"]
     if StudyNotRun.__name__ in kinds:
         return StudyNotRun(message, "Then run `vitrine freeze` again")
     if isinstance(block, Cell):
-        place = block.place(number)
+        place = f"{name}:{block.line + (number or 1) - 1}"
         remedy = "Correct the cell, or the results it reads, and freeze again"
     else:
-        expression, line = _inline(block)[number - 1]
-        place = f"{line.place}: `{expression.strip()}`"
+        expression, line = block.expressions()[number - 1]
+        place = f"{name}:{line}: `{expression.strip()}`"
         remedy = "Correct the inline expression, or the cell that prepares it, and freeze again"
     if VitrineError.__name__ in kinds and message:
         said, remedy = message, "Then run `vitrine freeze` again"
@@ -179,18 +172,6 @@ def _failed(project: Project, block: Prose | Cell, failure: Mapping[str, Any]) -
     return ChapterError(f"{place}: {said}", remedy)
 
 
-def _matplotlib_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "format": str(options["fig-format"]),
-        "rc": {
-            "figure.figsize": [float(options["fig-width"]), float(options["fig-height"])],
-            "figure.dpi": float(options["fig-dpi"]),
-            "savefig.dpi": "figure",
-            "svg.hashsalt": "vitrine",  # element names that are the same in every run
-        },
-    }
-
-
 def clear_figures(chapter: Chapter, target: str) -> None:
     """Remove the figures that an execution for ``target`` left beside the chapter."""
     shutil.rmtree(chapter.files_folder / FIGURE_FOLDERS[target], ignore_errors=True)
@@ -198,45 +179,20 @@ def clear_figures(chapter: Chapter, target: str) -> None:
         chapter.files_folder.rmdir()
 
 
-def _environment(
-    project: Project,
-    chapter: Chapter,
-    target: str,
-    options: Mapping[str, Any],
-    scratch: Path,
-) -> dict[str, str]:
-    """What Quarto tells a chapter's code through the environment."""
-    name = {"html": "HTML", "typst": "Typst"}[target]
-    information = {
+def _environment(project: Project, chapter: Chapter, target: str, scratch: Path) -> dict[str, str]:
+    """What Quarto tells a chapter's code through the environment, as far as the package asks."""
+    told = {
         "document-path": str(chapter.path),
-        "format": {
-            "identifier": {
-                "display-name": name,
-                "target-format": target,
-                "base-format": target,
-            },
-            "execute": dict(options),
-            "pandoc": {"to": target},
-            "metadata": chapter.front_matter,
-        },
+        "format": {"identifier": {"target-format": target}, "pandoc": {"to": target}},
     }
     path = scratch / "execute-info.json"
-    path.write_text(json.dumps(information, default=str), encoding="utf-8")
-    retina = options["fig-format"] == "retina"
+    path.write_text(json.dumps(told), encoding="utf-8")
     return {
         "QUARTO_EXECUTE_INFO": str(path),
-        "QUARTO_PROJECT_ROOT": str(project.root),
-        "QUARTO_PROJECT_DIR": str(project.root),
-        "QUARTO_DOCUMENT_PATH": str(chapter.path.parent),
-        "QUARTO_DOCUMENT_FILE": chapter.path.name,
-        "QUARTO_FIG_WIDTH": str(options["fig-width"]),
-        "QUARTO_FIG_HEIGHT": str(options["fig-height"]),
-        "QUARTO_FIG_DPI": str(options["fig-dpi"] * (2 if retina else 1)),
-        "QUARTO_FIG_FORMAT": "png" if retina else str(options["fig-format"]),
         "VITRINE_PROJECT": str(project.root),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": "0",  # Matplotlib dates its pictures with it
+        "SOURCE_DATE_EPOCH": "0",  # Matplotlib dates its images with it
         "IPYTHONDIR": str(scratch / "ipython"),
     }
 

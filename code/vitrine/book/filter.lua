@@ -101,17 +101,17 @@ end
 local function size(key, written)
   local number, unit = written:match '^(%d+%.?%d*)(%D*)$'
   if not number or not pandoc.List { '', '%', 'px', 'in', 'cm', 'mm', 'pt', 'em' }:includes(unit) then
-    refuse(('a picture cannot have the %s %q'):format(key, written), 'Write a number with %, px, in, cm, mm, pt or em', key .. '=' .. written)
+    refuse(('an image cannot have the %s %q'):format(key, written), 'Write a number with %, px, in, cm, mm, pt or em', key .. '=' .. written)
   end
   if unit == '' or unit == 'px' then return ('%gpt'):format(number * 0.75) end -- CSS pixels are 1/96 inch
   return number .. unit
 end
 
-local function checked(i) -- a picture with nothing but alternative text and size
+local function checked(i) -- an image with nothing but alternative text and size
   allow(i, 'class', {}, { 'fig-alt', 'alt', 'width', 'height', 'fig-align' }, true)
   local alt = i.attributes['fig-alt'] or i.attributes.alt
   if not alt and #i.caption == 0 then
-    refuse(('the picture %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)
+    refuse(('the image %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)
   end
   if i.src:match '^//' or i.src:match '^%a[%w+.-]*:' and not i.src:match '^data:' then
     refuse(('the page would load %s from another host'):format(i.src:sub(1, 80)), 'Put the file into the project', i.src)
@@ -122,7 +122,7 @@ local function checked(i) -- a picture with nothing but alternative text and siz
   return i
 end
 
-local function placed(name, image) -- by one of the two picture functions of report.typ
+local function placed(name, image) -- by one of the two functions of report.typ
   image = checked(image)
   local out = quoted('/' .. inside(image.src)) .. ', alt: ' .. quoted(image.attributes.alt)
   for _, key in ipairs { 'width', 'height' } do
@@ -149,14 +149,14 @@ end
 
 local inlines = {
   Str = function(s)
-    if s.text:match '{{<' then refuse('shortcodes are not supported: ' .. s.text, 'Remove it; only {{< include file >}} on a line of its own is read', '{{<') end
+    if s.text:match '{{<' then refuse('shortcodes are not supported: ' .. s.text, 'Remove it, and write here what it stands for', '{{<') end
     check_id(s.text:match '^{#(.-)}?$' or '') -- as after an equation
     s.text = restored(s.text)
     return s
   end,
   Math = function(m) m.text = restored(m.text) return m end,
   Code = function(c)
-    if c.text:match '^{%a[%w.]*}%s' or (c.classes[1] or ''):match '^{' then refuse(('the expression %q was not executed'):format((c.text:gsub('\n', ' '))), 'Run `vitrine freeze`; cells and expressions are in Python', c.text:match '%S+') end
+    if c.text:match '^{%a[%w.]*}%s' or (c.classes[1] or ''):match '^{' then refuse(('the expression %q was not executed'):format((c.text:gsub('\n', ' '))), 'Run `vitrine freeze`; cells and expressions are in Python, and a chapter with expressions has a cell', c.text:match '%S+') end
     allow(c, 'code class', { c.classes[1] }, {})
     c.text = verbatim(c.text)
     if not html then c.identifier = '' end
@@ -205,7 +205,7 @@ local function define(id, name, number)
   labels[id] = { name = name, number = number, page = env.page, index = env.index }
 end
 
-local function describe(blocks, caption) -- the caption stands for the text of pictures without any
+local function describe(blocks, caption) -- the caption stands for the text of images without any
   local text = stringify(caption)
   if text == '' then return blocks end
   return blocks:walk { Image = function(i)
@@ -215,7 +215,7 @@ local function describe(blocks, caption) -- the caption stands for the text of p
 end
 
 local function unlabelled(what, caption)
-  refuse(('%s %q has a caption but no label'):format(what, stringify(caption):sub(1, 40)), 'Give it one, {#fig-…} or {#tbl-…}; a picture without a caption is ![](file){fig-alt="…"}', (stringify(caption):gsub('^(.-%s.-)%s.*', '%1')))
+  refuse(('%s %q has a caption but no label'):format(what, stringify(caption):sub(1, 40)), 'Give it one, {#fig-…} or {#tbl-…}; an image without a caption is ![](file){fig-alt="…"}', (stringify(caption):gsub('^(.-%s.-)%s.*', '%1')))
 end
 
 local function columns(div, blocks) -- side by side
@@ -387,8 +387,8 @@ local function items(list)
 end
 local function text(b)
   if not html and only_images(b) then
-    local pictures = b.content:filter(function(e) return e.t == 'Image' end)
-    return pictures:map(function(i) return block(placed('picture', i)) end)
+    local images = b.content:filter(function(e) return e.t == 'Image' end)
+    return images:map(function(i) return block(placed('picture', i)) end)
   end
   b.content = b.content:walk(inlines)
   return #b.content > 0 and { b } or {}
@@ -478,7 +478,7 @@ local blocks = {
     local caption, kind = caption_inlines(f), kind_of(f.identifier)
     check_id(f.identifier)
     if kind then return float(f, kind, f.content, caption, {}) end
-    unlabelled('the picture with the caption', caption)
+    unlabelled('the image with the caption', caption)
   end,
   Div = function(d)
     if d.classes[1] == '=lowered' then return d.content end
@@ -520,7 +520,7 @@ function lower(list)
 end
 
 -- What a figure amid text may do in the PDF: leave its place to fill pages. Tables and grids of
--- pictures can be broken and stay; so does a figure in a section without text, whose heading
+-- images can be broken and stay; so does a figure in a section without text, whose heading
 -- would be left alone.
 local function find_moving(list)
   local found, words = {}, false

@@ -3,7 +3,7 @@
 ``_freeze/<chapter>/execute-results/{html,typ}.json`` and the figures beside them are what Quarto
 itself would write. Quarto decides by the chapter's text alone whether they still hold; the
 manifest ``_freeze/vitrine.json`` (which Quarto does not look at) records everything else that a
-chapter was made of: the results it read, the code it ran, the options it ran with.
+chapter was made of: the study it shows, the results it read, the code and the options it ran with.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from vitrine.book.chapter import Chapter, execute_options, read_chapter
+from vitrine.book.config import chapter_names, read_config
 from vitrine.book.document import check_constructs
 from vitrine.book.execute import Executed, Process, clear_figures, execute
-from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES
+from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
 from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
+from vitrine.book.study import VARIABLES, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
 from vitrine.errors import ChapterError
 from vitrine.project import Project
@@ -34,15 +35,15 @@ FORMATS = ("html", "typst")
 PROCESSES = 2  # at a time: each takes a core while it imports
 
 Progress = Callable[[int, int, str], None]
-Job = tuple[Chapter, str]
 
 
 @dataclass(frozen=True)
 class FreezeReport:
-    """What ``freeze`` did: chapters executed, and chapters that were still current."""
+    """What ``freeze`` did: chapters executed, chapters still current, and the study they show."""
 
     executed: tuple[str, ...]
     current: tuple[str, ...]
+    study: str
 
 
 @dataclass(frozen=True)
@@ -56,180 +57,200 @@ class Stale:
         return f"{self.chapter}: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Job:
+    """A chapter to be executed for ``target``, with its options."""
+
+    chapter: Chapter
+    target: str
+    options: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
+
+
 def freeze(
     project: Project,
-    chapters: Iterable[str | Path] | None = None,
     formats: Sequence[str] = FORMATS,
     progress: Progress | None = None,
     force: bool = False,
+    study: str = "",
 ) -> FreezeReport:
     """Execute the chapters of the book whose freeze no longer holds, and freeze them.
 
     Parameters
     ----------
-    chapters : paths from the project's root; all chapters of ``_quarto.yml`` by default.
     formats : of "html" and "typst".
     progress : called with (executions done, executions in all, what was just done).
     force : execute also what is current.
+    study : what the report is to show from now on; it is written into ``_variables.yml``.
 
-    A chapter is replaced as a whole or not at all. Raises ``ChapterError`` when chapters cannot be
-    frozen, after the others were, and ``StudyNotRun`` at once, since all would say the same.
+    A chapter is replaced as a whole or not at all, and so is the book where it shows another study
+    than before. Raises ``ChapterError`` when chapters cannot be frozen, after the others were, and
+    ``StudyNotRun`` at once, since all would say the same.
     """
     project = Project(project.root.resolve())
-    config = _read_config(project)
-    book = _book_chapters(config)
-    selected = book if chapters is None else _selected(project, book, chapters)
-    manifest = Manifest.read(project) or Manifest({}, {})
+    config = read_config(project)
+    names = chapter_names(config)
+    known = Manifest.read(project)
+    manifest = known or Manifest()
+    study = study or shown_study(project)
+    is_other = known is None or study != known.study
     errors: list[ChapterError] = []
-    read = _read_chapters(project, config, selected, errors)
+    by_chapter = _read(project, config, names, formats, errors)
     jobs = [
-        (chapter, target)
-        for chapter in read
-        for target in (formats if chapter.executable else ())
-        if force or _stale_reason(project, manifest, config, chapter, target)
+        job
+        for read in by_chapter.values()
+        for job in read
+        if force or is_other or _stale_reason(project, manifest, job)
     ]
-    done = _freeze_jobs(project, config, manifest, jobs, progress, errors)
-    _forget(project, manifest, [chapter.name for chapter in read if not chapter.executable])
-    _forget(project, manifest, [name for name in manifest.chapters if name not in book])
-    _write_vega(project, manifest)
+    done: list[str] = []
+    with _figures_cleared(jobs):
+        results = _executed(project, jobs, study, progress, errors)
+        if is_other:
+            results = iter(list(results))  # all, or nothing
+            _raise(errors)
+            manifest = Manifest({name: {} for name in manifest.chapters}, manifest.assets, study)
+        for job, executed in results:
+            with _collected(errors):
+                _write_chapter(project, manifest, job, executed)
+                done.append(job[0].chapter.name)
+    cell_less = [name for name, read in by_chapter.items() if not read]
+    _forget(project, manifest, [n for n in manifest.chapters if n in cell_less or n not in names])
+    write_vega(project, unchanged=sha256(project.root / VEGA) == manifest.assets.get(VEGA, ""))
+    manifest.assets = {VEGA: sha256(project.root / VEGA) or ""}
     manifest.write(project)
+    if study != shown_study(project):
+        write_study(project, study)
     _raise(errors)
-    current = tuple(chapter.name for chapter in read if chapter.name not in done)
-    return FreezeReport(tuple(done), current)
+    return FreezeReport(tuple(done), tuple(n for n in by_chapter if n not in done), study)
 
 
 def check(project: Project, formats: Sequence[str] = FORMATS) -> list[Stale]:
     """What of the freeze no longer holds, each chapter once, in the book's order."""
     project = Project(project.root.resolve())
-    config = _read_config(project)
+    config = read_config(project)
     manifest = Manifest.read(project)
-    stale: list[Stale] = []
     if manifest is None:
         exists = (project.freeze / MANIFEST).exists()
         problem = "is damaged, or of another version" if exists else "does not exist"
         return [Stale(f"_freeze/{MANIFEST}", f"{problem}, so nothing is known to be current")]
-    names = _book_chapters(config)
+    study = shown_study(project)
+    if study != manifest.study:
+        told = f"names the study {study or '(none)'}, and {manifest.study or 'none'} is frozen"
+        return [Stale(VARIABLES, told)]
+    stale: list[Stale] = []
+    names = chapter_names(config)
     for name in names:
         errors: list[ChapterError] = []
-        chapters = _read_chapters(project, config, [name], errors)
-        stale.extend(Stale(name, error.problem) for error in errors)
-        reasons = [
-            _stale_reason(project, manifest, config, chapter, target)
-            for chapter in chapters
-            for target in (formats if chapter.executable else ())
-        ]
+        read = _read(project, config, [name], formats, errors)
+        reasons = [_stale_reason(project, manifest, job) for job in read.get(name, ())]
+        reasons += [error.problem for error in errors]
         stale.extend(Stale(name, reason) for reason in dict.fromkeys(reasons) if reason)
     stale += [Stale(n, "no longer in the book") for n in manifest.chapters if n not in names]
     if sha256(project.root / VEGA) != manifest.assets.get(VEGA, ""):
-        problem = "changed" if (project.root / VEGA).is_file() else "is gone"
-        stale.append(Stale(VEGA, problem))
+        stale.append(Stale(VEGA, "changed" if (project.root / VEGA).is_file() else "is gone"))
     return stale
 
 
-def _stale_reason(
-    project: Project, manifest: Manifest, config: Mapping[str, Any], chapter: Chapter, target: str
-) -> str | None:
-    """Why a chapter has to be executed for ``target``, or None when its freeze holds."""
-    home = _home(project, chapter)
-    result = home / "execute-results" / RESULT_FILES[target]
-    entry = manifest.chapters.get(chapter.name, {}).get(target)
+def _read(
+    project: Project,
+    config: Mapping[str, Any],
+    names: Sequence[str],
+    formats: Sequence[str],
+    errors: list[ChapterError],
+) -> dict[str, list[Job]]:
+    """What there is to execute of each chapter that can be read; the others go to ``errors``."""
+    read = {}
+    for name in names:
+        with _collected(errors):
+            chapter = read_chapter(project, project.root / name)
+            read[name] = [
+                Job(chapter, target, execute_options(config, chapter.front_matter, name, target))
+                for target in (formats if chapter.executable else ())
+            ]
+    return read
+
+
+def _stale_reason(project: Project, manifest: Manifest, job: Job) -> str | None:
+    """Why a chapter has to be executed for a format, or None when its freeze holds."""
+    home = freeze_folder(project, job.chapter)
+    name = f"execute-results/{RESULT_FILES[job.target]}"
+    result = home / name
+    entry = manifest.chapters.get(job.chapter.name, {}).get(job.target)
     if not result.is_file():
         return "not frozen" if entry is None else f"{project.relative(result)} is gone"
     try:
-        hash_ = json.loads(result.read_text(encoding="utf-8"))["hash"]
+        digest = json.loads(result.read_text(encoding="utf-8"))["hash"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"{project.relative(result)} is damaged"
-    if hash_ != chapter.hash:
-        return f"{chapter.name} changed"
+    if digest != job.chapter.hash:
+        return f"{job.chapter.name} changed"
     if entry is None:
         return "frozen by Quarto, so what it read is not known"
-    outputs = _outputs(home, target)
-    name = f"execute-results/{RESULT_FILES[target]}"
+    outputs = _outputs(home, job.target)
     if outputs[name] != entry.outputs.get(name):
         return "frozen by Quarto since"
     for name in sorted(outputs.keys() | entry.outputs.keys()):
         if outputs.get(name) != entry.outputs.get(name):
             problem = "changed" if name in outputs else "is gone"
             return f"{project.relative(home / name)} {problem}"
-    if entry.options != _digest(_options(config, chapter, target)):
+    if entry.options != job.digest:
         return "the options it is executed with changed"
     return stale_input(project, entry)
 
 
-def _freeze_jobs(
+def _executed(
     project: Project,
-    config: Mapping[str, Any],
-    manifest: Manifest,
     jobs: Sequence[Job],
+    study: str,
     progress: Progress | None,
     errors: list[ChapterError],
-) -> list[str]:
-    """Execute all jobs, ``PROCESSES`` at a time, and freeze each chapter; the names frozen."""
-    for chapter, target in jobs:
-        clear_figures(chapter, target)  # of an execution that was cut off
-    running = _Running()
-    frozen: list[str] = []
+) -> Iterator[tuple[list[Job], list[Executed]]]:
+    """Execute all jobs, ``PROCESSES`` at a time; the chapters of which every format succeeded."""
+    running: list[Process] = []
+    done = 0
     pool = ThreadPoolExecutor(max_workers=PROCESSES)
+    waiting: dict[str, list[tuple[Job, Future[Executed]]]] = {}
+    for job in jobs:
+        future = pool.submit(
+            execute, project, job.chapter, job.target, job.options, study, running.append
+        )
+        waiting.setdefault(job.chapter.name, []).append((job, future))
     try:
-        waiting: dict[str, list[tuple[Job, Future[Executed]]]] = {}
-        for chapter, target in jobs:
-            options = _options(config, chapter, target)
-            future = pool.submit(execute, project, chapter, target, options, running.add)
-            waiting.setdefault(chapter.name, []).append(((chapter, target), future))
-        done = 0
         for name, futures in waiting.items():
             results: list[Executed] = []
-            for (_, target), future in futures:
+            for job, future in futures:
                 with _collected(errors):
                     executed = future.result()
                     # What the bundled renderer does not know is said now, not when it is published.
-                    check_constructs(project, name, executed.markdown, target)
+                    check_constructs(project, name, executed.markdown, job.target)
                     results.append(executed)
                 done += 1
                 if progress:
-                    progress(done, len(jobs), f"{name} ({target})")
+                    progress(done, len(jobs), f"{name} ({job.target})")
             if len(results) == len(futures):
-                with _collected(errors):
-                    _write_chapter(project, config, manifest, results)
-                    frozen.append(name)
+                yield [job for job, _ in futures], results
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        running.stop()
+        while not all(future.done() for futures in waiting.values() for _, future in futures):
+            for process in running:  # nobody waits for their cells
+                process.kill()
+            time.sleep(0.02)
         raise
-    finally:
-        pool.shutdown()
-        for chapter, target in jobs:
-            clear_figures(chapter, target)
-    return frozen
-
-
-class _Running:
-    """The processes at work, so that an interruption need not wait for their cells."""
-
-    def __init__(self) -> None:
-        self.processes: list[Process] = []
-        self.stopped = False
-
-    def add(self, process: Process) -> None:
-        self.processes.append(process)
-        if self.stopped:
-            process.kill()
-
-    def stop(self) -> None:
-        self.stopped = True
-        for process in self.processes:
-            process.kill()
+    pool.shutdown()
 
 
 def _write_chapter(
-    project: Project, config: Mapping[str, Any], manifest: Manifest, results: Sequence[Executed]
+    project: Project, manifest: Manifest, jobs: Sequence[Job], results: Sequence[Executed]
 ) -> None:
     """Write a chapter's results beside the frozen ones, put them in their place, and record them.
 
     Cut off in between, it leaves a chapter that ``check`` calls changed and ``freeze`` mends.
     """
-    chapter = results[0].chapter
-    home = _home(project, chapter)
+    chapter = jobs[0].chapter
+    home = freeze_folder(project, chapter)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".", dir=home) as folder:
@@ -243,13 +264,9 @@ def _write_chapter(
                         (home / part).parent.mkdir(exist_ok=True)
                         (Path(folder) / part).replace(home / part)
         entries = manifest.chapters.setdefault(chapter.name, {})
-        for executed in results:
-            target = executed.target
-            entries[target] = Entry(
-                options=_digest(_options(config, chapter, target)),
-                inputs=inputs_of(project, chapter, executed.trace),
-                outputs=_outputs(home, target),
-            )
+        for job, executed in zip(jobs, results, strict=True):
+            inputs = inputs_of(project, chapter, executed.trace)
+            entries[job.target] = Entry(job.digest, inputs, _outputs(home, job.target))
         manifest.write(project)
     except OSError as error:
         raise ChapterError(
@@ -267,7 +284,7 @@ def _write_result(executed: Executed, folder: Path) -> None:
         "markdown": executed.markdown,
         # What Quarto moves or deletes after it rendered the format. It names the whole folder for
         # HTML, but must not for Typst: that would delete the figures of the pages.
-        "supporting": [f"{chapter.stem}_files" + ("" if target == "html" else f"/{figures}")],
+        "supporting": [chapter.files_folder.name + ("" if target == "html" else f"/{figures}")],
         "filters": [],
     }
     if target == "html":
@@ -283,24 +300,13 @@ def _write_result(executed: Executed, folder: Path) -> None:
 
 def _forget(project: Project, manifest: Manifest, names: Sequence[str]) -> None:
     """Drop chapters that left the book or have no cells, and what was frozen for them."""
-    for name in [name for name in names if name in manifest.chapters]:
+    for name in names:
         del manifest.chapters[name]
         home = project.freeze / PurePosixPath(name).with_suffix("")
         for part in ("execute-results", *FIGURE_FOLDERS.values()):
             shutil.rmtree(home / part, ignore_errors=True)
         with suppress(OSError):  # not empty: another chapter lies below it
             home.rmdir()
-
-
-def _write_vega(project: Project, manifest: Manifest) -> None:
-    digest = sha256(project.root / VEGA)
-    if write_vega(project, unchanged=digest is not None and digest == manifest.assets.get(VEGA)):
-        digest = sha256(project.root / VEGA)
-    manifest.assets = {VEGA: digest or ""}
-
-
-def _home(project: Project, chapter: Chapter) -> Path:
-    return project.freeze / PurePosixPath(chapter.name).with_suffix("")
 
 
 def _outputs(home: Path, target: str) -> dict[str, str]:
@@ -311,76 +317,16 @@ def _outputs(home: Path, target: str) -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
-def _options(config: Mapping[str, Any], chapter: Chapter, target: str) -> dict[str, Any]:
-    return execute_options(config, chapter.front_matter, chapter.name, target)
-
-
-def _digest(options: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
-
-
-def _read_config(project: Project) -> dict[str, Any]:
-    path = project.root / "_quarto.yml"
+@contextmanager
+def _figures_cleared(jobs: Sequence[Job]) -> Iterator[None]:
+    """No figures beside the chapters, neither of an execution that was cut off nor of this one."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        problem = getattr(error, "problem", None) or getattr(error, "strerror", None) or error
-        mark = getattr(error, "problem_mark", None)
-        where = f"_quarto.yml:{mark.line + 1}" if mark else "_quarto.yml"
-        raise ChapterError(f"{where} cannot be read ({problem})", "Correct the file") from None
-    if not isinstance(config, dict):
-        raise ChapterError("_quarto.yml holds no keys", "Restore the file")
-    return config
-
-
-def _book_chapters(config: Mapping[str, Any]) -> list[str]:
-    """The ``.qmd`` files of the book in their order, those of parts and appendices too."""
-    book = config.get("book")
-    found: list[str] = []
-
-    def collect(entries: object) -> None:
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict):
-                collect([entry.get("part"), entry.get("file"), entry.get("href")])
-                collect(entry.get("chapters"))
-            elif isinstance(entry, str) and entry.endswith(".qmd"):
-                found.append(PurePosixPath(entry).as_posix())
-
-    if isinstance(book, dict):
-        collect(book.get("chapters"))
-        collect(book.get("appendices"))
-    if not found:
-        raise ChapterError(
-            "_quarto.yml lists no chapters", "List the .qmd files under book: chapters:"
-        )
-    return list(dict.fromkeys(found))
-
-
-def _selected(project: Project, book: Sequence[str], chapters: Iterable[str | Path]) -> list[str]:
-    names = []
-    for chapter in chapters:
-        path = Path(chapter)
-        name = project.relative(path) if path.is_absolute() else path.as_posix()
-        if name not in book:
-            raise ChapterError(
-                f"{name} is not a chapter of the book", f"Name one of {', '.join(book)}"
-            )
-        names.append(name)
-    return [name for name in book if name in names]
-
-
-def _read_chapters(
-    project: Project, config: Mapping[str, Any], names: Sequence[str], errors: list[ChapterError]
-) -> list[Chapter]:
-    """The chapters that can be read and whose options are valid; the others go to ``errors``."""
-    chapters = []
-    for name in names:
-        with _collected(errors):
-            chapter = read_chapter(project, project.root / name)
-            for target in FORMATS:
-                _options(config, chapter, target)
-            chapters.append(chapter)
-    return chapters
+        for job in jobs:
+            clear_figures(job.chapter, job.target)
+        yield
+    finally:
+        for job in jobs:
+            clear_figures(job.chapter, job.target)
 
 
 @contextmanager
@@ -401,5 +347,5 @@ def _raise(errors: Sequence[ChapterError]) -> None:
         raise ChapterError(
             f"{len(distinct)} errors kept chapters from being frozen:\n{listed}\n"
             "What was frozen for these chapters before is unchanged",
-            "Correct them and run `vitrine freeze` again; the other chapters are frozen",
+            "Correct them and run `vitrine freeze` again",
         )

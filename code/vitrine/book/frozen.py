@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vitrine.book.chapter import Chapter, Prose
+from vitrine.book.chapter import Chapter
 from vitrine.errors import ChapterError
 from vitrine.project import Project
 
@@ -14,6 +14,11 @@ from vitrine.project import Project
 # ending of the figure folder.
 RESULT_FILES = {"html": "html.json", "typst": "typ.json"}
 FIGURE_FOLDERS = {"html": "figure-html", "typst": "figure-typst"}
+
+
+def freeze_folder(project: Project, chapter: Chapter) -> Path:
+    """Where a chapter is frozen, ``_freeze/chapters/lime``."""
+    return project.freeze / PurePosixPath(chapter.name).with_suffix("")
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,8 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
     a chapter with cells was not frozen, was changed since, or its freeze is damaged.
     """
     if not chapter.executable:
-        proses = [block for block in chapter.blocks if isinstance(block, Prose)]
-        return Frozen("\n\n".join("".join(prose.source) for prose in proses) + "\n", None)
-    folder = project.freeze / PurePosixPath(chapter.name).with_suffix("")
+        return Frozen(chapter.text, None)
+    folder = freeze_folder(project, chapter)
     path = folder / "execute-results" / RESULT_FILES[target]
     if not path.is_file():
         raise ChapterError(
@@ -51,7 +55,7 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
         raise ChapterError(
             f"{chapter.name} was changed since it was executed for {target}", "Run `vitrine freeze`"
         )
-    named = f"{chapter.stem}_files/{FIGURE_FOLDERS[target]}"
+    named = f"{chapter.path.stem}_files/{FIGURE_FOLDERS[target]}"
     figures = folder / FIGURE_FOLDERS[target]
     return Frozen(markdown, (named, figures) if figures.is_dir() else None)
 

@@ -4,9 +4,9 @@
 the package that the chapter does not load itself. It reads its order as JSON from the standard
 input and writes what came of it to the file that the order names:
 
-order : ``steps`` (``["cell", code, may fail]`` or ``["inline", expressions]``, in the chapter's
-    order), ``matplotlib`` (the format and rcParams of figures) and ``reply`` (a path).
-reply : ``outputs`` (a list a step: nbformat's dictionaries, or ``{"data": {mime: value}}`` an
+order : ``steps`` (``["cell", code]`` or ``["inline", expressions]``, in the chapter's
+    order), ``matplotlib`` (rcParams of figures) and ``reply`` (a path).
+reply : ``outputs`` (a list a step: nbformat's dictionaries, or ``{mime: value}`` an
     expression), ``trace`` (see ``execute.Trace``) and, where a step raised, ``failure``.
 """
 
@@ -65,17 +65,15 @@ class Publisher(DisplayPublisher):
 class Hook(DisplayHook):
     """Receives the value of a cell's last expression."""
 
-    def write_output_prompt(self) -> None:
-        """A page has no prompt."""
-
-    def finish_displayhook(self) -> None:
-        self._is_active = False
-
-    def write_format_data(self, data: Any, metadata: Any = None) -> None:
-        assert self.exec_result is not None  # while a cell runs
-        count = self.exec_result.execution_count
-        shown = {"data": dict(data), "metadata": metadata or {}, "execution_count": count}
-        OUTPUTS.append({"output_type": "execute_result", **shown})
+    def __call__(self, result: Any = None) -> None:
+        hook: Any = self  # IPython's own methods have no types
+        hook.fill_exec_result(result)
+        if result is not None and not hook.quiet():
+            data, metadata = hook.shell.display_formatter.format(result)
+            hook.update_user_ns(result)
+            count = hook.exec_result.execution_count
+            shown = {"data": data, "metadata": metadata, "execution_count": count}
+            OUTPUTS.append({"output_type": "execute_result", **shown})
 
 
 class Shell(InteractiveShell):
@@ -84,30 +82,26 @@ class Shell(InteractiveShell):
 
     def _showtraceback(self, kind: Any, error: Any, lines: list[str]) -> None:
         RAISED.append(error)
-        told = {"ename": type(error).__name__, "evalue": str(error), "traceback": lines}
-        OUTPUTS.append({"output_type": "error", **told})
 
 
-def start(figures: dict[str, Any]) -> Shell:
+def start(rc: dict[str, Any]) -> Shell:
     """The shell, which has no history, reads no settings and prints no colours."""
     config = Config()
     config.HistoryManager.enabled = False
-    config.InlineBackend.figure_formats = {figures["format"]}
-    config.InlineBackend.rc = figures["rc"]
+    config.InlineBackend.figure_formats = {"svg"}
+    config.InlineBackend.rc = rc
     sys.path.insert(0, "")  # modules beside the chapter
     shell: Shell = Shell.instance(config=config, colors="nocolor")
     sys.stdout, sys.stderr = Stream("stdout"), Stream("stderr")
     return shell
 
 
-def run_cell(shell: Shell, code: str, may_fail: bool) -> tuple[list[Any], dict[str, Any] | None]:
-    """The outputs of a cell, and what it raised unless it may fail."""
+def run_cell(shell: Shell, code: str) -> tuple[list[Any], dict[str, Any] | None]:
+    """The outputs of a cell, or what it raised."""
     OUTPUTS.clear()
     RAISED.clear()
     shell.run_cell(code, store_history=True)  # type: ignore[no-untyped-call]
-    if RAISED and not may_fail:
-        return [], failure(RAISED[0])
-    return list(OUTPUTS), None
+    return list(OUTPUTS), failure(RAISED[0]) if RAISED else None
 
 
 def evaluate(shell: Shell, expressions: list[str]) -> tuple[list[Any], dict[str, Any] | None]:
@@ -127,7 +121,7 @@ def evaluate(shell: Shell, expressions: list[str]) -> tuple[list[Any], dict[str,
             RAISED.insert(0, error)
         if RAISED:
             return [], {**failure(RAISED[0]), "line": number}
-        shown.append({"data": data})
+        shown.append(data)
     return shown, None
 
 
@@ -201,7 +195,7 @@ def main() -> None:
         outputs.append(shown)
     reply = {"outputs": outputs, "failure": failed, "trace": watch.noted()}
     with open(order["reply"], "w", encoding="utf-8") as file:
-        # Pictures that an object gives as bytes travel as text.
+        # Images that an object gives as bytes travel as text.
         json.dump(reply, file, default=lambda image: base64.b64encode(image).decode())
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from vitrine.project import Project
 MANIFEST = "vitrine.json"
 
 # Raised whenever the same chapter and data would be frozen differently by newer code in site/.
-VERSION = 1
+VERSION = 2
 
 # Files whose line ends a checkout may have changed; they are hashed with LF line ends.
 _TEXT = {".qmd", ".md", ".py", ".csv", ".json", ".toml", ".yml", ".yaml", ".txt", ".bib", ".svg"}
@@ -45,10 +45,11 @@ class Entry:
 
 @dataclass
 class Manifest:
-    """``chapters``: chapter → format → entry; ``assets``: file → sha256."""
+    """``chapters``: chapter → format → entry; ``assets``: file → sha256; ``study``: its name."""
 
-    chapters: dict[str, dict[str, Entry]]
-    assets: dict[str, str]
+    chapters: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    assets: dict[str, str] = field(default_factory=dict)
+    study: str = ""
 
     @classmethod
     def read(cls, project: Project) -> Manifest | None:
@@ -61,7 +62,8 @@ class Manifest:
                 str(name): {str(target): _entry(entry) for target, entry in formats.items()}
                 for name, formats in noted["chapters"].items()
             }
-            return cls(chapters, {str(k): str(v) for k, v in noted["assets"].items()})
+            assets = {str(name): str(digest) for name, digest in noted["assets"].items()}
+            return cls(chapters, assets, str(noted["study"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -72,6 +74,7 @@ class Manifest:
         """
         noted = {
             "version": VERSION,
+            "study": self.study,
             "assets": self.assets,
             "chapters": {
                 name: {target: asdict(entry) for target, entry in formats.items()}
@@ -94,13 +97,12 @@ class Manifest:
 def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str | None]:
     """The files of the project that an execution depends on, with their sums.
 
-    The chapter and what it includes; the files it opened, the folders of data it listed, the
+    The chapter; the files it opened, the folders of data it listed, the
     modules it imported, as far as they belong to the project (or to this package). Files fetched
     into the cache are left out: their sums stand in the project's own files.
     """
     found: dict[str, str | None] = {}
-    for path in (chapter.path, *chapter.included):
-        found[project.relative(path)] = sha256(path)
+    found[chapter.name] = sha256(chapter.path)
     for file in trace.opened:
         path = Path(file)
         name = _name_inside(project, path)

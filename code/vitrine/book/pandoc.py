@@ -135,7 +135,7 @@ def find(chapters: Sequence[Chapter], texts: Sequence[str]) -> str:
 
 def _lines(chapter: Chapter) -> Iterator[tuple[str, str]]:
     """Place and text of every line: the prose first, then the cells, then the front matter."""
-    for block in sorted(chapter.blocks, key=lambda block: not isinstance(block, Prose)):
-        yield from ((line.place, line.text) for line in block.lines)
-    for number, line in enumerate(chapter.path.read_text(encoding="utf-8").split("\n"), start=1):
-        yield f"{chapter.name}:{number}", line
+    prose = [b for b in chapter.blocks if isinstance(b, Prose) and not b.raw]
+    for first, text in [*((block.line, block.text) for block in prose), (1, chapter.text)]:
+        for number, line in enumerate(text.split("\n"), start=first):
+            yield f"{chapter.name}:{number}", line

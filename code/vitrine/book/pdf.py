@@ -119,5 +119,5 @@ def _explained(error: typst.TypstError, source: str) -> ChapterError:
     hints = "".join(f" ({hint})" for hint in error.hints)
     return ChapterError(
         f"{chapter}: the PDF cannot be set: {error.message}{hints}",
-        "Correct what it names; pictures in the PDF are PNG, JPEG, SVG, GIF or WebP",
+        "Correct what it names; images in the PDF are PNG, JPEG, SVG, GIF or WebP",
     )

@@ -18,6 +18,7 @@ from vitrine.book.chapter import read_chapter
 from vitrine.book.config import output_name, read_book
 from vitrine.book.document import read_document
 from vitrine.book.frozen import read_frozen
+from vitrine.book.manifest import Manifest
 from vitrine.book.pages import write_pages
 from vitrine.book.pdf import write_pdf
 from vitrine.errors import ChapterError, VitrineError
@@ -40,12 +41,14 @@ class Rendered:
     """What was made, and by which renderer, ``"quarto"`` or ``"bundled"``.
 
     ``site`` is the folder with ``index.html`` (``None`` when only the PDF was asked for), ``pdf``
-    the whole report (``None`` when only the site was); ``warnings`` are for the author.
+    the whole report (``None`` when only the site was); ``study`` is the one that the freeze shows,
+    or ``""``; ``warnings`` are for the author.
     """
 
     site: Path | None
     pdf: Path | None
     renderer: str
+    study: str
     warnings: tuple[str, ...] = ()
 
 
@@ -126,7 +129,9 @@ def _rendered(
     project: Project, pdf: str, formats: Sequence[str], renderer: str, warnings: Sequence[str] = ()
 ) -> Rendered:
     site = project.site if "html" in formats else None
-    return Rendered(site, project.site / pdf if "pdf" in formats else None, renderer, (*warnings,))
+    study = (Manifest.read(project) or Manifest()).study
+    made = project.site / pdf if "pdf" in formats else None
+    return Rendered(site, made, renderer, study, (*warnings,))
 
 
 @contextmanager

@@ -106,11 +106,11 @@ class Agreement(Experiment):
     def rows(self) -> Rows:
         rows: Rows = {name: [] for name in self.tables}
         for classifier in self.context.classifiers.values():
-            _NetworkAgreement(self.study, self.store, classifier, self.context.explained, rows).add()
+            _OneNetwork(self.study, self.store, classifier, self.context.explained, rows).add()
         return rows
 
 
-class _NetworkAgreement:
+class _OneNetwork:
     """The rows of one classifier."""
 
     def __init__(

@@ -31,7 +31,7 @@ TABLES = {
         "classifier": "key of the classifier",
         "layer": "name of the layer",
         "units": "number of its units",
-        "constant": "units that answer every image of the probing set alike",
+        "constant": "units that respond to every image of the probing set alike",
         "significant": "units whose p-value is below 0.05",
         "concepts": "different labels of all units",
         "significant_concepts": "different labels of the significant units",

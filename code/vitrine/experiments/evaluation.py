@@ -124,6 +124,7 @@ class Evaluation(Experiment):
             lambda method: self._map(replace(task, method=method), query.crop),
             task.file in self.study.images.extra,
             self._shared_with(task),
+            measured_methods(self.study),
         )
         return self._keep_others(task, TRIALS[task.variant].compute(case))
 

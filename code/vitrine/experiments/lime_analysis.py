@@ -359,7 +359,7 @@ def _shares(segments: np.ndarray) -> np.ndarray:
 
 
 def _chance(runs: list[list[int]], superpixels: int) -> float:
-    """The overlap of random choices as large as these are on average."""
+    """The Jaccard index of random choices as large as these are on average."""
     return chance_jaccard(round(float(np.mean([len(chosen) for chosen in runs]))), superpixels)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
@@ -33,6 +33,7 @@ class Case:
     map_of : the image's map of a method. Raises ``NotApplicable``.
     shown : whether maps that are made on the way are kept to be looked at.
     shared : what trials of other maps of the same image and network have left here.
+    measured : the methods whose maps the study measures; others may come of the same passes.
     """
 
     query: Query
@@ -42,6 +43,7 @@ class Case:
     map_of: Callable[[str], Values]
     shown: bool
     shared: dict[str, Any]
+    measured: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,10 @@ def _mprt(case: Case) -> dict[str, TaskResult]:
                 for name, values in _once(case.query, case.inputs).items():
                     found.setdefault(name, []).append(values)
     results = {}
-    for name, maps in found.items():
+    for name in found.keys() & {*case.measured}:
+        maps = found[name]
         try:
-            results[name] = _likeness(case.map_of(name), maps, chosen, case.shown)
+            results[name] = _similarity(case.map_of(name), maps, chosen, case.shown)
         except NotApplicable as error:
             results[name] = TaskResult({}, {"reason": str(error.problem)})
     return results
@@ -207,7 +210,7 @@ def _moved(original: Maps, others: Maps, redrawn: Maps | None, times: int) -> Ta
     return TaskResult({}, facts)
 
 
-def _likeness(
+def _similarity(
     trained: Values, randomised: list[Values], blocks: list[str], shown: bool
 ) -> TaskResult:
     """How much the maps of randomised networks are like the trained one's."""

@@ -134,7 +134,7 @@ def region_table(
 
 
 def compared(study: ImportStudy) -> list[tuple[MapRun, MapRun]]:
-    """The pairs whose overlap is computed: every region with every heatmap of its network."""
+    """The pairs whose IoU is computed: every region with every heatmap of its network."""
     return [
         (region, heatmap)
         for region in study.maps
@@ -145,7 +145,7 @@ def compared(study: ImportStudy) -> list[tuple[MapRun, MapRun]]:
 
 
 def iou_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd.DataFrame:
-    """The overlap of a run's regions with another's heatmaps: as printed, and corrected.
+    """The IoU of a run's regions with another's heatmaps: as printed, and corrected.
 
     As printed: whatever is not zero, each map stretched to the other's size. Corrected: in the
     region's frame, with as large a share of the heatmap as the region covers.
@@ -197,7 +197,7 @@ def iou_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd
 
 
 def _at_share(mark: Region, heatmap: npt.NDArray[np.floating], share: float) -> float:
-    """The overlap of a region with the strongest ``share`` of a heatmap of its frame."""
+    """The IoU of a region with the strongest ``share`` of a heatmap of its frame."""
     return intersection_over_union(mark, top_region(heatmap, share))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,37 @@ def least_significant(count: int, level: float = 0.05, draws: int = 9999, seed: 
     ranks = np.arange(count, dtype=np.float64)
     shuffled = generator.permuted(np.tile(ranks, (draws, 1)), axis=1)
     return float(np.quantile(np.abs(_correlation(shuffled, ranks)), 1 - level))
+
+
+def within_groups(
+    first: Values,
+    second: Values,
+    groups: Sequence[str],
+    draws: int = 9999,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The correlation of ``first [n]`` and ``second [n]`` within groups, and its p-value.
+
+    Both are taken from their group's mean. The p-value is two-sided, of ``first`` permuted within
+    its groups, whose values need not be independent of each other's. ``nan`` where one is constant.
+    """
+    labels = np.unique(np.asarray(groups), return_inverse=True)[1]
+    one, other = (
+        values - (np.bincount(labels, values) / np.bincount(labels))[labels]
+        for values in (np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64))
+    )
+    size = np.sqrt((one**2).sum() * (other**2).sum())
+    if not size > 0:
+        return float("nan"), float("nan")
+    generator = np.random.default_rng(seed)
+    shuffled = np.tile(one, (draws, 1))
+    for label in range(labels.max() + 1):
+        of_group = np.flatnonzero(labels == label)
+        shuffled[:, of_group] = generator.permuted(shuffled[:, of_group], axis=1)
+    found = float(one @ other)
+    # Sums that are equal but for rounding are equal.
+    extreme = np.abs(shuffled @ other) >= abs(found) - 1e-12 * size
+    return found / float(size), float((1 + extreme.sum()) / (1 + draws))
 
 
 def _paired(first: Values, second: Values) -> tuple[Values, Values]:

@@ -68,11 +68,11 @@ def _fact(key: str, _arrays: Arrays, facts: Facts) -> float:
     return float(facts.get(key, np.nan))
 
 
-def _likeness(arrays: Arrays, _facts: Facts) -> float:
+def _similarity(arrays: Arrays, _facts: Facts) -> float:
     """How much the untrained network's map is like the trained one's, with or without its signs.
 
     Whichever rank correlation is greater, as a reader recognises a map by either; a negative one
-    is no likeness.
+    is no similarity.
     """
     if "rho" not in arrays:
         return float("nan")
@@ -149,7 +149,7 @@ VALUES: dict[str, Measure] = {
         "adebayo2018",
         bar=("edges",),
         trial=MPRT,
-        read=_likeness,
+        read=_similarity,
         why="The map of the untrained network is the same everywhere",
     ),
     "inside": Measure(

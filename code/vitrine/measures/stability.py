@@ -46,15 +46,15 @@ def weight_std(weights: Weights) -> Weights:
 
 
 def relative_std(weights: Weights) -> float:
-    """The spread over runs ``[runs, superpixels]`` against the range of the mean weights.
+    """The standard deviation over runs ``[runs, superpixels]``, over that of the mean weights.
 
     0 is a perfect repetition; at 1 the weights scatter by as much as superpixels differ. ``nan``
     when all superpixels have the same mean weight.
     """
     means = weights.mean(axis=0)
     difference = float(np.std(means))
-    spread = float(np.sqrt(np.mean(weight_std(weights) ** 2)))
-    return spread / difference if difference > 0 else float("nan")
+    std = float(np.sqrt(np.mean(weight_std(weights) ** 2)))
+    return std / difference if difference > 0 else float("nan")
 
 
 def enough(numbers: Sequence[int], values: Sequence[float], tolerance: float) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.methods.feature_maps import Evidence, Question, Reading, read_maps, weighted_sum
+from vitrine.methods.feature_maps import CamQuery, Evidence, Reading, read_maps, weighted_sum
 
 BATCH = 32
 """Ablations at once, as in the library."""
@@ -20,7 +20,7 @@ Scores = Callable[[Tensor], Tensor]
 """The target's logit ``[n]`` of feature maps ``[n, channels, h', w']``."""
 
 
-def ablationcam(question: Question) -> Evidence:
+def ablationcam(query: CamQuery) -> Evidence:
     """Σ_k (y - y_k) / |y| · A_k with y_k the logit without map k (Desai and Ramaswamy, 2020).
 
     The paper divides by y itself, which it takes to be positive. Where the class has a negative
@@ -36,18 +36,18 @@ def ablationcam(question: Question) -> Evidence:
     holds the maps taken away before it; that is done here as well, so before an activation the
     weights tell more about the place in the batch than about the class.
     """
-    reading = read_maps(question)
+    reading = read_maps(query)
     maps = reading.maps
-    scores = _scores_of_rest(question, reading)
+    scores = _scores_of_rest(query, reading)
     whole = scores is None
     if scores is None:
-        scores = _scores_of_network(question, reading)
-    original = reading.logits[:, question.target].cpu().numpy()
+        scores = _scores_of_network(query, reading)
+    original = reading.logits[:, query.target].cpu().numpy()
     ablated = []
     with torch.no_grad():
         for batch in _ablated(maps):
             ablated.append(scores(batch).cpu().numpy())
-            question.progress(len(batch) if whole else 0)
+            query.progress(len(batch) if whole else 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = (original - np.concatenate(ablated)) / np.abs(original)  # [channels]
     channels = maps.shape[1]
@@ -55,13 +55,13 @@ def ablationcam(question: Question) -> Evidence:
         weighted_sum(weights[None], maps.cpu().numpy()),
         passes=1 + (channels if whole else 0),
         head_passes=0 if whole else channels,
-        note=_note(question) if whole else "",
+        note=_note(query) if whole else "",
     )
 
 
-def _note(question: Question) -> str:
+def _note(query: CamQuery) -> str:
     return (
-        f"What follows the layer {question.layer} of {question.classifier.title} cannot be "
+        f"What follows the layer {query.layer} of {query.classifier.title} cannot be "
         "separated, so each ablation ran the whole network"
     )
 
@@ -84,9 +84,9 @@ def _ablated(maps: Tensor) -> Iterator[Tensor]:
         yield batch
 
 
-def _scores_of_rest(question: Question, reading: Reading) -> Scores | None:
+def _scores_of_rest(query: CamQuery, reading: Reading) -> Scores | None:
     """The logit from feature maps alone, if that gives what the network gave."""
-    rest = question.classifier.after(question.layer)
+    rest = query.classifier.after(query.layer)
     if rest is None:
         return None
     with torch.no_grad():
@@ -100,20 +100,20 @@ def _scores_of_rest(question: Question, reading: Reading) -> Scores | None:
         return None
     if not torch.allclose(found, logits, rtol=1e-5, atol=tolerance):
         return None
-    return lambda batch: rest(reading.as_given(batch))[:, question.target]
+    return lambda batch: rest(reading.as_given(batch))[:, query.target]
 
 
-def _scores_of_network(question: Question, reading: Reading) -> Scores:
+def _scores_of_network(query: CamQuery, reading: Reading) -> Scores:
     """The logit from whole passes, in which the layer's output is replaced."""
-    classifier = question.classifier
-    layer = classifier.layer(question.layer)
+    classifier = query.classifier
+    layer = classifier.layer(query.layer)
 
     def scores(batch: Tensor) -> Tensor:
         hook = layer.register_forward_hook(lambda *_: reading.as_given(batch))
         try:
-            logits = classifier.logits(question.batch.expand(len(batch), -1, -1, -1))
+            logits = classifier.logits(query.batch.expand(len(batch), -1, -1, -1))
         finally:
             hook.remove()
-        return logits[:, question.target]
+        return logits[:, query.target]
 
     return scores

@@ -16,8 +16,9 @@ from torch import Tensor, fx
 from vitrine import study as studies
 from vitrine.data.images import Frame, Pixels
 from vitrine.errors import NotApplicable, StudyError, suggestion
+from vitrine.methods.attribution_query import AttributionQuery, Explain
 from vitrine.methods.captum_lrp import captum_relevance
-from vitrine.methods.feature_maps import Progress, Question, map_gradients
+from vitrine.methods.feature_maps import CamQuery, Progress, map_gradients
 from vitrine.methods.guided_backprop import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.input_gradients import (
@@ -31,7 +32,6 @@ from vitrine.methods.input_gradients import (
 from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
-from vitrine.methods.subject import Explain, Subject
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN, InferenceOptions, keep_memory
 from vitrine.models.registry import Architecture
@@ -59,7 +59,7 @@ class AttributionMethod(Method):
     """
 
     title: str
-    prepare: Callable[[Subject], Explain]
+    prepare: Callable[[AttributionQuery], Explain]
     passes: Callable[[Parameters, int], int]
     paper: str
     revision: int = 1
@@ -146,9 +146,9 @@ class Attribution:
 # --- the methods ---------------------------------------------------------------------------------
 
 
-def _occlusion(subject: Subject) -> Explain:
-    parameters = subject.parameters
-    occlusion = attr.Occlusion(subject.forward)
+def _occlusion(asked: AttributionQuery) -> Explain:
+    parameters = asked.parameters
+    occlusion = attr.Occlusion(asked.forward)
 
     def explain(piece: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -157,42 +157,44 @@ def _occlusion(subject: Subject) -> Explain:
                 sliding_window_shapes=(3, parameters.window, parameters.window),
                 strides=(3, parameters.stride, parameters.stride),
                 baselines=0.0,
-                target=subject.target,
+                target=asked.target,
                 perturbations_per_eval=parameters.batch,
             )
         return found
 
-    return lambda batch: subject.in_pieces(batch, parameters.batch, explain)
+    return lambda batch: asked.in_pieces(batch, parameters.batch, explain)
 
 
-def _relevance(subject: Subject) -> Explain:
-    check_rules(subject.form)
-    return _on_form(subject, relevance)
+def _relevance(asked: AttributionQuery) -> Explain:
+    check_rules(asked.form)
+    return _on_form(asked, relevance)
 
 
-def _guided_backpropagation(subject: Subject) -> Explain:
-    check_activations(subject.form)
-    return _on_form(subject, guided_gradient)
+def _guided_backpropagation(asked: AttributionQuery) -> Explain:
+    check_activations(asked.form)
+    return _on_form(asked, guided_gradient)
 
 
-def _on_form(subject: Subject, explain: Callable[[fx.GraphModule, Tensor, int], Tensor]) -> Explain:
+def _on_form(
+    asked: AttributionQuery, explain: Callable[[fx.GraphModule, Tensor, int], Tensor]
+) -> Explain:
     def counted(piece: Tensor) -> Tensor:
-        subject.count(len(piece))
-        return explain(subject.form, subject.laid_out(piece), subject.target)
+        asked.count(len(piece))
+        return explain(asked.form, asked.laid_out(piece), asked.target)
 
-    return lambda batch: subject.in_pieces(batch, 1, counted)
+    return lambda batch: asked.in_pieces(batch, 1, counted)
 
 
-def _guided_gradcam(subject: Subject) -> Explain:
-    guided = _guided_backpropagation(subject)
-    classifier = subject.classifier
+def _guided_gradcam(asked: AttributionQuery) -> Explain:
+    guided = _guided_backpropagation(asked)
+    classifier = asked.classifier
 
     def explain(piece: Tensor) -> Tensor:
-        subject.count(len(piece))
+        asked.count(len(piece))
         # On the network itself, whose layer has a name.
-        question = Question(classifier, piece, subject.target, classifier.last_convolution)
+        of_layer = CamQuery(classifier, piece, asked.target, classifier.last_convolution)
         try:
-            maps, gradients = map_gradients(question)
+            maps, gradients = map_gradients(of_layer)
         except StudyError as error:
             raise NotApplicable(
                 "Guided Grad-CAM needs feature maps, and the layer "
@@ -204,15 +206,15 @@ def _guided_gradcam(subject: Subject) -> Explain:
         found: Tensor = guided(piece) * large.detach()
         return found
 
-    return lambda batch: subject.in_pieces(batch, 1, explain)
+    return lambda batch: asked.in_pieces(batch, 1, explain)
 
 
-def _captum_relevance(subject: Subject) -> Explain:
+def _captum_relevance(asked: AttributionQuery) -> Explain:
     def explain(piece: Tensor) -> Tensor:
-        subject.count(len(piece))
-        return captum_relevance(subject.classifier.network, piece, subject.target)
+        asked.count(len(piece))
+        return captum_relevance(asked.classifier.network, piece, asked.target)
 
-    return lambda batch: subject.in_pieces(batch, 1, explain)
+    return lambda batch: asked.in_pieces(batch, 1, explain)
 
 
 def _windows(parameters: Parameters, side: int) -> int:
@@ -389,7 +391,7 @@ def attribute(
     row = pick_attribution_method(method)
     start = time.perf_counter()
     way = (parameters, progress, settings)
-    with _explaining(classifier, method, target, *way) as (explain, subject):
+    with _explaining(classifier, method, target, *way) as (explain, asked):
         found = explain(classifier.normalise(crop[None]))[0].sum(dim=0)
         values = found.detach().cpu().numpy().astype(np.float32)
     seconds = time.perf_counter() - start
@@ -399,7 +401,7 @@ def attribute(
             "nothing"
         )
     heatmap = Heatmap(values, frame, row.signed, method, target, seconds)
-    return Attribution(heatmap, subject.passes, row.rule)
+    return Attribution(heatmap, asked.passes, row.rule)
 
 
 @contextmanager
@@ -410,20 +412,20 @@ def _explaining(
     parameters: Parameters | None,
     progress: Progress,
     settings: InferenceOptions,
-) -> Iterator[tuple[Explain, Subject]]:
+) -> Iterator[tuple[Explain, AttributionQuery]]:
     row = pick_attribution_method(method)
     if not 0 <= target < len(classifier.categories):
         raise StudyError(
             f"There is no class {target}",
             f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
         )
-    subject = Subject(classifier, target, parameters or Parameters(), progress, settings)
+    asked = AttributionQuery(classifier, target, parameters or Parameters(), progress, settings)
     if settings.keep_memory:
         keep_memory()
-    with preserved_state(classifier.network), seeded(subject.parameters.seed), torch.enable_grad():
+    with preserved_state(classifier.network), seeded(asked.parameters.seed), torch.enable_grad():
         classifier.network.register_forward_hook(classifier.check_output)
-        explain = row.prepare(subject)
-        yield lambda batch: explain(batch).detach(), subject
+        explain = row.prepare(asked)
+        yield lambda batch: explain(batch).detach(), asked
 
 
 @contextmanager

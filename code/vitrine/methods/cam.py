@@ -16,7 +16,7 @@ from vitrine import study as studies
 from vitrine.data.images import Frame, Pixels
 from vitrine.errors import StudyError, suggestion
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.feature_maps import Evidence, Progress, Question
+from vitrine.methods.feature_maps import CamQuery, Evidence, Progress
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values, upsample
 from vitrine.methods.method import (
@@ -47,7 +47,7 @@ class CamMethod(Method):
     """
 
     title: str
-    compute: Callable[[Question], Evidence]
+    compute: Callable[[CamQuery], Evidence]
     paper: str
     passes: int
     revision: int
@@ -103,7 +103,7 @@ class CamMethod(Method):
         settings = query.settings if self.takes_settings else PLAIN
 
         def one(batch: torch.Tensor) -> Values:
-            asked = Question(classifier, batch, query.target, layer, settings, query.progress)
+            asked = CamQuery(classifier, batch, query.target, layer, settings, query.progress)
             with preserved_state(classifier.network):
                 values = _finite(self.compute(asked)).values
             return upsample(values, (batch.shape[2], batch.shape[3]))[None]
@@ -216,10 +216,10 @@ def class_activation(
     name = layer or classifier.last_convolution
     classifier.layer(name)
     batch = classifier.normalise(crop[None])
-    question = Question(classifier, batch, target, name, settings, progress)
+    asked = CamQuery(classifier, batch, target, name, settings, progress)
     start = time.perf_counter()
     with preserved_state(classifier.network):
-        evidence = _finite(row.compute(question))
+        evidence = _finite(row.compute(asked))
     values = _scaled(evidence.values, crop.shape[:2])
     seconds = time.perf_counter() - start
     return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)

@@ -23,7 +23,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Question:
+class CamQuery:
     """Which places of a layer's feature maps speak for a class of one image.
 
     batch : ``float32 [1, 3, h, w]``, the network's input.
@@ -74,45 +74,45 @@ class Reading:
         return maps.permute(0, 2, 3, 1) if self.turned else maps
 
 
-def feature_maps(question: Question) -> tuple[Tensor, Tensor]:
+def feature_maps(query: CamQuery) -> tuple[Tensor, Tensor]:
     """The layer's feature maps ``[1, channels, h', w']`` and the logits ``[1, categories]``.
 
     Raises ``StudyError`` for a layer without feature maps.
     """
-    reading = read_maps(question)
+    reading = read_maps(query)
     return reading.maps, reading.logits
 
 
-def read_maps(question: Question) -> Reading:
+def read_maps(query: CamQuery) -> Reading:
     """As ``feature_maps``, with the order of the layer's own axes."""
     with torch.no_grad():
-        return _cut(question, lambda maps: maps.clone())
+        return _cut(query, lambda maps: maps.clone())
 
 
-def feature_gradients(question: Question) -> tuple[Maps, Maps]:
+def feature_gradients(query: CamQuery) -> tuple[Maps, Maps]:
     """Feature maps ``[1, channels, h', w']`` and the logit's gradient at them, of the same shape.
 
     Only what follows the layer is differentiated. The maps are those that the layer gave: an
     activation that works in place afterwards (ResNet's do) does not reach them. Raises
     ``StudyError`` for a layer without feature maps, or one on which the logit does not depend.
     """
-    maps, gradients = map_gradients(question)
+    maps, gradients = map_gradients(query)
     return _array(maps), _array(gradients)
 
 
-def map_gradients(question: Question) -> tuple[Tensor, Tensor]:
+def map_gradients(query: CamQuery) -> tuple[Tensor, Tensor]:
     """As ``feature_gradients``, for every input of a batch: tensors ``[n, channels, h', w']``."""
     with torch.enable_grad():
-        found = _cut(question, lambda maps: maps.detach().clone().requires_grad_(True))
+        found = _cut(query, lambda maps: maps.detach().clone().requires_grad_(True))
         try:
-            score = found.logits[:, question.target].sum()
+            score = found.logits[:, query.target].sum()
             (gradients,) = torch.autograd.grad(score, found.maps)
         except RuntimeError as error:
-            raise no_maps(question) from error
+            raise no_maps(query) from error
     return found.maps.detach(), gradients
 
 
-def _cut(question: Question, leaf: Callable[[Tensor], Tensor]) -> Reading:
+def _cut(query: CamQuery, leaf: Callable[[Tensor], Tensor]) -> Reading:
     """Run the network once; its layer's maps are replaced by ``leaf`` of them, which is read."""
     kept: list[tuple[Tensor, bool]] = []
 
@@ -121,27 +121,27 @@ def _cut(question: Question, leaf: Callable[[Tensor], Tensor]) -> Reading:
             return None
         maps = channels_first(layer, output)
         if maps is None or maps[0, 0].numel() < 2:
-            raise no_maps(question)
+            raise no_maps(query)
         turned = maps is not output
         kept.append((leaf(maps), turned))
         given = kept[0][0].clone()  # what follows may work in place
         return given.permute(0, 2, 3, 1) if turned else given
 
-    hook = question.classifier.layer(question.layer).register_forward_hook(replace)
+    hook = query.classifier.layer(query.layer).register_forward_hook(replace)
     try:
-        logits = question.classifier.logits(question.batch)
+        logits = query.classifier.logits(query.batch)
     finally:
         hook.remove()
     if not kept:
-        raise no_maps(question)
+        raise no_maps(query)
     return Reading(kept[0][0], logits, kept[0][1])
 
 
-def no_maps(question: Question) -> StudyError:
+def no_maps(query: CamQuery) -> StudyError:
     """The layer is not convolutional, or the network does not use it."""
-    classifier = question.classifier
+    classifier = query.classifier
     return StudyError(
-        f"The layer {question.layer!r} of {classifier.title} has no feature maps to weight",
+        f"The layer {query.layer!r} of {classifier.title} has no feature maps to weight",
         f"Take a convolutional layer, e.g. {classifier.last_convolution!r}",
     )
 

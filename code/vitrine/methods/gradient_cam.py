@@ -9,24 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from vitrine.methods.feature_maps import (
+    CamQuery,
     Evidence,
-    Question,
     feature_gradients,
     feature_maps,
     weighted_sum,
 )
 
 
-def gradcam(question: Question) -> Evidence:
+def gradcam(query: CamQuery) -> Evidence:
     """Σ_k mean(G_k) · A_k (Selvaraju et al., 2017)."""
-    maps, gradients = feature_gradients(question)
+    maps, gradients = feature_gradients(query)
     weights = np.mean(gradients, axis=(2, 3))  # [1, channels]
     return Evidence(weighted_sum(weights, maps), passes=1)
 
 
-def gradcam_plus_plus(question: Question) -> Evidence:
+def gradcam_plus_plus(query: CamQuery) -> Evidence:
     """Σ_k (Σ_ij α_kij · max(G_kij, 0)) · A_k with α = G² / (2G² + ΣA · G³) (Chattopadhay, 2018)."""
-    maps, gradients = feature_gradients(question)
+    maps, gradients = feature_gradients(query)
     squares = gradients**2
     sums = maps.sum(axis=(2, 3), keepdims=True)  # [1, channels, 1, 1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -36,24 +36,24 @@ def gradcam_plus_plus(question: Question) -> Evidence:
     return Evidence(weighted_sum(weights, maps), passes=1)
 
 
-def hirescam(question: Question) -> Evidence:
+def hirescam(query: CamQuery) -> Evidence:
     """Σ_k G_k · A_k, place by place (Draelos and Carin, 2020)."""
-    maps, gradients = feature_gradients(question)
+    maps, gradients = feature_gradients(query)
     return Evidence((gradients * maps).sum(axis=1)[0], passes=1)
 
 
-def layercam(question: Question) -> Evidence:
+def layercam(query: CamQuery) -> Evidence:
     """Σ_k max(G_k, 0) · A_k, place by place (Jiang et al., 2021)."""
-    maps, gradients = feature_gradients(question)
+    maps, gradients = feature_gradients(query)
     return Evidence((np.maximum(gradients, 0) * maps).sum(axis=1)[0], passes=1)
 
 
-def eigencam(question: Question) -> Evidence:
+def eigencam(query: CamQuery) -> Evidence:
     """The feature maps' first principal component (Muhammad and Yeasin, 2020); knows no class.
 
     The component's sign is arbitrary; it is that of LAPACK's decomposition, as in the library.
     """
-    tensor, _ = feature_maps(question)
+    tensor, _ = feature_maps(query)
     maps = tensor[0].cpu().numpy()
     places = maps.reshape(len(maps), -1).transpose()  # [h' · w', channels]
     places = places - places.mean(axis=0)

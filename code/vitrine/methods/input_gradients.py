@@ -9,35 +9,33 @@ import torch
 from captum import attr
 from torch import Tensor
 
-from vitrine.methods.subject import Explain, Subject
+from vitrine.methods.attribution_query import AttributionQuery, Explain
 
 
-def gradient(subject: Subject) -> Explain:
-    saliency = attr.Saliency(subject.forward)
+def gradient(query: AttributionQuery) -> Explain:
+    saliency = attr.Saliency(query.forward)
 
     def explain(piece: Tensor) -> Tensor:
         inputs = piece.detach().clone().requires_grad_(True)
-        found: Tensor = saliency.attribute(inputs, target=subject.target, abs=False)
+        found: Tensor = saliency.attribute(inputs, target=query.target, abs=False)
         return found
 
-    return lambda batch: subject.in_pieces(batch, 1, explain)
+    return lambda batch: query.in_pieces(batch, 1, explain)
 
 
-def integrated(subject: Subject, steps: int) -> tuple[Any, dict[str, Any]]:
+def integrated(query: AttributionQuery, steps: int) -> tuple[Any, dict[str, Any]]:
     """Captum's Integrated Gradients from zero, and the arguments it is called with."""
-    return attr.IntegratedGradients(subject.forward), {
-        "target": subject.target,
+    return attr.IntegratedGradients(query.forward), {
+        "target": query.target,
         "baselines": 0.0,
         "n_steps": steps,
-        "internal_batch_size": subject.parameters.batch,
+        "internal_batch_size": query.parameters.batch,
     }
 
 
-def integrated_gradients(subject: Subject) -> Explain:
-    path, arguments = integrated(subject, subject.parameters.steps)
-    return lambda batch: subject.in_pieces(
-        batch, 1, lambda piece: path.attribute(piece, **arguments)
-    )
+def integrated_gradients(query: AttributionQuery) -> Explain:
+    path, arguments = integrated(query, query.parameters.steps)
+    return lambda batch: query.in_pieces(batch, 1, lambda piece: path.attribute(piece, **arguments))
 
 
 SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -47,11 +45,11 @@ SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """What is told of attributions of noisy copies, by their mean and the mean of their squares."""
 
 
-def noisy(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
+def noisy(query: AttributionQuery) -> Callable[[Tensor], dict[str, Tensor]]:
     """All of ``SUMMARIES`` from the same noisy copies, drawn as Captum's noise tunnel does."""
-    parameters = subject.parameters
-    path, arguments = integrated(subject, parameters.noisy_steps)
-    black, _, white = subject.references
+    parameters = query.parameters
+    path, arguments = integrated(query, parameters.noisy_steps)
+    black, _, white = query.references
     deviation = torch.full_like(black, parameters.noise * float((white - black).mean()))
 
     def summarised(image: Tensor) -> list[Tensor]:
@@ -69,17 +67,17 @@ def noisy(subject: Subject) -> Callable[[Tensor], dict[str, Tensor]]:
     return explain
 
 
-def summary(name: str) -> Callable[[Subject], Explain]:
-    def prepare(subject: Subject) -> Explain:
-        explain = noisy(subject)
+def summary(name: str) -> Callable[[AttributionQuery], Explain]:
+    def prepare(query: AttributionQuery) -> Explain:
+        explain = noisy(query)
         return lambda batch: explain(batch)[name]
 
     return prepare
 
 
-def gradient_shap(subject: Subject) -> Explain:
-    parameters, references = subject.parameters, subject.references
-    shap = attr.GradientShap(subject.forward)
+def gradient_shap(query: AttributionQuery) -> Explain:
+    parameters, references = query.parameters, query.references
+    shap = attr.GradientShap(query.forward)
     rounds = -(-parameters.points // parameters.batch)
     at_once = -(-parameters.points // rounds)
 
@@ -87,9 +85,9 @@ def gradient_shap(subject: Subject) -> Explain:
         # Captum runs all points of a call in one pass; the mean over calls of the same size is the
         # mean over all points.
         found = [
-            shap.attribute(piece, references, n_samples=at_once, target=subject.target)
+            shap.attribute(piece, references, n_samples=at_once, target=query.target)
             for _ in range(rounds)
         ]
         return torch.stack(found).mean(dim=0)
 
-    return lambda batch: subject.in_pieces(batch, at_once, explain)
+    return lambda batch: query.in_pieces(batch, at_once, explain)

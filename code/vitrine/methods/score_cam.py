@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitrine.methods.feature_maps import Evidence, Question, feature_maps, weighted_sum
+from vitrine.methods.feature_maps import CamQuery, Evidence, feature_maps, weighted_sum
 from vitrine.models.inference import (
     LEAST_CORRELATION,
     Forward,
@@ -23,7 +23,7 @@ PROBED = 96
 """So many feature maps, spread over all, decide whether bfloat16 gives the same map."""
 
 
-def scorecam(question: Question) -> Evidence:
+def scorecam(query: CamQuery) -> Evidence:
     """Σ_k softmax(y)_k · A_k with y_k the logit of the image masked by map k (Wang et al., 2020).
 
     The mask is the feature map, resized bilinearly to the input and scaled to 0 to 1; as in the
@@ -34,18 +34,18 @@ def scorecam(question: Question) -> Evidence:
     bfloat16 in ``settings`` is a wish: the map of 96 channels must correlate by 0.999 with that of
     float32 or better, or float32 is taken and the note says so.
     """
-    maps, _ = feature_maps(question)
+    maps, _ = feature_maps(query)
     live = torch.nonzero(maps[0].flatten(1).any(dim=1)).flatten()  # channels that carry a map
-    settings, note, probed = _checked(question, maps, live)
+    settings, note, probed = _checked(query, maps, live)
     scores = torch.empty(maps.shape[1])
     blank = maps.shape[1] - len(live)
-    question.progress(1 + blank)
-    with prepared(question.classifier, settings) as forward:
+    query.progress(1 + blank)
+    with prepared(query.classifier, settings) as forward:
         if blank:
-            scores[:] = forward(torch.zeros_like(question.batch))[0, question.target]
-        for channels, found in _scores(question, maps, live, settings.batch, forward):
+            scores[:] = forward(torch.zeros_like(query.batch))[0, query.target]
+        for channels, found in _scores(query, maps, live, settings.batch, forward):
             scores[channels] = found
-            question.progress(len(channels))
+            query.progress(len(channels))
     weights = torch.softmax(scores, dim=0).numpy()
     passes = 1 + (blank > 0) + len(live) + probed
     values = weighted_sum(weights[None], maps.cpu().numpy())
@@ -53,12 +53,12 @@ def scorecam(question: Question) -> Evidence:
 
 
 def _scores(
-    question: Question, maps: Tensor, channels: Tensor, batch: int, forward: Forward
+    query: CamQuery, maps: Tensor, channels: Tensor, batch: int, forward: Forward
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Channels and the logits of the image masked by their maps, batch by batch."""
     for some in torch.split(channels, batch) if len(channels) else ():
-        masked = _masked(question.batch, maps[:, some])
-        yield some.cpu(), forward(masked)[:, question.target].cpu()
+        masked = _masked(query.batch, maps[:, some])
+        yield some.cpu(), forward(masked)[:, query.target].cpu()
 
 
 def _masked(image: Tensor, maps: Tensor) -> Tensor:
@@ -71,14 +71,14 @@ def _masked(image: Tensor, maps: Tensor) -> Tensor:
     return image * masks[:, None]
 
 
-def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[InferenceOptions, str, int]:
+def _checked(query: CamQuery, maps: Tensor, live: Tensor) -> tuple[InferenceOptions, str, int]:
     """The settings to use, a note, and the passes that it took to decide."""
-    wanted = question.settings
+    wanted = query.settings
     if wanted.precision == "float32" or len(live) == 0:
         return replace(wanted, precision="float32"), "", 0
     exact = replace(wanted, precision="float32")
     spread = live[torch.linspace(0, len(live) - 1, min(PROBED, len(live))).long()]
-    found = correlation(*(_small(question, maps, spread, each) for each in (exact, wanted)))
+    found = correlation(*(_small(query, maps, spread, each) for each in (exact, wanted)))
     if found >= LEAST_CORRELATION:
         note = f"bfloat16: its correlation with float32 is {found:.5f} on {len(spread)} maps"
         return wanted, note, 2 * len(spread)
@@ -86,13 +86,11 @@ def _checked(question: Question, maps: Tensor, live: Tensor) -> tuple[InferenceO
     return exact, note, 2 * len(spread)
 
 
-def _small(
-    question: Question, maps: Tensor, channels: Tensor, settings: InferenceOptions
-) -> Tensor:
+def _small(query: CamQuery, maps: Tensor, channels: Tensor, settings: InferenceOptions) -> Tensor:
     """The evidence of some channels only."""
-    with prepared(question.classifier, settings) as forward:
+    with prepared(query.classifier, settings) as forward:
         scores = torch.cat(
-            [found for _, found in _scores(question, maps, channels, settings.batch, forward)]
+            [found for _, found in _scores(query, maps, channels, settings.batch, forward)]
         )
     weights = torch.softmax(scores, dim=0).numpy()
     return torch.from_numpy(

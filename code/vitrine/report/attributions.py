@@ -151,7 +151,7 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
 
 
 def how_computed(study: StudyReport) -> pd.DataFrame:
-    """Each method's rule, passes and seconds, or why it has no map."""
+    """Each method of ``attributions``: its rule, passes, seconds, or why it has no map."""
     table, sound, files = study.table("attributions"), maps(study), study.store.files()
     rows = []
     for method, own in table.groupby("method", sort=False):

@@ -183,7 +183,7 @@ def scatter_chart(units: pd.DataFrame, networks: Networks, layers: Sequence[str]
 
 
 def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
-    """How well the classifier's units are named: exactly, and by the likeness of names."""
+    """How well the classifier's units are named: exactly, and by the cosine of names."""
     known = classes[classes["listed"]]
     right = pd.DataFrame(
         {
@@ -204,7 +204,7 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
             "exact": "Exact",
             "listed": "In the list",
             "exact_listed": "Exact of those",
-            "cosine": "Likeness",
+            "cosine": "Cosine",
             "cosine_shuffled": "Shuffled",
         },
         formats={"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ def alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
 def smaller(crop: Pixels, side: int) -> Pixels:
     """An image ``[h, w, 3]`` as ``[side, side, 3]``, where a page has many of them."""
     return np.asarray(PilImage.fromarray(crop).resize((side, side), PilImage.Resampling.LANCZOS))
+
+
+def thumbnail(crop: Pixels, side: int) -> str:
+    """An image as an address that holds it, for the marks of a chart."""
+    encoded = base64.b64encode(_encoded(smaller(crop, side), "JPEG", quality=70)).decode()
+    return f"data:image/jpeg;base64,{encoded}"
 
 
 def _shown(heatmap: Heatmap, *, positive: bool) -> tuple[npt.NDArray[np.float32], bool]:

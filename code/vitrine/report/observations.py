@@ -11,8 +11,8 @@
     On the coot the ten superpixels hold reeds and water at the right edge.
 
 place : the anchor in a chapter where it is shown. seen : the day on which the maps were looked at.
-when : by table, a query of pandas that must find a row of the classifier. What is not a condition
-is text, in Markdown.
+when : by table, a query of pandas, or a list of them, each of which must find a row of the
+classifier. What follows the empty line is the text, in Markdown.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _KEYS = {"images", "seen", "when"}
 
 @dataclass(frozen=True)
 class Observation:
-    """One observation; ``line`` is where it stands in its file."""
+    """One observation. when : tables and queries. line : where it stands in its file."""
 
     place: str
     images: tuple[str, ...]
     seen: datetime.date
-    when: dict[str, str]
+    when: tuple[tuple[str, str], ...]
     text: str
     line: int
 
@@ -52,7 +52,7 @@ class Observation:
 
     def failed(self, table: Callable[[str], pd.DataFrame]) -> str | None:
         """The first condition that does not hold, or ``None``. ``table`` gives one by its name."""
-        for name, query in self.when.items():
+        for name, query in self.when:
             try:
                 holds = not table(name).query(query, engine="python").empty
             except Exception as error:  # whatever pandas says of the query, or the store of a table
@@ -90,5 +90,9 @@ def _sections(text: str, path: Path) -> Iterator[Observation]:
                 f"{path.parent.name}/{path.name}:{line}: {error}", "Mend the observation there"
             ) from error
         images = tuple(str(name) for name in facts["images"] or ())
-        when = {str(name): str(query) for name, query in facts["when"].items()}
+        when = tuple(
+            (str(name), str(query))
+            for name, queries in facts["when"].items()
+            for query in (queries if isinstance(queries, list) else [queries])
+        )
         yield Observation(heading.group(1), images, facts["seen"], when, words.strip(), line)

@@ -41,7 +41,8 @@ def missing(study: StudyReport, *tables: str) -> Finding | None:
         section = _SECTION_OF.get(table)
         if section is None:
             return absent(f"This study has no table {table}.")
-        return absent(f"This study has no {SECTIONS[section][0]} (section [{section}]).")
+        part = SECTIONS[section][0].removeprefix("a ")
+        return absent(f"This study has no {part} (section [{section}]).")
     return None
 
 

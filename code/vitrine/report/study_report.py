@@ -21,8 +21,8 @@ from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
-from vitrine.report.page import block, study_line
-from vitrine.report.text import percent
+from vitrine.report.page import block, fenced, study_line
+from vitrine.report.text import percent, safe
 from vitrine.store import Store
 
 
@@ -133,16 +133,22 @@ class StudyReport:
             return probability
         return f"predicted: {best['category']}, {probability}"
 
+    def has_true_class(self, image: str) -> bool:
+        """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
+        if not self.facts.get("wordnet", True):  # older results do not say
+            return False
+        return self.prediction(image)["wnid"] in class_indices(self.store.project)
+
     def is_correct(self, image: str) -> bool:
         """Whether the most probable class of an image is its true one.
 
         Told by the WordNet id in the file's name, as ImageNet has two classes called "crane" and
         two called "maillot"; never, where the classes are others or the file's name has no id.
         """
-        if not self.facts.get("wordnet", True):  # older results do not say
+        if not self.has_true_class(image):
             return False
         best = self.prediction(image)
-        return bool(class_indices(self.store.project).get(best["wnid"]) == best["target"])
+        return bool(class_indices(self.store.project)[best["wnid"]] == best["target"])
 
     def subject(self, image: str) -> str:
         """What a map of an image explains, e.g. "goldfish", or "kite for the prediction hip"."""
@@ -233,6 +239,10 @@ class StudyReport:
         """An image's superpixels: ``int16 [h, w]``."""
         task = f"{self.classifier}/lime/{self.store.files()[image]}"
         return self.store.read_task(task).arrays["segments"]
+
+    def about(self) -> Markdown:
+        """What the study file says of the study, as a box at the top of the report."""
+        return block(fenced(".vitrine-about", safe(self.provenance["study"]["description"])))
 
     def badge(self, networks: str | None = None, images: int | None = None) -> Markdown:
         """One line that says which study a page shows.

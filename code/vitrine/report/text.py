@@ -43,8 +43,8 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    """A number with a true minus sign, and none before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def count(value: int) -> str:
@@ -85,3 +85,8 @@ def part_of(value: int, whole: int, noun: str, several: str | None = None) -> st
 def p_text(p_value: float) -> str:
     """A p-value in a sentence: "p = 0.03", and "p < 0.001" for what would be 0.000."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
+
+
+def p_cell(p_value: float) -> str:
+    """A p-value in a table: "0.034", and "< 0.001" for what would be 0.000."""
+    return "< 0.001" if p_value < 0.001 else number(p_value, 3)

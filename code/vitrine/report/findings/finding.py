@@ -34,13 +34,18 @@ class Finding:
     @property
     def markdown(self) -> str:
         """The finding as one paragraph of Markdown."""
-        parts = [f"**{safe(self.headline)}**"] * bool(self.headline)
-        parts += [safe(self.text)] * bool(self.text)
+        parts = [f"**{_prose(self.headline)}**"] * bool(self.headline)
+        parts += [_prose(self.text)] * bool(self.text)
         parts += [f"See [{safe(self.see[0])}]({self.see[1]})."] if self.see else []
         return " ".join(parts)
 
     def _repr_markdown_(self) -> str:
         return fenced(".vitrine-absent", self.markdown) if self.is_absent else self.markdown
+
+
+def _prose(text: str) -> str:
+    """A sentence in Markdown, with the apostrophe that the rest of the page has."""
+    return safe(text.replace("'", "\u2019"))
 
 
 def absent(reason: str) -> Finding:

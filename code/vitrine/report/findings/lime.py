@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import finding_of, span, spelt
 from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import part_of, percent, plural
+from vitrine.report.text import number, p_text, part_of, percent, plural
 
 
 def fit(study: StudyReport) -> Finding:
@@ -59,6 +60,146 @@ def repeats(study: StudyReport) -> Finding:
             "too few": f"Two seeds share {percent(jaccard.mean())} of LIME's chosen superpixels.",
         },
         f"At {nearest:,} samples two seeds share {percent(jaccard.mean())} of the chosen "
-        f"superpixels (Jaccard index), at random {percent(rows['jaccard_chance'].mean())}. The difference "
-        f"is {spelt(gain)}.",
+        f"superpixels (Jaccard index), at random {percent(rows['jaccard_chance'].mean())}. "
+        f"The difference is {spelt(gain)}.",
     )
+
+
+def concentrated(study: StudyReport) -> Finding:
+    """How much of the positive weight the three best superpixels hold."""
+    if reason := missing(study, "superpixels"):
+        return reason
+    weights = study.table("superpixels")
+    positive = weights[weights["weight"] > 0].groupby("image")["weight"]
+    if not len(positive):
+        return absent("No superpixel has a positive weight.")
+    top_three = positive.apply(lambda values: values.nlargest(3).sum() / values.sum())
+    most = "Most of LIME's positive weight lies on three superpixels."
+    less = "LIME's positive weight is spread over more than three superpixels."
+    some = "For some images three superpixels hold most of LIME's positive weight, for others not."
+    large = top_three > 0.5
+    headline = most if large.all() else some if large.any() else less
+    return Finding(
+        headline,
+        f"They hold {span(top_three, as_percent=True)} of it, by image.",
+    )
+
+
+def best_alone(study: StudyReport) -> Finding:
+    """Whether the chosen superpixels alone keep the prediction, and their absence loses it."""
+    if reason := missing(study, "fidelity"):
+        return reason
+    table = study.table("fidelity")
+    rows = table[table["rule"] == "positive"].dropna(subset=["p_original", "p_kept", "p_removed"])
+    if rows.empty:
+        return absent("LIME chose no superpixels of positive weight.")
+    gain = paired_difference((rows["p_kept"] - rows["p_removed"]).to_numpy())
+    return finding_of(
+        gain,
+        {
+            "larger": "The superpixels that LIME chooses carry the prediction more than the rest.",
+            "smaller": "The superpixels that LIME leaves carry the prediction more.",
+            "undecided": "The superpixels that LIME chooses carry the prediction no more than the "
+            "rest, as far as these images tell.",
+            "too few": "What LIME chooses, and what it leaves, shown alone.",
+        },
+        f"Alone they give the class {percent(rows['p_kept'].mean())} of probability on average; "
+        f"the image without them gives {percent(rows['p_removed'].mean())}. "
+        f"The difference is {spelt(gain)}.",
+    )
+
+
+def on_object(study: StudyReport) -> Finding:
+    """Whether more of LIME's positive weight lies on the object than the object's area."""
+    if reason := missing(study, "lime"):
+        return reason
+    if not study.objects:
+        return absent("No object is outlined in the images of this study.")
+    inside, area = study.on_object("lime"), study.object_areas
+    more = paired_difference((inside - area).to_numpy())
+    return finding_of(
+        more,
+        {
+            "larger": "LIME's positive weight prefers the object.",
+            "smaller": "LIME's positive weight avoids the object.",
+            "undecided": "LIME's positive weight prefers the object no more than its area would "
+            "have it, as far as these images tell.",
+            "too few": "How much of LIME's positive weight lies on the object.",
+        },
+        f"{percent(inside.mean())} of it lies on the object, which covers "
+        f"{percent(area.mean())} of the frame on average. The difference is {spelt(more)}.",
+    )
+
+
+def sample_sizes(study: StudyReport) -> Finding:
+    """Whether more samples make the choice of superpixels more stable."""
+    if reason := missing(study, "stability"):
+        return reason
+    by_size = study.table("stability").pivot(index="image", columns="samples", values="jaccard")
+    least, most = by_size.columns.min(), by_size.columns.max()
+    if least == most:
+        return absent("This study compares explanations of one number of samples only.")
+    gain = paired_difference((by_size[most] - by_size[least]).to_numpy())
+    return finding_of(
+        gain,
+        {
+            "larger": "More samples make LIME's choice more stable.",
+            "smaller": "More samples make LIME's choice less stable.",
+            "undecided": "More samples make LIME's choice no more stable, as far as these images "
+            "tell.",
+            "too few": "The stability of LIME's choice by the number of samples.",
+        },
+        f"Two seeds share {percent(by_size[least].mean())} of the chosen superpixels with "
+        f"{least:,} samples and {percent(by_size[most].mean())} with {most:,}. The difference is "
+        f"{spelt(gain)}.",
+    )
+
+
+def fit_and_samples(study: StudyReport) -> Finding:
+    """Whether a high R² says that an explanation repeats."""
+    if reason := missing(study, "stability"):
+        return reason
+    by_size = study.table("stability").pivot(index="image", columns="samples", values="r_squared")
+    least, most = by_size.columns.min(), by_size.columns.max()
+    if least == most:
+        return absent("This study compares explanations of one number of samples only.")
+    change = paired_difference((by_size[most] - by_size[least]).to_numpy())
+    return finding_of(
+        change,
+        {
+            "larger": "The local R² rises with the number of samples.",
+            "smaller": "The local R² falls with the number of samples, so a high R² says nothing "
+            "about how well an explanation repeats.",
+            "undecided": "The local R² does not depend on the number of samples, as far as these "
+            "images tell.",
+            "too few": "The local R² by the number of samples.",
+        },
+        f"It is {number(by_size[least].mean())} with {least:,} samples and "
+        f"{number(by_size[most].mean())} with {most:,}.",
+    )
+
+
+def centre(study: StudyReport) -> Finding:
+    """What choosing LIME's parameters by how central the explanation lies would reward."""
+    if reason := missing(study, "search"):
+        return reason
+    keys = ["segmentation", "samples", "features"]
+    table = study.table("search").assign(gain=lambda rows: rows["jaccard"] - rows["jaccard_chance"])
+    grid = table.groupby(keys)[["off_centre", "area", "gain"]].mean()
+    area, gain = (
+        spearman(grid["off_centre"].to_numpy(), grid[column].to_numpy())
+        for column in ("area", "gain")
+    )
+    if not np.isfinite(area.rho):
+        return absent("The searched parameters are too few, or too alike, to compare.")
+    if area.p_value > 0.05 / 2:
+        headline = "How central an explanation lies does not go with the area that it covers."
+    elif area.rho < 0:
+        headline = "Choosing parameters by how central the explanation lies rewards large regions."
+    else:
+        headline = "Choosing parameters by how central the explanation lies rewards small regions."
+    text = "Over the combinations the distance from the centre goes with the area at a rank "
+    text += f"correlation of {number(area.rho)} ({p_text(area.p_value)})"
+    if np.isfinite(gain.rho):
+        text += f", and with stability above chance at {number(gain.rho)} ({p_text(gain.p_value)})"
+    return Finding(headline, f"{text}.", "described")

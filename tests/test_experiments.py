@@ -1,4 +1,4 @@
-"""A study compares all its methods, surveys many images, and hides regions of some."""
+"""A study compares all its methods, looks at many images, and hides regions of some."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import LargeSample, load_study
 
-SURVEY = """
+LARGE_SAMPLE = """
 [large_sample]
 sample = 5
 methods = ["gradcam", "eigencam"]
@@ -149,12 +149,12 @@ def test_without_a_comparison_there_are_correlations_only(broad: Project) -> Non
     assert not {"agreement", "regions", "ious", "complexity"} & set(store.tables())
 
 
-# --- surveys -------------------------------------------------------------------------------------
+# --- large samples -------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def surveyed(done: Project) -> Project:
-    """The study ``tiny`` with a survey of five of six other images."""
+def sampled(done: Project) -> Project:
+    """The study ``tiny`` with a large sample of five of six other images."""
     folder = done.root / "many"
     folder.mkdir()
     generator = np.random.default_rng(1)
@@ -163,31 +163,31 @@ def surveyed(done: Project) -> Project:
         pixels[10 : 20 + 5 * index, 10:40] = (30 * index, 200, 10)
         Image.fromarray(pixels).save(folder / f"n0144000{index}_thing.png")
     path = done.studies / "tiny.toml"
-    path.write_text(path.read_text() + SURVEY)
+    path.write_text(path.read_text() + LARGE_SAMPLE)
     return done
 
 
-def test_a_survey_goes_on_where_it_was_and_is_computed_once(surveyed: Project) -> None:
-    study = load_study(surveyed, "tiny")
+def test_a_large_sample_goes_on_where_it_was_and_is_computed_once(sampled: Project) -> None:
+    study = load_study(sampled, "tiny")
     planned: list[tuple[int, int, int]] = []
     passes: list[int] = []
     told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
-    assert run(surveyed, study, progress=told) == Summary(computed=2, kept=6)
+    assert run(sampled, study, progress=told) == Summary(computed=2, kept=6)
     assert sum(passes) == planned[0][0]
-    assert run(surveyed, study) == Summary(computed=0, kept=8)
-    (chunk,) = (surveyed.results / "tiny" / "tasks").rglob("large_sample/0003.npz")
+    assert run(sampled, study) == Summary(computed=0, kept=8)
+    (chunk,) = (sampled.results / "tiny" / "tasks").rglob("large_sample/0003.npz")
     chunk.unlink()
     gone = "tasks/efficientnet_lite0/large_sample/0003.npz"
-    assert run(surveyed, study) == Summary(computed=1, kept=7, changed=(gone,))
-    store = Store(surveyed, "tiny")
+    assert run(sampled, study) == Summary(computed=1, kept=7, changed=(gone,))
+    store = Store(sampled, "tiny")
     images, pairs = (store.table(name) for name in ("large_sample", "large_sample_iou"))
     assert len(images) == 5 and images["image"].is_unique
     assert len(pairs) == 5 * 3 and set(pairs["first"]) == {"lime", "gradcam"}
-    _check_a_survey(surveyed, images, pairs)
+    _check_a_large_sample(sampled, images, pairs)
 
 
-def _check_a_survey(project: Project, images: pd.DataFrame, pairs: pd.DataFrame) -> None:
-    """One image of the last chunk, explained again one by one."""
+def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.DataFrame) -> None:
+    """One image of the last batch, explained again one by one."""
     study = load_study(project, "tiny")
     assert study.lime is not None and study.large_sample is not None
     classifier = load_classifier(project, "efficientnet_lite0", "random")
@@ -207,46 +207,46 @@ def _check_a_survey(project: Project, images: pd.DataFrame, pairs: pd.DataFrame)
     assert last["superpixels"] == superpixels(crop, study.lime.segmentation, 0).max() + 1
     assert last["r_squared"] == pytest.approx(maps[1][0].r_squared, rel=1e-3)
     own = _row(pairs, image=last["image"], first="lime", second="gradcam")
-    (_, elsewhere), (explained, cam) = maps
+    (_, another), (explained, cam) = maps
     if not cam.is_constant:
         ours, theirs = (top_region(one.values, 0.2) for one in (explained.heatmap, cam))
         assert own["iou"] == pytest.approx(intersection_over_union(ours, theirs), abs=1e-3)
         wanted = rank_correlation(explained.heatmap, cam)
         assert own["rho"] == pytest.approx(wanted, abs=1e-2)
-        if not elsewhere.is_constant:
-            other = top_region(elsewhere.values, 0.2)
+        if not another.is_constant:
+            other = top_region(another.values, 0.2)
             wanted = intersection_over_union(ours, other)
             assert own["iou_other_images"] == pytest.approx(wanted, abs=1e-3)
 
 
-def test_a_survey_of_too_many_or_too_slow_stops_before_work_starts(surveyed: Project) -> None:
-    path = surveyed.studies / "tiny.toml"
+def test_a_large_sample_of_too_many_or_too_slow_stops_before_work_starts(sampled: Project) -> None:
+    path = sampled.studies / "tiny.toml"
     text = path.read_text()
     path.write_text(text.replace("sample = 5", "sample = 8"))
     with pytest.raises(StudyError, match="asks for 8 images, and there are 6"):
-        run(surveyed, load_study(surveyed, "tiny"))
+        run(sampled, load_study(sampled, "tiny"))
     path.write_text(text.replace('"gradcam", "eigencam"', '"scorecam"'))
-    with pytest.raises(StudyError, match="too often for a survey"):
-        run(surveyed, load_study(surveyed, "tiny"))
-    assert "large_sample" not in Store(surveyed, "tiny").tables()
+    with pytest.raises(StudyError, match="too often for a large sample"):
+        run(sampled, load_study(sampled, "tiny"))
+    assert "large_sample" not in Store(sampled, "tiny").tables()
 
 
-def test_a_chunk_of_one_image_has_no_other_to_compare_with() -> None:
-    with pytest.raises(ValueError, match="the last `chunk` would hold one image"):
+def test_a_batch_of_one_image_has_no_other_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="the last `batch` would hold one image"):
         LargeSample.model_validate({"images": {"folder": "p"}, "sample": 41, "batch": 20})
 
 
-def test_another_seed_of_a_survey_draws_other_images(surveyed: Project) -> None:
-    path = surveyed.studies / "tiny.toml"
-    run(surveyed, load_study(surveyed, "tiny"))
-    first = set(Store(surveyed, "tiny").table("large_sample")["image"])
+def test_another_seed_of_a_large_sample_draws_other_images(sampled: Project) -> None:
+    path = sampled.studies / "tiny.toml"
+    run(sampled, load_study(sampled, "tiny"))
+    first = set(Store(sampled, "tiny").table("large_sample")["image"])
     path.write_text(path.read_text().replace("sample = 5", "sample = 5\nseed = 3"))
-    assert run(surveyed, load_study(surveyed, "tiny")).computed >= 1
-    second = set(Store(surveyed, "tiny").table("large_sample")["image"])
+    assert run(sampled, load_study(sampled, "tiny")).computed >= 1
+    second = set(Store(sampled, "tiny").table("large_sample")["image"])
     assert len(second) == 5 and second != first
 
 
-# --- cases ---------------------------------------------------------------------------------------
+# --- region occlusion ----------------------------------------------------------------------------
 
 
 def test_what_is_hidden_is_filled_and_nothing_else() -> None:
@@ -264,7 +264,7 @@ def test_what_is_hidden_is_filled_and_nothing_else() -> None:
     assert (without(crop, hidden, "mean", grey)[hidden] == mean).all()
 
 
-def test_a_control_has_the_same_shape_elsewhere() -> None:
+def test_a_control_has_the_same_shape_at_another_place() -> None:
     mask = np.zeros((12, 15), dtype=bool)
     mask[2:6, 3:5] = True
     places = moved(mask, 30, np.random.default_rng(0))
@@ -313,14 +313,14 @@ def test_hiding_regions_of_a_real_image(
     for region, shown in table.index:
         hidden = parts[region] if shown == "rest" else ~parts[region]
         filled = without(crop, hidden, "grey", classifier.preprocessing.mean)
-        answer = classifier.probabilities(filled[None])[0]
+        prediction = classifier.probabilities(filled[None])[0]
         row = table.loc[region, shown]
         assert row["area"] == pytest.approx(parts[region].mean())
-        assert row["probability"] == pytest.approx(answer[target], rel=1e-3)
-        assert row["best_probability"] == pytest.approx(answer.max(), rel=1e-3)
+        assert row["probability"] == pytest.approx(prediction[target], rel=1e-3)
+        assert row["best_probability"] == pytest.approx(prediction.max(), rel=1e-3)
 
 
-def test_cases_need_regions_that_are_outlined(
+def test_region_occlusion_needs_regions_that_are_outlined(
     project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
@@ -341,7 +341,7 @@ def test_sections_name_what_they_build_on(tiny: Project) -> None:
     path.write_text(text + "\n[region_occlusion]\n")
     with pytest.raises(StudyError, match="`region_occlusion` needs images from a source"):
         load_study(tiny, "tiny")
-    path.write_text(text.split("[lime]")[0] + SURVEY)
+    path.write_text(text.split("[lime]")[0] + LARGE_SAMPLE)
     with pytest.raises(StudyError, match="`large_sample` takes LIME's other parameters"):
         load_study(tiny, "tiny")
 

@@ -22,7 +22,7 @@ Explain = Callable[[Tensor], Tensor]
 
 
 @dataclass
-class Subject:
+class AttributionQuery:
     """What a method explains: a classifier's logit of one class.
 
     settings : of these the layout in memory and whether freed memory is kept are followed.

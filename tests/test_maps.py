@@ -123,8 +123,8 @@ def _check_stability(project: Project, store: Store) -> None:
     assert list(stability["runs"]) == [3, 3, 2]
     best = [set(np.argsort(-row)[:10][np.sort(-row)[:10] < 0]) for row in weights]
     pairs = [(0, 1), (0, 2), (1, 2)]
-    overlap = np.mean([len(best[a] & best[b]) / len(best[a] | best[b]) for a, b in pairs])
-    assert stability.loc[20, "jaccard"] == pytest.approx(overlap)
+    jaccard = np.mean([len(best[a] & best[b]) / len(best[a] | best[b]) for a, b in pairs])
+    assert stability.loc[20, "jaccard"] == pytest.approx(jaccard)
 
 
 def _check_search(store: Store) -> None:

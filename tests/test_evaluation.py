@@ -245,7 +245,7 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
     parameters = LIME if method == "lime" else asked.parameters
     wanted = Measures(perturbations=2, radius=0.0)
     query = replace(asked, method=method, parameters=parameters)
-    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {})
+    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {}, [query.method])
     facts = TRIALS["sensitivity"].compute(case)[method].facts
     assert facts["value"] == 0 and facts["by_channel"] == 0
     if method != "lime":  # another seed cuts other superpixels
@@ -294,10 +294,10 @@ def test_a_gpu_gives_the_maps_of_the_processor(root: Path) -> None:
     assert spearmanr(*maps).statistic > 0.999
 
 
-# --- what a map does not foretell ----------------------------------------------------------------
+# --- normalised infidelity ----------------------------------------------------------------------
 
 
-def test_what_is_not_foretold_is_scaled_infidelity_of_here_or_not() -> None:
+def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
     generator = np.random.default_rng(3)
     values, lost = generator.normal(size=(8, 8)), generator.normal(size=12) + 1
     places = generator.random((12, 8, 8)) < 0.3
@@ -306,9 +306,8 @@ def test_what_is_not_foretold_is_scaled_infidelity_of_here_or_not() -> None:
         values, claimed = -values, -claimed
     error = infidelity(values[None], places[:, None].astype(np.float32), lost)
     assert normalized_infidelity(values, places, lost) == pytest.approx(error / np.mean(lost**2))
-    assert (
-        normalized_infidelity(-values, places, lost) == 1
-    )  # the reverse of the truth is no knowledge
+    # The reverse of the truth is no knowledge.
+    assert normalized_infidelity(-values, places, lost) == 1
     assert normalized_infidelity(values, places, 3 * claimed) == pytest.approx(0, abs=1e-12)
     assert np.isnan(normalized_infidelity(values * 0, places, lost))
 
@@ -331,7 +330,7 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
     text = (path.read_text() + MEASURED).replace(
         "perturbations = 1", "perturbations = 1\nradius = 0.1"
     )
-    path.write_text(text.replace("also =", "# also =").replace(old, new))
+    path.write_text(text.replace("lrp_networks =", "# lrp_networks =").replace(old, new))
     with pytest.raises(StudyError) as caught:
         run(tiny, load_study(tiny, "tiny"))
     assert message in str(caught.value)
@@ -341,5 +340,5 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
 def test_networks_to_try_relevance_on_need_an_image(tiny: Project) -> None:
     path = tiny.studies / "tiny.toml"
     path.write_text(path.read_text() + MEASURED)
-    with pytest.raises(StudyError, match=r"attribution\.also names networks"):
+    with pytest.raises(StudyError, match=r"attribution\.lrp_networks names networks"):
         check(tiny, load_study(tiny, "tiny"))

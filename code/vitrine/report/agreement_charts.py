@@ -1,0 +1,185 @@
+"""How the charts about agreement are drawn, from tables that the chapters compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+
+from vitrine.report.charts import COLOURS
+from vitrine.report.compared import COMPLEXITY
+from vitrine.report.text import percent
+
+LEVELS = {
+    "iou": "the same image",
+    "iou_other_images": "cross-image baseline",
+    "iou_chance": "at random",
+}
+"""An IoU and its two baselines, by column."""
+
+Layers = alt.LayerChart | alt.FacetChart
+
+SAME, OTHER, RANDOM = LEVELS.values()
+
+_LEVEL = alt.Scale(
+    domain=[SAME, OTHER, RANDOM], range=[COLOURS["blue"], COLOURS["orange"], COLOURS["grey"]]
+)
+
+
+def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> Layers:
+    """The IoU of each image beside its baselines; the share of the frame can be chosen.
+
+    rows : as ``compared.pair_rows``. share : at first. order : of the images. both : the methods.
+    """
+    shares = sorted(rows["share"].unique())
+    names = [percent(one) for one in shares]
+    chosen = alt.binding_select(options=shares, labels=names, name="Share of the frame: ")
+    base = (
+        alt.Chart(rows)
+        .transform_filter("datum.share == share")
+        .add_params(alt.param(name="share", value=share, bind=chosen))
+    )
+    tooltip = [alt.Tooltip("image:N", title="Image")]
+    tooltip += [alt.Tooltip(f"{key}:Q", title=name, format=".2f") for key, name in LEVELS.items()]
+    y = alt.Y("image:N", title=None, sort=list(order))
+    colour = alt.Color("what:N", scale=_LEVEL, legend=alt.Legend(symbolType="square"))
+    x = alt.X("iou:Q", title=f"IoU of {both}", scale=alt.Scale(domainMin=0))
+    same, other, random = (base.transform_calculate(what=f"'{name}'") for name in LEVELS.values())
+    return alt.layer(
+        same.mark_bar(height=14, opacity=0.5).encode(x=x, y=y, color=colour, tooltip=tooltip),
+        other.mark_tick(thickness=4, size=24, opacity=1).encode(
+            x="iou_other_images:Q", y=y, color=colour, tooltip=tooltip
+        ),
+        random.mark_rule(strokeDash=[6, 3], strokeWidth=2).encode(
+            x="mean(iou_chance):Q", color=colour
+        ),
+    ).properties(height=max(60, 30 * len(order)))
+
+
+def curve(rows: pd.DataFrame) -> Layers:
+    """The mean IoU and its baselines against the share of the frame.
+
+    rows : ``share``, ``what`` of ``LEVELS``, ``mean``, and its interval ``low`` to ``high``.
+    """
+    axis = alt.Axis(format="%", values=sorted(rows["share"].unique()), labelOverlap=True)
+    base = alt.Chart(rows).encode(
+        x=alt.X("share:Q", title="Share of the frame", axis=axis),
+        color=alt.Color("what:N", scale=_LEVEL, legend=alt.Legend(symbolType="stroke")),
+    )
+    dash = alt.Scale(domain=[SAME, OTHER, RANDOM], range=[[1, 0], [6, 3], [2, 2]])
+    band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="Mean IoU"), y2="high:Q")
+    line = base.mark_line(point=True).encode(
+        y="mean:Q",
+        strokeDash=alt.StrokeDash("what:N", scale=dash),
+        tooltip=[
+            alt.Tooltip("what:N", title="IoU"),
+            alt.Tooltip("share:Q", title="Share of the frame", format=".0%"),
+            alt.Tooltip("mean:Q", title="Mean", format=".2f"),
+        ],
+    )
+    return alt.layer(band, line).properties(height=280)
+
+
+def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) -> Layers:
+    """The agreement of each two methods; its rule, and what is shown, can be chosen.
+
+    cells : ``rule``, the titles ``first`` and ``second``, ``value``, ``baseline``, ``specific``.
+    names : the titles in order. rules : their titles by key, the one shown at first in front.
+    """
+    shown = {"value": "agreement", "specific": "agreement minus the cross-image baseline"}
+    params = [
+        alt.param(name=name, value=next(iter(titles)), bind=_menu(titles, label))
+        for name, titles, label in (("rule", rules, "Rule: "), ("shown", shown, "Shown: "))
+    ]
+
+    def axis(**more: object) -> alt.Axis:
+        return alt.Axis(labelLimit=190, labelFontSize=11, **more)  # type: ignore[arg-type]
+
+    across = axis(labelAngle=-45, orient="bottom", labelOverlap=False)
+    first, second = alt.Scale(domain=list(names[:-1])), alt.Scale(domain=list(names[1:]))
+    base = (
+        alt.Chart(cells.round(4))
+        .transform_filter("datum.rule == rule")
+        .transform_calculate(drawn="datum[shown]")
+        .encode(
+            x=alt.X("first:N", sort=list(names), title=None, scale=first, axis=across),
+            y=alt.Y("second:N", sort=list(names), title=None, scale=second, axis=axis()),
+        )
+    )
+    colour = alt.Scale(scheme="cividis", domain=[0, 1], clamp=True)
+    squares = base.mark_rect().encode(
+        color=alt.Color("drawn:Q", title=None, scale=colour),
+        tooltip=[
+            alt.Tooltip("first:N", title="Method"),
+            alt.Tooltip("second:N", title="and"),
+            alt.Tooltip("value:Q", title="agreement", format=".2f"),
+            alt.Tooltip("baseline:Q", title=OTHER, format=".2f"),
+        ],
+    )
+    words = base.mark_text(fontSize=11, opacity=alt.expr("width < 380 ? 0 : 1")).encode(
+        text=alt.Text("drawn:Q", format=".2f"),
+        color=alt.condition("datum.drawn > 0.5", alt.value("#1a1a1a"), alt.value("#ffffff")),
+    )
+    return (
+        alt.layer(squares, words).add_params(*params).properties(height=max(120, 27 * len(names)))
+    )
+
+
+def _menu(titles: Mapping[str, str], label: str) -> alt.BindRadioSelect:
+    return alt.binding_select(options=list(titles), labels=list(titles.values()), name=label)
+
+
+def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
+    """The axes of the IoU of ``both`` against a measure of complexity, without marks."""
+    title = COMPLEXITY[name].axis
+    return (
+        alt.Chart(rows)
+        .encode(
+            x=alt.X(f"{name}:Q", title=title, axis=alt.Axis(tickCount=5)).scale(
+                zero=False, nice=False, padding=16
+            ),
+            y=alt.Y("iou:Q", title=f"IoU of {both}", axis=alt.Axis(tickCount=5)).scale(
+                domainMin=0, padding=18
+            ),
+            tooltip=[
+                alt.Tooltip("image:N", title="Image"),
+                alt.Tooltip(f"{name}:Q", title=title, format=".3~f"),
+                alt.Tooltip("iou:Q", title="IoU", format=".2f"),
+            ],
+        )
+        .properties(width=250, height=230)
+    )
+
+
+def dots(rows: pd.DataFrame, quarters: pd.DataFrame, name: str, both: str) -> Layers:
+    """Images as dots, and the mean of each quarter of them (``compared.quarters``)."""
+    orange = COLOURS["orange"]
+    means = alt.Chart(quarters).encode(x=f"{name}:Q")
+    return alt.layer(
+        against(rows, name, both).mark_point(size=30, filled=True, opacity=0.4),
+        means.mark_rule(strokeWidth=3, color=orange).encode(y="low:Q", y2="high:Q"),
+        means.mark_point(size=100, filled=True, opacity=1, color=orange).encode(
+            y="iou:Q", tooltip=alt.Tooltip("iou:Q", title="Mean of a quarter", format=".2f")
+        ),
+    )
+
+
+def draws(rows: pd.DataFrame) -> Layers:
+    """The range of rho over draws of few images; ``rows`` as ``large_sample.draws``."""
+    titles = {"low": "from", "high": "to", "all": "whole sample", "study": "images of the study"}
+    base = alt.Chart(rows).encode(
+        x=alt.X("low:Q", title="Spearman's rho with the IoU", scale=alt.Scale(domain=[-1, 1])),
+        y=alt.Y("measure:N", title=None, sort=list(rows["measure"])),
+        tooltip=[alt.Tooltip(f"{k}:Q", title=v, format=".2f") for k, v in titles.items()],
+    )
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=COLOURS["grey"], strokeDash=[4, 4])
+    own = base.transform_filter("isValid(datum.study)").mark_point(
+        shape="diamond", size=110, filled=True, opacity=1, color=COLOURS["orange"]
+    )
+    return alt.layer(
+        base.mark_bar(height=16, opacity=0.35, color=COLOURS["blue"]).encode(x2="high:Q"),
+        zero.encode(x="x:Q"),
+        base.mark_tick(thickness=3, size=24, color=COLOURS["blue"]).encode(x="all:Q"),
+        own.encode(x="study:Q"),
+    ).properties(height=max(60, 42 * len(rows)))

@@ -1,0 +1,242 @@
+"""Findings about LIME and a class activation map on many images, and about complexity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import factorial
+
+import numpy as np
+import pandas as pd
+
+from vitrine.measures.association import Association, few_of_many, least_significant, spearman
+from vitrine.measures.difference import paired_difference
+from vitrine.report.compared import (
+    COMPLEXITY,
+    IMAGE_SPECIFIC,
+    associations,
+    complexity_of,
+    mean_interval,
+    pair,
+    sample,
+)
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.sentences import bound, finding_of, spelt
+from vitrine.report.parts import missing
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, number, p_text, part_of, percent, plural
+
+LEVEL = 0.05
+
+SAMPLE = ("large_sample", "large_sample_iou")
+
+
+def same_image(study: StudyReport) -> Finding:
+    """Whether the two maps agree more on an image than across images, in the large sample."""
+    if reason := missing(study, *SAMPLE):
+        return reason
+    table, both = sample(study), pair(study, "large_sample_iou")
+    gain = paired_difference(table[IMAGE_SPECIFIC].to_numpy(dtype=float))
+    if not gain.count:
+        return absent(f"In the large sample {both} have no maps to compare.")
+    images = plural(gain.count, "image")
+    return finding_of(
+        gain,
+        {
+            "larger": f"On {images} of a large sample {both} agree more than across images.",
+            "smaller": f"On {images} of a large sample {both} agree less than across images.",
+            "undecided": f"On {images} of a large sample it is undecided whether {both} agree more "
+            "than across images.",
+            "too few": f"The large sample holds {images}.",
+        },
+        f"The mean IoU of {both} there is {number(table['iou'].mean())}, and the image-specific "
+        f"IoU {spelt(gain)}.",
+    )
+
+
+# --- complexity ---------------------------------------------------------------------------------
+
+
+def complexity(study: StudyReport) -> Finding:
+    """Whether methods agree more on simple images, in the large sample."""
+    if reason := missing(study, *SAMPLE):
+        return reason
+    return _complexity(sample(study), "of the large sample")
+
+
+def complexity_of_images(study: StudyReport) -> Finding:
+    """Whether methods agree more on simple images, among those that the study explains."""
+    if reason := missing(study, "agreement", "complexity"):
+        return reason
+    return _complexity(complexity_of(study), "of the study")
+
+
+def _complexity(table: pd.DataFrame, whose: str) -> Finding:
+    found = {n: a for n, a in associations(table).items() if np.isfinite(a.rho)}
+    if not found:
+        return absent(f"The images {whose} are too few, or too alike, to ask what is simple.")
+    level, images = LEVEL / len(COMPLEXITY), max(a.count for a in found.values())
+    strongest = min(found, key=lambda name: found[name].p_value)
+    text = (
+        f"Over the {plural(images, 'image')} {whose} the strongest correlation with the IoU is "
+        f"that of the {_said(found, [strongest])}, {p_text(found[strongest].p_value)}. With "
+        f"{plural(len(COMPLEXITY), 'test')} a p-value counts below {number(level, 4)}."
+    )
+    if _are_too_few(images):
+        return Finding("", f"{text} So few images cannot be significant.", "too few")
+    clear = [name for name in found if found[name].p_value < level]
+    simple = [name for name in clear if found[name].rho * COMPLEXITY[name].expected > 0]
+    opposite = [name for name in clear if name not in simple]
+    if not clear:
+        headline = "No measure of complexity correlates significantly with the IoU."
+        leaning = sum(found[name].rho * COMPLEXITY[name].expected > 0 for name in found)
+        signs = f"The sign of rho is as expected for {part_of(leaning, len(found), 'measure')}."
+        return Finding(headline, f"{text} {signs}", "undecided")
+    parts = [f"higher on simple images by the {_said(found, simple)}"] * bool(simple)
+    parts += [f"higher on complex images by the {_said(found, opposite)}"] * bool(opposite)
+    said = f"Over the {plural(images, 'image')} {whose} the IoU is {listing(parts)}, corrected."
+    if simple and opposite:
+        headline = "Whether IoU is higher on simple images depends on the measure of complexity."
+        return Finding(headline, said, "mixed")
+    kind = "simple" if simple else "complex"
+    return Finding(f"IoU is higher on {kind} images.", said, kind)
+
+
+def _are_too_few(images: int) -> bool:
+    """Whether not even a perfect order of so many images is significant among all measures."""
+    return 2 / factorial(min(images, 20)) > LEVEL / len(COMPLEXITY)
+
+
+def _said(found: Mapping[str, Association], names: list[str]) -> str:
+    return listing(
+        f"{COMPLEXITY[name].title.lower()} (rho {number(found[name].rho)})" for name in names
+    )
+
+
+def variance(study: StudyReport) -> Finding:
+    """How much of the differences between images the best measure of complexity tells."""
+    if reason := missing(study, *SAMPLE):
+        return reason
+    found = {n: a for n, a in associations(sample(study)).items() if np.isfinite(a.rho)}
+    if not found or _are_too_few(max(a.count for a in found.values())):
+        return absent("The images of the large sample are too few, or too alike.")
+    strongest = min(found, key=lambda name: found[name].p_value)
+    return Finding(
+        "",
+        f"{COMPLEXITY[strongest].title}, the strongest, tells "
+        f"{percent(found[strongest].rho ** 2)} of the variance of the IoU's ranks.",
+    )
+
+
+def significant_rho(study: StudyReport) -> Finding:
+    """How great a rank correlation must be to be told from chance with the study's images."""
+    if reason := missing(study, "agreement"):
+        return reason
+    images = len(study.images)
+    level = LEVEL / len(COMPLEXITY)
+    if _are_too_few(images):
+        return Finding("", "So few images cannot show any rank correlation.", "too few")
+    return Finding(
+        "",
+        f"With {plural(images, 'image')} a rank correlation must exceed "
+        f"{number(least_significant(images, level))} in size to be significant among "
+        f"{plural(len(COMPLEXITY), 'test')}.",
+    )
+
+
+def draws(study: StudyReport) -> pd.DataFrame:
+    """What so many images as the study's would have shown: by measure, ``low`` to ``high``.
+
+    The range of rho in nine out of ten random draws of so many from the large sample, beside
+    ``all``, rho in the whole; ``study``, rho of the study's images, where these are compared.
+    Empty where the sample is no larger.
+    """
+    table, size = sample(study), len(study.images)
+    columns = ["measure", "low", "high", "all", "study"]
+    known = int(table["iou"].notna().sum())
+    if not 3 <= size < known:
+        return pd.DataFrame(columns=columns)
+    whole = associations(table)
+    own = study.has("agreement") and study.has("complexity")
+    few = associations(complexity_of(study)) if own else {}
+    rows = []
+    for name, measure in COMPLEXITY.items():
+        if not np.isfinite(whole[name].rho):
+            continue
+        values = (table[name].to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
+        low, high = np.nanquantile(few_of_many(*values, size), (0.05, 0.95))
+        study_rho = few[name].rho if name in few else np.nan
+        rows.append((measure.title, low, high, whole[name].rho, study_rho))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def few_images(study: StudyReport) -> Finding:
+    """What random draws of as few images as the study has would have shown."""
+    if reason := missing(study, *SAMPLE):
+        return reason
+    table = draws(study).dropna(subset=["low", "high"])
+    if table.empty:
+        return absent("The large sample is no larger than the study, or its images are alike.")
+    size = plural(len(study.images), "image")
+    return Finding(
+        "",
+        f"Random draws of {size} show a rho from {number(table['low'].min())} to "
+        f"{number(table['high'].max())}, where the whole sample shows "
+        f"{number(table['all'].abs().max())} at most in size.",
+    )
+
+
+# --- looked at afterwards -----------------------------------------------------------------------
+
+AFTERWARDS = 2
+"""Questions that were asked after the IoUs were seen."""
+
+
+def fit(study: StudyReport) -> Finding:
+    """Whether the IoU goes with how well LIME's linear model fits."""
+    if reason := missing(study, *SAMPLE):
+        return reason
+    table = sample(study)
+    found = spearman(table["r_squared"].to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
+    if not np.isfinite(found.rho):
+        return absent("Too few of LIME's models have a fit to compare with the IoU.")
+    clear = found.p_value < LEVEL / AFTERWARDS
+    how = "higher" if found.rho > 0 else "lower"
+    return Finding(
+        f"IoU is {how} where LIME's linear model fits well."
+        if clear
+        else "IoU is not significantly correlated with the fit of LIME's linear model.",
+        f"The rank correlation is {_rho(found)}.",
+        how if clear else "undecided",
+    )
+
+
+def correct(study: StudyReport) -> Finding:
+    """Whether the IoU goes with whether the prediction is correct."""
+    if reason := missing(study, *SAMPLE):
+        return reason
+    table = sample(study)
+    known = table["correct"].astype(str).map({"True": 1.0, "False": 0.0})
+    table = table[known.notna() & table["iou"].notna()]
+    right = known.reindex(table.index)
+    found = spearman(right.to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
+    if not np.isfinite(found.rho):
+        return absent("Images with a correct and with a wrong prediction cannot be compared.")
+    clear = found.p_value < LEVEL / AFTERWARDS
+    how = "higher" if found.rho > 0 else "lower"
+    means = [mean_interval(study, table.loc[right == value, "iou"])[0] for value in (1.0, 0.0)]
+    return Finding(
+        f"IoU is {how} where the prediction is correct."
+        if clear
+        else "IoU does not differ significantly between correct and wrong predictions.",
+        f"It is {number(means[0])} on {plural(int(right.sum()), 'image')} with a correct "
+        f"prediction and {number(means[1])} on the others. The rank "
+        f"correlation is {_rho(found)}.",
+        how if clear else "undecided",
+    )
+
+
+def _rho(found: Association) -> str:
+    return (
+        f"{number(found.rho)} (95% interval {bound(found.low)} to {bound(found.high)}, "
+        f"{p_text(found.p_value)})"
+    )

@@ -1,0 +1,30 @@
+"""Findings about the predictions themselves."""
+
+from __future__ import annotations
+
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, part_of
+
+
+def correct(study: StudyReport) -> Finding:
+    """Of how many images the most probable class is the one that they are filed under."""
+    known = [image for image in study.images if study.has_true_class(image)]
+    if not known:
+        return absent("The true classes of this study's images are not known.")
+    right = [image for image in known if study.is_correct(image)]
+    wrong = [image for image in known if image not in right]
+    text = (
+        f"The most probable class is the true one for {part_of(len(right), len(known), 'image')}."
+    )
+    if not wrong:
+        return Finding("The network names every image correctly.", text, "all")
+    if not right:
+        return Finding("The network names no image correctly.", text, "none")
+    shown = wrong[:4]
+    others = f" and {len(wrong) - 4} others" if wrong[4:] else ""
+    return Finding(
+        "The network names some images correctly.",
+        f"{text} Not for {listing(shown)}{others}.",
+        "some",
+    )

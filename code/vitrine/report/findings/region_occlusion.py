@@ -1,0 +1,161 @@
+"""Findings about regions outlined by hand, hidden and shown alone."""
+
+from __future__ import annotations
+
+from math import factorial, prod
+
+import numpy as np
+import pandas as pd
+
+from vitrine.measures.association import within_groups
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.parts import missing
+from vitrine.report.regions import mapped_methods, occlusion, weights
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, number, p_text, part_of, percent, plural
+
+SEVERAL = 4
+"""So many regions are named in a sentence; the table has them all."""
+
+DECIDES = 0.5
+"""Probabilities decide where they differ by more than this share of the whole image's."""
+
+LEVEL = 0.05
+
+
+def _named(rows: pd.DataFrame) -> str:
+    """Regions by their image, as in "the man, the dog (terrier); the reeds (coot)"; few of many."""
+    left = len(rows) - SEVERAL if len(rows) > SEVERAL + 1 else 0
+    regions: dict[str, list[str]] = {}
+    for image, region in rows.index[: len(rows) - left]:
+        regions.setdefault(str(image), []).append(str(region))
+    named = [f"{', '.join(found)} ({image})" for image, found in regions.items()]
+    return "; ".join([*named, *([f"{left} more"] if left else [])])
+
+
+def _regions(value: int, whole: int, verb: str) -> str:
+    """How many regions do something: "four of 12 regions lower", "no region lowers"."""
+    part = part_of(value, whole, "region") if value else "no region"
+    return f"{part} {verb}{'s' if value < 2 else ''}"
+
+
+def _by_fills(fills: int) -> str:
+    return "whatever the fill" if fills > 1 else "with the study's one fill"
+
+
+def below_control(study: StudyReport) -> Finding:
+    """Which regions the prediction needs more than as much of the image elsewhere."""
+    if reason := missing(study, "region_occlusion"):
+        return reason
+    table = occlusion(study)
+    needed = table[table["below"] == table["fills"]]
+    spared = table[table["below"] == 0]
+    fills = _by_fills(int(table["fills"].max()))
+    said = f"Hiding {_named(needed)} lowers it more, {fills}." if len(needed) else ""
+    if len(spared):
+        said += f" Hiding {_named(spared)} costs no more than the same shape elsewhere."
+    return Finding(
+        f"Hidden one at a time, {_regions(len(needed), len(table), 'lower')} the prediction more "
+        "than the same shape elsewhere.",
+        said.strip(),
+        "all" if len(needed) == len(table) else "some" if len(needed) else "none",
+    )
+
+
+def rises(study: StudyReport) -> Finding:
+    """Which regions the prediction is more probable without."""
+    if reason := missing(study, "region_occlusion"):
+        return reason
+    table = occlusion(study)
+    against = table[table["above"] == table["fills"]]
+    fills = _by_fills(int(table["fills"].max()))
+    return Finding(
+        f"Hidden one at a time, {_regions(len(against), len(table), 'raise')} the prediction.",
+        f"It is more probable without {_named(against)}, {fills}." if len(against) else "",
+        "some" if len(against) else "none",
+    )
+
+
+def fills(study: StudyReport) -> Finding:
+    """For how many regions it matters what is put in their place."""
+    if reason := missing(study, "region_occlusion"):
+        return reason
+    table = occlusion(study)
+    if table["fills"].max() < 2:
+        return absent("Regions are hidden with one fill only, so fills cannot be compared.")
+    apart = table["highest"] - table["lowest"]
+    decided = table[apart > DECIDES * table["p_original"]]
+    most = table.loc[[apart.idxmax()]]
+    return Finding(
+        "What replaces a region matters for "
+        f"{part_of(len(decided), len(table), 'region') if len(decided) else 'no region'}.",
+        f"It matters where the probability differs between fills by more than {percent(DECIDES)} "
+        f"of that of the whole image. It differs most for {_named(most)}: "
+        f"{percent(most['lowest'].iloc[0])} to {percent(most['highest'].iloc[0])}.",
+        "some" if len(decided) else "none",
+    )
+
+
+def alone(study: StudyReport) -> Finding:
+    """Which regions alone keep the prediction."""
+    if reason := missing(study, "region_occlusion"):
+        return reason
+    table = occlusion(study)
+    enough = table[table["alone"] >= DECIDES * table["p_original"]]
+    return Finding(
+        f"Shown alone, {_regions(len(enough), len(table), 'keep')} at least half of the "
+        "prediction.",
+        f"On average over fills this holds for {_named(enough)}." if len(enough) else "",
+        "some" if len(enough) else "none",
+    )
+
+
+def weight_and_effect(study: StudyReport) -> Finding:
+    """Whether hiding costs more where a map has more weight."""
+    if reason := missing(study, "region_occlusion"):
+        return reason
+    methods = mapped_methods(study)
+    if not methods:
+        return absent("This study has neither LIME nor a class activation map to compare with.")
+    table = occlusion(study).join(weights(study))
+    cost = table["control"] - table["without"]
+    found: dict[str, tuple[float, float]] = {}
+    few = False
+    for method in methods:
+        known = table[method].notna()
+        images = list(table.index.get_level_values("image")[known])
+        more = (table[method] - table["area"])[known].to_numpy(dtype=float)
+        result = within_groups(more, cost[known].to_numpy(), images) if images else (np.nan,) * 2
+        if np.isfinite(result[0]):
+            found[study.method_title(method)] = result
+            few |= prod(factorial(images.count(one)) for one in set(images)) < 2 / LEVEL
+    if not found:
+        return absent("No image has two regions to compare with a map's weight.")
+    return _of_methods(found, few, len(table))
+
+
+def _of_methods(found: dict[str, tuple[float, float]], few: bool, regions: int) -> Finding:
+    each = [f"For {title} it is {number(r)} ({p_text(p)})." for title, (r, p) in found.items()]
+    text = (
+        f"Over {plural(regions, 'region')} this is the correlation, within images, of the weight "
+        f"beyond the region's area with the loss beyond the control. {' '.join(each)}"
+    )
+    if few:
+        return Finding("", f"{text} So few regions cannot tell it from chance.", "too few")
+    level = LEVEL / len(found)
+    more = [title for title, (r, p) in found.items() if p <= level and r > 0]
+    less = [title for title, (r, p) in found.items() if p <= level and r < 0]
+    if not more and not less:
+        headline = "Whether hiding costs more where a map has more weight is undecided."
+        return Finding(headline, text, "undecided")
+    said = [f"more where {listing(more)} {_has(more)} more weight"] * bool(more)
+    said += [f"less where {listing(less)} {_has(less)} more weight"] * bool(less)
+    return Finding(
+        f"Hiding a region costs {listing(said)}.",
+        text,
+        "mixed" if more and less else "larger" if more else "smaller",
+    )
+
+
+def _has(titles: list[str]) -> str:
+    return "has" if len(titles) == 1 else "have"

@@ -1,0 +1,87 @@
+"""Regions outlined by hand: what a map puts on them, and what hiding them does."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from vitrine.data.wordnet import class_indices
+from vitrine.measures.localisation import share_inside
+from vitrine.report.compared import LIME, PREFERRED
+from vitrine.report.study_report import StudyReport
+
+KEYS = ["image", "region"]
+
+
+def mapped_methods(study: StudyReport, image: str | None = None) -> list[str]:
+    """LIME and Grad-CAM, or the study's first class activation map, as far as it has them.
+
+    image : those that have a map of it.
+    """
+    maps = study.table("maps") if study.has("maps") else pd.DataFrame({"image": [], "method": []})
+    has = set(maps["method"])
+    of_image = has if image is None else set(maps.loc[maps["image"] == image, "method"])
+    cams = [name for name in study.parameters("cam").get("methods", ()) if name in has]
+    first = PREFERRED if PREFERRED in cams else cams[0] if cams else ""
+    return [name for name in (LIME, first) if name in of_image]
+
+
+def weights(study: StudyReport) -> pd.DataFrame:
+    """The share of each method's positive weight on each region, by image and region."""
+    images = study.table("region_occlusion")["image"].unique()
+    rows = [
+        {"image": image, "region": region}
+        | {
+            method: share_inside(study.heatmap(method, image).values, mask)
+            for method in mapped_methods(study, image)
+        }
+        for image in images
+        for region, mask in study.parts(image).items()
+    ]
+    return pd.DataFrame(rows, columns=[*KEYS, *mapped_methods(study)]).set_index(KEYS)
+
+
+def occlusion(study: StudyReport) -> pd.DataFrame:
+    """What hiding each region does, by image and region, as means over the fills.
+
+    ``without``, the prediction's probability when the region is hidden, between ``lowest`` and
+    ``highest`` of the fills; ``control``, when the same shape is hidden elsewhere; ``alone``, when
+    it is all that is shown; ``below``, the number of fills by which it is less than the control;
+    ``above``, by which it is more than for the whole image; ``instead``, the most probable class
+    without it, by the study's first fill.
+    """
+    table = study.table("region_occlusion")
+    hidden = table[table["shown"] == "rest"]
+    hidden = hidden.assign(
+        below=hidden["probability"] < hidden["control"],
+        above=hidden["probability"] > hidden["p_original"],
+    )
+    found = hidden.groupby(KEYS, sort=False).agg(
+        area=("area", "first"),
+        p_original=("p_original", "first"),
+        without=("probability", "mean"),
+        lowest=("probability", "min"),
+        highest=("probability", "max"),
+        control=("control", "mean"),
+        below=("below", "sum"),
+        above=("above", "sum"),
+        fills=("fill", "nunique"),
+        instead=("category", "first"),
+    )
+    alone = table[table["shown"] == "region"].groupby(KEYS)["probability"].mean()
+    return found.join(alone.rename("alone"))
+
+
+def misread(study: StudyReport) -> list[str]:
+    """The images with outlined regions whose prediction is known to be wrong.
+
+    Known is the class of an image only where it and the classifier's classes have WordNet ids.
+    """
+    if not study.facts.get("wordnet", True):
+        return []
+    known = class_indices(study.store.project)
+    images = study.table("region_occlusion")["image"].unique()
+    return [
+        image
+        for image in images
+        if study.prediction(image)["wnid"] in known and not study.is_correct(image)
+    ]

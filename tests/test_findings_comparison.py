@@ -1,0 +1,416 @@
+"""Findings about agreement, large samples and occluded regions, whichever way they come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stub_study import assert_sound, stub_study
+from vitrine.measures.agreement import Region
+from vitrine.measures.association import within_groups
+from vitrine.measures.dispersion import between_columns, between_rows
+from vitrine.measures.thresholds import REGION_RULES
+from vitrine.report import compared, regions
+from vitrine.report.findings import Finding, agreement, large_sample, region_occlusion
+from vitrine.report.study_report import StudyReport
+
+share = st.floats(0, 1, allow_subnormal=False)
+maybe = share | st.just(float("nan"))
+few = settings(max_examples=8, deadline=None)
+several = settings(max_examples=20, deadline=None)
+
+CAMS, ATTRIBUTIONS = ["layercam", "gradcam", "scorecam"], ["occlusion", "gradient", "lrp"]
+
+
+def _images(count: int) -> list[str]:
+    return [f"image {number}" for number in range(count)]
+
+
+@st.composite
+def studies(draw: st.DrawFn, least: int = 1, most: int = 8) -> StudyReport:
+    """A study that compares LIME with some methods on some images, by some rules."""
+    images = _images(draw(st.integers(least, most)))
+    cams = draw(st.lists(st.sampled_from(CAMS), min_size=1, unique=True))
+    others = draw(st.lists(st.sampled_from(ATTRIBUTIONS), unique=True))
+    methods, shares = ["lime", *cams, *others], draw(st.sampled_from([(0.2,), (0.1, 0.2, 0.5)]))
+    rules = ["share", *draw(st.lists(st.sampled_from([*REGION_RULES][1:]), unique=True))]
+    alone = len(images) == 1
+
+    def pair() -> dict[str, Any]:
+        return {
+            "iou": draw(maybe),
+            "iou_chance": 0.1,
+            "iou_other_images": float("nan") if alone else draw(maybe),
+        }
+
+    about = [
+        {"image": image, "first": "lime", "second": m} for image in images for m in methods[1:]
+    ]
+    ious = [
+        {"image": image, "first": first, "second": second, "rule": rule} | pair()
+        for rule in rules
+        for first, second in combinations(methods, 2)
+        for image in images
+    ]
+    areas = [
+        {"image": image, "method": method, "rule": rule, "area": draw(share)}
+        for image in images
+        for method in methods
+        for rule in rules
+    ]
+    tables = {
+        "agreement": [row | {"share": one} | pair() for row in about for one in shares],
+        "ious": ious,
+        "regions": areas,
+        "complexity": [
+            {"image": image} | {name: draw(share) for name in compared.COMPLEXITY}
+            for image in images
+        ],
+    }
+    masks = {image: _mask(draw(st.integers(0, 8))) for image in images if draw(st.booleans())}
+    return stub_study(
+        {name: pd.DataFrame(rows) for name, rows in tables.items()},
+        {
+            "agreement": {"share": 0.2, "bootstrap": 100, "seed": 0},
+            "cam": {"methods": cams},
+            "attribution": {"methods": others},
+        },
+        images=images,
+        objects=masks,
+    )
+
+
+def _mask(place: int) -> Region:
+    mask = np.zeros((3, 3), dtype=bool)
+    mask.flat[place] = True
+    return mask  # type: ignore[return-value]
+
+
+OF_PAIRS: list[Callable[[StudyReport], Finding]] = [
+    agreement.same_image,
+    agreement.below_baseline,
+    agreement.rule_or_image,
+    agreement.rules,
+    agreement.largest_rule,
+    agreement.shares,
+    agreement.cams,
+    agreement.furthest_cams,
+    agreement.attributions,
+    agreement.nearest_attribution,
+    agreement.precision,
+]
+OF_MANY: list[Callable[[StudyReport], Finding]] = [
+    large_sample.same_image,
+    large_sample.complexity,
+    large_sample.variance,
+    large_sample.few_images,
+    large_sample.fit,
+    large_sample.correct,
+]
+OF_REGIONS: list[Callable[[StudyReport], Finding]] = [
+    region_occlusion.below_control,
+    region_occlusion.rises,
+    region_occlusion.fills,
+    region_occlusion.alone,
+    region_occlusion.weight_and_effect,
+]
+OF_IMAGES = [
+    agreement.centred,
+    large_sample.complexity_of_images,
+    large_sample.significant_rho,
+]
+
+
+@given(studies())
+@several
+def test_agreement_for_any_study(study: StudyReport) -> None:
+    for finding in OF_PAIRS:
+        assert_sound(finding(study))
+
+
+@given(studies())
+@few
+def test_complexity_of_images_for_any_study(study: StudyReport) -> None:
+    for finding in OF_IMAGES:
+        assert_sound(finding(study))
+
+
+@given(studies(least=6))
+@several
+def test_verdicts_say_what_the_numbers_say(study: StudyReport) -> None:
+    rows = compared.at_share(study)
+    gain = rows[compared.IMAGE_SPECIFIC].dropna()
+    verdict = agreement.same_image(study).verdict
+    assert verdict != "larger" or gain.mean() > 0
+    assert verdict != "smaller" or gain.mean() < 0
+    below = agreement.below_baseline(study)
+    assert below.is_absent or (below.verdict == "some") == bool((gain <= 0).any())
+    tested = agreement.tested_rules(study)
+    larger = sum(found.direction == "larger" for found in tested.values())
+    said = agreement.rules(study).verdict
+    assert (said == "all") == (larger == len(tested))
+    assert (said == "some") == (0 < larger < len(tested))
+    assert len({found.level for found in tested.values()}) == 1
+
+
+@pytest.mark.parametrize("finding", OF_PAIRS + OF_MANY + OF_REGIONS + OF_IMAGES)
+def test_a_study_without_the_part_says_so(finding: Callable[[StudyReport], Finding]) -> None:
+    found = finding(stub_study({}, images=["one"], objects={}))
+    assert found.is_absent
+    assert_sound(found)
+
+
+def _compared(iou: float, other: float, images: int = 8, method: str = "gradcam") -> StudyReport:
+    rows = pd.DataFrame(
+        {
+            "image": _images(images),
+            "first": "lime",
+            "second": method,
+            "share": 0.2,
+            "iou": iou + np.linspace(0, 0.01, images),
+            "iou_chance": 0.11,
+            "iou_other_images": other,
+        }
+    )
+    return stub_study(
+        {"agreement": rows},
+        {"agreement": {"share": 0.2}, "cam": {"methods": [method]}},
+    )
+
+
+def test_agreement_is_more_less_or_undecided() -> None:
+    def headline(*numbers: float, **more: Any) -> str:
+        return agreement.same_image(_compared(*numbers, **more)).headline
+
+    assert headline(0.4, 0.2) == "LIME and GRADCAM agree more on an image than across images."
+    assert headline(0.08, 0.2) == "LIME and GRADCAM agree less on an image than across images."
+    assert "undecided" in headline(0.2, 0.205)
+    assert headline(0.4, 0.2, images=2) == "LIME and GRADCAM are compared on two images."
+    assert "one image" in headline(0.4, float("nan"), images=1)
+    assert "EIGENCAM" in headline(0.4, 0.2, method="eigencam")
+
+
+def _by_rule(columns: dict[str, np.ndarray]) -> StudyReport:
+    images = _images(len(next(iter(columns.values()))))
+    rows = [
+        {"image": image, "first": "lime", "second": "gradcam", "rule": rule, "iou": value}
+        | {"iou_chance": 0.1, "iou_other_images": 0.3}
+        for rule, values in columns.items()
+        for image, value in zip(images, values, strict=True)
+    ]
+    area = {"zero": {"lime": 0.6, "gradcam": 0.99}}
+    areas = [
+        {"image": image, "method": method, "rule": rule}
+        | {"area": area.get(rule, {}).get(method, 0.2)}
+        for image in images
+        for method in ("lime", "gradcam")
+        for rule in columns
+    ]
+    return stub_study(
+        {
+            "ious": pd.DataFrame(rows),
+            "agreement": pd.DataFrame(rows),
+            "regions": pd.DataFrame(areas),
+        }
+    )
+
+
+def test_rule_and_image_are_compared_by_how_far_they_part_ious() -> None:
+    near, apart = np.linspace(0.3, 0.32, 8), np.linspace(0.1, 0.8, 8)
+    assert (
+        agreement.rule_or_image(_by_rule({"share": near, "zero": near + 0.4})).verdict == "larger"
+    )
+    assert agreement.rule_or_image(_by_rule({"share": apart, "zero": apart})).verdict == "smaller"
+    assert agreement.rule_or_image(_by_rule({"share": near[:2], "zero": near[:2]})).is_absent
+
+
+def test_an_iou_that_is_one_area_is_called_so() -> None:
+    study = _by_rule({"share": np.full(8, 0.3), "zero": np.full(8, 0.6)})
+    found = agreement.largest_rule(study)
+    assert found.verdict == "area"
+    assert "reduces to LIME's area (60%)" in found.text
+    assert agreement.rules(study).verdict == "some"
+
+
+@given(st.integers(3, 8), st.integers(2, 4), st.data())
+def test_pseudo_values_have_the_mean_of_all_pairs(n: int, m: int, data: st.DataObject) -> None:
+    table = np.array(data.draw(st.lists(share, min_size=n * m, max_size=n * m))).reshape(n, m)
+    pairs = [np.abs(table[i] - table[j]).mean() for i, j in combinations(range(n), 2)]
+    assert between_rows(table).mean() == pytest.approx(np.mean(pairs))
+    columns = [np.abs(table[0, i] - table[0, j]) for i, j in combinations(range(m), 2)]
+    assert between_columns(table)[0] == pytest.approx(np.mean(columns))
+
+
+# --- a large sample -----------------------------------------------------------------------------
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> StudyReport:
+    count = draw(st.integers(1, 12))
+    numbers = st.sampled_from([0.1, 0.2, 0.5]) | share
+    many = [
+        {"image": image, "correct": draw(st.sampled_from(["True", "False", ""]))}
+        | {name: draw(numbers) for name in (*compared.COMPLEXITY, "r_squared")}
+        for image in _images(count)
+    ]
+    pairs = [
+        {"image": row["image"], "first": "lime", "second": "eigencam"}
+        | {"iou": draw(maybe), "iou_other_images": draw(maybe)}
+        for row in many
+    ]
+    tables = {"large_sample": pd.DataFrame(many), "large_sample_iou": pd.DataFrame(pairs)}
+    return stub_study(tables, images=_images(draw(st.integers(1, 5))))
+
+
+@given(samples())
+@few
+def test_large_sample_for_any_study(study: StudyReport) -> None:
+    for finding in OF_MANY:
+        assert_sound(finding(study))
+    drawn = large_sample.draws(study)
+    assert drawn.empty or (drawn[["low", "high"]].abs().max().max() <= 1 + 1e-9)
+
+
+def _sample(signs: dict[str, int], count: int = 40) -> StudyReport:
+    iou = np.linspace(0.1, 0.9, count)
+    noise = np.random.default_rng(0).permutation(count) / count
+    many = {name: iou * signs[name] if signs.get(name) else noise for name in compared.COMPLEXITY}
+    images = {"image": _images(count)}
+    pair = {"first": "lime", "second": "gradcam", "iou": iou, "iou_other_images": 0.2}
+    extra = {"correct": ["True"] * (count // 2) + ["False"] * (count - count // 2)}
+    table = pd.DataFrame(images | many | extra | {"r_squared": iou})
+    return stub_study(
+        {"large_sample": table, "large_sample_iou": pd.DataFrame(images | pair)},
+        images=_images(5),
+    )
+
+
+def test_complexity_for_each_outcome() -> None:
+    def verdict(**signs: int) -> str:
+        return large_sample.complexity(_sample(signs)).verdict
+
+    assert verdict(edges=-1) == "simple"
+    assert verdict(edges=1, probability=-1) == "complex"
+    assert verdict(edges=-1, superpixels=1) == "mixed"
+    assert verdict() == "undecided"
+    assert large_sample.complexity(_sample({}, count=4)).verdict == "too few"
+
+
+def test_a_p_value_below_the_uncorrected_level_is_no_correlation() -> None:
+    """Four measures are four tests: 0.02 is not enough."""
+    study = _sample({}, count=6)
+    table = study.table("large_sample")
+    table["edges"] = [6, 5, 4, 3, 1, 2]
+    pairs = study.table("large_sample_iou")
+    found = large_sample.complexity(
+        stub_study({"large_sample": table, "large_sample_iou": pairs}, images=_images(3))
+    )
+    p_value = compared.associations(compared.sample(study).assign(edges=table["edges"].to_numpy()))
+    assert 0.0125 < p_value["edges"].p_value < 0.05
+    assert found.verdict == "undecided"
+
+
+def test_what_was_asked_afterwards_is_decided_by_its_test() -> None:
+    assert large_sample.fit(_sample({})).verdict == "higher"
+    assert large_sample.correct(_sample({})).verdict == "lower"
+
+
+# --- regions ------------------------------------------------------------------------------------
+
+
+def _occluded(rows: list[tuple[str, str, str, float, float, float]]) -> StudyReport:
+    """A study of regions: image, region, fill, without it, control, alone; the whole has 0.5."""
+    table = [
+        {"image": image, "region": region, "area": 0.25, "fill": fill, "shown": shown}
+        | {"p_original": 0.5, "probability": value, "control": control, "category": "cat"}
+        for image, region, fill, without, control, alone in rows
+        for shown, value in (("rest", without), ("region", alone))
+    ]
+    names = {image: sorted({row[1] for row in rows if row[0] == image}) for image, *_ in rows}
+    weight = np.zeros((4, 4), dtype=np.float32)
+    weight[0] = 1
+    masks = {
+        image: {name: np.arange(4)[:, None] + np.zeros((4, 4)) == k for k, name in enumerate(found)}
+        for image, found in names.items()
+    }
+    maps = [{"image": image, "method": method} for image in names for method in ("lime", "gradcam")]
+
+    class Map:
+        values = weight
+
+    return stub_study(
+        {"region_occlusion": pd.DataFrame(table), "maps": pd.DataFrame(maps)},
+        {"cam": {"methods": ["gradcam"]}},
+        parts=lambda image: masks[image],
+        heatmap=lambda method, image: Map(),
+    )
+
+
+@st.composite
+def occlusions(draw: st.DrawFn) -> StudyReport:
+    fills = ["mean", "grey", "blur"][: draw(st.integers(1, 3))]
+    return _occluded(
+        [
+            (image, f"part {region}", fill, draw(share), draw(share), draw(share))
+            for image in _images(draw(st.integers(1, 4)))
+            for region in range(draw(st.integers(1, 3)))
+            for fill in fills
+        ]
+    )
+
+
+@given(occlusions())
+@several
+def test_regions_for_any_study(study: StudyReport) -> None:
+    table = regions.occlusion(study)
+    for finding in OF_REGIONS:
+        assert_sound(finding(study))
+    needed = (table["below"] == table["fills"]).sum()
+    verdict = region_occlusion.below_control(study).verdict
+    assert (verdict == "none") == (needed == 0) and (verdict == "all") == (needed == len(table))
+
+
+def test_a_region_is_needed_only_if_every_fill_says_so() -> None:
+    study = _occluded(
+        [
+            ("a", "head", "mean", 0.0, 0.4, 0.4),
+            ("a", "head", "grey", 0.1, 0.4, 0.4),
+            ("a", "tail", "mean", 0.0, 0.4, 0.0),
+            ("a", "tail", "grey", 0.6, 0.4, 0.0),
+        ]
+    )
+    needed = region_occlusion.below_control(study)
+    assert needed.headline.startswith("Hidden one at a time, one of two regions lowers")
+    assert needed.text == "Hiding head (a) lowers it more, whatever the fill."
+    assert region_occlusion.rises(study).verdict == "none"
+    assert "tail (a): 0% to 60%" in region_occlusion.fills(study).text
+    assert region_occlusion.alone(study).text == "On average over fills this holds for head (a)."
+
+
+def test_weight_and_effect_go_together_within_images() -> None:
+    study = _occluded(
+        [
+            (f"image {number}", region, "mean", without, 0.5, 0.1)
+            for number in range(5)
+            for region, without in (("a", 0.0), ("b", 0.4), ("c", 0.5))
+        ]
+    )
+    found = region_occlusion.weight_and_effect(study)
+    assert found.verdict == "larger"
+    assert found.headline == "Hiding a region costs more where LIME and GRADCAM have more weight."
+
+
+def test_the_order_of_groups_says_nothing_about_what_is_within() -> None:
+    groups = ["a"] * 4 + ["b"] * 4
+    rho, p_value = within_groups(
+        np.array([0, 0, 1, 1, 10, 10, 11, 11]), np.array([1, 0, 1, 0, 21, 20, 21, 20]), groups
+    )
+    assert rho == pytest.approx(0) and p_value == 1
+    assert np.isnan(within_groups(np.arange(2), np.arange(2), ["a", "b"])[0])
