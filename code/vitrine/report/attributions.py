@@ -91,6 +91,8 @@ def sensitivities(study: StudyReport, column: str = "by_channel") -> pd.DataFram
     """A column of the table of that name, by image and attribution method that has values."""
     table = study.table("sensitivities")
     own = list(study.table("attributions")["method"].unique())
+    if column not in table:  # older results do not hold it
+        return pd.DataFrame()
     table = table[table["method"].isin(own)]
     wide = table.pivot(index="image", columns="method", values=column).astype(float)
     known = [method for method in own if method in wide and np.isfinite(wide[method]).any()]

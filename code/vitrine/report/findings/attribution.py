@@ -224,7 +224,7 @@ def seeds(study: StudyReport) -> Finding:
         return moved
     parts = sensitivities(study, "seed_part_by_channel")
     if parts.empty:
-        return absent("No attribution method of the study draws.")
+        return absent("The tables hold no seed's part of an attribution method.")
     titles = study.method_titles
     both = [method for method in parts if method in moved]
     if not both:
@@ -289,7 +289,8 @@ def front(study: StudyReport) -> Finding:
         return Finding(f"No other method is faster or more stable than {names[0]}.", "", "one")
     return Finding(
         f"{listing(names)} are on the front of time and stability.",
-        f"Of {len(table)} methods, no other is both faster and more stable than one of these.",
+        f"Of {plural(len(table), 'method')}, no other is both faster and more stable than one of "
+        "these.",
         "several",
     )
 

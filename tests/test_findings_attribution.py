@@ -1,0 +1,211 @@
+"""Findings about attribution methods, whichever way they come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stub_study import assert_sound, stub_study
+from vitrine.report.attributions import PRINTED, PROMISED, large, sensitivities
+from vitrine.report.findings import Finding, attribution
+from vitrine.report.study_report import StudyReport
+
+METHODS = [*PRINTED.values(), "gradient", "lrp_captum"]
+STOCHASTIC = ("smoothgrad_squared", "vargrad", "gradient_shap")
+FINDINGS: tuple[Callable[[StudyReport], Finding], ...] = (
+    attribution.sums,
+    attribution.relevance_sum,
+    attribution.library_relevance,
+    attribution.most_stable,
+    attribution.relevance_stability,
+    attribution.averaging,
+    attribution.seeds,
+    attribution.front,
+    attribution.guided,
+    attribution.summaries,
+    lambda study: attribution.printed(study, PRINTED_VALUES),
+)
+PRINTED_VALUES = pd.Series({method: float(n) for n, method in enumerate(PRINTED.values(), 1)})
+RNG = np.random.default_rng(0)
+
+
+def study_of(maps: pd.DataFrame, moved: pd.DataFrame | None = None, **more: Any) -> StudyReport:
+    own = {"attributions": maps} | ({} if moved is None else {"sensitivities": moved})
+    whole = {name: table.assign(classifier="net") for name, table in own.items()}
+    drawn = {
+        (m, i): RNG.normal(size=(8, 8)) for m, i in zip(maps["method"], maps["image"], strict=True)
+    }
+    return stub_study(
+        own,
+        classifier="net",
+        store=SimpleNamespace(table=lambda name: whole[name].copy(), tables=lambda: whole),
+        provenance={"classifiers": [{"name": "net", "title": "a network"}]},
+        heatmap=lambda method, image: SimpleNamespace(values=drawn[method, image]),
+        **more,
+    )
+
+
+def maps_of(images: int, methods: list[str], total: float = 8.0, reason: str = "") -> pd.DataFrame:
+    rows = [
+        {"image": f"image {n}", "method": method, "total": total, "logit": 8.0}
+        | {"logit_of_nothing": 0.0, "positive": 0.5, "passes": 1, "seconds": 1.0, "reason": reason}
+        for n in range(images)
+        for method in methods
+    ]
+    return pd.DataFrame(rows)
+
+
+def moved_of(
+    values: dict[str, float], images: int = 8, seed: float = np.nan, slope: float = 0.01
+) -> pd.DataFrame:
+    rows = [
+        {"image": f"image {n}", "method": method, "by_channel": value + slope * n * (1 + value)}
+        | {"seed_part_by_channel": seed if method in STOCHASTIC else np.nan}
+        for n in range(images)
+        for method, value in values.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+finite = st.floats(-100, 100, allow_subnormal=False)
+size = st.none() | st.just(0.0) | st.floats(0.001, 100)
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> StudyReport:
+    methods = draw(st.lists(st.sampled_from(METHODS), min_size=1, unique=True))
+    maps = maps_of(draw(st.integers(1, 7)), methods)
+    for column in ("total", "logit", "logit_of_nothing"):
+        maps[column] = draw(st.lists(finite, min_size=len(maps), max_size=len(maps)))
+    maps["reason"] = draw(
+        st.lists(
+            st.sampled_from(["", "", "It cannot be done"]), min_size=len(maps), max_size=len(maps)
+        )
+    )
+    maps.loc[maps["reason"] != "", ["total", "logit", "logit_of_nothing", "seconds", "passes"]] = (
+        np.nan
+    )
+    moved = maps[["image", "method"]].copy()
+    for column in ("by_channel", "seed_part_by_channel"):
+        values = draw(st.lists(size, min_size=len(maps), max_size=len(maps)))
+        moved[column] = pd.Series(values, dtype=float)
+    moved.loc[~moved["method"].isin(STOCHASTIC), "seed_part_by_channel"] = np.nan
+    return study_of(maps, draw(st.sampled_from([moved, None])))
+
+
+@settings(deadline=None, max_examples=60)
+@given(studies())
+def test_every_finding_is_sound_for_any_tables(study: StudyReport) -> None:
+    for finding in FINDINGS:
+        assert_sound(finding(study))
+
+
+@settings(deadline=None, max_examples=40)
+@given(studies())
+def test_no_verdict_is_denied_by_its_number(study: StudyReport) -> None:
+    found = attribution.most_stable(study)
+    if found.verdict in ("all", "some"):
+        means = sensitivities(study).dropna().mean()
+        best = study.method_titles[str(means.idxmin())]
+        assert found.headline.startswith(best)
+    if attribution.relevance_stability(study).verdict == "most stable":
+        means = sensitivities(study).dropna().mean()
+        assert means.idxmin() == "lrp"
+    if attribution.averaging(study).verdict == "smaller":
+        moved = sensitivities(study)
+        own = [m for m in ("smoothgrad_squared", "vargrad") if m in moved]
+        assert all((moved[m] - moved["integrated_gradients"]).mean() < 0 for m in own)
+
+
+def test_without_its_parts_a_study_has_no_finding() -> None:
+    for finding in FINDINGS:
+        found = finding(stub_study({}))
+        assert found.is_absent
+        assert "section [attribution]" in found.text
+    maps = maps_of(3, ["lrp", "gradient"])
+    assert "section [measures]" in attribution.most_stable(study_of(maps)).text
+    nothing = study_of(maps_of(3, ["lrp", "vargrad"], np.nan, "It cannot be done"), moved_of({}, 3))
+    for finding in (attribution.sums, attribution.relevance_sum, attribution.summaries):
+        assert finding(nothing).is_absent
+
+
+@pytest.mark.parametrize(
+    ("total", "sums", "kept"), [(8.0, "all", "kept"), (7.8, "all", "lost"), (4.0, "none", "lost")]
+)
+def test_sums_are_kept_or_missed(total: float, sums: str, kept: str) -> None:
+    study = study_of(maps_of(3, ["integrated_gradients", "lrp"], total))
+    assert attribution.sums(study).verdict == sums
+    assert attribution.relevance_sum(study).verdict == kept
+
+
+def test_one_method_may_keep_what_another_misses() -> None:
+    maps = maps_of(3, ["integrated_gradients", "lrp", "lrp_captum"])
+    maps.loc[maps["method"] != "lrp", "total"] = 8e9
+    study = study_of(maps)
+    found = attribution.sums(study)
+    assert found.verdict == "some"
+    assert found.headline == (
+        "The attributions of INTEGRATED_GRADIENTS miss the sum that they promise; those of LRP "
+        "add up."
+    )
+    assert attribution.library_relevance(study).verdict == "lost"
+    assert "8.0 × 10⁹" in attribution.library_relevance(study).text
+
+
+def test_the_library_may_stop() -> None:
+    study = study_of(maps_of(2, ["lrp_captum"], np.nan, "Captum has no rule for the modules"))
+    found = attribution.library_relevance(study)
+    assert found.verdict == "absent maps"
+    assert found.text == "On a network: Captum has no rule for the modules."
+
+
+def test_relevance_stands_where_its_sensitivity_is() -> None:
+    def verdict(lrp: float, images: int = 8) -> str:
+        values = {"lrp": lrp, "gradient": 1.0, "occlusion": 0.5}
+        study = study_of(maps_of(images, list(values)), moved_of(values, images))
+        return attribution.relevance_stability(study).verdict
+
+    assert verdict(0.1) == "most stable"
+    assert verdict(2.0) == "least stable"
+    assert verdict(0.7) == "between"
+    assert verdict(0.1, images=3) == "too few"
+
+
+def test_averaging_and_the_seed_follow_their_numbers() -> None:
+    def both(noisy: float, seed: float) -> tuple[str, str]:
+        values = {"integrated_gradients": 0.8, "smoothgrad_squared": noisy, "vargrad": noisy}
+        study = study_of(maps_of(8, list(values)), moved_of(values, seed=seed))
+        return attribution.averaging(study).verdict, attribution.seeds(study).verdict
+
+    assert both(0.2, 0.9) == ("smaller", "larger")
+    assert both(1.5, 0.1) == ("larger", "smaller")
+    assert both(0.8, 0.9)[0] == "undecided"
+
+
+def test_a_printed_order_returns_or_not() -> None:
+    def verdict(values: list[float], methods: int = 8) -> str:
+        own = dict(zip(list(PRINTED.values())[:methods], values, strict=False))
+        study = study_of(maps_of(6, list(own)), moved_of(own, 6))
+        return attribution.printed(study, PRINTED_VALUES).verdict
+
+    assert verdict([1, 2, 3, 4, 5, 6, 7, 8]) == "larger"
+    assert verdict([8, 7, 6, 5, 4, 3, 2, 1]) == "smaller"
+    assert verdict([1, 5, 8, 2, 7, 3, 6, 4]) == "undecided"
+    assert verdict([1, 2], methods=2) == "absent"
+
+
+def test_numbers_of_any_size() -> None:
+    assert [large(value) for value in (0.05, -12.0, 4.06e9, -1e11)] == [
+        "0.05",
+        "−12.00",
+        "4.1 × 10⁹",
+        "−1.0 × 10¹¹",
+    ]
+    assert set(PROMISED) <= set(METHODS)
