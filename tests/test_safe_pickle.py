@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from vitrine.data import safe_pickle
+from vitrine.data.safe_pickle import read_pickled
 from vitrine.errors import SourceError
-from vitrine.external import safe_pickle
-from vitrine.external.safe_pickle import read_pickled
 
 ARRAYS = [
     np.arange(12, dtype=np.int64).reshape(3, 4),

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from vitrine.data.images import opened
+from vitrine.data.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
 from vitrine.errors import ImageError, SourceError
-from vitrine.external.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
 
 Map = npt.NDArray[np.float32]
 """``float32 [h, w]``."""

@@ -37,12 +37,30 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    @property
+    def text(self) -> str:
+        """The same as a sentence without its full stop, with this row's numbers."""
+        mean, deviation = map(_numbers, (self.mean, self.deviation))
+        scaled = f"RGB − {mean}" if deviation == "1" else f"(RGB − {mean}) / {deviation}"
+        return (
+            f"The shorter side is resized to {self.resize} pixels "
+            f"({self.interpolation.name.lower()}), the centre {self.crop} × {self.crop} is taken, "
+            f"and the input is {scaled} with RGB from 0 to 255"
+        )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """One number where all are alike, else all in brackets."""
+    told = [f"{value:.5g}" for value in dict.fromkeys(values)]
+    return told[0] if len(told) == 1 else f"({', '.join(told)})"
+
 
 @dataclass(frozen=True)
 class Classifier:
     """A network with everything that belongs to it; it is run in ``eval`` mode.
 
     network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
+    paper, licence : keys of the bibliography, and under what the parameters are published.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
     digest : SHA-256 of all parameters and buffers, so that results know their network.
     link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
@@ -67,6 +85,8 @@ class Classifier:
     device: torch.device
     wordnet: bool = False
     link: Link | None = None
+    paper: tuple[str, ...] = ()
+    licence: str = ""
 
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -183,9 +184,10 @@ def _fold(classifier: Classifier) -> nn.Module:
 
 
 def _noise(classifier: Classifier, count: int) -> Tensor:
+    """Seeded noise from black to white as the network's input: its scale is the network's own."""
     side = classifier.preprocessing.crop
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(count, 3, side, side, generator=generator).to(classifier.device)
+    drawn = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    return classifier.normalise(drawn)
 
 
 def _logits(classifier: Classifier, settings: InferenceOptions) -> Tensor:
