@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import forked
 import pytest
-from matrix import MATRIX, NETWORKS, compute, set_up
 
+import forked
+from matrix import MATRIX, NETWORKS, compute, set_up
 from vitrine.book import execute
 from vitrine.book.freeze import freeze
 from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
-from vitrine.report.page import raw_html
 from vitrine.store import Store
 
 UNSAID = re.compile(

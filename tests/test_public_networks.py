@@ -16,7 +16,7 @@ from torch import nn
 
 from conftest import TEN
 from vitrine.data import sources
-from vitrine.data.images import read_picture
+from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, SourceError
 from vitrine.methods.dissection.activations import check_layers
 from vitrine.methods.guided_backprop import guided_gradient
@@ -52,7 +52,7 @@ def load(root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch):  # type: ig
 
 def _best(classifier: Classifier, files: list[Path]) -> np.ndarray:
     """The five most probable classes of each image ``[n, 5]``."""
-    crops = np.stack([classifier.crop(read_picture(file)) for file in files])
+    crops = np.stack([classifier.crop(read_image(file)) for file in files])
     pieces = [
         classifier.probabilities(crops[start : start + 10]) for start in range(0, len(crops), 10)
     ]
@@ -290,7 +290,7 @@ def test_the_last_feature_maps_have_a_head(random: Classifier) -> None:
 
 
 def test_the_last_stage_has_a_unit_for_each_class(random: Classifier, mirror: Path) -> None:
-    image = read_picture(next((mirror / TEN).glob("*_viaduct.JPEG")))
+    image = read_image(next((mirror / TEN).glob("*_viaduct.JPEG")))
     units = check_layers(random, random.stages, image, "mean")
     *_, last = units.values()
     assert last == len(random.categories)
