@@ -60,6 +60,7 @@ def best_by(study: StudyReport, measure: str) -> Finding:
         return Finding(f"{first}.", f"It is {number(mean[best])}.", "no baseline")
     key = min(own, key=lambda one: gains[one].mean)
     gain, baseline = gains[key], titles[key[2]]
+    rival = "the strongest baseline" if len(own) > 1 else "the baseline"
     text = (
         f"Its mean is {number(mean[best])}, that of the baseline “{baseline}” "
         f"{number(mean[key[2]])}. The advantage is {spelt(gain)}{_corrected(len(gains))}."
@@ -67,9 +68,9 @@ def best_by(study: StudyReport, measure: str) -> Finding:
     return finding_of(
         gain,
         {
-            "larger": f"{first}, significantly better than the baseline.",
-            "smaller": f"By {name} even the best method is significantly worse than the baseline.",
-            "undecided": f"{first}; whether it beats the baseline is undecided.",
+            "larger": f"{first}, significantly better than {rival}.",
+            "smaller": f"{first}, and is significantly worse than {rival}.",
+            "undecided": f"{first}; whether it beats {rival} is undecided.",
             "too few": f"{first}.",
         },
         text,
