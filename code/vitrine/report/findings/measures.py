@@ -301,17 +301,25 @@ def randomised(study: StudyReport) -> pd.DataFrame | Finding:
     if isinstance(board, Finding):
         return board
     table = table[table["method"].isin(board.methods)]
-    groups = table.groupby(["method", "stage"])[["rho", "rho_absolute"]].mean().reset_index()
-    if groups["rho"].isna().all():
+    if table["rho"].isna().all():
         return absent("No map of a network with random weights could be compared.")
-    first = groups[groups["stage"] == groups["stage"].min()].set_index("method")["rho"]
-    last = groups[groups["stage"] == table["stage"].max()].set_index("method")
-    found = pd.DataFrame({"first": first, "last": last[["rho", "rho_absolute"]].max(axis=1)})
+    # A method that takes many passes has fewer stages, of which the last is that of all.
+    longest = table.groupby("method")["stage"].nunique().idxmax()
+    blocks = table[table["method"] == longest].sort_values("stage")["block"].unique()
+    last = _last_stage(table).groupby("method")[["rho", "rho_absolute"]].mean()
+    found = pd.DataFrame({"last": last.max(axis=1)})
+    first = table[table["block"] == blocks[0]].groupby("method")["rho"].mean()
+    found["first"] = first.reindex(found.index) if len(blocks) > 1 else np.nan
     return found.reindex([m for m in board.methods if m in found.index])
 
 
+def _last_stage(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each method's last stage, the untrained network."""
+    return table[table["stage"] == table.groupby("method")["stage"].transform("max")]
+
+
 def followers(study: StudyReport) -> Finding:
-    """Which maps lose their likeness with random weights, and which keep it."""
+    """Which maps lose their likeness when the network is untrained, and which keep it."""
     found = randomised(study)
     if isinstance(found, Finding):
         return found
@@ -329,11 +337,11 @@ def followers(study: StudyReport) -> Finding:
         text += f" Above {number(LIKE, 1)}: {listing(titles[m] for m in kept.index)}."
     part = part_of(len(kept), len(last), "method")
     headline = (
-        f"Of the maps of {part} much is left when the network is untrained."
+        f"For {part} the map keeps much of its pattern when the network is untrained."
         if len(kept)
-        else "No method's map stays much the same when the network is untrained."
+        else "No method's map keeps much of its pattern when the network is untrained."
     )
-    text = f"The rank correlation of the two maps, with or without signs, tells. {text}"
+    text = f"Counted is the mean rank correlation of the two maps, with or without signs. {text}"
     return Finding(headline, text, "some" if len(kept) else "none")
 
 
@@ -366,7 +374,7 @@ def scatter(study: StudyReport) -> Finding:
     if isinstance(found, Finding):
         return found
     table = study.table("randomised")
-    last = table[(table["stage"] == table["stage"].max()) & table["method"].isin(found.index)]
+    last = _last_stage(table[table["method"].isin(found.index)])
     spread = last.groupby("method")["rho"].std().dropna().sort_values()
     if len(spread) < 2:
         return absent("Too few images to say how far they differ.")
