@@ -43,9 +43,6 @@ def _title(measure: str) -> str:
     return f"“{MEASURES[measure].title}”"
 
 
-# --- against the baselines ----------------------------------------------------------------------
-
-
 def best_by(study: StudyReport, measure: str) -> Finding:
     """Which method is best by a measure, and whether it beats the strongest baseline."""
     board = board_of(study, measure)
@@ -190,9 +187,6 @@ def passed(study: StudyReport, measure: str) -> Finding:
     return Finding("", text, "some" if better else "none")
 
 
-# --- each question ------------------------------------------------------------------------------
-
-
 def orders(study: StudyReport) -> Finding:
     """Whether deletion and insertion have the same methods first."""
     board = board_of(study, DELETION, INSERTION)
@@ -290,9 +284,6 @@ def stable_and_faithful(study: StudyReport) -> Finding:
     )
 
 
-# --- networks with random weights ---------------------------------------------------------------
-
-
 def randomised(study: StudyReport) -> pd.DataFrame | Finding:
     """The mean rank correlation ``[method]`` at the first stage, and at the last with any signs."""
     if reason := missing(study, "evaluation", "randomised"):
@@ -384,9 +375,6 @@ def scatter(study: StudyReport) -> Finding:
         f"Over the images the rank correlation has a standard deviation of "
         f"{number(spread[least])} ({titles[least]}) to {number(spread[most])} ({titles[most]}).",
     )
-
-
-# --- do the measures agree? ---------------------------------------------------------------------
 
 
 def measures_agree(study: StudyReport) -> Finding:
