@@ -32,11 +32,14 @@ def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
     assert np.isnan(score([1.0]).std)
 
 
-def test_a_method_is_better_only_where_the_interval_of_the_difference_says_so() -> None:
-    assert standing([1, 2, 3, NAN], [0, 1, 1, 9], "higher") == "better"
-    assert standing([1, 2, 3], [0, 1, 1], "lower") == "worse"
-    assert standing([1, 2, 3, 4], [2, 1, 4, 3], "higher") == "undecided"
-    assert standing([1, NAN], [0, 0], "higher") == "undecided"
+def test_a_method_is_better_only_where_the_corrected_test_says_so() -> None:
+    ones = [1.0 + n / 10 for n in range(8)]
+    assert standing([*ones, NAN], [*np.zeros(8), 9], "higher") == "better"
+    assert standing(ones, [0] * 8, "lower") == "worse"
+    assert standing([1, -2, 3, -4, 5, -6, 7, -8], [0] * 8, "higher") == "undecided"
+    assert standing(ones, [0] * 8, "higher", comparisons=100) == "too few"
+    assert standing([1, 2, 3], [0, 1, 1], "higher") == "too few"
+    assert standing([1, NAN], [0, 0], "higher") == "too few"
 
 
 def test_tau_is_one_for_the_same_order_and_minus_one_for_the_reverse() -> None:

@@ -38,7 +38,7 @@ class Measure:
     question : what it answers, in one line.
     direction : which values are the better ones; ``None`` where that cannot be said, so that the
         measure is in the tables but not on the scoreboard.
-    bar : the maps without a network that a method has to beat. A map that never looks at the
+    baselines : the maps without a network that a method has to beat. A map that never looks at the
         network cannot fail where only a change of the network shows, so not each is one everywhere.
     paper : its key in the bibliography.
     trial, read : the trial that asks the network, and the value in the arrays and facts of its
@@ -52,7 +52,7 @@ class Measure:
     question: str
     direction: Direction | None
     paper: str
-    bar: tuple[str, ...] = ("random", "edges")
+    baselines: tuple[str, ...] = ("random", "edges")
     trial: str = ""
     read: Callable[[Arrays, Facts], float] | None = None
     of_map: Callable[[Values], float] | None = None
@@ -127,7 +127,7 @@ VALUES: dict[str, Measure] = {
         "by how much of itself does the map change when the image does so invisibly?",
         "lower",
         "yeh2019",
-        bar=("random",),
+        baselines=("random",),
         trial=SENSITIVITY,
         read=partial(_fact, "value"),
         why="A perturbed image's map is not finite",
@@ -137,7 +137,7 @@ VALUES: dict[str, Measure] = {
         "how much alike are maps that were drawn anew?",
         "higher",
         "yeh2019",
-        bar=("random",),
+        baselines=("random",),
         trial=SEED_STABILITY,
         read=partial(_fact, "value"),
         why="A map is the same everywhere",
@@ -147,7 +147,7 @@ VALUES: dict[str, Measure] = {
         "how much is the untrained network's map like it, with or without signs?",
         "lower",
         "adebayo2018",
-        bar=("edges",),
+        baselines=("edges",),
         trial=MPRT,
         read=_similarity,
         why="The map of the untrained network is the same everywhere",

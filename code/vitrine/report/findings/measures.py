@@ -1,0 +1,450 @@
+"""Findings about the measures: who beats the baselines, and how far the measures agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vitrine.measures.difference import paired_difference
+from vitrine.measures.ranking import standing_of
+from vitrine.measures.registry import MEASURES
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.sentences import finding_of, span, spelt
+from vitrine.report.parts import missing
+from vitrine.report.scoreboard import Scoreboard, family_of, scoreboard, stands, without_baseline
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import count, listing, number, part_of, plural
+
+DELETION, INSERTION = "deletion_blurred", "insertion_blurred"
+REPLACEMENTS = (("deletion_blurred", "deletion_mean"), ("insertion_blurred", "insertion_mean"))
+LIKE, UNLIKE = 0.3, 0.1
+"""Rank correlations from which, and below which, a map keeps or loses what it was."""
+
+ALIKE = 0.5
+"""Kendall's τ from which two rankings are called alike."""
+
+UNCHANGED = 0.999
+
+
+def board_of(study: StudyReport, *measures: str) -> Scoreboard | Finding:
+    """The scoreboard, or why there is none with these measures."""
+    if reason := missing(study, "evaluation"):
+        return reason
+    board = scoreboard(study)
+    if not board.methods:
+        return absent("No method has a value of any measure.")
+    for measure in measures:
+        if measure not in board.measures:
+            return absent(f"No method has a value of “{MEASURES[measure].title}”.")
+    return board
+
+
+def _title(measure: str) -> str:
+    return f"“{MEASURES[measure].title}”"
+
+
+def best_by(study: StudyReport, measure: str) -> Finding:
+    """Which method is best by a measure, and whether it beats the strongest baseline."""
+    board = board_of(study, measure)
+    if isinstance(board, Finding):
+        return board
+    titles, mean, gains = study.method_titles, board.mean[measure], board.gains(measure)
+    best = str(board.rank[measure].idxmin())
+    who, name = titles[best], _title(measure)
+    first = f"{who} has the best mean by {name}"
+    own = [key for key in gains if key[1] == best]
+    if not own:
+        return Finding(f"{first}.", f"It is {number(mean[best])}.", "no baseline")
+    key = min(own, key=lambda one: gains[one].mean)
+    gain, baseline = gains[key], titles[key[2]]
+    rival = "the strongest baseline" if len(own) > 1 else "the baseline"
+    text = (
+        f"Its mean is {number(mean[best])}, that of the baseline “{baseline}” "
+        f"{number(mean[key[2]])}. The advantage is {spelt(gain)}{_corrected(len(gains))}."
+    )
+    return finding_of(
+        gain,
+        {
+            "larger": f"{first}, significantly better than {rival}.",
+            "smaller": f"{first}, and is significantly worse than {rival}.",
+            "undecided": f"{first}; whether it beats {rival} is undecided.",
+            "too few": f"{first}.",
+        },
+        text,
+    )
+
+
+def _corrected(tests: int) -> str:
+    return f", corrected for {plural(tests, 'comparison')}" if tests > 1 else ""
+
+
+def against_baselines(study: StudyReport) -> Finding:
+    """How many comparisons of the scoreboard are decided, and which way."""
+    board = board_of(study)
+    if isinstance(board, Finding):
+        return board
+    gains = board.gains()
+    if not gains:
+        return absent("This study has no baseline to compare the methods with.")
+    kinds = [standing_of(gain) for gain in gains.values()]
+    better, worse, few = (kinds.count(kind) for kind in ("better", "worse", "too few"))
+    if few == len(kinds):
+        images = max(gain.count for gain in gains.values())
+        return Finding(
+            "So few images cannot tell the methods from the baselines on the whole scoreboard.",
+            f"At a level corrected for {plural(len(gains), 'comparison')}, no result of "
+            f"{plural(images, 'image')} is significant.",
+            "too few",
+        )
+    text = (
+        f"Corrected for all, a method is significantly better than a baseline in "
+        f"{part_of(better, len(gains), 'comparison')}, "
+        f"and worse in {count(worse) if worse else 'none'}."
+    )
+    if few:
+        text += f" In {count(few)} there are too few images to tell."
+    headline = {
+        True: "Most comparisons with a baseline favour the method.",
+        False: "Fewer than half of the comparisons with a baseline favour the method.",
+    }[better * 2 > len(gains)]
+    return Finding(headline, text, "most" if better * 2 > len(gains) else "fewer")
+
+
+def below_baselines(study: StudyReport) -> Finding:
+    """Which methods are significantly worse than a baseline."""
+    board = board_of(study)
+    if isinstance(board, Finding):
+        return board
+    gains = board.gains()
+    if not gains or all(gain.direction == "too few" for gain in gains.values()):
+        return absent("No comparison of the scoreboard can be decided.")
+    found = pd.Series(
+        [method for (_, method), kind in stands(gains).items() if kind == "worse"], dtype=object
+    ).value_counts()
+    if found.empty:
+        return Finding("No method is significantly worse than a baseline.", "", "none")
+    worst = list(found[found == found.max()].index)
+    whose = listing(study.method_titles[method] for method in worst)
+    verb = "is" if len(worst) == 1 else "are"
+    return Finding(
+        f"{whose} {verb} most often significantly worse than a baseline.",
+        f"This is so by {plural(int(found.max()), 'measure')}"
+        f"{' each' if len(worst) > 1 else ''}{_corrected(len(gains))}.",
+        "some",
+    )
+
+
+def edges_and_random(study: StudyReport) -> Finding:
+    """Whether the edges are the stronger baseline, by insertion."""
+    board = board_of(study, INSERTION)
+    if isinstance(board, Finding):
+        return board
+    if not {"edges", "random"} <= set(board.baselines):
+        return absent("This study has fewer than two baselines.")
+    values, mean = board.values[INSERTION], board.mean[INSERTION]
+    if mean[["edges", "random"]].isna().any():
+        return absent("A baseline has no value of insertion.")
+    gain = paired_difference((values["edges"] - values["random"]).to_numpy())
+    return finding_of(
+        gain,
+        {
+            "larger": "An edge detector is a stronger baseline than random weights.",
+            "smaller": "Random weights are a stronger baseline than an edge detector.",
+            "undecided": "Which of the two baselines is the stronger is undecided.",
+            "too few": "Two baselines are compared by insertion.",
+        },
+        f"By {_title(INSERTION)} the edges have a mean of {number(mean['edges'])}, and random "
+        f"weights {number(mean['random'])}. The difference is {spelt(gain)}.",
+    )
+
+
+def passed(study: StudyReport, measure: str) -> Finding:
+    """How many methods beat every baseline of a measure, corrected for that measure's tests."""
+    board = board_of(study, measure)
+    if isinstance(board, Finding):
+        return board
+    gains = board.gains(measure)
+    if not gains:
+        return absent(f"No method has a baseline to beat by {_title(measure)}.")
+    kinds = stands(gains)
+    if all(kind == "too few" for kind in kinds.values()):
+        return Finding(
+            "",
+            f"So few images cannot tell who beats the baselines by {_title(measure)}"
+            f"{_corrected(len(gains))}.",
+            "too few",
+        )
+    better = [m for (_, m), kind in kinds.items() if kind == "better"]
+    worse = [m for (_, m), kind in kinds.items() if kind == "worse"]
+    text = (
+        f"By {_title(measure)}, {part_of(len(better), len(kinds), 'method')} "
+        f"{'are' if len(better) != 1 and len(kinds) != 1 else 'is'} significantly better than "
+        f"{'each baseline' if len(MEASURES[measure].baselines) > 1 else 'the baseline'}"
+        f"{_corrected(len(gains))}."
+    )
+    if worse:
+        text += f" Significantly worse: {listing(study.method_titles[m] for m in worse)}."
+    return Finding("", text, "some" if better else "none")
+
+
+def orders(study: StudyReport) -> Finding:
+    """Whether deletion and insertion have the same methods first."""
+    board = board_of(study, DELETION, INSERTION)
+    if isinstance(board, Finding):
+        return board
+    first = {m: str(board.rank[m].idxmin()) for m in (DELETION, INSERTION)}
+    titles = study.method_titles
+    if first[DELETION] == first[INSERTION]:
+        return Finding(
+            "", f"{titles[first[DELETION]]} is first by deletion and by insertion alike.", "same"
+        )
+    return Finding(
+        "",
+        f"By deletion {titles[first[DELETION]]} is first, by insertion "
+        f"{titles[first[INSERTION]]} (blurred pixels).",
+        "different",
+    )
+
+
+def replacements(study: StudyReport) -> Finding:
+    """How far the ranking depends on what stands in the place of a pixel."""
+    board = board_of(study)
+    if isinstance(board, Finding):
+        return board
+    taus = board.taus()
+    said = [
+        f"for {name} {number(taus[pair])}"
+        for name, pair in zip(("deletion", "insertion"), REPLACEMENTS, strict=True)
+        if pair in taus
+    ]
+    if not said:
+        return absent("The rankings by two replacements of pixels cannot be compared.")
+    return Finding(
+        "",
+        f"Between the rankings with blurred pixels and with the mean colour, Kendall's τ is "
+        f"{listing(said)}.",
+    )
+
+
+def by_family(study: StudyReport, measure: str, what: str) -> Finding:
+    """The means of a measure by family of methods, from the least to the greatest."""
+    board = board_of(study, measure)
+    if isinstance(board, Finding):
+        return board
+    means = board.mean[measure].dropna()
+    groups = means.groupby(family_of, sort=False)
+    said = [
+        f"{number(group.iloc[0])} for {_one(study, name, group)}"
+        if len(group) == 1
+        else f"{span(group)} for {name}s"
+        for name, group in groups
+    ]
+    return Finding("", f"{what}: {'; '.join(said)}.")
+
+
+def _one(study: StudyReport, family: object, group: pd.Series) -> str:
+    title = study.method_titles[str(group.index[0])]
+    return f"the baseline “{title}”" if family == "baseline" else title
+
+
+def seeds(study: StudyReport) -> Finding:
+    """How far the maps of stochastic methods repeat."""
+    board = board_of(study, "seed_stability")
+    if isinstance(board, Finding):
+        return board
+    means = board.mean.loc[board.methods, "seed_stability"].dropna().sort_values()
+    titles = study.method_titles
+    least, most = str(means.index[0]), str(means.index[-1])
+    ends = f"{number(means[least])} for {titles[least]}"
+    if least != most:
+        ends = f"from {ends} to {number(means[most])} for {titles[most]}"
+    return Finding(
+        "",
+        f"For stochastic methods, maps from different seeds have a mean rank correlation "
+        f"{'of ' if least == most else ''}{ends}.",
+    )
+
+
+def stable_and_faithful(study: StudyReport) -> Finding:
+    """Whether stability and deletion rank the methods alike."""
+    board = board_of(study, DELETION, "sensitivity")
+    if isinstance(board, Finding):
+        return board
+    found = board.taus().get((DELETION, "sensitivity"))
+    if found is None:
+        return absent("The rankings by stability and by deletion cannot be compared.")
+    alike = found >= ALIKE
+    return Finding(
+        "The more stable methods are the more faithful ones by deletion."
+        if alike
+        else "Stability does not imply faithfulness.",
+        f"Between the rankings by {_title('sensitivity')} and by {_title(DELETION)} Kendall's τ "
+        f"is {number(found)}, where the same order has {number(1, 0)}.",
+        "alike" if alike else "different",
+    )
+
+
+def randomised(study: StudyReport) -> pd.DataFrame | Finding:
+    """The mean rank correlation ``[method]`` at the first stage, and at the last with any signs."""
+    if reason := missing(study, "evaluation", "randomised"):
+        return reason
+    board, table = board_of(study), study.table("randomised")
+    if isinstance(board, Finding):
+        return board
+    table = table[table["method"].isin(board.methods)]
+    if table["rho"].isna().all():
+        return absent("No map of a network with random weights could be compared.")
+    # A method that takes many passes has fewer stages, of which the last is that of all.
+    longest = table.groupby("method")["stage"].nunique().idxmax()
+    blocks = table[table["method"] == longest].sort_values("stage")["block"].unique()
+    last = _last_stage(table).groupby("method")[["rho", "rho_absolute"]].mean()
+    found = pd.DataFrame({"last": last.max(axis=1)})
+    first = table[table["block"] == blocks[0]].groupby("method")["rho"].mean()
+    found["first"] = first.reindex(found.index) if len(blocks) > 1 else np.nan
+    return found.reindex([m for m in board.methods if m in found.index])
+
+
+def _last_stage(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each method's last stage, the untrained network."""
+    return table[table["stage"] == table.groupby("method")["stage"].transform("max")]
+
+
+def followers(study: StudyReport) -> Finding:
+    """Which maps lose their likeness when the network is untrained, and which keep it."""
+    found = randomised(study)
+    if isinstance(found, Finding):
+        return found
+    last, titles = found["last"].dropna(), study.method_titles
+    if last.empty:
+        return absent("No map of the untrained network could be compared.")
+    lost, kept = last[last < UNLIKE], last[last > LIKE]
+    text = (
+        f"Below {number(UNLIKE, 1)} {'lies' if len(lost) == 1 else 'lie'} "
+        f"{listing(titles[m] for m in lost.index)}."
+        if len(lost)
+        else f"No method lies below {number(UNLIKE, 1)}."
+    )
+    if len(kept):
+        text += f" Above {number(LIKE, 1)}: {listing(titles[m] for m in kept.index)}."
+    part = part_of(len(kept), len(last), "method")
+    headline = (
+        f"For {part} the map keeps much of its pattern when the network is untrained."
+        if len(kept)
+        else "No method's map keeps much of its pattern when the network is untrained."
+    )
+    text = f"Counted is the mean rank correlation of the two maps, with or without signs. {text}"
+    return Finding(headline, text, "some" if len(kept) else "none")
+
+
+def blind_to_classifier(study: StudyReport) -> Finding:
+    """Which maps stay when the classifier alone is random."""
+    found = randomised(study)
+    if isinstance(found, Finding):
+        return found
+    same = found[found["first"] >= UNCHANGED]
+    if found["first"].dropna().empty:
+        return absent("No map of a network with a random classifier could be compared.")
+    if same.empty:
+        return Finding(
+            "", "With random weights in the last block every method's map changes.", "none"
+        )
+    verb = "does" if len(same) == 1 else "do"
+    whose = listing(study.method_titles[m] for m in same.index)
+    return Finding(
+        "",
+        f"With random weights in the classifier alone the maps of {whose} do not change."
+        if verb == "do"
+        else f"With random weights in the classifier alone the map of {whose} does not change.",
+        "some",
+    )
+
+
+def scatter(study: StudyReport) -> Finding:
+    """How far single images differ in the likeness with the untrained network's map."""
+    found = randomised(study)
+    if isinstance(found, Finding):
+        return found
+    table = study.table("randomised")
+    last = _last_stage(table[table["method"].isin(found.index)])
+    spread = last.groupby("method")["rho"].std().dropna().sort_values()
+    if len(spread) < 2:
+        return absent("Too few images to say how far they differ.")
+    least, most, titles = str(spread.index[0]), str(spread.index[-1]), study.method_titles
+    return Finding(
+        "",
+        f"Over the images the rank correlation has a standard deviation of "
+        f"{number(spread[least])} ({titles[least]}) to {number(spread[most])} ({titles[most]}).",
+    )
+
+
+def measures_agree(study: StudyReport) -> Finding:
+    """The mean, the least and the greatest τ between measures that are not variants of one."""
+    board = board_of(study)
+    if isinstance(board, Finding):
+        return board
+    taus = {pair: t for pair, t in board.taus().items() if pair not in REPLACEMENTS}
+    if not taus:
+        return absent("Fewer than two measures rank the methods.")
+    mean = float(np.mean(list(taus.values())))
+    least, most = (pick(taus, key=lambda one: taus[one]) for pick in (min, max))
+    text = f"Over {plural(len(taus), 'pair')} of measures the mean Kendall's τ is {number(mean)}."
+    if len(taus) > 1:
+        text += (
+            f" It is least between {_title(least[0])} and {_title(least[1])} "
+            f"({number(taus[least])}), and greatest between {_title(most[0])} and "
+            f"{_title(most[1])} ({number(taus[most])})."
+        )
+    alike = mean >= ALIKE
+    return Finding(
+        "The measures rank the methods alike."
+        if alike
+        else "The measures rank the methods differently.",
+        text,
+        "alike" if alike else "different",
+    )
+
+
+def first_overall(study: StudyReport) -> Finding:
+    """Which methods come first by mean rank when one measure at a time is left out."""
+    board = board_of(study)
+    if isinstance(board, Finding):
+        return board
+    if len(board.methods) < 2 or len(board.ranked) < 2:
+        return absent("A mean rank needs two methods and two measures.")
+    winners = dict.fromkeys(
+        str(board.rank[[m for m in board.ranked if m != left]].mean(axis=1).idxmin())
+        for left in board.ranked
+        if board.rank[[m for m in board.ranked if m != left]].notna().any(axis=None)
+    )
+    names, verb = listing(study.method_titles[m] for m in winners), "comes"
+    if len(winners) > 1:
+        verb = "come"
+    return Finding(
+        "",
+        f"Leaving out one measure at a time, {names} {verb} first by mean rank.",
+        "one" if len(winners) == 1 else "several",
+    )
+
+
+def on_object(study: StudyReport) -> Finding:
+    """Which method has most weight on the object."""
+    found = best_by(study, "inside")
+    if found.is_absent:
+        return absent("No image has an outlined object on which a map could lie.")
+    return found
+
+
+def unfair(study: StudyReport) -> Finding:
+    """Which methods have no baseline of sensitivity."""
+    board = board_of(study, "sensitivity")
+    if isinstance(board, Finding):
+        return board
+    signed = [m for m in board.methods if without_baseline("sensitivity", m)]
+    if not signed:
+        return absent("No method of this study has signed maps.")
+    return Finding(
+        "",
+        f"{part_of(len(signed), len(board.methods), 'method').capitalize()} "
+        f"{'has' if len(signed) == 1 else 'have'} signed maps and so no verdict here: the random "
+        f"baseline is positive, and no signed one was computed.",
+    )

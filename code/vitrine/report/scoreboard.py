@@ -1,0 +1,155 @@
+"""The scoreboard: each method's mean, rank and standing against the baselines, by measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from vitrine.measures.difference import Difference
+from vitrine.measures.ranking import (
+    Score,
+    Standing,
+    advantage,
+    disagreement,
+    ranks,
+    score,
+    standing_of,
+)
+from vitrine.measures.registry import MEASURES, SEED_STABILITY
+from vitrine.methods.attribution import ATTRIBUTION_METHODS
+from vitrine.methods.baselines import BASELINES
+from vitrine.methods.cam import CAM_METHODS
+from vitrine.methods.lime import LIME_METHODS
+from vitrine.methods.registry import METHODS
+from vitrine.report.study_report import StudyReport
+
+FAMILIES = {
+    "class activation map": CAM_METHODS,
+    "LIME": LIME_METHODS,
+    "attribution": ATTRIBUTION_METHODS,
+    "baseline": BASELINES,
+}
+"""The methods of each family, as the charts colour them."""
+
+POSITIVE_BASELINE = ("sensitivity",)
+"""Measures whose baseline has positive weights alone, so that a signed map has none to beat."""
+
+Key = tuple[str, str, str]
+"""A measure, a method and a baseline."""
+
+
+def family_of(method: str) -> str:
+    """A method's family, a key of ``FAMILIES``."""
+    return next((name for name, rows in FAMILIES.items() if method in rows), "attribution")
+
+
+@dataclass(frozen=True, eq=False)
+class Scoreboard:
+    """What the table ``evaluation`` says of each method by each measure.
+
+    methods, baselines : those with a value. measures : those with a value of a method.
+    ranked : the measures that enter the mean rank: all but that of stochastic methods alone.
+    values : by measure, ``[image, method]``.
+    scores : by measure and method. mean : ``[method, measure]``, baselines too.
+    rank : ``[method, measure]``, of the methods alone. overall : their mean rank, best first.
+    """
+
+    methods: list[str]
+    baselines: list[str]
+    measures: list[str]
+    ranked: list[str]
+    values: dict[str, pd.DataFrame]
+    scores: dict[tuple[str, str], Score]
+    mean: pd.DataFrame
+    rank: pd.DataFrame
+    overall: pd.Series
+
+    def pairs(self, measure: str | None = None) -> list[Key]:
+        """What is compared: each method with the baselines of a measure, or of all ranked ones.
+
+        Only where an image has both values, and the baseline is a fair one.
+        """
+        return [
+            (name, method, baseline)
+            for name in ([measure] if measure else self.ranked)
+            if name in self.measures
+            for method in self.methods
+            for baseline in MEASURES[name].baselines
+            if baseline in self.baselines
+            and not without_baseline(name, method)
+            and (self.values[name][method] - self.values[name][baseline]).notna().any()
+        ]
+
+    def gains(self, measure: str | None = None) -> dict[Key, Difference]:
+        """The test of each of ``pairs``, corrected for their number."""
+        return _gains(self, measure)
+
+    def gain(self, key: Key, comparisons: int) -> Difference:
+        """By how much a method is better than a baseline by a measure."""
+        measure, method, baseline = key
+        values, direction = self.values[measure], MEASURES[measure].direction
+        assert direction is not None
+        return advantage(list(values[method]), list(values[baseline]), direction, comparisons)
+
+    def taus(self) -> dict[tuple[str, str], float]:
+        """Kendall's τ between the rankings by every two measures, where there is one."""
+        rankings = {m: list(self.rank[m]) for m in self.ranked}
+        return {(a, b): t for a, b, t in disagreement(rankings) if np.isfinite(t)}
+
+
+@lru_cache(maxsize=64)
+def _gains(board: Scoreboard, measure: str | None) -> dict[Key, Difference]:
+    pairs = board.pairs(measure)
+    return {key: board.gain(key, len(pairs)) for key in pairs}
+
+
+def without_baseline(measure: str, method: str) -> bool:
+    """Whether the baselines of a measure are none for a method, as its map is signed."""
+    return measure in POSITIVE_BASELINE and bool(getattr(METHODS.get(method), "signed", False))
+
+
+def stands(gains: dict[Key, Difference]) -> dict[tuple[str, str], Standing]:
+    """By measure and method: the worst standing against any baseline of the measure."""
+    found: dict[tuple[str, str], set[Standing]] = {}
+    for (measure, method, _), gain in gains.items():
+        found.setdefault((measure, method), set()).add(standing_of(gain))
+    order: tuple[Standing, ...] = ("worse", "too few", "undecided", "better")
+    return {key: next(kind for kind in order if kind in kinds) for key, kinds in found.items()}
+
+
+@lru_cache(maxsize=4)
+def scoreboard(study: StudyReport) -> Scoreboard:
+    """The scoreboard of a study that has the table ``evaluation``."""
+    wanted, table = study.parameters("measures"), study.table("evaluation")
+    known = table[np.isfinite(table["value"].astype(float))]
+    everyone = list(dict.fromkeys(known["method"]))
+    baselines = [m for m in BASELINES if m in everyone]
+    methods = [m for m in everyone if m not in BASELINES]
+    measures = [
+        m for m in MEASURES if ((known["measure"] == m) & ~known["method"].isin(BASELINES)).any()
+    ]
+    rows = [*methods, *baselines]
+    values = {
+        m: table[table["measure"] == m]
+        .pivot(index="image", columns="method", values="value")
+        .reindex(columns=rows)
+        .astype(float)
+        for m in measures
+    }
+    draws, seed = wanted.get("bootstrap", 2000), wanted.get("seed", 0)
+    scores = {
+        (m, method): score(list(values[m][method]), draws, seed)
+        for m in measures
+        for method in rows
+    }
+    mean = pd.DataFrame({m: {r: scores[m, r].mean for r in rows} for m in measures}, index=rows)
+    rank = pd.DataFrame(
+        {m: ranks(list(mean.loc[methods, m]), MEASURES[m].direction or "higher") for m in measures},
+        index=methods,
+    )
+    ranked = [m for m in measures if m != SEED_STABILITY]
+    overall = rank[ranked].mean(axis=1).dropna().sort_values(kind="stable")
+    return Scoreboard(methods, baselines, measures, ranked, values, scores, mean, rank, overall)

@@ -1,0 +1,165 @@
+"""Findings about the measures, whichever way they come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stub_study import assert_sound, stub_study
+from vitrine.measures.registry import MEASURES
+from vitrine.report.findings import measures
+from vitrine.report.scoreboard import scoreboard, stands, without_baseline
+from vitrine.report.study_report import StudyReport
+
+METHODS = ("gradcam", "lime", "gradient", "vargrad", "random", "edges")
+SECTIONS = {"measures": {"bootstrap": 20, "seed": 0}}
+
+
+def study_of(rows: list[tuple[str, str, str, float]], **tables: Any) -> StudyReport:
+    evaluation = pd.DataFrame(rows, columns=["image", "method", "measure", "value"])
+    return stub_study({"evaluation": evaluation, **tables}, SECTIONS)
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> StudyReport:
+    images = draw(st.integers(1, 8))
+    methods = draw(st.lists(st.sampled_from(METHODS), min_size=1, unique=True))
+    names = draw(st.lists(st.sampled_from(list(MEASURES)), min_size=1, unique=True))
+    gaps = draw(st.sampled_from([0.0, 0.3, 1.0]))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    levels = draw(st.sampled_from([1, 3, 1000]))  # ties, or constant
+
+    def value() -> float:
+        return float("nan") if rng.random() < gaps else float(rng.integers(levels)) / levels
+
+    rows = [(f"image {i}", m, n, value()) for i in range(images) for m in methods for n in names]
+    untrained = [
+        {"image": f"image {i}", "method": m, "stage": s, "block": f"b{s}"}
+        | {"rho": value(), "rho_absolute": value(), "ssim": value()}
+        for i in range(images)
+        for m in methods
+        for s in range(2)
+    ]
+    return study_of(rows, **({"randomised": pd.DataFrame(untrained)} if levels > 1 else {}))
+
+
+@settings(max_examples=25, deadline=None)
+@given(studies())
+def test_every_finding_is_sound(study: StudyReport) -> None:
+    for measure in MEASURES:
+        best = measures.best_by(study, measure)
+        assert_sound(best)
+        assert_sound(measures.passed(study, measure))
+        assert_sound(measures.by_family(study, measure, "Means"))
+        if best.verdict == "larger":
+            assert "−" not in best.text.split("advantage is ")[1].split("(")[0]
+    for finding in (
+        measures.against_baselines,
+        measures.below_baselines,
+        measures.edges_and_random,
+        measures.orders,
+        measures.replacements,
+        measures.seeds,
+        measures.stable_and_faithful,
+        measures.followers,
+        measures.blind_to_classifier,
+        measures.scatter,
+        measures.measures_agree,
+        measures.first_overall,
+        measures.on_object,
+        measures.unfair,
+    ):
+        assert_sound(finding(study))
+
+
+def inserted(gain: float, images: int, noise: float = 0.0) -> StudyReport:
+    """Insertion by one method and the edges."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(images):
+        rows.append((f"image {i}", "lime", "insertion_blurred", 0.4 + gain + noise * rng.normal()))
+        rows.append((f"image {i}", "edges", "insertion_blurred", 0.4))
+    return study_of(rows)
+
+
+def test_the_best_method_for_each_outcome() -> None:
+    def verdict(*given: float) -> str:
+        return measures.best_by(inserted(*given), "insertion_blurred").verdict  # type: ignore[arg-type]
+
+    assert verdict(0.2, 8) == "larger"
+    assert verdict(-0.2, 8) == "smaller"
+    assert verdict(0.0, 8, 0.1) == "undecided"
+    assert verdict(0.2, 3) == "too few"
+    assert measures.best_by(stub_study({}), "gini").is_absent
+
+
+def test_the_scoreboard_for_each_outcome() -> None:
+    assert measures.against_baselines(inserted(0.2, 8)).verdict == "most"
+    assert measures.against_baselines(inserted(-0.2, 8)).verdict == "fewer"
+    assert measures.against_baselines(inserted(0.2, 3)).verdict == "too few"
+    assert measures.below_baselines(inserted(-0.2, 8)).headline.startswith("LIME is most often")
+    assert measures.below_baselines(inserted(0.2, 8)).verdict == "none"
+
+
+def test_the_test_is_corrected_for_all_comparisons_of_the_scoreboard() -> None:
+    rng = np.random.default_rng(1)
+    rows = [
+        (f"image {i}", method, measure, float(rng.random()) + (method != "edges"))
+        for i in range(8)
+        for method in ("lime", "gradcam", "edges")
+        for measure in ("insertion_blurred", "insertion_mean", "gini")
+    ]
+    board = scoreboard(study_of(rows))
+    gains = board.gains()
+    assert len(gains) == 6 and {gain.level for gain in gains.values()} == {0.05 / 6}
+    assert {gain.level for gain in board.gains("gini").values()} == {0.05 / 2}
+    assert len(stands(gains)) == 6
+
+
+def test_a_signed_map_has_no_baseline_of_sensitivity() -> None:
+    rows = [
+        (f"image {i}", method, "sensitivity", value)
+        for i in range(8)
+        for method, value in (("gradient", 1.2), ("gradcam", 0.1), ("random", 0.7))
+    ]
+    study = study_of(rows)
+    assert without_baseline("sensitivity", "gradient")
+    assert [key[1] for key in scoreboard(study).pairs()] == ["gradcam"]
+    assert "signed" in measures.unfair(study).text
+
+
+def test_maps_that_keep_or_lose_what_they_were() -> None:
+    rows = [("one", method, "gini", 0.5) for method in ("gradcam", "eigencam")]
+    untrained = pd.DataFrame(
+        [
+            ("one", "gradcam", 0, 0.4, 0.4),
+            ("one", "gradcam", 1, 0.0, 0.05),
+            ("one", "eigencam", 0, 1.0, 1.0),
+            ("one", "eigencam", 1, -0.5, 0.6),
+        ],
+        columns=["image", "method", "stage", "rho", "rho_absolute"],
+    )
+    untrained["block"] = untrained["stage"].map(str)
+    study = study_of(rows, randomised=untrained)
+    assert "lies GRADCAM. Above 0.3: EIGENCAM." in measures.followers(study).text
+    assert measures.blind_to_classifier(study).text.endswith("map of EIGENCAM does not change.")
+
+
+def test_a_method_with_fewer_stages_is_read_at_its_own_last_one() -> None:
+    rows = [("one", method, "gini", 0.5) for method in ("gradcam", "scorecam")]
+    untrained = pd.DataFrame(
+        [
+            ("one", "gradcam", 0, "a", 0.4, 0.4),
+            ("one", "gradcam", 1, "b", 0.2, 0.2),
+            ("one", "gradcam", 2, "c", 0.0, 0.0),
+            ("one", "scorecam", 0, "a", 0.4, 0.4),
+            ("one", "scorecam", 1, "c", 0.9, 0.9),
+        ],
+        columns=["image", "method", "stage", "block", "rho", "rho_absolute"],
+    )
+    found = measures.followers(study_of(rows, randomised=untrained))
+    assert "Above 0.3: SCORECAM." in found.text
