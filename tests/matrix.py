@@ -30,9 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ("_quarto.yml", "references.bib", "index.qmd", "chapters", "assets", "CITATION.cff")
 """What a book is made of beside its data."""
 
-PIXELS = Preprocessing(
-    72, 64, Image.Resampling.BILINEAR, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
-)
+PIXELS = Preprocessing(72, 64, Image.Resampling.BILINEAR, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4))
 
 CONCEPTS = "dog cat bird fish tree sea street kitchen red striped wheel flower sky wood stone fur"
 
@@ -142,10 +140,26 @@ class Tiny:
 MATRIX = {
     "whole": Tiny(images=4),
     "correct": Tiny(correct=True, images=7, parts=("cam", *LIME, "agreement"), extra=0),
-    "three": Tiny("tiny_three", images=2, parts=("cam", *LIME, "agreement", "measures"),
-                  wordnet=False, extra=0),
-    "blank": Tiny("tiny_blank", parts=("cam", *LIME, "lime.stability", "agreement", "attribution",
-                                       "measures", *LARGE_SAMPLE), extra=0),
+    "three": Tiny(
+        "tiny_three",
+        images=2,
+        parts=("cam", *LIME, "agreement", "measures"),
+        wordnet=False,
+        extra=0,
+    ),
+    "blank": Tiny(
+        "tiny_blank",
+        parts=(
+            "cam",
+            *LIME,
+            "lime.stability",
+            "agreement",
+            "attribution",
+            "measures",
+            *LARGE_SAMPLE,
+        ),
+        extra=0,
+    ),
     "one": Tiny(images=1, parts=LIME, extra=0),
     "cams": Tiny(images=2, parts=("cam",), extra=0),
     "dissected": Tiny(images=1, parts=DISSECTION, extra=0),

@@ -15,9 +15,7 @@ from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
 from vitrine.store import Store
 
-UNSAID = re.compile(
-    r"\bnan\b|\bNone\b|\bno of\b|\(none\)|\b\w+Error\b|\b[Nn]o a\b|\bTraceback\b"
-)
+UNSAID = re.compile(r"\bnan\b|\bNone\b|\bno of\b|\(none\)|\b\w+Error\b|\b[Nn]o a\b|\bTraceback\b")
 """What no page may say."""
 
 SEEN = (

@@ -269,13 +269,15 @@ class NetworkDissection(Experiment):
 
         labels = {}
         for layer, kept in activations.items():
-            given = (kept, *embedded, self.similarity, self.parameters)
-            labels[layer] = concept_labels.label(*given, count=RUNNERS_UP + 1)
+            labels[layer] = concept_labels.label(
+                kept, *embedded, self.similarity, self.parameters, count=RUNNERS_UP + 1
+            )
             progress.advance(PASSES_A_ROUND)
         null = self._null(activations, embedded, progress)
         for place, layer in enumerate(self.layers(name)):
-            given = (activations[layer], labels[layer], null[layer], self.wanted.example_images)
-            arrays |= _layer_arrays(place, *given)
+            arrays |= _layer_arrays(
+                place, activations[layer], labels[layer], null[layer], self.wanted.example_images
+            )
             if self._is_classifier(name, layer):
                 arrays |= self._class_arrays(name, labels[layer])
         facts = {
@@ -297,8 +299,15 @@ class NetworkDissection(Experiment):
             progress.advance(passes - told)
             told = passes
 
-        given = (self.similarity, self.parameters, self.wanted.null_draws, self.wanted.seed)
-        return nulls.null_similarities(activations, *embedded, *given, part_done)
+        return nulls.null_similarities(
+            activations,
+            *embedded,
+            self.similarity,
+            self.parameters,
+            self.wanted.null_draws,
+            self.wanted.seed,
+            part_done,
+        )
 
     def _is_classifier(self, name: str, layer: str) -> bool:
         """Whether the layer's units are the classes."""
@@ -433,8 +442,8 @@ def _layer_arrays(
         f"{place}_p_values": nulls.p_values(labels.similarities[:, 0], null),
         f"{place}_constant": labels.silent.numpy(),
         f"{place}_null": spread.astype(np.float32),
-        f"{place}_null_mean": np.float32(mean),
-        f"{place}_null_draws": np.int64(len(known)),
+        f"{place}_null_mean": np.array(mean, dtype=np.float32),
+        f"{place}_null_draws": np.array(len(known), dtype=np.int64),
         f"{place}_images": kept.images[:, :images].numpy().astype(np.int32),
         f"{place}_activations": kept.values[:, :images].numpy(),
     }

@@ -40,7 +40,7 @@ class Preprocessing:
     @property
     def text(self) -> str:
         """The same as a sentence without its full stop, with this row's numbers."""
-        mean, deviation = map(_numbers, (self.mean, self.deviation))
+        mean, deviation = map(_numbers, (self.mean, self.std))
         scaled = f"RGB − {mean}" if deviation == "1" else f"(RGB − {mean}) / {deviation}"
         return (
             f"The shorter side is resized to {self.resize} pixels "

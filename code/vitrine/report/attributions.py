@@ -53,7 +53,9 @@ def methods(study: StudyReport) -> list[str]:
 
 def repeated_methods(study: StudyReport) -> list[str]:
     """Those of ``methods`` that ask the network many times for a map."""
-    passes = maps(study).groupby("method")["passes"].mean() if methods(study) else {}
+    if not methods(study):
+        return []
+    passes = maps(study).groupby("method")["passes"].mean()
     return [method for method in methods(study) if passes[method] > FEW_PASSES]
 
 

@@ -192,7 +192,7 @@ def _frequent_of(
     return (
         alt.Chart(frequent[frequent["network"] == title], title=title)
         .transform_filter(alt.datum.layer == choice)
-        .mark_bar(cursor="pointer", **({} if parted else {"color": colour}))
+        .mark_bar(cursor="pointer", color=alt.Undefined if parted else colour)
         .encode(
             x=alt.X(
                 "number:Q",

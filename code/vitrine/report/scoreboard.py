@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,20 +20,11 @@ from vitrine.measures.ranking import (
     standing_of,
 )
 from vitrine.measures.registry import MEASURES, SEED_STABILITY
-from vitrine.methods.attribution import ATTRIBUTION_METHODS
 from vitrine.methods.baselines import BASELINES
-from vitrine.methods.cam import CAM_METHODS
-from vitrine.methods.lime import LIME_METHODS
-from vitrine.methods.registry import METHODS
 from vitrine.report.study_report import StudyReport
 
-FAMILIES = {
-    "class activation map": CAM_METHODS,
-    "LIME": LIME_METHODS,
-    "attribution": ATTRIBUTION_METHODS,
-    "baseline": BASELINES,
-}
-"""The methods of each family, as the charts colour them."""
+FAMILIES = ("class activation map", "LIME", "attribution", "baseline")
+"""The families of methods, as the charts colour them."""
 
 POSITIVE_BASELINE = ("sensitivity",)
 """Measures whose baseline has positive weights alone, so that a signed map has none to beat."""
@@ -41,9 +33,21 @@ Key = tuple[str, str, str]
 """A measure, a method and a baseline."""
 
 
-def family_of(method: str) -> str:
-    """A method's family, a key of ``FAMILIES``."""
-    return next((name for name, rows in FAMILIES.items() if method in rows), "attribution")
+def family_of(study: StudyReport, method: str) -> str:
+    """A method's family: the section of the study that asks for it."""
+    if method in BASELINES:
+        return "baseline"
+    if method in study.parameters("cam").get("methods", ()):
+        return "class activation map"
+    return "LIME" if method == "lime" else "attribution"
+
+
+def signed_methods(study: StudyReport) -> frozenset[str]:
+    """The methods whose maps have negative values, as the tables of maps say."""
+    tables = [study.table(name) for name in ("maps", "attributions") if study.has(name)]
+    return frozenset(
+        str(method) for table in tables for method in table.loc[table["signed"] == True, "method"]  # noqa: E712
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,7 @@ class Scoreboard:
     values : by measure, ``[image, method]``.
     scores : by measure and method. mean : ``[method, measure]``, baselines too.
     rank : ``[method, measure]``, of the methods alone. overall : their mean rank, best first.
+    signed : the methods whose maps have negative values.
     """
 
     methods: list[str]
@@ -66,6 +71,7 @@ class Scoreboard:
     mean: pd.DataFrame
     rank: pd.DataFrame
     overall: pd.Series
+    signed: frozenset[str]
 
     def pairs(self, measure: str | None = None) -> list[Key]:
         """What is compared: each method with the baselines of a measure, or of all ranked ones.
@@ -79,9 +85,13 @@ class Scoreboard:
             for method in self.methods
             for baseline in MEASURES[name].baselines
             if baseline in self.baselines
-            and not without_baseline(name, method)
+            and not self.without_baseline(name, method)
             and (self.values[name][method] - self.values[name][baseline]).notna().any()
         ]
+
+    def without_baseline(self, measure: str, method: str) -> bool:
+        """Whether the baselines of a measure are none for a method, as its map is signed."""
+        return measure in POSITIVE_BASELINE and method in self.signed
 
     def gains(self, measure: str | None = None) -> dict[Key, Difference]:
         """The test of each of ``pairs``, corrected for their number."""
@@ -96,7 +106,7 @@ class Scoreboard:
 
     def taus(self) -> dict[tuple[str, str], float]:
         """Kendall's τ between the rankings by every two measures, where there is one."""
-        rankings = {m: list(self.rank[m]) for m in self.ranked}
+        rankings: dict[str, Sequence[float]] = {m: list(self.rank[m]) for m in self.ranked}
         return {(a, b): t for a, b, t in disagreement(rankings) if np.isfinite(t)}
 
 
@@ -104,11 +114,6 @@ class Scoreboard:
 def _gains(board: Scoreboard, measure: str | None) -> dict[Key, Difference]:
     pairs = board.pairs(measure)
     return {key: board.gain(key, len(pairs)) for key in pairs}
-
-
-def without_baseline(measure: str, method: str) -> bool:
-    """Whether the baselines of a measure are none for a method, as its map is signed."""
-    return measure in POSITIVE_BASELINE and bool(getattr(METHODS.get(method), "signed", False))
 
 
 def stands(gains: dict[Key, Difference]) -> dict[tuple[str, str], Standing]:
@@ -152,4 +157,7 @@ def scoreboard(study: StudyReport) -> Scoreboard:
     )
     ranked = [m for m in measures if m != SEED_STABILITY]
     overall = rank[ranked].mean(axis=1).dropna().sort_values(kind="stable")
-    return Scoreboard(methods, baselines, measures, ranked, values, scores, mean, rank, overall)
+    signed = signed_methods(study)
+    return Scoreboard(
+        methods, baselines, measures, ranked, values, scores, mean, rank, overall, signed
+    )

@@ -109,9 +109,9 @@ def library_relevance(study: StudyReport) -> Finding:
         return Finding(headline, _reasons(library), "absent maps")
     lost = worked[worked["deviation"] > KEPT]
     text = " ".join(
-        f"On {row.network} the logit is {large(row.logit)} and the relevance sums to "
-        f"{large(row.total)} (means)."
-        for row in worked.head(3).itertuples()
+        f"On {row['network']} the logit is {large(row['logit'])} and the relevance sums to "
+        f"{large(row['total'])} (means)."
+        for row in worked.head(3).to_dict("records")
     )
     text = f"{text} {_reasons(library[library['images'] == 0])}".strip()
     if lost.empty:
@@ -125,7 +125,8 @@ def library_relevance(study: StudyReport) -> Finding:
 
 def _reasons(rows: pd.DataFrame) -> str:
     return " ".join(
-        f"On {row.network}: {row.reason.rstrip('.')}." for row in rows.head(3).itertuples()
+        f"On {row['network']}: {str(row['reason']).rstrip('.')}."
+        for row in rows.head(3).to_dict("records")
     )
 
 
@@ -226,7 +227,7 @@ def seeds(study: StudyReport) -> Finding:
     if parts.empty:
         return absent("The tables hold no seed's part of an attribution method.")
     titles = study.method_titles
-    both = [method for method in parts if method in moved]
+    both = [str(method) for method in parts if method in moved]
     if not both:
         return absent(NO_SENSITIVITY)
     tested = {
@@ -256,7 +257,7 @@ def printed(study: StudyReport, values: pd.Series) -> Finding:
     moved = _moved(study)
     if isinstance(moved, Finding):
         return moved
-    common = [method for method in moved if method in values.index]
+    common = [str(method) for method in moved if method in values.index]
     if len(common) < 3:
         return absent("Too few methods of the study have a printed maximum sensitivity to compare.")
     found = spearman(values[common].to_numpy(), moved[common].mean().to_numpy())

@@ -72,7 +72,7 @@ def layers_without(study: StudyReport) -> Finding:
     if found.units.empty:
         return absent(ALL_CONSTANT)
     survive = found.units.groupby(["network", "layer"], sort=False)["significant"].sum()
-    none = [pair for pair, survivors in survive.items() if survivors == 0]
+    none: list[tuple[str, str]] = list(survive.index[survive == 0])
     whole = len(survive)
     if not none:
         return Finding("", "Every layer has a unit whose label is significant.", "none")

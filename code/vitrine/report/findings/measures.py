@@ -11,7 +11,7 @@ from vitrine.measures.registry import MEASURES
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import finding_of, span, spelt
 from vitrine.report.parts import missing
-from vitrine.report.scoreboard import Scoreboard, family_of, scoreboard, stands, without_baseline
+from vitrine.report.scoreboard import Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, part_of, plural
 
@@ -232,7 +232,7 @@ def by_family(study: StudyReport, measure: str, what: str) -> Finding:
     if isinstance(board, Finding):
         return board
     means = board.mean[measure].dropna()
-    groups = means.groupby(family_of, sort=False)
+    groups = means.groupby(lambda method: family_of(study, method), sort=False)
     said = [
         f"{number(group.iloc[0])} for {_one(study, name, group)}"
         if len(group) == 1
@@ -439,7 +439,7 @@ def unfair(study: StudyReport) -> Finding:
     board = board_of(study, "sensitivity")
     if isinstance(board, Finding):
         return board
-    signed = [m for m in board.methods if without_baseline("sensitivity", m)]
+    signed = [m for m in board.methods if board.without_baseline("sensitivity", m)]
     if not signed:
         return absent("No method of this study has signed maps.")
     return Finding(
