@@ -143,7 +143,7 @@ def test_one_map_follows_the_correlations(rho: float, verdict: str) -> None:
     ("values", "verdict"), [([0.99, 0.98], "all"), ([0.99, 0.3], "some"), ([0.1], "none")]
 )
 def test_the_second_class(values: list[float], verdict: str) -> None:
-    extra = {"variants": variants(values, "second", "last")}
+    extra: dict[str, Any] = {"variants": variants(values, "second", "last")}
     study = build(["gradcam"], 3, np.random.default_rng(0), **extra)
     assert cam.second_class(study).verdict == verdict
     assert cam.layers(study).is_absent
