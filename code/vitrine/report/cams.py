@@ -1,0 +1,152 @@
+"""Class activation maps: the rows of a study's tables, and what its maps have on the objects."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vitrine.measures.localisation import share_inside
+from vitrine.report.charts import METHOD_COLOURS
+from vitrine.report.compared import LIME, PREFERRED
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing
+
+SECOND = "second"
+"""The variant that explains the second most probable class."""
+
+AT_LAYER = "at-"
+"""What the variants at other layers begin with."""
+
+
+def methods(study: StudyReport) -> list[str]:
+    """The keys of the study's class activation maps, in the order of the study file."""
+    return list(study.parameters("cam").get("methods") or ())
+
+
+def main_methods(study: StudyReport) -> list[str]:
+    """Those that have a colour of their own in charts, or else the first few."""
+    known = methods(study)
+    coloured = [method for method in known if study.method_titles[method] in METHOD_COLOURS]
+    return coloured or known[:3]
+
+
+def preferred(study: StudyReport, among: list[str] | None = None) -> str:
+    """The method that a single map is shown of: Grad-CAM, or else the first one."""
+    known = methods(study) if among is None else among
+    return PREFERRED if PREFERRED in known else known[0]
+
+
+def layer(study: StudyReport) -> str:
+    """The layer that the maps explain."""
+    return str(study.parameters("cam").get("layer") or study.facts["last_convolution"])
+
+
+def correlations(study: StudyReport, among: list[str] | None = None) -> pd.DataFrame:
+    """The rows of ``correlations`` between two class activation maps, with ``pair`` in words."""
+    known, titles = methods(study) if among is None else among, study.method_titles
+    rows = study.table("correlations")
+    rows = rows[rows["first"].isin(known) & rows["second"].isin(known)].copy()
+    rows["pair"] = [
+        listing((titles[a], titles[b])) for a, b in zip(rows["first"], rows["second"], strict=True)
+    ]
+    return rows.reset_index(drop=True)
+
+
+def between(study: StudyReport, one: str, other: str) -> pd.DataFrame:
+    """The rows of ``correlations`` between two methods, whichever is named first."""
+    rows = study.table("correlations")
+    either = [(one, other), (other, one)]
+    found = [pair in either for pair in zip(rows["first"], rows["second"], strict=True)]
+    return rows[found]
+
+
+def with_lime(study: StudyReport, names: list[str]) -> list[str]:
+    """The methods and LIME, where the study has it."""
+    return [*names, LIME] if study.has("lime") else names
+
+
+def inside(study: StudyReport, names: list[str]) -> pd.DataFrame:
+    """The share of each method's positive weight on the object, by image with an outline."""
+    return pd.DataFrame({name: study.on_object(name) for name in names})
+
+
+def maxima(study: StudyReport) -> pd.DataFrame:
+    """By image and method: 1 where the map's maximum lies on the object, 0 beside it.
+
+    Not a number for a map that is the same everywhere: it has no maximum.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for method in methods(study):
+        found[method] = {}
+        for image, mask in study.objects.items():
+            values = study.heatmap(method, image).values
+            on = mask[np.unravel_index(int(values.argmax()), values.shape)]
+            found[method][image] = float(on) if np.ptp(values) else float("nan")
+    return pd.DataFrame(found)
+
+
+def half_maximum(study: StudyReport) -> pd.DataFrame:
+    """Share of the frame above half of the maximum, by image, for main methods and LIME."""
+    rows = study.table("maps")
+    rows = rows[rows["method"].isin(with_lime(study, main_methods(study))) & ~rows["is_constant"]]
+    return rows.pivot(index="image", columns="method", values="area_half_max")
+
+
+def costs(study: StudyReport) -> pd.DataFrame:
+    """By method: the median seconds an image, and its passes as median and mean."""
+    rows = study.table("costs")
+    rows = rows[rows["method"].isin(with_lime(study, methods(study)))]
+    return (
+        rows.groupby("method")
+        .agg(
+            seconds=("seconds", "median"),
+            passes=("passes", "median"),
+            mean_passes=("passes", "mean"),
+            head=("head_passes", "median"),
+        )
+        .sort_values("seconds")
+    )
+
+
+def second_class(study: StudyReport) -> pd.DataFrame:
+    """One method's rows of ``variants`` for the second most probable class, by image."""
+    if not study.has("variants"):
+        return pd.DataFrame(columns=["method", "rho"])
+    rows = study.table("variants")
+    rows = rows[rows["variant"] == SECOND]
+    if rows.empty:
+        return rows.set_index("image")
+    chosen = preferred(study, list(dict.fromkeys(rows["method"])))
+    return rows[rows["method"] == chosen].set_index("image")
+
+
+def other_layers(study: StudyReport) -> pd.DataFrame:
+    """The rows of ``variants`` at other layers than the one explained."""
+    if not study.has("variants"):
+        return pd.DataFrame(columns=["image", "method", "layer", "rho", "is_constant"])
+    rows = study.table("variants")
+    return rows[rows["variant"].str.startswith(AT_LAYER)].reset_index(drop=True)
+
+
+def by_layer(study: StudyReport) -> pd.DataFrame:
+    """What the maps of a method are at each layer: the means over images, the explained one last.
+
+    ``rho`` with the map of the explained layer; ``inside``, where objects are outlined.
+    """
+    rows = other_layers(study)
+    method, last = str(rows["method"].iloc[0]), layer(study)
+    maps = study.table("maps").query("method == @method").assign(rho=1.0, layer=last, variant="")
+    columns = ["layer", "variant", "rho", "area_half_max", "is_constant"]
+    both = pd.concat([rows[columns], maps[columns]])
+    found = both.groupby(["layer", "variant"], sort=False).agg(
+        rho=("rho", "mean"), area_half_max=("area_half_max", "mean"), blank=("is_constant", "sum")
+    )
+    if study.objects:
+        found["inside"] = [
+            pd.Series(
+                share_inside(study.heatmap(method, image, variant).values, mask)
+                for image, mask in study.objects.items()
+            ).mean()
+            for variant in found.index.get_level_values("variant")
+        ]
+    return found.droplevel("variant").reset_index()
