@@ -46,7 +46,9 @@ def signed_methods(study: StudyReport) -> frozenset[str]:
     """The methods whose maps have negative values, as the tables of maps say."""
     tables = [study.table(name) for name in ("maps", "attributions") if study.has(name)]
     return frozenset(
-        str(method) for table in tables for method in table.loc[table["signed"] == True, "method"]  # noqa: E712
+        str(method)
+        for table in tables
+        for method in table.loc[table["signed"] == True, "method"]  # noqa: E712
     )
 
 
