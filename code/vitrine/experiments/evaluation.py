@@ -61,7 +61,7 @@ def _task(
 ) -> Task:
     wanted, row, trial = _wanted(study), pick_method(method), TRIALS[name]
     parameters = wanted.model_dump(include=set(trial.uses))
-    parameters |= {"revision": trial.revision_for(row), "map": basis}
+    parameters |= {"revision": trial.revision, "map": basis}
     once = row.cost(study, pick_architecture(network), again=trial.again)
     times = trial.times_for(wanted, once)
     if trial.times:
