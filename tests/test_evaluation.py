@@ -21,7 +21,6 @@ from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
-from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.registry import VALUES
@@ -44,7 +43,7 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import Lime, Measures, Slic, load_study
+from vitrine.study import Lime, Slic, load_study
 
 MEASURED = """
 [attribution]
