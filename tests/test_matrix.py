@@ -42,7 +42,7 @@ def test_the_book_follows_the_study(
     compute(book, name, monkeypatch)
     freeze(book, formats=("html",))
     titles = {CLASSIFIERS[network].title for network in NETWORKS}
-    own = _titles(book, name)
+    own = {row["title"] for row in _networks(book, name)}
     for path in sorted(book.freeze.rglob("html.json")):
         chapter = path.parent.parent.name
         said = _prose(path.read_text(encoding="utf-8").encode().decode("unicode_escape"))
@@ -54,10 +54,11 @@ def test_the_book_follows_the_study(
             assert not re.search(rf"\b{re.escape(word)}\b", said), f"{chapter}: {word}"
 
 
-def _titles(book: Project, name: str) -> set[str]:
-    """The titles of a study's networks, explained or dissected."""
-    networks = Store(book, name).provenance()["networks"]
-    return {CLASSIFIERS[network].title for network in networks}
+def _networks(book: Project, name: str) -> list[dict[str, str]]:
+    """The networks of a study, explained or dissected."""
+    provenance = Store(book, name).provenance()
+    dissected = (provenance.get("dissection") or {}).get("classifiers", [])
+    return [*provenance["classifiers"], *provenance.get("networks", []), *dissected]
 
 
 def _prose(markdown: str) -> str:
