@@ -200,6 +200,8 @@ def test_the_vega_bundle_is_loaded_only_where_a_chart_is(visit: Visit, address: 
     visit.open(address + "chapters/methods.html")
     assert not [url for url in asked if "vega" in url]
     visit.open(address + "chapters/comparison.html")
+    visit.page.locator(".vitrine-chart").first.scroll_into_view_if_needed()
+    visit.page.wait_for_selector(".vitrine-chart.is-mounted")
     assert len([url for url in asked if "vega" in url]) == 1
 
 
