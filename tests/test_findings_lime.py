@@ -61,3 +61,14 @@ def test_fit_for_any_table(rows: list[tuple[float | None, float]]) -> None:
     table["image"] = [f"image {n}" for n in range(len(table))]
     table["r_squared"] = table["r_squared"].astype(float)
     assert_sound(lime.fit(stub_study({"lime": table})))
+
+
+@given(stability_tables(), st.booleans())
+def test_samples_decide_by_the_images_that_have_both_ends(table: pd.DataFrame, lost: bool) -> None:
+    table["r_squared"] = table["jaccard"]
+    if lost:  # fits of the fewest samples are missing
+        table.loc[table["samples"] == table["samples"].min(), "r_squared"] = float("nan")
+    study = stub_study({"stability": table})
+    for finding in (lime.sample_sizes(study), lime.fit_and_samples(study)):
+        assert_sound(finding)
+    assert not lost or lime.fit_and_samples(study).is_absent

@@ -7,7 +7,7 @@ import numpy as np
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import finding_of, span, spelt
+from vitrine.report.findings.sentences import Sentences, finding_of, span, spelt
 from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, p_text, part_of, percent, plural
@@ -133,15 +133,9 @@ def on_object(study: StudyReport) -> Finding:
 
 def sample_sizes(study: StudyReport) -> Finding:
     """Whether more samples make the choice of superpixels more stable."""
-    if reason := missing(study, "stability"):
-        return reason
-    by_size = study.table("stability").pivot(index="image", columns="samples", values="jaccard")
-    least, most = by_size.columns.min(), by_size.columns.max()
-    if least == most:
-        return absent("This study compares explanations of one number of samples only.")
-    gain = paired_difference((by_size[most] - by_size[least]).to_numpy())
-    return finding_of(
-        gain,
+    return _by_samples(
+        study,
+        "jaccard",
         {
             "larger": "More samples make LIME's choice more stable.",
             "smaller": "More samples make LIME's choice less stable.",
@@ -149,23 +143,15 @@ def sample_sizes(study: StudyReport) -> Finding:
             "tell.",
             "too few": "The stability of LIME's choice by the number of samples.",
         },
-        f"Two seeds share {percent(by_size[least].mean())} of the chosen superpixels with "
-        f"{least:,} samples and {percent(by_size[most].mean())} with {most:,}. The difference is "
-        f"{spelt(gain)}.",
+        "The Jaccard index of two seeds",
     )
 
 
 def fit_and_samples(study: StudyReport) -> Finding:
     """Whether a high R² says that an explanation repeats."""
-    if reason := missing(study, "stability"):
-        return reason
-    by_size = study.table("stability").pivot(index="image", columns="samples", values="r_squared")
-    least, most = by_size.columns.min(), by_size.columns.max()
-    if least == most:
-        return absent("This study compares explanations of one number of samples only.")
-    change = paired_difference((by_size[most] - by_size[least]).to_numpy())
-    return finding_of(
-        change,
+    return _by_samples(
+        study,
+        "r_squared",
         {
             "larger": "The local R² rises with the number of samples.",
             "smaller": "The local R² falls with the number of samples, so a high R² says nothing "
@@ -174,8 +160,27 @@ def fit_and_samples(study: StudyReport) -> Finding:
             "images tell.",
             "too few": "The local R² by the number of samples.",
         },
-        f"It is {number(by_size[least].mean())} with {least:,} samples and "
-        f"{number(by_size[most].mean())} with {most:,}.",
+        "The mean R²",
+    )
+
+
+def _by_samples(study: StudyReport, column: str, headlines: Sentences, what: str) -> Finding:
+    """A column of the table ``stability`` at the most samples against the fewest, by image."""
+    if reason := missing(study, "stability"):
+        return reason
+    by_size = study.table("stability").pivot(index="image", columns="samples", values=column)
+    fewest, most = by_size.columns.min(), by_size.columns.max()
+    if fewest == most:
+        return absent("This study compares explanations of one number of samples only.")
+    ends = by_size[[fewest, most]].dropna()
+    if ends.empty:
+        return absent(f"{what} is known of no image at both {fewest:,} and {most:,} samples.")
+    change = paired_difference((ends[most] - ends[fewest]).to_numpy())
+    return finding_of(
+        change,
+        headlines,
+        f"{what} is {number(ends[fewest].mean())} with {fewest:,} samples and "
+        f"{number(ends[most].mean())} with {most:,}. The difference is {spelt(change)}.",
     )
 
 
