@@ -111,7 +111,7 @@ def test_a_method_that_a_network_cannot_support_is_named_and_the_rest_goes_on(
     store = Store(measured, "tiny")
     rows = store.table("attributions").set_index(["classifier", "method", "image"])
     reason = rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "reason"]
-    assert "Captum's layer-wise relevance propagation stops at this network" in reason
+    assert reason == "Captum has no rule for the network's modules of the type Conv2dSame"
     assert np.isnan(rows.loc[("efficientnet_lite0", "lrp_captum", "noise"), "total"])
     table = store.table("evaluation").query("method == 'lrp_captum'")
     assert table["value"].isna().all() and (table["reason"] == reason).all()
@@ -234,6 +234,25 @@ def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Query) -> None:
         expected.heatmap, type(expected.heatmap)(found[0], frame, True, "lime", 2, 0.0)
     ) == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
+
+
+@pytest.mark.parametrize("method", ["smoothgrad_squared", "vargrad", "gradient_shap", "lime"])
+def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
+    asked: Query, method: str
+) -> None:
+    inputs = asked.classifier.normalise(_crop()[None]).numpy()
+    parameters = LIME if method == "lime" else asked.parameters
+    wanted = Measures(perturbations=2, radius=0.0)
+    query = replace(asked, method=method, parameters=parameters)
+    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {}, [query.method])
+    facts = TRIALS["sensitivity"].compute(case)[method].facts
+    assert facts["value"] == 0 and facts["by_channel"] == 0
+    if method != "lime":  # another seed cuts other superpixels
+        assert facts["seed_part"] > 0.01 and facts["seed_part_by_channel"] > 0.01
+    moved = replace(case, wanted=Measures(perturbations=2, radius=0.02))
+    assert TRIALS["sensitivity"].compute(moved)[method].facts["value"] > 0
+    steady = replace(case, query=replace(asked, method="gradient"))
+    assert "seed_part" not in TRIALS["sensitivity"].compute(steady)["gradient"].facts
 
 
 def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> None:

@@ -302,7 +302,7 @@ class Measures(_Part):
     stages : how many blocks of the cascading randomisation a map is compared at, spread evenly from
         the classifier to the whole network.
     expensive_repeats : perturbations, and stages, of methods that take more than
-        ``expensive_passes`` passes a map.
+        ``expensive_passes`` passes a map; 0 leaves their stability and sanity out.
     seeds : explanations of each method that draws.
     lime_samples : of LIME where it is repeated for perturbed images and randomised networks.
     """
@@ -313,7 +313,7 @@ class Measures(_Part):
     perturbations: int = Field(default=10, ge=1)
     radius: float = Field(default=0.02, gt=0)
     stages: int = Field(default=4, ge=1)
-    expensive_repeats: int = Field(default=2, ge=1)
+    expensive_repeats: int = Field(default=2, ge=0)
     expensive_passes: int = Field(default=1000, ge=1)
     seeds: int = Field(default=2, ge=2)
     lime_samples: int = Field(default=200, ge=2)

@@ -61,7 +61,7 @@ def _task(
 ) -> Task:
     wanted, row, trial = _wanted(study), pick_method(method), TRIALS[name]
     parameters = wanted.model_dump(include=set(trial.uses))
-    parameters |= {"revision": trial.revision, "map": basis}
+    parameters |= {"revision": trial.revision_for(row), "map": basis}
     once = row.cost(study, pick_architecture(network), again=trial.again)
     times = trial.times_for(wanted, once)
     if trial.times:
@@ -116,6 +116,10 @@ class Evaluation(Experiment):
             self.study.cam.layer if self.study.cam else None,
             progress.advance,
         )
+        if task.parameters.get("times") == 0:
+            raise NotApplicable(
+                "A map takes more passes than the study repeats (expensive_passes in [measures])"
+            )
         case = Case(
             query,
             np.asarray(classifier.normalise(query.crop[None]).cpu().numpy()),

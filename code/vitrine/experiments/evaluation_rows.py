@@ -22,6 +22,8 @@ from vitrine.methods.heatmap import heatmap_from
 from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
 
+SENSITIVITIES = ("by_channel", "value", "seed_part_by_channel", "seed_part")
+
 NO_OUTLINE = "No object is outlined in the image"
 
 TABLES = {
@@ -58,6 +60,9 @@ TABLES = {
         "method": "key of the method, or of a map that sees no network",
         "by_channel": "maximum sensitivity of the attributions of each colour channel",
         "value": "maximum sensitivity of the map",
+        "seed_part_by_channel": "by_channel of the unperturbed image's map from another seed; "
+        "empty for methods without noise, and for LIME (table stability)",
+        "seed_part": "the same of the map, without any perturbation",
     },
 }
 
@@ -103,9 +108,10 @@ class NetworkRows:
                 ]
         one = tasks[SENSITIVITY]
         if one and "value" in one.facts:
-            coloured = one.facts["channels"] > 1
-            by_channel = one.facts["by_channel"] if coloured else float("nan")
-            found = {"by_channel": by_channel, "value": one.facts["value"]}
+            missing = float("nan")
+            found = {name: one.facts.get(name, missing) for name in SENSITIVITIES}
+            if one.facts["channels"] == 1:
+                found |= {"by_channel": missing, "seed_part_by_channel": missing}
             self.rows["sensitivities"].append(about | found)
         one = tasks[MPRT]
         if one and "rho" in one.arrays:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vitrine.errors import NotApplicable
 from vitrine.measures import faithfulness, mprt, sensitivity
 from vitrine.measures.registry import FAITHFULNESS, MPRT, SEED_STABILITY, SENSITIVITY
-from vitrine.methods.method import Inputs, Maps, Query
+from vitrine.methods.method import Inputs, Maps, Method, Query
 from vitrine.methods.randomisation import cascade, cascading
 from vitrine.methods.registry import pick_method
 from vitrine.models.scores import scoring
@@ -60,6 +60,7 @@ class Trial:
     again : whether maps are made with the parameters for perturbed copies.
     stochastic : whether it is for methods that draw alone.
     revision : raised whenever it computes something else from the same parameters.
+    revision_of_draws : added to it for the methods whose draws are held (``Method.holds_draws``).
     """
 
     uses: frozenset[str]
@@ -69,6 +70,11 @@ class Trial:
     again: bool = True
     stochastic: bool = False
     revision: int = 1
+    revision_of_draws: int = 0
+
+    def revision_for(self, method: Method) -> int:
+        """The revision of the trial of a method's maps."""
+        return self.revision + (self.revision_of_draws if method.holds_draws else 0)
 
     def times_for(self, wanted: Measures, once: int) -> int:
         """How many more maps a method gets that takes so many passes for one."""
@@ -125,7 +131,22 @@ def _sensitivity(case: Case) -> dict[str, TaskResult]:
     case.map_of(case.query.method)
     with pick_method(case.query.method).repeated(case.query) as explain:
         original, others = explain(case.inputs), explain(case.inputs + noise)
-    return {name: _moved(original[name], others[name], case.times) for name in original}
+    redrawn = _redrawn(case)
+    return {
+        name: _moved(original[name], others[name], redrawn.get(name), case.times)
+        for name in original
+    }
+
+
+def _redrawn(case: Case) -> dict[str, Maps]:
+    """The maps of the image itself from another seed; none of methods that do not draw."""
+    method = pick_method(case.query.method)
+    if not method.holds_draws:
+        return {}
+    seed = case.query.parameters.seed + 1
+    parameters = case.query.parameters.model_copy(update={"seed": seed})
+    with method.repeated(replace(case.query, parameters=parameters)) as explain:
+        return explain(case.inputs)
 
 
 def _mprt(case: Case) -> dict[str, TaskResult]:
@@ -170,17 +191,23 @@ def _once(query: Query, inputs: Inputs) -> dict[str, Values]:
         return {query.method: np.zeros(inputs.shape[2:], dtype=np.float32)}
 
 
-def _moved(original: Maps, others: Maps, times: int) -> TaskResult:
-    """How far maps ``[n, c, h, w]`` of a perturbed image lie from its own ``[1, c, h, w]``."""
-    return TaskResult(
-        {},
-        {
-            "channels": original.shape[1],
-            "perturbations": times,
-            "by_channel": sensitivity.greatest_change(original, others),
-            "value": sensitivity.greatest_change(original.sum(axis=1), others.sum(axis=1)),
-        },
-    )
+def _moved(original: Maps, others: Maps, redrawn: Maps | None, times: int) -> TaskResult:
+    """How far maps ``[n, c, h, w]`` of a perturbed image lie from its own ``[1, c, h, w]``.
+
+    redrawn : its map from another seed, of methods that draw; how far that lies stands beside.
+    """
+
+    def change(maps: Maps) -> tuple[float, float]:
+        whole = sensitivity.greatest_change(original.sum(axis=1), maps.sum(axis=1))
+        return sensitivity.greatest_change(original, maps), whole
+
+    by_channel, value = change(others)
+    facts: dict[str, Any] = {"channels": original.shape[1], "perturbations": times}
+    facts |= {"by_channel": by_channel, "value": value}
+    if redrawn is not None:
+        by_channel, value = change(redrawn)
+        facts |= {"seed_part_by_channel": by_channel, "seed_part": value}
+    return TaskResult({}, facts)
 
 
 def _similarity(
@@ -216,8 +243,9 @@ TRIALS: dict[str, Trial] = {
     SENSITIVITY: Trial(
         frozenset({"radius", "seed"}),
         _sensitivity,
-        lambda _wanted, times, once: (times + 1) * once,
+        lambda _wanted, times, once: (times + 1) * once if times else 0,
         times="perturbations",
+        revision_of_draws=1,
     ),
     MPRT: Trial(
         frozenset({"seed"}),

@@ -31,7 +31,7 @@ from vitrine.methods.input_gradients import (
 )
 from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
-from vitrine.methods.method import Method, Query, Stored, speed_of
+from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN, InferenceOptions, keep_memory
 from vitrine.models.registry import Architecture
@@ -70,6 +70,10 @@ class AttributionMethod(Method):
     rule: str = ""
     reference: bool = False
 
+    @property
+    def holds_draws(self) -> bool:
+        return self.stochastic
+
     def section(self, study: studies.Study, *, again: bool = False) -> Any:
         return study.attribution
 
@@ -104,15 +108,25 @@ class AttributionMethod(Method):
 
     @contextmanager
     def repeated(self, query: Query) -> Iterator[ExplainInputs]:
-        """With the attributions of each colour channel."""
+        """With the attributions of each colour channel, and the same draws for every input.
+
+        A stochastic method starts again from its seed for each input by itself, so that two inputs
+        are given the same noise, value for value, and only what they are can move the map.
+        """
         how = (query.target, query.parameters, query.progress, query.settings)
         with explaining_together(query.classifier, query.method, *how) as explain:
-            yield lambda inputs: {
-                name: found.cpu().numpy()
-                for name, found in explain(
-                    torch.from_numpy(inputs).to(query.classifier.device)
-                ).items()
-            }
+
+            def together(inputs: Inputs) -> dict[str, Maps]:
+                batch = torch.from_numpy(inputs).to(query.classifier.device)
+                if not self.stochastic:
+                    return {name: found.cpu().numpy() for name, found in explain(batch).items()}
+                each = []
+                for one in torch.split(batch, 1):
+                    with seeded(query.parameters.seed):
+                        each.append(explain(one))
+                return {name: torch.cat([e[name] for e in each]).cpu().numpy() for name in each[0]}
+
+            yield together
 
 
 @dataclass(frozen=True)
@@ -291,6 +305,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         _captum_relevance,
         passes=lambda _parameters, _side: 1,
         paper="kokhlikyan2020",
+        revision=2,
         rule="the library's ε rule, as it hooks the network's modules",
         reference=True,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 
 from captum import attr
@@ -23,8 +24,14 @@ def captum_relevance(network: nn.Module, batch: Tensor, target: int) -> Tensor:
             warnings.simplefilter("ignore")  # that hooks are set and removed
             found: Tensor = attr.LRP(copy.deepcopy(network)).attribute(batch, target=target)
     except Exception as error:  # the library raises what it stumbles over
-        reason = str(error).split(". ")[0]
-        raise NotApplicable(
-            f"Captum's layer-wise relevance propagation stops at this network ({reason})"
-        ) from error
+        raise NotApplicable(_why(str(error))) from error
     return found.detach()
+
+
+def _why(message: str) -> str:
+    """What the library's error says, as one sentence that a table can hold."""
+    module = re.search(r"Module of type <class '(?:[\w.]*\.)?(\w+)'> has no rule", message)
+    if module:
+        return f"Captum has no rule for the network's modules of the type {module[1]}"
+    first = message.split(". ")[0]
+    return f"Captum's layer-wise relevance propagation stops at this network ({first})"

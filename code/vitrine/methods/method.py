@@ -71,6 +71,16 @@ class Method:
     sees_network: ClassVar[bool] = True
 
     @property
+    def holds_draws(self) -> bool:
+        """Whether noise is drawn for a map, and ``repeated`` gives every input the same noise.
+
+        LIME's draws are held too, but what another seed changes there is more than noise: the
+        superpixels. A baseline is drawn anew for each input: it stands for maps that have nothing
+        in common.
+        """
+        return False
+
+    @property
     def takes_settings(self) -> bool:
         """Whether its passes are so many that it matters how they are run."""
         return True
@@ -101,7 +111,8 @@ class Method:
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         """A function that gives maps of the network's input, for perturbed copies of the image.
 
-        What can be made once is made once. Raises ``NotApplicable`` and ``StudyError``.
+        What can be made once is made once. The draws of a method that ``holds_draws`` are the same
+        for every input. Raises ``NotApplicable`` and ``StudyError``.
         """
         raise NotImplementedError
 
