@@ -21,6 +21,7 @@ from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
+from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.registry import VALUES
@@ -43,7 +44,7 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import Lime, Slic, load_study
+from vitrine.study import Lime, Measures, Slic, load_study
 
 MEASURED = """
 [attribution]
@@ -242,14 +243,15 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
 ) -> None:
     inputs = asked.classifier.normalise(_crop()[None]).numpy()
     parameters = LIME if method == "lime" else asked.parameters
-    wanted = Measures(perturbations=2, radius=0.0)
+    wanted = Measures(perturbations=2)
     query = replace(asked, method=method, parameters=parameters)
-    case = Case(query, inputs, wanted, 2, lambda _: inputs[0, 0], False, {}, [query.method])
+    still = wanted.model_copy(update={"radius": 0.0})
+    case = Case(query, inputs, still, 2, lambda _: inputs[0, 0], False, {}, [query.method])
     facts = TRIALS["sensitivity"].compute(case)[method].facts
     assert facts["value"] == 0 and facts["by_channel"] == 0
     if method != "lime":  # another seed cuts other superpixels
         assert facts["seed_part"] > 0.01 and facts["seed_part_by_channel"] > 0.01
-    moved = replace(case, wanted=Measures(perturbations=2, radius=0.02))
+    moved = replace(case, wanted=wanted)
     assert TRIALS["sensitivity"].compute(moved)[method].facts["value"] > 0
     steady = replace(case, query=replace(asked, method="gradient"))
     assert "seed_part" not in TRIALS["sensitivity"].compute(steady)["gradient"].facts
@@ -341,3 +343,14 @@ def test_networks_to_try_relevance_on_need_an_image(tiny: Project) -> None:
     path.write_text(path.read_text() + MEASURED)
     with pytest.raises(StudyError, match=r"attribution\.lrp_networks names networks"):
         check(tiny, load_study(tiny, "tiny"))
+
+
+def test_a_method_too_costly_to_repeat_says_so_and_is_measured_otherwise(tmp_path: Path) -> None:
+    wanted = "[measures]\ncurve_steps = 2\ninfidelity_squares = 2\ninfidelity_side = 60\n"
+    project = new_tiny(tmp_path, STUDY + wanted + "expensive_passes = 2\nexpensive_repeats = 0\n")
+    run(project, load_study(project, "tiny"))
+    rows = Store(project, "tiny").table("evaluation").query("method == 'lime'")
+    values = rows.groupby("measure")["value"].count()
+    assert values["sensitivity"] == 0 and values["mprt"] == 0 and values["insertion_mean"] == 2
+    reasons = rows.query("measure == 'sensitivity'")["reason"]
+    assert reasons.str.contains("more passes than the study repeats").all()
