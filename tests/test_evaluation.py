@@ -82,9 +82,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Project:
     study = load_study(project, "tiny")
     # gradcam and lime and five attributions, and two maps that see no network
     of_an_image = 3 + 5 + (7 + 2) * len(WAYS) + 4
-    elsewhere = 1 + 2 + 2
+    control, elsewhere = 1, 1 + 2 + 2
     summary = run(project, study, progress=progress)
-    assert summary == Summary(2 * of_an_image + elsewhere, 0)
+    assert summary == Summary(2 * of_an_image + control + elsewhere, 0)
     assert sum(passes) == planned[0][0]
     assert run(project, study) == Summary(0, summary.computed)
     return project

@@ -72,3 +72,50 @@ def test_samples_decide_by_the_images_that_have_both_ends(table: pd.DataFrame, l
     for finding in (lime.sample_sizes(study), lime.fit_and_samples(study)):
         assert_sound(finding)
     assert not lost or lime.fit_and_samples(study).is_absent
+
+
+@st.composite
+def fidelity_tables(draw: st.DrawFn) -> pd.DataFrame:
+    rows = [
+        {"image": f"image {n}", "rule": rule, "superpixels": draw(st.integers(0, 3))}
+        | {name: draw(share) for name in FIDELITY}
+        for n in range(draw(st.integers(1, 10)))
+        for rule in ("positive", "both signs")
+    ]
+    return pd.DataFrame(rows)
+
+
+FIDELITY = ("p_kept", "p_kept_random", "p_removed", "p_removed_random", "area", "area_random")
+
+
+@given(fidelity_tables())
+def test_what_is_chosen_is_held_against_random_superpixels(table: pd.DataFrame) -> None:
+    study = stub_study({"fidelity": table})
+    chosen = table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
+    kept, hidden = lime.best_alone(study), lime.best_hidden(study)
+    for finding, gain in (
+        (kept, chosen["p_kept"] - chosen["p_kept_random"]),
+        (hidden, chosen["p_removed_random"] - chosen["p_removed"]),
+    ):
+        assert_sound(finding)
+        assert finding.is_absent == chosen.empty
+        assert finding.verdict != "larger" or gain.mean() > 0
+        assert finding.verdict != "smaller" or gain.mean() < 0
+
+
+def test_random_superpixels_that_keep_as_much_decide_nothing() -> None:
+    def found(random: float) -> str:
+        rows = {
+            "image": [f"{n}" for n in range(8)],
+            "rule": "positive",
+            "superpixels": 10,
+            "p_kept": 0.8,
+            "p_kept_random": random,
+            "area": 0.4,
+            "area_random": 0.2,
+        }
+        return lime.best_alone(stub_study({"fidelity": rows})).headline
+
+    assert found(0.3).endswith("keep the prediction more than random ones do.")
+    assert "no more than" in found(0.8)
+    assert found(0.9).endswith("keep the prediction less than random ones do.")

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from vitrine.data.images import read_image
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Progress
+from vitrine.experiments.lime_control import DRAWS
 from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation_map
@@ -20,7 +21,7 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import load_study
+from vitrine.study import Grid, load_study
 
 DEEP = """
 [cam]
@@ -53,7 +54,7 @@ def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Projec
     planned: list[tuple[int, int, int]] = []
     passes: list[int] = []
     told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
-    steps = 2 * (1 + 3 + 1 + 1 + 1 + 1 + 2)
+    steps = 2 * (1 + 3 + 1 + 1 + 1 + 1 + 2 + 3)
     assert run(deep, study, progress=told) == Summary(computed=steps, kept=0)
     assert sum(passes) == planned[0][0]
     assert run(deep, study) == Summary(computed=0, kept=steps)
@@ -70,6 +71,7 @@ def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Projec
     _check_stability(deep, store)
     _check_search(store)
     _check_fidelity(deep, store)
+    _check_control(deep, store)
 
 
 def _crop(project: Project, name: str):  # type: ignore[no-untyped-def]
@@ -155,6 +157,23 @@ def _check_fidelity(project: Project, store: Store) -> None:
             assert rows.loc[rule, "p_removed"] == pytest.approx(found.p_removed, rel=1e-4)
 
 
+def _check_control(project: Project, store: Store) -> None:
+    """Written out for six rectangles, of which LIME was asked for one and three."""
+    classifier, crop, _ = _crop(project, "noise")
+    segments = superpixels(crop, Grid(rows=2, columns=3), 0)
+    target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
+    table = store.table("search").query("image == 'noise' and segmentation == 'grid-2-3'")
+    drawn = np.random.default_rng(0)
+    orders = [drawn.permutation(6) for _ in range(DRAWS)]
+    for _, row in table[table["area"] > (table["features"] - 0.25) / 6].iterrows():
+        chosen = [order[: row["features"]] for order in orders]
+        found = [fidelity(classifier, crop, segments, list(one), target) for one in chosen]
+        for name in ("p_kept", "p_removed"):
+            mean = np.mean([getattr(one, name) for one in found])
+            assert row[f"{name}_random"] == pytest.approx(mean, rel=1e-4)
+        assert row["area_random"] == pytest.approx(row["features"] / 6, abs=0.01)
+
+
 @pytest.mark.parametrize("size", [(7, 7), (14, 9), (56, 56)])
 def test_a_map_is_enlarged_as_the_library_does(size: tuple[int, int]) -> None:
     evidence = np.random.default_rng(0).normal(size=size).astype(np.float32)
@@ -209,5 +228,5 @@ def test_settings_are_measured_once_and_kept(
     path.write_text(path.read_text().replace("n00000002_noise", "n00000001_noise"))
     noise = tiny.root / "images" / "n00000002_noise.png"
     noise.rename(noise.with_name("n00000001_noise.png"))
-    assert run(tiny, load_study(tiny, "tiny")).computed == 3
+    assert run(tiny, load_study(tiny, "tiny")).computed == 4
     assert len(measured) == 1

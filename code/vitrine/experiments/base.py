@@ -44,6 +44,11 @@ def searched(segmentation: studies.Segmentation) -> str:
     return f"search-{segmentation_key(segmentation)}"
 
 
+def at_random(segmentation: studies.Segmentation) -> str:
+    """The variant of LIME that random superpixels of a segmentation are the control of."""
+    return f"random-{segmentation_key(segmentation)}"
+
+
 def at_layer(layer: str) -> str:
     """The variant of a class activation map at a layer."""
     return f"at-{layer}"

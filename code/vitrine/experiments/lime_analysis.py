@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from vitrine.experiments.base import (
     searched,
     segmentation_key,
 )
+from vitrine.experiments.lime_control import control, mean_size
 from vitrine.experiments.maps import map_tasks
 from vitrine.measures.map_extent import centre_of_mass
 from vitrine.measures.stability import (
@@ -66,6 +67,10 @@ TABLES = {
         "p_original": "probability of the class for the whole image",
         "p_kept": "probability when only those superpixels are shown",
         "p_removed": "probability when all others are shown",
+        "area": "share of the frame that those superpixels cover",
+        "p_kept_random": "mean p_kept of as many superpixels drawn at random",
+        "p_removed_random": "mean p_removed of as many superpixels drawn at random",
+        "area_random": "mean share of the frame that as many drawn at random cover",
     },
     "stability": {
         "classifier": "key of the classifier",
@@ -100,6 +105,9 @@ TABLES = {
         "p_kept": "mean probability when only the kept superpixels are shown",
         "p_removed": "mean probability when all others are shown",
         "area": "mean share of the frame that the kept superpixels cover",
+        "p_kept_random": "mean p_kept of about as many superpixels drawn at random",
+        "p_removed_random": "mean p_removed of about as many superpixels drawn at random",
+        "area_random": "mean share of the frame that about as many drawn at random cover",
         "off_centre": "mean distance of their centre of mass from the frame's centre, in widths",
     },
 }
@@ -267,15 +275,19 @@ class LimeAnalysis(Experiment):
                 for index, (weight, share) in enumerate(zip(weights, shares, strict=True))
             ],
         )
-        yield (
-            "fidelity",
-            [{"rule": rule, "p_original": probability} | facts["fidelity"][rule] for rule in KEPT],
-        )
+        rows = []
+        for rule, positive_only in KEPT.items():
+            chosen = top_superpixels(weights, self.wanted.features, positive_only=positive_only)
+            row = {"rule": rule, "p_original": probability, "area": float(shares[chosen].sum())}
+            drawn = control(self.store, network, self.wanted.segmentation, file, len(chosen))
+            rows.append(row | facts["fidelity"][rule] | drawn)
+        yield "fidelity", rows
         if self.wanted.stability:
             yield from self._stability(network, file, self.wanted.stability)
         for segmentation in self.wanted.search.segmentations if self.wanted.search else ():
             task = self.store.read_task(f"{network}/lime.{searched(segmentation)}/{file}")
-            yield "search", self._search(task, segmentation)
+            random = partial(control, self.store, network, segmentation, file)
+            yield "search", self._search(task, segmentation, random)
 
     def _stability(
         self, network: str, file: str, again: studies.Stability
@@ -321,7 +333,12 @@ class LimeAnalysis(Experiment):
             ],
         )
 
-    def _search(self, task: TaskResult, segmentation: studies.Segmentation) -> list[Row]:
+    def _search(
+        self,
+        task: TaskResult,
+        segmentation: studies.Segmentation,
+        random: Callable[[int], dict[str, float]],
+    ) -> list[Row]:
         """One row for each number of samples and of kept superpixels."""
         assert self.wanted.search is not None
         arrays, segments = task.arrays, task.arrays["segments"]
@@ -349,7 +366,7 @@ class LimeAnalysis(Experiment):
                         np.mean([_off_centre(segments, chosen) for chosen in best])
                     ),
                 }
-                rows.append(about | found)
+                rows.append(about | found | random(mean_size(best)))
         return rows
 
 
@@ -360,7 +377,7 @@ def _shares(segments: np.ndarray) -> np.ndarray:
 
 def _chance(runs: list[list[int]], superpixels: int) -> float:
     """The Jaccard index of random choices as large as these are on average."""
-    return chance_jaccard(round(float(np.mean([len(chosen) for chosen in runs]))), superpixels)
+    return chance_jaccard(mean_size(runs), superpixels)
 
 
 def _off_centre(segments: np.ndarray, chosen: list[int]) -> float:

@@ -35,6 +35,7 @@ from vitrine.experiments.base import (
 from vitrine.experiments.evaluation import Evaluation
 from vitrine.experiments.large_sample import LargeSample
 from vitrine.experiments.lime_analysis import LimeAnalysis
+from vitrine.experiments.lime_control import LimeControl
 from vitrine.experiments.maps import Maps
 from vitrine.experiments.network_dissection import NetworkDissection
 from vitrine.experiments.region_occlusion import RegionOcclusion
@@ -46,6 +47,7 @@ from vitrine.study import Study
 EXPERIMENTS: tuple[type[Experiment], ...] = (
     Maps,
     LimeAnalysis,
+    LimeControl,
     Evaluation,
     Agreement,
     LargeSample,

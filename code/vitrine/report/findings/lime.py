@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
@@ -86,27 +87,62 @@ def concentrated(study: StudyReport) -> Finding:
 
 
 def best_alone(study: StudyReport) -> Finding:
-    """Whether the chosen superpixels alone keep the prediction, and their absence loses it."""
+    """Whether the chosen superpixels alone keep the prediction more than random ones do."""
     if reason := missing(study, "fidelity"):
         return reason
-    table = study.table("fidelity")
-    rows = table[table["rule"] == "positive"].dropna(subset=["p_original", "p_kept", "p_removed"])
+    rows = _chosen(study)
     if rows.empty:
         return absent("LIME chose no superpixels of positive weight.")
-    gain = paired_difference((rows["p_kept"] - rows["p_removed"]).to_numpy())
+    gain = paired_difference((rows["p_kept"] - rows["p_kept_random"]).to_numpy(), comparisons=2)
     return finding_of(
         gain,
         {
-            "larger": "The superpixels that LIME chooses carry the prediction more than the rest.",
-            "smaller": "The superpixels that LIME leaves carry the prediction more.",
-            "undecided": "The superpixels that LIME chooses carry the prediction no more than the "
-            "rest, as far as these images tell.",
-            "too few": "What LIME chooses, and what it leaves, shown alone.",
+            "larger": "The superpixels that LIME chooses keep the prediction more than random "
+            "ones do.",
+            "smaller": "The superpixels that LIME chooses keep the prediction less than random "
+            "ones do.",
+            "undecided": "The superpixels that LIME chooses keep the prediction no more than "
+            "random ones do, as far as these images tell.",
+            "too few": "What LIME chooses, shown alone.",
         },
         f"Alone they give the class {percent(rows['p_kept'].mean())} of probability on average; "
-        f"the image without them gives {percent(rows['p_removed'].mean())}. "
-        f"The difference is {spelt(gain)}.",
+        f"as many drawn at random give {percent(rows['p_kept_random'].mean())}. "
+        f"The difference is {spelt(gain)}. They cover {percent(rows['area'].mean())} of the frame, "
+        f"the random ones {percent(rows['area_random'].mean())}.",
     )
+
+
+def best_hidden(study: StudyReport) -> Finding:
+    """Whether hiding the chosen superpixels costs more than hiding random ones."""
+    if reason := missing(study, "fidelity"):
+        return reason
+    rows = _chosen(study)
+    if rows.empty:
+        return absent("LIME chose no superpixels of positive weight.")
+    left = paired_difference(
+        (rows["p_removed_random"] - rows["p_removed"]).to_numpy(), comparisons=2
+    )
+    return finding_of(
+        left,
+        {
+            "larger": "Hiding the superpixels that LIME chooses costs more than hiding random "
+            "ones.",
+            "smaller": "Hiding the superpixels that LIME chooses costs less than hiding random "
+            "ones.",
+            "undecided": "Hiding the superpixels that LIME chooses costs no more than hiding "
+            "random ones, as far as these images tell.",
+            "too few": "What is left without the superpixels that LIME chooses.",
+        },
+        f"Without them the class has {percent(rows['p_removed'].mean())} of probability on "
+        f"average; without as many drawn at random it has "
+        f"{percent(rows['p_removed_random'].mean())}. The difference is {spelt(left)}.",
+    )
+
+
+def _chosen(study: StudyReport) -> pd.DataFrame:
+    """The images in which a superpixel has a positive weight, with what LIME 1 chose of them."""
+    table = study.table("fidelity")
+    return table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
 
 
 def on_object(study: StudyReport) -> Finding:
