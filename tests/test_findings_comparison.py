@@ -391,7 +391,10 @@ def test_a_region_is_needed_only_if_every_fill_says_so() -> None:
     assert needed.text == "Hiding head (a) lowers it more, whatever the fill."
     assert region_occlusion.rises(study).verdict == "none"
     assert "tail (a): 0% to 60%" in region_occlusion.fills(study).text
-    assert region_occlusion.alone(study).text == "On average over fills this holds for head (a)."
+    assert region_occlusion.alone(study).text == (
+        "On average over fills this holds for head (a). "
+        "The same shape elsewhere does so for both regions."
+    )
 
 
 def test_weight_and_effect_go_together_within_images() -> None:

@@ -44,10 +44,11 @@ def occlusion(study: StudyReport) -> pd.DataFrame:
     """What hiding each region does, by image and region, as means over the fills.
 
     ``without``, the prediction's probability when the region is hidden, between ``lowest`` and
-    ``highest`` of the fills; ``control``, when the same shape is hidden elsewhere; ``alone``, when
-    it is all that is shown; ``below``, the number of fills by which it is less than the control;
-    ``above``, by which it is more than for the whole image; ``instead``, the most probable class
-    without it, by the study's first fill.
+    ``highest`` of the fills; ``control``, when the same shape is hidden elsewhere; ``alone``,
+    when it is all that is shown, and ``alone_control``, when the same shape elsewhere is;
+    ``below``, the number of fills by which it is less than the control; ``above``, by which it
+    is more than for the whole image; ``instead``, the most probable class without it, by the
+    study's first fill.
     """
     table = study.table("region_occlusion")
     hidden = table[table["shown"] == "rest"]
@@ -67,8 +68,8 @@ def occlusion(study: StudyReport) -> pd.DataFrame:
         fills=("fill", "nunique"),
         instead=("category", "first"),
     )
-    alone = table[table["shown"] == "region"].groupby(KEYS)["probability"].mean()
-    return found.join(alone.rename("alone"))
+    alone = table[table["shown"] == "region"].groupby(KEYS)[["probability", "control"]].mean()
+    return found.join(alone.set_axis(["alone", "alone_control"], axis=1))
 
 
 def misread(study: StudyReport) -> list[str]:

@@ -97,15 +97,19 @@ def fills(study: StudyReport) -> Finding:
 
 
 def alone(study: StudyReport) -> Finding:
-    """Which regions alone keep the prediction."""
+    """Which regions alone keep the prediction, and how many of their shape elsewhere do."""
     if reason := missing(study, "region_occlusion"):
         return reason
     table = occlusion(study)
-    enough = table[table["alone"] >= DECIDES * table["p_original"]]
+    enough, elsewhere = (
+        table[table[shown] >= DECIDES * table["p_original"]] for shown in ("alone", "alone_control")
+    )
+    said = f"On average over fills this holds for {_named(enough)}. " if len(enough) else ""
+    control = part_of(len(elsewhere), len(table), "region") if len(elsewhere) else "no region"
     return Finding(
         f"Shown alone, {_regions(len(enough), len(table), 'keep')} at least half of the "
         "prediction.",
-        f"On average over fills this holds for {_named(enough)}." if len(enough) else "",
+        f"{said}The same shape elsewhere does so for {control}.",
         "some" if len(enough) else "none",
     )
 
