@@ -43,7 +43,7 @@ def _content(project: Project) -> dict[str, bytes]:
 
 
 def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -> None:
-    assert run(tiny, _study(tiny)) == Summary(computed=6, kept=0)
+    assert run(tiny, _study(tiny)) == Summary(computed=8, kept=0)
     store = Store(tiny, "tiny")
     assert set(store.tables()) > {*EXPLAINED, "agreement"}
     for name in EXPLAINED:
@@ -51,7 +51,7 @@ def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -
         assert len(table) > 0
         assert set(table["image"]) == {"red square", "noise"}
     before = _content(tiny)
-    assert run(tiny, _study(tiny)) == Summary(computed=0, kept=6)
+    assert run(tiny, _study(tiny)) == Summary(computed=0, kept=8)
     assert _content(tiny) == before
 
 
@@ -100,23 +100,23 @@ def test_a_stopped_run_goes_on_where_it_was(tiny: Project) -> None:
     assert not store.is_finished()
     with pytest.raises(ResultsError, match="is not finished. Run `vitrine run --study tiny`"):
         store.table("lime")
-    assert run(tiny, _study(tiny)) == Summary(computed=3, kept=3)
+    assert run(tiny, _study(tiny)) == Summary(computed=5, kept=3)
 
 
 def test_only_what_changed_is_computed_again(done: Project) -> None:
     _change(done, "samples = 24", "samples = 32")
-    assert run(done, _study(done)) == Summary(computed=2, kept=4)
+    assert run(done, _study(done)) == Summary(computed=4, kept=4)
     _change(done, 'weights = "random"', 'weights = "random", seed = 1')
-    assert run(done, _study(done)) == Summary(computed=6, kept=0)
+    assert run(done, _study(done)) == Summary(computed=8, kept=0)
     _change(done, "bootstrap = 100", "bootstrap = 200")
-    assert run(done, _study(done)) == Summary(computed=0, kept=6)
+    assert run(done, _study(done)) == Summary(computed=0, kept=8)
     assert Store(done, "tiny").provenance()["study"]["agreement"]["bootstrap"] == 200
 
 
 def test_a_changed_image_is_computed_again(done: Project) -> None:
     red, noise = sorted((done.root / "images").iterdir())
     red.write_bytes(noise.read_bytes())
-    assert run(done, _study(done)) == Summary(computed=3, kept=3)
+    assert run(done, _study(done)) == Summary(computed=4, kept=4)
 
 
 def test_a_damaged_result_of_a_stopped_run_is_computed_again(done: Project) -> None:
@@ -125,7 +125,7 @@ def test_a_damaged_result_of_a_stopped_run_is_computed_again(done: Project) -> N
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ResultsError, match="is damaged"):
         Store(done, "tiny").read_task(FIRST)
-    assert run(done, _study(done)) == Summary(computed=1, kept=5)
+    assert run(done, _study(done)) == Summary(computed=1, kept=7)
 
 
 @pytest.mark.parametrize(
@@ -146,18 +146,18 @@ def test_what_was_changed_by_hand_is_named_and_made_again(
         store.read_task(FIRST) if computed else store.table(path.stem)
     said = [row for row in examine(done) if row.subject == "Study tiny"]
     assert said[0].state == "bad" and file in said[0].text
-    assert run(done, _study(done)) == Summary(computed, 6 - computed, (file,))
+    assert run(done, _study(done)) == Summary(computed, 8 - computed, (file,))
     after = _content(done)
     if not computed:
         assert after == before
-    assert run(done, _study(done)) == Summary(0, 6) and _content(done) == after
+    assert run(done, _study(done)) == Summary(0, 8) and _content(done) == after
 
 
 def test_line_ends_of_another_checkout_are_no_change(done: Project) -> None:
     path = done.results / "tiny" / "maps.csv"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert len(Store(done, "tiny").table("maps")) == 4
-    assert run(done, _study(done)) == Summary(0, 6)
+    assert run(done, _study(done)) == Summary(0, 8)
 
 
 def test_images_that_left_the_study_leave_the_store(done: Project) -> None:
@@ -175,7 +175,7 @@ def test_progress_is_told_in_forward_passes(tiny: Project) -> None:
         _study(tiny),
         progress=Progress(plan=lambda *found: planned.append(found), advance=passes.append),
     )
-    assert planned == [(2 * (1 + 1 + 24), 6, 0)]
+    assert planned == [(2 * (1 + 1 + 24 + 41), 8, 0)]
     assert sum(passes) == planned[0][0]
 
 
