@@ -48,6 +48,13 @@ def new_project(folder: Path) -> Project:
     return Project(folder)
 
 
+def write_study(project: Project, name: str, text: str) -> None:
+    """Write a study's file into its folder."""
+    path = project.study_file(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """An empty project with this repository's sources."""
@@ -89,7 +96,7 @@ def new_tiny(folder: Path, study: str = STUDY) -> Project:
     noise = np.random.default_rng(0).integers(0, 255, (120, 90, 3), dtype=np.uint8)
     Image.fromarray(square).save(images / "n00000001_red_square.png")
     Image.fromarray(noise).save(images / "n00000002_noise.png")
-    (project.studies / "tiny.toml").write_text(study, encoding="utf-8")
+    write_study(project, "tiny", study)
     return project
 
 

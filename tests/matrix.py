@@ -176,7 +176,7 @@ def set_up(folder: Path) -> Project:
     _copy(ROOT / "data" / "results" / "published", folder / "data" / "results" / "published")
     studies = folder / "data" / "studies"
     studies.mkdir()
-    _copy(ROOT / "data" / "studies" / "published.toml", studies / "published.toml")
+    _copy(ROOT / "data" / "studies" / "published", studies / "published")
     (folder / "concepts.txt").write_text("\n".join(CONCEPTS.split()) + "\n")
     project = Project(folder)
     known = sorted(class_indices(project))
@@ -218,7 +218,8 @@ def compute(project: Project, name: str, patch: pytest.MonkeyPatch) -> None:
         "[speed]\nbatch = 16\n"
     )
     sections = "".join(f"[{part}]\n{PARTS[part]}\n" for part in tiny.parts)
-    (project.studies / f"{name}.toml").write_text(head + sections)
+    project.study_file(name).parent.mkdir()
+    project.study_file(name).write_text(head + sections)
     (project.root / "_variables.yml").write_text(f"study: {name}\n")
     torch.manual_seed(0)
     run(project, load_study(project, name))

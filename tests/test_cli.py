@@ -55,7 +55,7 @@ def test_an_unknown_study_is_one_message(tiny: Project, arguments: list[str], sa
 
 
 def test_a_mistake_in_a_study_file_is_one_message(tiny: Project) -> None:
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     path.write_text(path.read_text().replace("samples", "sampels"))
     _fails(_vitrine(tiny.root, "run", "-s", "tiny"), "unknown key `lime.sampels`; Did you mean")
 
@@ -71,7 +71,7 @@ def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
     path.write_text(
         path.read_text().replace("https://raw.githubusercontent.com", "http://127.0.0.1:9")
     )
-    study = tiny.studies / "tiny.toml"
+    study = tiny.study_file("tiny")
     text = study.read_text().replace('folder = "images"', 'source = "imagenet-sample-images"')
     study.write_text(
         text.replace("n00000001_red_square.png", "n02007558_flamingo.JPEG").replace(
@@ -145,7 +145,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     assert "✓ Study tiny, files: all there and intact" in found.stdout
     for name in ("n00000001_red_square.png", "n00000002_noise.png"):
         (tiny.root / "images" / name).unlink()
-    study = tiny.studies / "tiny.toml"
+    study = tiny.study_file("tiny")
     study.write_text(
         study.read_text()
         + '[dissection]\nclassifiers = [{ name = "resnet18" }]\nconcepts = "3k"\n'

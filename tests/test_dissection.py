@@ -377,7 +377,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
         PilImage.fromarray(image.pixels).save(folder / f"{name}.png")
     (tiny.root / "tiny.json").write_text(TINY_CLIP)
     (tiny.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nwater\nthe\n")
-    published = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
+    published = Project(root).study_file("assignment").read_text(encoding="utf-8")
     asked = published[published.index("[dissection]") : published.index("[large_sample]")]
     for old, new in (
         ('{ name = "resnet18" }', '{ name = "resnet18", weights = "random" }'),
@@ -392,7 +392,7 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
     ):
         assert old in asked, old
         asked = asked.replace(old, new)
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     text = path.read_text()
     path.write_text(text[: text.index("[lime]")] + asked)
     return tiny
@@ -407,7 +407,7 @@ def one_network(dissected: Project) -> Project:
 
 
 def _change(project: Project, old: str, new: str) -> None:
-    path = project.studies / "tiny.toml"
+    path = project.study_file("tiny")
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -457,7 +457,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     (dissected.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nair\n")
     assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=2, kept=4)
 
-    path = dissected.studies / "tiny.toml"
+    path = dissected.study_file("tiny")
     path.write_text(path.read_text().split("[dissection]")[0])
     assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=0, kept=4)
     assert not (store.folder / "units.csv").exists()

@@ -176,7 +176,7 @@ def test_seeds_are_compared_in_pairs(measured: Project) -> None:
 
 
 def test_only_the_measure_that_changed_is_computed_again(measured: Project) -> None:
-    path = measured.studies / "tiny.toml"
+    path = measured.study_file("tiny")
     before = path.read_text()
     path.write_text(before.replace("squares = 4", "squares = 5"))
     study = load_study(measured, "tiny")
@@ -327,7 +327,7 @@ def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
     ],
 )
 def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, message: str) -> None:
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     text = (path.read_text() + MEASURED).replace(
         "perturbations = 1", "perturbations = 1\nradius = 0.1"
     )
@@ -339,7 +339,7 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
 
 
 def test_networks_to_try_relevance_on_need_an_image(tiny: Project) -> None:
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     path.write_text(path.read_text() + MEASURED)
     with pytest.raises(StudyError, match=r"attribution\.lrp_networks names networks"):
         check(tiny, load_study(tiny, "tiny"))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from conftest import write_study
 from vitrine.data.images import read_image
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.errors import StudyError
@@ -50,7 +51,7 @@ folder = "many"
 @pytest.fixture
 def broad(done: Project) -> Project:
     """The study ``tiny`` with two more methods."""
-    path = done.studies / "tiny.toml"
+    path = done.study_file("tiny")
     more = 'methods = ["gradcam", "layercam", "eigencam"]'
     path.write_text(path.read_text().replace('methods = ["gradcam"]', more))
     return done
@@ -141,7 +142,7 @@ def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Projec
 
 
 def test_without_a_comparison_there_are_correlations_only(broad: Project) -> None:
-    path = broad.studies / "tiny.toml"
+    path = broad.study_file("tiny")
     path.write_text(path.read_text().split("[agreement]")[0])
     run(broad, load_study(broad, "tiny"))
     store = Store(broad, "tiny")
@@ -162,7 +163,7 @@ def sampled(done: Project) -> Project:
         pixels = generator.integers(0, 255, (64, 80, 3), dtype=np.uint8)
         pixels[10 : 20 + 5 * index, 10:40] = (30 * index, 200, 10)
         Image.fromarray(pixels).save(folder / f"n0144000{index}_thing.png")
-    path = done.studies / "tiny.toml"
+    path = done.study_file("tiny")
     path.write_text(path.read_text() + LARGE_SAMPLE)
     return done
 
@@ -220,7 +221,7 @@ def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.Data
 
 
 def test_a_large_sample_of_too_many_or_too_slow_stops_before_work_starts(sampled: Project) -> None:
-    path = sampled.studies / "tiny.toml"
+    path = sampled.study_file("tiny")
     text = path.read_text()
     path.write_text(text.replace("sample = 5", "sample = 8"))
     with pytest.raises(StudyError, match="asks for 8 images, and there are 6"):
@@ -237,7 +238,7 @@ def test_a_batch_of_one_image_has_no_other_to_compare_with() -> None:
 
 
 def test_another_seed_of_a_large_sample_draws_other_images(sampled: Project) -> None:
-    path = sampled.studies / "tiny.toml"
+    path = sampled.study_file("tiny")
     run(sampled, load_study(sampled, "tiny"))
     first = set(Store(sampled, "tiny").table("large_sample")["image"])
     path.write_text(path.read_text().replace("sample = 5", "sample = 5\nseed = 3"))
@@ -277,12 +278,13 @@ def test_hiding_regions_of_a_real_image(
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     shutil.copytree(root / "data" / "objects", project.root / "data" / "objects")
-    (project.studies / "few.toml").write_text(
+    write_study(
+        project,
+        "few",
         'title = "few"\ndescription = "One image."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
         '[images]\nsource = "imagenet-sample-images"\nfiles = ["n01616318_vulture.JPEG"]\n'
         '[region_occlusion]\nfills = ["grey"]\nshifts = 2\n',
-        encoding="utf-8",
     )
     study = load_study(project, "few")
     passes: list[int] = []
@@ -324,19 +326,20 @@ def test_region_occlusion_needs_regions_that_are_outlined(
     project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    (project.studies / "few.toml").write_text(
+    write_study(
+        project,
+        "few",
         'title = "few"\ndescription = "One image."\n'
         'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
         '[images]\nsource = "imagenet-sample-images"\nfiles = ["n07747607_orange.JPEG"]\n'
         "[region_occlusion]\n",
-        encoding="utf-8",
     )
     with pytest.raises(StudyError, match="No region of the study's images is outlined"):
         run(project, load_study(project, "few"))
 
 
 def test_sections_name_what_they_build_on(tiny: Project) -> None:
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     text = path.read_text()
     path.write_text(text + "\n[region_occlusion]\n")
     with pytest.raises(StudyError, match="`region_occlusion` needs images from a source"):

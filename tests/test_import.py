@@ -20,6 +20,7 @@ import torch
 from PIL import Image as PilImage
 from typer.testing import CliRunner
 
+from conftest import write_study
 from vitrine.cli import app
 from vitrine.data.images import Frame, Image, read_image
 from vitrine.data.printed import published_figures
@@ -534,7 +535,7 @@ files = "cam/{stem}.pth"
 @pytest.fixture
 def others(tiny: Project) -> Project:
     """A project with a study of imported runs, whose files are there."""
-    (tiny.studies / "others.toml").write_text(STUDY)
+    write_study(tiny, "others", STUDY)
     runs = tiny.root / "runs"
     for folder in ("lime", "cam"):
         (runs / folder).mkdir(parents=True)
@@ -633,7 +634,7 @@ def test_what_was_changed_by_hand_is_imported_again(others: Project, file: str) 
 def test_what_a_source_does_not_list_or_changes_is_refused(
     others: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    path = others.studies / "others.toml"
+    path = others.study_file("others")
     text = path.read_text().replace(
         'folder = "runs"\nfiles = ["milan.csv"]',
         'source = "clip-dissect"\nfiles = ["MILAN_results/m_base_resnet18_places365.csv"]',
@@ -668,7 +669,7 @@ def test_what_a_source_does_not_list_or_changes_is_refused(
 def test_a_mistake_in_the_study_file_is_said(
     others: Project, old: str, new: str, said: str
 ) -> None:
-    path = others.studies / "others.toml"
+    path = others.study_file("others")
     path.write_text(STUDY.replace(old, new))
     with pytest.raises(StudyError) as error:
         read_import_study(path)
@@ -737,6 +738,6 @@ def test_a_file_of_an_import_that_cannot_be_read_is_one_message(
     spoil(others.root / "runs" / "milan.csv")
     with pytest.raises(SourceError, match=r"milan\.csv"):
         import_study(others, study)
-    spoil(others.studies / "others.toml")
+    spoil(others.study_file("others"))
     with pytest.raises(StudyError, match=r"others|nothing"):
         load_import_study(others, "others")

@@ -43,7 +43,7 @@ features = [1, 3]
 
 @pytest.fixture
 def deep(tiny: Project) -> Project:
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     text = path.read_text().replace('[cam]\nmethods = ["gradcam"]\n', "")
     path.write_text(text + DEEP)
     return tiny
@@ -194,7 +194,7 @@ def test_a_map_is_enlarged_as_the_library_does(size: tuple[int, int]) -> None:
 def test_what_does_not_fit_stops_before_work_starts(
     deep: Project, old: str, new: str, said: str
 ) -> None:
-    path = deep.studies / "tiny.toml"
+    path = deep.study_file("tiny")
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(StudyError, match=said):
         run(deep, load_study(deep, "tiny"))
@@ -202,7 +202,7 @@ def test_what_does_not_fit_stops_before_work_starts(
 
 
 def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
-    path = deep.studies / "tiny.toml"
+    path = deep.study_file("tiny")
     wide = "{ method = 'felzenszwalb', scale = 1e9, min_size = 1000000 }"
     path.write_text(path.read_text().replace('{ method = "quickshift", ratio = 0.5 }', wide))
     with pytest.raises(StudyError, match="^red square: The segmentation found one superpixel"):
@@ -213,7 +213,7 @@ def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Projec
 def test_settings_are_measured_once_and_kept(
     tiny: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tiny.studies / "tiny.toml"
+    path = tiny.study_file("tiny")
     path.write_text(path.read_text().replace("[speed]\nbatch = 8\n", ""))
     measured: list[str] = []
 

@@ -30,7 +30,7 @@ def known(root: Path) -> dict[str, Outlines]:
 
 
 def test_the_images_of_the_studies_have_outlines(known: dict[str, Outlines], root: Path) -> None:
-    study = (root / "data" / "studies" / "embedded.toml").read_text(encoding="utf-8")
+    study = (root / "data" / "studies" / "embedded" / "study.toml").read_text(encoding="utf-8")
     # The ten of the assignment, and the one that attribution and the measures look at besides.
     assert len(known) == 11 and all(f'"{name}.JPEG"' in study for name in known)
     named = (root / "data" / "registries" / f"{SOURCE}.txt").read_text(encoding="utf-8")

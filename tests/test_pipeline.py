@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import write_study
 from vitrine.doctor import examine
 from vitrine.errors import ImageError, ResultsError, StudyError
 from vitrine.experiments import run as pipeline
@@ -27,7 +28,7 @@ def _study(project: Project) -> Study:
 
 
 def _change(project: Project, old: str, new: str) -> None:
-    path = project.studies / "tiny.toml"
+    path = project.study_file("tiny")
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -269,7 +270,7 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     root: Path, project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    text = (root / "data" / "studies" / "assignment.toml").read_text(encoding="utf-8")
+    text = (root / "data" / "studies" / "assignment" / "study.toml").read_text(encoding="utf-8")
     text = text.replace('{ name = "resnet50" }', '{ name = "resnet50", weights = "random" }')
     text = text.replace("samples = 1000", "samples = 4")
     assert 'weights = "random"' in text and "samples = 4" in text
@@ -279,7 +280,7 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     text = text[: text.index("[lime.stability]")] + text[text.index("[agreement]") :]
     text = text[: text.index("[dissection]")]
     text = text.replace("[cam]", "[speed]\nbatch = 8\n\n[cam]")
-    (project.studies / "assignment.toml").write_text(text)
+    write_study(project, "assignment", text)
     summary = run(project, load_study(project, "assignment"))
     # Predictions, six maps and LIME; of ten images the second class and three layers as well.
     assert summary.computed == 11 * (1 + 6 + 1) + 10 * (2 + 3)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image as PilImage
 
+from conftest import write_study
 from vitrine.data.images import Frame, Image
 from vitrine.errors import ResultsError
 from vitrine.experiments.run import run
@@ -325,7 +326,7 @@ def test_a_broken_study_file_is_listed_with_what_is_wrong(
     tiny: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
-    (tiny.studies / "broken.toml").write_text("title = ")
+    write_study(tiny, "broken", "title = ")
     (tiny.results / "tiny").mkdir(parents=True)
     (tiny.results / "tiny" / "provenance.json").write_text("{")
     listed = str(studies_table().data)

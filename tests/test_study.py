@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import STUDY
+from conftest import STUDY, write_study
 from vitrine.errors import StudyError, suggestion
 from vitrine.project import Project
 from vitrine.study import load_study, read_study
@@ -89,16 +89,16 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
 def test_a_mistake_is_named_with_file_key_and_what_is_allowed(
     tmp_path: Path, old: str, new: str, said: str
 ) -> None:
-    path = tmp_path / "wrong.toml"
+    path = tmp_path / "study.toml"
     path.write_text(STUDY.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(StudyError) as caught:
         read_study(path)
     assert said in str(caught.value)
-    assert "wrong.toml" in str(caught.value)
+    assert "study.toml" in str(caught.value)
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "wrong.toml"
+    path = tmp_path / "study.toml"
     path.write_text(STUDY.replace("samples = 24", "samples = 0").replace("0.1, 0.2", "0.2, 7"))
     with pytest.raises(StudyError) as caught:
         read_study(path)
@@ -107,7 +107,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_an_image_cannot_be_listed_twice(tmp_path: Path) -> None:
-    path = tmp_path / "wrong.toml"
+    path = tmp_path / "study.toml"
     path.write_text(STUDY.replace("n00000002_noise.png", "n00000001_red_square.png"))
     with pytest.raises(StudyError, match="listed twice: n00000001_red_square.png"):
         read_study(path)
@@ -119,7 +119,7 @@ def test_an_unknown_study_is_answered_with_those_there_are(tiny: Project) -> Non
 
 
 def test_a_study_outside_the_folder_of_studies_is_not_a_study(tiny: Project) -> None:
-    (tiny.data / "outside.toml").write_text(STUDY)
+    write_study(tiny, "../outside", STUDY)
     with pytest.raises(StudyError, match="There is no study"):
         load_study(tiny, "../outside")
 
@@ -131,7 +131,7 @@ def test_a_study_cannot_be_changed(tiny: Project) -> None:
 
 
 def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "wrong.toml"
+    path = tmp_path / "study.toml"
     row = '{ name = "efficientnet_lite0", weights = "random" }'
     path.write_text(STUDY.replace(row, '"resnet"'))
     with pytest.raises(StudyError) as caught:
@@ -144,9 +144,9 @@ def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_text_or_no_toml_says_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "wrong.toml"
+    path = tmp_path / "study.toml"
     path.write_bytes(STUDY.encode() + "# Größe".encode("latin-1"))
-    with pytest.raises(StudyError, match=r"wrong\.toml:\d+ is not UTF-8 text. Save the file as"):
+    with pytest.raises(StudyError, match=r"study\.toml:\d+ is not UTF-8 text. Save the file as"):
         read_study(path)
     path.write_text("title = True")
     with pytest.raises(StudyError, match=r"is not valid TOML: .*line 1.* Correct it there"):
@@ -163,15 +163,15 @@ def test_of_many_names_the_closest_are_told_and_their_number() -> None:
 def test_a_study_file_that_cannot_be_read_is_one_message(
     tiny: Project, spoil: Callable[[Path], None]
 ) -> None:
-    spoil(tiny.studies / "tiny.toml")
-    with pytest.raises(StudyError, match=r"data/studies/(tiny\.toml|nothing)") as caught:
+    spoil(tiny.study_file("tiny"))
+    with pytest.raises(StudyError, match=r"data/studies/tiny/(study\.toml|nothing)") as caught:
         load_study(tiny, "tiny")
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize("change", ["mark", "line ends"])
 def test_what_editors_add_to_a_study_file_changes_nothing(tiny: Project, change: str) -> None:
-    path, before = tiny.studies / "tiny.toml", load_study(tiny, "tiny")
+    path, before = tiny.study_file("tiny"), load_study(tiny, "tiny")
     content = path.read_bytes()
     path.write_bytes(
         b"\xef\xbb\xbf" + content if change == "mark" else content.replace(b"\n", b"\r\n")

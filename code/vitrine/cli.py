@@ -67,7 +67,7 @@ class Target(StrEnum):
     pdf = "pdf"
 
 
-StudyName = Annotated[str, typer.Option("--study", "-s", help="A file of data/studies.")]
+StudyName = Annotated[str, typer.Option("--study", "-s", help="A folder of data/studies.")]
 
 
 INTERRUPTED = 130

@@ -12,6 +12,8 @@ import yaml
 
 from vitrine.errors import VitrineError
 
+STUDY_FILE = "study.toml"
+
 
 @dataclass(frozen=True)
 class Project:
@@ -47,6 +49,10 @@ class Project:
     @property
     def studies(self) -> Path:
         return self.data / "studies"
+
+    def study_file(self, name: str) -> Path:
+        """The file of a study; what a person saw in its images lies beside it."""
+        return self.studies / name / STUDY_FILE
 
     @property
     def results(self) -> Path:

@@ -1,11 +1,12 @@
 """A study: which images to explain, with which classifiers and methods, and how.
 
-A study is one TOML file in ``data/studies``. It is read once into frozen, validated data; every
-later step takes its parameters from here and from nowhere else.
+A study is a file ``data/studies/NAME/study.toml``. It is read once into frozen, validated data;
+every later step takes its parameters from here and from nowhere else.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
@@ -23,7 +24,7 @@ from pydantic import (
 
 from vitrine.errors import StudyError, suggestion
 from vitrine.files import toml_table
-from vitrine.project import Project
+from vitrine.project import STUDY_FILE, Project
 from vitrine.study_errors import problems
 
 Entry = TypeVar("Entry")
@@ -457,7 +458,7 @@ class Dissection(_Part):
 
 
 class Study(_Part):
-    """One study, as its file says. ``name`` is the file's stem and the results' folder."""
+    """One study, as its file says. ``name`` is that of its folder and of the results' folder."""
 
     name: str
     title: str
@@ -519,11 +520,12 @@ class Study(_Part):
 
 def study_names(project: Project) -> list[str]:
     """The names of the studies that the project holds, sorted."""
-    return sorted(path.stem for path in project.studies.glob("*.toml"))
+    folders = sorted(project.studies.iterdir())
+    return [folder.name for folder in folders if os.path.lexists(folder / STUDY_FILE)]
 
 
 def load_study(project: Project, name: str) -> Study:
-    """Read and validate ``data/studies/NAME.toml``.
+    """Read and validate ``data/studies/NAME/study.toml``.
 
     Raises ``StudyError`` naming the file, the key and what is allowed there.
     """
@@ -538,7 +540,7 @@ def study_path(project: Project, name: str) -> Path:
             f"There is no study {name!r}",
             suggestion(name, study_names(project), "The studies are"),
         )
-    return project.studies / f"{name}.toml"
+    return project.study_file(name)
 
 
 def read_study(path: Path, shown_as: str | None = None) -> Study:
@@ -546,7 +548,7 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
     shown = shown_as or str(path)
     table = read_toml(path, shown)
     try:
-        return Study(name=path.stem, **table)
+        return Study(name=path.parent.name, **table)
     except ValidationError as error:
         raise StudyError(
             "\n".join(problems(shown, error, Study)), "Mend the study file and run again"
@@ -574,6 +576,6 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
         ) from error
     if "name" in table:
         raise StudyError(
-            f"{shown}: the key `name` is not allowed", "The file's name is the study's name"
+            f"{shown}: the key `name` is not allowed", "The folder's name is the study's name"
         )
     return table

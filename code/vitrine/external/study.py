@@ -1,7 +1,7 @@
 """A study of other people's runs: which of their files to import, and what is known about each.
 
-Like a study that is computed it is one TOML file of ``data/studies``; it has no classifiers of its
-own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of images).
+Like a study that is computed it is a file ``data/studies/NAME/study.toml``; it has no classifiers
+of its own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of images).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class MapRun(Origin):
 
 
 class ImportStudy(_Part):
-    """A study of imported runs. ``name`` is the file's stem and the results' folder."""
+    """A study of imported runs. ``name`` is that of its folder and of the results' folder."""
 
     name: str
     title: str
@@ -143,7 +143,7 @@ class ImportStudy(_Part):
 def is_import_study(project: Project, name: str) -> bool:
     """Whether a study's file is about imported runs; false where it cannot be read."""
     try:
-        return _imports(toml_table(project.studies / f"{name}.toml"))
+        return _imports(toml_table(project.study_file(name)))
     except (OSError, ValueError):
         return False
 
@@ -153,7 +153,7 @@ def _imports(table: dict[str, Any]) -> bool:
 
 
 def load_import_study(project: Project, name: str) -> ImportStudy:
-    """Read and validate ``data/studies/NAME.toml``. Raises ``StudyError``."""
+    """Read and validate ``data/studies/NAME/study.toml``. Raises ``StudyError``."""
     path = study_path(project, name)
     shown = project.relative(path)
     table = read_toml(path, shown)
@@ -168,7 +168,7 @@ def load_import_study(project: Project, name: str) -> ImportStudy:
 def read_import_study(path: Path, shown_as: str | None = None) -> ImportStudy:
     """Read and validate one file of an import study. Raises ``StudyError``."""
     shown = shown_as or str(path)
-    return _parsed(path.stem, read_toml(path, shown), shown)
+    return _parsed(path.parent.name, read_toml(path, shown), shown)
 
 
 def _parsed(name: str, table: dict[str, Any], shown: str) -> ImportStudy:
