@@ -18,7 +18,7 @@ test: .venv/.dev
 	$(BIN)/ruff check code chapters tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 study: .venv/.study
 	@$(BIN)/vitrine fetch --study $(STUDY)

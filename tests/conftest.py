@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from browser import find_browser
 from vitrine.project import Project
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 MIRROR = Path(os.environ.get("VITRINE_MIRROR") or ROOT.parent / "shared" / "mirror").resolve()
@@ -37,6 +42,22 @@ def _no_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test says itself whether there is a mirror and where the cache is."""
     for name in ("VITRINE_MIRROR", "VITRINE_CACHE", "VITRINE_PROJECT", "QUARTO_EXECUTE_INFO"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for the whole session: a second one would not start beside it."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_browser()
+    if path is None:
+        pytest.skip("no browser for the page tests (python tests/browser.py installs one)")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield found
+        found.close()
 
 
 def new_project(folder: Path) -> Project:

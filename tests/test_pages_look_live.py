@@ -10,9 +10,7 @@ import altair as alt
 import pandas as pd
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
-
-from browser import find_browser
+from playwright.sync_api import Browser, Page
 
 ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
 OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((svg) => {
@@ -24,15 +22,6 @@ OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap(
   }).map((text) => text.textContent);
 })"""
 Open = Callable[[str, int], Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        path = find_browser()
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import pypdf
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from browser import find_browser
 from vitrine.book import freeze
 from vitrine.book.render import render
 from vitrine.project import Project
@@ -82,19 +81,6 @@ def address(site: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}/vitrine/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = find_browser()
-    if path is None:
-        pytest.skip("no browser for the page tests (python tests/browser.py installs one)")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield found
-        found.close()
 
 
 class Visit:
