@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -200,13 +201,46 @@ def test_axes_that_cannot_be_told_apart_are_refused_by_name() -> None:
             return found
 
     classifier = classifier_of(Cube(), "block")
-    for layer in ("block", "tokens"):
-        with pytest.raises(StudyError, match=f"The layer '{layer}' .* has no feature maps"):
-            class_activation(classifier, CROP, FRAME, "gradcam", 0, layer)
-        with pytest.raises(VitrineError, match=f"The layer '{layer}' .* has no units"):
-            dissection.check_layers(classifier, [layer], IMAGES[0][1], "mean")
+    with pytest.raises(StudyError, match="The layer 'tokens' .* has no feature maps"):
+        class_activation(classifier, CROP, FRAME, "gradcam", 0, "tokens")
+    with pytest.raises(VitrineError, match="The layer 'tokens' .* has no units"):
+        dissection.check_layers(classifier, ["tokens"], IMAGES[0][1], "mean")
+    unknown = r"channels of the layer 'block' .* cannot be told .*\(1, 8, 8, 8\)"
+    with pytest.raises(StudyError, match=unknown) as refused:
+        class_activation(classifier, CROP, FRAME, "gradcam", 0, "block")
+    assert 'channels_last = ["block"]' in str(refused.value.remedy)
+    with pytest.raises(StudyError, match=unknown):
+        dissection.check_layers(classifier, ["block"], IMAGES[0][1], "mean")
     known = {"convolution": 8, "block.0": 8}
     assert dissection.check_layers(classifier, list(known), IMAGES[0][1], "mean") == known
+
+
+def test_where_a_layers_channels_lie_is_stated_when_it_cannot_be_told() -> None:
+    """Swin's first stage sees 384 pixels as 96 × 96 places of 96 channels."""
+    torch.manual_seed(0)
+    swin = torchvision.models.swin_t(weights=None, num_classes=CLASSES)
+    unknown = classifier_of(swin, "features.7")
+    unknown = replace(unknown, preprocessing=replace(unknown.preprocessing, resize=384, crop=384))
+    last, first = (unknown.stating({"features.1": axis}) for axis in ("last", "first"))
+    assert len({each.digest for each in (unknown, last, first)}) == 3
+    crop = np.random.default_rng(0).integers(0, 255, (384, 384, 3), dtype=np.uint8)
+    image, frame = Image("noise", "", crop), Frame("noise", (0.0, 0.0, 384.0, 384.0), (384, 384))
+    with pytest.raises(StudyError, match="features.1' .* cannot be told"):
+        dissection.check_layers(unknown, ["features.1"], image, "mean")
+    # Other layers tell it: the channels of the next are those of the merged places.
+    layers = {"features.1": 96, "features.3": 192, "features.7": 768}
+    assert dissection.check_layers(last, list(layers), image, "mean") == layers
+    with torch.inference_mode():
+        own = swin.features[:2](last.normalise(crop[None]))
+    collected = dissection.collect(last, ["features.1"], [(0, image)], "mean", 1, 1)["features.1"]
+    torch.testing.assert_close(collected.values[:, 0], own[0].mean(dim=(0, 1)))
+    found, wrong = (
+        class_activation(each, crop, frame, "eigencam", 0, "features.1").evidence.values
+        for each in (last, first)
+    )
+    assert found.shape == (96, 96) and not np.allclose(found, wrong)
+    with pytest.raises(StudyError, match="has no layer 'features.9'"):
+        unknown.stating({"features.9": "last"})
 
 
 # --- the head's link -----------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import pytest
 
 from conftest import STUDY, write_study
 from vitrine.errors import StudyError, suggestion
+from vitrine.experiments.run import _context
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.study import load_study, read_study
 
@@ -40,6 +42,11 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         ('title = "tiny"', 'name = "x"', "the key `name` is not allowed"),
         ('title = "tiny"', "title = ", "is not valid TOML"),
         ('weights = "random"', 'weights = "none"', "`classifiers.0.weights`: Input should be"),
+        (
+            'weights = "random"',
+            'channels_first = ["a"], channels_last = ["a"]',
+            "the channels of 'a' cannot lie first and last",
+        ),
         (
             "[lime]\n",
             "[lime.segmentation]\nmethod = 'slick'\n[lime]\n",
@@ -137,10 +144,22 @@ def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         read_study(path)
     assert caught.value.problem.endswith(
-        "`classifiers.0`: Write a table with the keys name, seed, weights, "
+        "`classifiers.0`: Write a table with the keys channels_first, "
+        "channels_last, name, seed, weights, "
         "e.g. { name = \"resnet\" }, not 'resnet'"
     )
     assert "\n" not in caught.value.problem
+
+
+def test_a_study_states_where_the_channels_of_a_layer_lie(tiny: Project) -> None:
+    path, layer = tiny.studies / "tiny.toml", "blocks.0"
+    stated = f'weights = "random", channels_first = ["{layer}"]'
+    path.write_text(path.read_text().replace('weights = "random"', stated))
+    study = load_study(tiny, "tiny")
+    assert study.classifiers[0].channel_axes == {layer: "first"}
+    known = _context(tiny, study, "cpu").networks["efficientnet_lite0"]
+    assert known.channel_axes == {layer: "first"}
+    assert known.digest != load_classifier(tiny, "efficientnet_lite0", "random").digest
 
 
 def test_a_file_that_is_no_text_or_no_toml_says_what_to_do(tmp_path: Path) -> None:

@@ -85,11 +85,31 @@ class Images(_Part):
 
 
 class Classifier(_Part):
-    """A row of ``vitrine.models.registry.CLASSIFIERS`` and the weights to give it."""
+    """A row of ``vitrine.models.registry.CLASSIFIERS`` and the weights to give it.
+
+    channels_first, channels_last : layers whose feature maps are ``[n, channels, h, w]`` or
+        ``[n, h, w, channels]``, where that cannot be told from the layer.
+    """
 
     name: str
     weights: Literal["pretrained", "random"] = "pretrained"
     seed: int = 0
+    channels_first: Unique[str] = ()
+    channels_last: Unique[str] = ()
+
+    @property
+    def channel_axes(self) -> dict[str, Literal["first", "last"]]:
+        """Where the channels of a layer lie, as far as the study says."""
+        axes: dict[str, Literal["first", "last"]] = {}
+        axes.update((layer, "first") for layer in self.channels_first)
+        axes.update((layer, "last") for layer in self.channels_last)
+        return axes
+
+    @model_validator(mode="after")
+    def _one_axis(self) -> Classifier:
+        if both := sorted(set(self.channels_first) & set(self.channels_last)):
+            raise ValueError(f"the channels of {both[0]!r} cannot lie first and last")
+        return self
 
 
 class Predictions(_Part):

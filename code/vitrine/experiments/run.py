@@ -217,7 +217,9 @@ def _context(project: Project, study: Study, device: str) -> Context:
     images = {file: read_image(path) for file, path in paths.items()}
     _check_names(images)
     networks = {
-        row.name: load_classifier(project, row.name, row.weights, row.seed, device)
+        row.name: load_classifier(project, row.name, row.weights, row.seed, device).stating(
+            row.channel_axes
+        )
         for row in study.networks
     }
     digests = {file: pixels_digest(path) for file, path in paths.items()}

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from vitrine.errors import StudyError
 from vitrine.models.classifier import Classifier
-from vitrine.models.head import channels_first
 from vitrine.models.inference import PLAIN, InferenceOptions
 
 Maps = npt.NDArray[np.float32]
@@ -116,10 +115,10 @@ def _cut(query: CamQuery, leaf: Callable[[Tensor], Tensor]) -> Reading:
     """Run the network once; its layer's maps are replaced by ``leaf`` of them, which is read."""
     kept: list[tuple[Tensor, bool]] = []
 
-    def replace(layer: nn.Module, _inputs: object, output: Any) -> Tensor | None:
+    def replace(_layer: nn.Module, _inputs: object, output: Any) -> Tensor | None:
         if kept:  # the layer is used again; the first use is the one looked at, as in the library
             return None
-        maps = channels_first(layer, output)
+        maps = query.classifier.feature_maps(query.layer, output)
         if maps is None or maps[0, 0].numel() < 2:
             raise no_maps(query)
         turned = maps is not output

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError, suggestion
-from vitrine.models.head import submodel_after
+from vitrine.models.head import ChannelAxis, channels_first, submodel_after
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -62,7 +63,9 @@ class Classifier:
     network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
     paper, licence : keys of the bibliography, and under what the parameters are published.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
-    digest : SHA-256 of all parameters and buffers, so that results know their network.
+    digest : SHA-256 of all parameters and buffers (and of ``channel_axes``, where it has any), so
+        that results know their network.
+    channel_axes : of layers by name, where their channels lie, as far as it was stated.
     link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
         category excludes the others, ``"sigmoid"`` where each is a question of its own. ``None``
         is sigmoid for a single category, of which a softmax is always 1, and softmax otherwise.
@@ -87,6 +90,7 @@ class Classifier:
     link: Link | None = None
     paper: tuple[str, ...] = ()
     licence: str = ""
+    channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:
@@ -95,6 +99,16 @@ class Classifier:
                 'Take the link "sigmoid"',
             )
         check_network(self.title, self.network)
+        for name in self.channel_axes:
+            self.layer(name)
+
+    def stating(self, axes: Mapping[str, ChannelAxis]) -> Classifier:
+        """The same network, and where the channels of some of its layers lie."""
+        if not axes:
+            return self
+        known = {**self.channel_axes, **axes}
+        digest = hashlib.sha256(f"{self.digest} {sorted(known.items())}".encode()).hexdigest()
+        return replace(self, channel_axes=known, digest=digest)
 
     def frame(self, image: Image) -> Frame:
         """The crop of ``image`` that this network sees."""
@@ -165,6 +179,21 @@ class Classifier:
                 f"{', '.join(self.stages)}, its last convolution is {self.last_convolution}",
             )
         return layers[name]
+
+    def feature_maps(self, name: str, output: Any) -> Tensor | None:
+        """The layer's output as ``[n, channels, h, w]``; ``None`` for what is no feature maps.
+
+        Raises ``StudyError`` where it cannot be told which axis holds the channels.
+        """
+        maps = channels_first(self.layer(name), output, self.channel_axes.get(name))
+        if maps is None and isinstance(output, Tensor) and output.ndim == 4:
+            raise StudyError(
+                f"Where the channels of the layer {name!r} of {self.title} lie cannot be told from "
+                f"its output of the shape {tuple(output.shape)}",
+                "State it where the study names the network: "
+                f'{{ name = "{self.name}", channels_last = ["{name}"] }}, or channels_first',
+            )
+        return maps
 
     def after(self, layer: str) -> nn.Module | None:
         """What the network does after ``layer``; ``None`` where that cannot be separated."""

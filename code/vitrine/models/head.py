@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, fx, nn
+
+ChannelAxis = Literal["first", "last"]
+"""Feature maps are ``[n, channels, h, w]`` or ``[n, h, w, channels]``."""
 
 _CHANNELS_FIRST = (
     nn.Conv2d,
@@ -19,18 +22,23 @@ _CHANNELS_FIRST = (
 )
 
 
-def channels_first(layer: nn.Module, output: Any) -> Tensor | None:
+def channels_first(
+    layer: nn.Module, output: Any, stated: ChannelAxis | None = None
+) -> Tensor | None:
     """Feature maps ``[n, channels, h, w]`` of ``layer``'s output for square inputs.
 
     Transformers such as Swin hand on ``[n, h, w, channels]``, which is turned round (a view). What
     a convolution, a linear layer or a normalisation gives is known; of any other layer the maps of
     a square image are square, so the axis that is unlike the two others holds the channels.
     ``None`` for what is no such tensor, tokens among it, and where the axes cannot be told apart:
-    all are of one length or of three, and the layer has parts that work on the last one.
+    all are of one length or of three, and the layer has parts that work on the last one. Where it
+    is ``stated``, nothing is guessed.
     """
     if not isinstance(output, Tensor) or output.ndim != 4:
         return None
     turned = output.permute(0, 3, 1, 2)
+    if stated:
+        return turned if stated == "last" else output
     if isinstance(layer, _CHANNELS_FIRST):
         return output
     if type(layer) in (nn.Linear, nn.LayerNorm):  # by type: LayerNorm2d turns its input itself

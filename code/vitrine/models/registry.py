@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.files import write_atomically
 from vitrine.models import decoders
 from vitrine.models.classifier import Classifier, Link, Preprocessing
+from vitrine.models.head import ChannelAxis
 from vitrine.models.squeezenet import SqueezeNetNorm, squeezenet1_0
 from vitrine.project import Project
 
@@ -42,7 +43,8 @@ class Architecture:
     channels : how many feature maps that layer has.
     stages : the layers that network dissection looks at, from early to late.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
-    link : what turns logits into probabilities; see ``Classifier``.
+    link, channel_axes : what turns logits into probabilities, and where the channels of those
+        layers lie that do not tell it; see ``Classifier``.
     """
 
     title: str
@@ -60,6 +62,7 @@ class Architecture:
     stages: tuple[str, ...]
     wordnet: bool = False
     link: Link | None = None
+    channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
 
 
 def pick_architecture(name: str) -> Architecture:
@@ -104,7 +107,7 @@ def load_classifier(
         device=torch.device(device),
         wordnet=row.wordnet,
         link=row.link,
-    )
+    ).stating(row.channel_axes)
 
 
 def best_device(wanted: str) -> str:

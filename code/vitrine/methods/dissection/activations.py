@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError, suggestion
 from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.head import channels_first
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
@@ -185,9 +184,9 @@ def _forward(
     found: dict[str, Tensor] = {}
 
     def keep(layer: str) -> Callable[..., None]:
-        def pooled(module: nn.Module, _inputs: object, output: Any) -> None:
+        def pooled(_module: nn.Module, _inputs: object, output: Any) -> None:
             # At once: what follows the layer may work in place.
-            found[layer] = _pooled(classifier, layer, module, output, pool)
+            found[layer] = _pooled(classifier, layer, output, pool)
 
         return pooled
 
@@ -209,13 +208,12 @@ def _forward(
 def _pooled(
     classifier: Classifier,
     layer: str,
-    module: nn.Module,
     output: Any,
     pool: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """One layer's output, a number a unit, in memory of its own: maps are pooled, vectors taken."""
     flat = isinstance(output, Tensor) and output.ndim == 2
-    units = output if flat else channels_first(module, output)
+    units = output if flat else classifier.feature_maps(layer, output)
     if units is None or units.shape[1] == 0:
         return _no_units(classifier, layer)
     return (units.clone() if flat else pool(units)).float().cpu()
