@@ -152,7 +152,7 @@ def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_study_states_where_the_channels_of_a_layer_lie(tiny: Project) -> None:
-    path, layer = tiny.studies / "tiny.toml", "blocks.0"
+    path, layer = tiny.study_file("tiny"), "blocks.0"
     stated = f'weights = "random", channels_first = ["{layer}"]'
     path.write_text(path.read_text().replace('weights = "random"', stated))
     study = load_study(tiny, "tiny")
