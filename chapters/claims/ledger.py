@@ -90,7 +90,7 @@ def ledger_table(claims: pd.DataFrame) -> Markdown:
         "why": "What it rests on",
         "where": "Chapter",
     }
-    return table(shown[list(headings)], "ledger", widest=90, headings=headings)
+    return table(shown[list(headings)], "ledger", widest=160, headings=headings)
 
 
 def verdict_table(claims: pd.DataFrame) -> Markdown:

@@ -459,9 +459,10 @@ local blocks = {
       end
     end
     if empty then shown.head = pandoc.TableHead() end
-    -- Pandoc takes column widths from the length of dashes.
     local specs = shown.colspecs
-    for i, spec in ipairs(specs) do specs[i] = { spec[1], nil } end
+    if html then -- a browser fits columns better than the lengths of dashes do
+      for i, spec in ipairs(specs) do specs[i] = { spec[1], nil } end
+    end
     shown.colspecs, shown.caption, shown.identifier = specs, { long = {} }, ''
     shown = pandoc.Blocks { shown }
     if empty and not html then shown = enclosed('#without-rules[', shown, ']') end -- it only arranges
