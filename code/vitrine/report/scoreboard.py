@@ -45,10 +45,11 @@ def family_of(study: StudyReport, method: str) -> str:
 def signed_methods(study: StudyReport) -> frozenset[str]:
     """The methods whose maps have negative values, as the tables of maps say."""
     tables = [study.table(name) for name in ("maps", "attributions") if study.has(name)]
+    # A column of truth values with a gap, where a method has no map, is read as text.
     return frozenset(
         str(method)
         for table in tables
-        for method in table.loc[table["signed"] == True, "method"]  # noqa: E712
+        for method in table.loc[table["signed"].astype(str) == "True", "method"]
     )
 
 

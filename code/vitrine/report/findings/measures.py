@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from vitrine.measures.difference import paired_difference
+from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import finding_of, span, spelt
+from vitrine.report.findings.sentences import bound, finding_of, span, spelt
 from vitrine.report.parts import missing
-from vitrine.report.scoreboard import Scoreboard, family_of, scoreboard, stands
+from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, part_of, plural
 
@@ -60,18 +60,25 @@ def best_by(study: StudyReport, measure: str) -> Finding:
     rival = "the strongest baseline" if len(own) > 1 else "the baseline"
     text = (
         f"Its mean is {number(mean[best])}, that of the baseline “{baseline}” "
-        f"{number(mean[key[2]])}. The advantage is {spelt(gain)}{_corrected(len(gains))}."
+        f"{number(mean[key[2]])}."
     )
+    if gain.direction == "too few":
+        return Finding(f"{first}.", f"{text} {_no_result(len(gains), gain.count)}", "too few")
     return finding_of(
         gain,
         {
             "larger": f"{first}, significantly better than {rival}.",
             "smaller": f"{first}, and is significantly worse than {rival}.",
             "undecided": f"{first}; whether it beats {rival} is undecided.",
-            "too few": f"{first}.",
+            "too few": "",
         },
-        text,
+        f"{text} The advantage is {spelt(gain)}{_corrected(len(gains))}.",
     )
+
+
+def _no_result(tests: int, images: int) -> str:
+    level = f"At a level corrected for {plural(tests, 'comparison')}, no" if tests > 1 else "No"
+    return f"{level} result of {plural(images, 'image')} can be significant."
 
 
 def _corrected(tests: int) -> str:
@@ -92,8 +99,7 @@ def against_baselines(study: StudyReport) -> Finding:
         images = max(gain.count for gain in gains.values())
         return Finding(
             "So few images cannot tell the methods from the baselines on the whole scoreboard.",
-            f"At a level corrected for {plural(len(gains), 'comparison')}, no result of "
-            f"{plural(images, 'image')} is significant.",
+            _no_result(len(gains), images),
             "too few",
         )
     text = (
@@ -148,9 +154,9 @@ def edges_and_random(study: StudyReport) -> Finding:
     return finding_of(
         gain,
         {
-            "larger": "An edge detector is a stronger baseline than random weights.",
-            "smaller": "Random weights are a stronger baseline than an edge detector.",
-            "undecided": "Which of the two baselines is the stronger is undecided.",
+            "larger": "By insertion an edge detector is a stronger baseline than random weights.",
+            "smaller": "By insertion random weights are a stronger baseline than an edge detector.",
+            "undecided": "Which of the two baselines is the stronger by insertion is undecided.",
             "too few": "Two baselines are compared by insertion.",
         },
         f"By {_title(INSERTION)} the edges have a mean of {number(mean['edges'])}, and random "
@@ -158,33 +164,48 @@ def edges_and_random(study: StudyReport) -> Finding:
     )
 
 
-def passed(study: StudyReport, measure: str) -> Finding:
-    """How many methods beat every baseline of a measure, corrected for that measure's tests."""
-    board = board_of(study, measure)
+def passed(study: StudyReport, *names: str) -> Finding:
+    """How many methods beat every baseline of some measures, corrected for each measure's tests.
+
+    Measures by which the same holds share a sentence.
+    """
+    board = board_of(study)
     if isinstance(board, Finding):
         return board
-    gains = board.gains(measure)
-    if not gains:
-        return absent(f"No method has a baseline to beat by {_title(measure)}.")
+    gains = {name: board.gains(name) for name in names if name in board.measures}
+    said: dict[str, list[str]] = {}
+    for name, tested in gains.items():
+        if tested:
+            said.setdefault(_passed(study, name, tested), []).append(_title(name))
+    if not said:
+        missed = listing(_title(name) for name in names)
+        return absent(f"No method has a baseline to beat by {missed}.")
+    kinds = {kind for tested in gains.values() for kind in stands(tested).values()}
+    verdict = "some" if "better" in kinds else "too few" if kinds == {"too few"} else "none"
+    text = " ".join(f"{_by(measures)}, {rest}" for rest, measures in said.items())
+    return Finding("", text, verdict)
+
+
+def _by(measures: list[str]) -> str:
+    return f"By {'each of ' if len(measures) > 1 else ''}{listing(measures)}"
+
+
+def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> str:
+    """What follows "By this measure,": how many methods beat each of its baselines."""
     kinds = stands(gains)
     if all(kind == "too few" for kind in kinds.values()):
-        return Finding(
-            "",
-            f"So few images cannot tell who beats the baselines by {_title(measure)}"
-            f"{_corrected(len(gains))}.",
-            "too few",
-        )
+        return f"so few images cannot tell who beats the baselines{_corrected(len(gains))}."
     better = [m for (_, m), kind in kinds.items() if kind == "better"]
     worse = [m for (_, m), kind in kinds.items() if kind == "worse"]
     text = (
-        f"By {_title(measure)}, {part_of(len(better), len(kinds), 'method')} "
+        f"{part_of(len(better), len(kinds), 'method')} "
         f"{'are' if len(better) != 1 and len(kinds) != 1 else 'is'} significantly better than "
         f"{'each baseline' if len(MEASURES[measure].baselines) > 1 else 'the baseline'}"
         f"{_corrected(len(gains))}."
     )
     if worse:
         text += f" Significantly worse: {listing(study.method_titles[m] for m in worse)}."
-    return Finding("", text, "some" if better else "none")
+    return text
 
 
 def orders(study: StudyReport) -> Finding:
@@ -373,7 +394,7 @@ def scatter(study: StudyReport) -> Finding:
     return Finding(
         "",
         f"Over the images the rank correlation has a standard deviation of "
-        f"{number(spread[least])} ({titles[least]}) to {number(spread[most])} ({titles[most]}).",
+        f"{bound(spread[least])} ({titles[least]}) to {bound(spread[most])} ({titles[most]}).",
     )
 
 
