@@ -172,7 +172,8 @@ def kinds_of_others(study: StudyReport) -> Finding:
     )
     if abs(share[True] - share[False]) >= CLOSE:
         return Finding("", text, "differ")
-    text += " A kind that labels no better than chance name as often says little about a network."
+    text += " Labels no better than chance name objects as often, so the share says little of a "
+    text += "network."
     return Finding("", text, "same")
 
 
