@@ -143,8 +143,8 @@ def noise_averaged(study: StudyReport, published: PublishedReport) -> Judgement:
         means = moved.mean()
         parts.append(
             Part(
-                f"{titled(study, [noisy])[0]} {number(means[noisy])}, the plain path "
-                f"{number(means[plain])} (difference {spelt(change)}).",
+                f"{titled(study, [noisy])[0]} has {number(means[noisy])}, Integrated Gradients "
+                f"{number(means[plain])}; the difference is {spelt(change)}.",
                 (as_claimed(change, "smaller"),),
             )
         )

@@ -73,7 +73,7 @@ def _network(row: Mapping[str, Any]) -> str:
     papers = "; ".join(f"@{key}" for key in row.get("paper") or ())
     name = f"**{safe(row['title'])}**{f' [{papers}]' if papers else ''}"
     weights = str(row.get("weights_from") or row.get("weights") or "")
-    licence = f" ({safe(row['licence'])})" if row.get("licence") else ""
+    licence = f" (licence: {safe(row['licence'])})" if row.get("licence") else ""
     height, width = row["input"]
     said = [
         f"{name}, trained on {safe(row['training_set'])}.",
@@ -132,7 +132,7 @@ def cost_table(study: StudyReport) -> Markdown:
         "passes": "Passes",
         "head": "Of the head",
         "seconds": "Seconds (median)",
-        "most": "Most",
+        "most": "Seconds (most)",
     }
     whole = {"passes": "{:,.0f}".format, "head": "{:,.0f}".format}
     return table(cost, "seconds", headings=headings, formats=whole | {"seconds": 3, "most": 3})

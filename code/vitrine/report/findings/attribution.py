@@ -153,9 +153,9 @@ def most_stable(study: StudyReport) -> Finding:
         return Finding(f"{title} is more stable than {_every(len(leads))}.", text, "all")
     headline = f"{title} has the lowest maximum sensitivity"
     if not part:
-        return Finding(f"{headline}; no lead over another method is beyond chance.", text, "none")
+        return Finding(f"{headline}; no lead over another method is significant.", text, "none")
     beaten = part_of(part, len(leads), "other method")
-    return Finding(f"{headline}; its lead over {beaten} is beyond chance.", text, "some")
+    return Finding(f"{headline}; its lead over {beaten} is significant.", text, "some")
 
 
 def relevance_stability(study: StudyReport) -> Finding:
@@ -178,7 +178,9 @@ def relevance_stability(study: StudyReport) -> Finding:
     if worse == n:
         return Finding(f"{name} is less stable than {_every(n)}.", text, "least stable")
     if not better + worse:
-        return Finding(f"No method is surely more or less stable than {name}.", text, "undecided")
+        return Finding(
+            f"No method is significantly more or less stable than {name}.", text, "undecided"
+        )
     said = [
         f"{word} stable than {part_of(k, n, 'other method')}"
         for k, word in ((better, "more"), (worse, "less"))
@@ -210,12 +212,12 @@ def averaging(study: StudyReport) -> Finding:
         },
     )
     text = " ".join(
-        f"{titles[other]} has a maximum sensitivity of {number(moved[other].mean())}, "
-        f"{plain} {number(moved[PATH].mean())} (means). The difference is "
+        f"That of {titles[other]} is {number(moved[other].mean())}; the difference is "
         f"{spelt(tested[titles[other]])}."
         for other in others
     )
-    return Finding(headline, text, verdict)
+    mean = f"The mean maximum sensitivity of {plain} is {number(moved[PATH].mean())}."
+    return Finding(headline, f"{mean} {text}", verdict)
 
 
 def seeds(study: StudyReport) -> Finding:
@@ -239,8 +241,8 @@ def seeds(study: StudyReport) -> Finding:
         {
             "larger": "another seed changes the map of {} more than the perturbation does",
             "smaller": "another seed changes the map of {} less than the perturbation does",
-            "undecided": "whether another seed or the perturbation changes the map of {} more is "
-            "undecided",
+            "undecided": "for {} it is undecided whether another seed or the perturbation changes "
+            "the map more",
             "too few": "another seed changes the map of {}",
         },
     )
@@ -268,7 +270,7 @@ def printed(study: StudyReport, values: pd.Series) -> Finding:
         f"({p_text(found.p_value)})."
     )
     if found.p_value > 0.05:
-        headline = "Whether the printed order of stability returns here is undecided."
+        headline = "Whether the methods' order by stability is like the printed one is undecided."
         return Finding(headline, text, "undecided")
     if found.rho > 0:
         return Finding("The methods' order by stability is like the printed one.", text, "larger")

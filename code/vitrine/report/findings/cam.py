@@ -79,7 +79,8 @@ def beyond_baseline(study: StudyReport) -> Finding:
         "pair",
         {
             "all": "Every two class activation maps agree more on an image than across images.",
-            "some": "Some class activation maps agree more on an image than across images.",
+            "some": "Some pairs of class activation maps agree more on an image than across "
+            "images.",
             "none": "That two class activation maps agree more on an image than across images "
             "cannot be shown.",
         },
@@ -101,7 +102,10 @@ def _tested(
     part = part_of(larger, len(tests), noun)
     text += f"Tested and corrected for {plural(len(tests), 'comparison')}: {part} {what}"
     text += f", {part_of(smaller, len(tests), noun)} less." if smaller else "."
-    return Finding(headlines[verdict], text, verdict)
+    headline = headlines[verdict]
+    if verdict == "some" and larger * 2 > len(tests):
+        headline = headline.replace("Some ", "Most ", 1)
+    return Finding(headline, text, verdict)
 
 
 def differ_most(study: StudyReport) -> Finding:
@@ -114,7 +118,7 @@ def differ_most(study: StudyReport) -> Finding:
     least = rows.sort_values("rho").iloc[0]
     return Finding(
         "",
-        f"The least alike are {least['pair']} on {least['image']}, "
+        f"Of the methods in the chart, the least alike are {least['pair']} on {least['image']}, "
         f"with a rank correlation of {number(least['rho'])}.",
     )
 
@@ -131,9 +135,16 @@ def same_weights(study: StudyReport) -> Finding:
     same = rho.min() >= 0.999
     return Finding(
         "Grad-CAM and HiResCAM are one map." if same else "Grad-CAM and HiResCAM differ.",
-        f"Their rank correlation is at least {number(rho.min(), 3)}.",
+        f"Their rank correlation is {_on_every(rho)}.",
         "all" if same else "none",
     )
+
+
+def _on_every(rho: pd.Series) -> str:
+    """The rank correlations of all images: one number where they are the same."""
+    if number(rho.min(), 3) == number(rho.max(), 3):
+        return f"{number(rho.min(), 3)} on {part_of(len(rho), len(rho), 'image')}"
+    return f"{span(rho, digits=3)} by image"
 
 
 def without_class(study: StudyReport) -> Finding:
@@ -290,8 +301,8 @@ def second_class(study: StudyReport) -> Finding:
     }[verdict]
     return Finding(
         headline,
-        f"For {title} the rank correlation is {_rho(rho.mean())} on average and at least "
-        f"{_rho(rho.min())}. It reaches {number(SAME_MAP)} for "
+        f"For {title} the rank correlation is {_rho(rho.mean())} on average and "
+        f"{_rho(rho.min())} at the least. It is at least {number(SAME_MAP)} for "
         f"{part_of(int(same.sum()), len(rho), 'image')}.",
         verdict,
     )
@@ -309,8 +320,8 @@ def layers(study: StudyReport) -> Finding:
         return absent("The maps at other layers cannot be compared: they are blank.")
     same = bool((means >= SAME_MAP).all())
     text = f"With the map of {cams.layer(study)} the mean rank correlation is "
-    text += f"{_rho(means.iloc[0])} at {means.index[0]}"
-    text += f" and {_rho(means.iloc[-1])} at {means.index[-1]}." if len(means) > 1 else "."
+    text += f"{number(means.iloc[0])} at {means.index[0]}"
+    text += f" and {number(means.iloc[-1])} at {means.index[-1]}." if len(means) > 1 else "."
     if blank := int(rows["is_constant"].sum()):
         text += f" Without positive evidence {_are(blank, len(rows))}."
     headline = "The map hardly depends on the layer." if same else "The map depends on the layer."

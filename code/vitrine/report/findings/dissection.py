@@ -118,8 +118,7 @@ def how_many(study: StudyReport) -> Finding:
         return Finding(headline, "", verdict)
     smallest, equal = table["units"].idxmin(), table["equal"]
     text = (
-        f"A network of more units has more labels for that reason alone. For as many units as "
-        f"{smallest} has, {span(equal, digits=0)} different labels are expected"
+        f"At as many units as {smallest} has, {span(equal, digits=0)} different labels are expected"
     )
     text += f", the most in {equal.idxmax()}." if equal.round().nunique() > 1 else "."
     return Finding(headline, text, verdict)
@@ -173,7 +172,8 @@ def kinds_of_others(study: StudyReport) -> Finding:
     )
     if abs(share[True] - share[False]) >= CLOSE:
         return Finding("", text, "differ")
-    text += " What labels that are no better than chance name as often says little of a network."
+    text += " Labels no better than chance name objects as often, so the share says little of a "
+    text += "network."
     return Finding("", text, "same")
 
 

@@ -77,8 +77,7 @@ def layers_without(study: StudyReport) -> Finding:
     if not none:
         return Finding("", "Every layer has a unit whose label is significant.", "none")
     part = part_of(len(none), whole, "layer")
-    text = f"In {part} nothing survives: no unit has a label that is significantly better than "
-    text += "chance."
+    text = f"In {part} no unit has a label that is significantly better than chance."
     if len(none) < whole and len(none) <= NAMED:
         text += f" {_these(none)} {in_layers(none)}."
     return Finding("", text, "all" if len(none) == whole else "some")
@@ -224,7 +223,7 @@ def classes_named(study: StudyReport) -> Finding:
         headline, verdict = "Labels of the classifier's units do not name their classes.", "unnamed"
     text = (
         f"{percent(listed['exact'].mean())} of the classes that have a name in the list are named "
-        f"exactly; {percent(classes['listed'].mean())} of all have one."
+        f"exactly; {percent(classes['listed'].mean())} of all classes have one."
     )
     return Finding(headline, f"{text} {alike}".strip(), verdict)
 

@@ -78,7 +78,7 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     strongest = min(found, key=lambda name: found[name].p_value)
     text = (
         f"Over the {plural(images, 'image')} {whose} the strongest correlation with the IoU is "
-        f"that of the {_said(found, [strongest])}, {p_text(found[strongest].p_value)}. With "
+        f"that of the {_said(found, [strongest], p=True)}. With "
         f"{plural(len(COMPLEXITY), 'test')} a p-value counts below {number(level, 4)}."
     )
     if _are_too_few(images):
@@ -106,14 +106,16 @@ def _are_too_few(images: int) -> bool:
     return 2 / factorial(min(images, 20)) > LEVEL / len(COMPLEXITY)
 
 
-def _said(found: Mapping[str, Association], names: list[str]) -> str:
+def _said(found: Mapping[str, Association], names: list[str], p: bool = False) -> str:
     return listing(
-        f"{COMPLEXITY[name].title.lower()} (rho {number(found[name].rho)})" for name in names
+        f"{COMPLEXITY[name].title.lower()} (rho {number(found[name].rho)}"
+        f"{', ' + p_text(found[name].p_value) if p else ''})"
+        for name in names
     )
 
 
 def variance(study: StudyReport) -> Finding:
-    """How much of the differences between images the best measure of complexity tells."""
+    """How much of the differences between images the best measure of complexity explains."""
     if reason := missing(study, *SAMPLE):
         return reason
     found = {n: a for n, a in associations(sample(study)).items() if np.isfinite(a.rho)}
@@ -122,7 +124,7 @@ def variance(study: StudyReport) -> Finding:
     strongest = min(found, key=lambda name: found[name].p_value)
     return Finding(
         "",
-        f"{COMPLEXITY[strongest].title}, the strongest, tells "
+        f"{COMPLEXITY[strongest].title}, the strongest, explains "
         f"{percent(found[strongest].rho ** 2)} of the variance of the IoU's ranks.",
     )
 
@@ -179,7 +181,7 @@ def few_images(study: StudyReport) -> Finding:
     size = plural(len(study.images), "image")
     return Finding(
         "",
-        f"Random draws of {size} show a rho from {number(table['low'].min())} to "
+        f"Nine in ten random draws of {size} show a rho from {number(table['low'].min())} to "
         f"{number(table['high'].max())}, where the whole sample shows "
         f"{number(table['all'].abs().max())} at most in size.",
     )
@@ -188,7 +190,7 @@ def few_images(study: StudyReport) -> Finding:
 # --- looked at afterwards -----------------------------------------------------------------------
 
 AFTERWARDS = 2
-"""Questions that were asked after the IoUs were seen."""
+"""Questions that are exploratory, as they were not fixed before the first IoUs were seen."""
 
 
 def fit(study: StudyReport) -> Finding:

@@ -353,7 +353,10 @@ def followers(study: StudyReport) -> Finding:
         if len(kept)
         else "No method's map keeps much of its pattern when the network is untrained."
     )
-    text = f"Counted is the mean rank correlation of the two maps, with or without signs. {text}"
+    text = (
+        "Counted is the greater of two means over the images, of the rank correlation with signs "
+        f"and without; the scoreboard takes the greater image by image. {text}"
+    )
     return Finding(headline, text, "some" if len(kept) else "none")
 
 

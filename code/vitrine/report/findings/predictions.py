@@ -18,13 +18,13 @@ def correct(study: StudyReport) -> Finding:
         f"The most probable class is the true one for {part_of(len(right), len(known), 'image')}."
     )
     if not wrong:
-        return Finding("The network names every image correctly.", text, "all")
+        return Finding("The network predicts every image correctly.", text, "all")
     if not right:
-        return Finding("The network names no image correctly.", text, "none")
+        return Finding("The network predicts no image correctly.", text, "none")
     shown = wrong[:4]
-    others = f" and {len(wrong) - 4} others" if wrong[4:] else ""
+    others = [f"{len(wrong) - 4} others"] if len(wrong) > 5 else wrong[4:]
     return Finding(
-        "The network names some images correctly.",
-        f"{text} Not for {listing(shown)}{others}.",
+        f"The network predicts {part_of(len(right), len(known), 'image')} correctly.",
+        f"The most probable class is not the true one for {listing([*shown, *others])}.",
         "some",
     )

@@ -125,11 +125,13 @@ def equal_area(
     main, tested = pair_of(published, first, second), pairing(published, first, second)
     gain = paired_difference((main["iou"] - main["iou_other_images"]).to_numpy())
     if tested.p_value <= LEVEL:
-        headline = "In one frame and at equal area it matters that both maps are of one image"
-        headline += ", and by how much is uncertain." if gain.direction != "larger" else "."
+        headline = (
+            "In one frame and at equal area the maps of one image agree more than those of others"
+        )
+        headline += "; by how much is uncertain." if gain.direction != "larger" else "."
         verdict = "larger"
     else:
-        headline = "At equal area the maps of one image agree no more than those of others."
+        headline = "That the maps of one image agree more than those of others cannot be shown."
         verdict = "undecided"
     return Finding(
         headline,
@@ -222,9 +224,9 @@ def training_sets(published: PublishedReport) -> Finding:
     imagenet, places = shares.values()
     shows = imagenet["object"] > places["object"] and places["scene"] > imagenet["scene"]
     return Finding(
-        "A network's training shows in its labels, where the images allow it."
+        "A network's training set shows in the kinds of its labels."
         if shows
-        else "A network's training does not show in the kinds of its labels.",
+        else "A network's training set does not show in the kinds of its labels.",
         "Over Broden, objects are the labels of "
         f"{percent(imagenet['object'])} of ResNet-18's units when it learned ImageNet and of "
         f"{percent(places['object'])} when it learned Places365. For scenes it is "
@@ -246,8 +248,8 @@ def similarity_of_training(published: PublishedReport) -> Finding:
         f"Over Broden, Places365 has the greater mean similarity in "
         f"{part_of(above, len(places), 'layer')}.",
         f"The mean rises with depth in both networks, to {number(imagenet.iloc[-1])} and "
-        f"{number(places.iloc[-1])} in the classifiers. Broden shows places, and a probing set "
-        "favours the network that learned its like."
+        f"{number(places.iloc[-1])} in the classifiers. Another probing set may order the "
+        "networks otherwise."
         if rises and above > len(places) / 2
         else "",
     )

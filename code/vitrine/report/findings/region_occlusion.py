@@ -51,9 +51,9 @@ def below_control(study: StudyReport) -> Finding:
     needed = table[table["below"] == table["fills"]]
     spared = table[table["below"] == 0]
     fills = _by_fills(int(table["fills"].max()))
-    said = f"Hiding {_named(needed)} lowers it more, {fills}." if len(needed) else ""
+    said = f"This holds {fills} for {_named(needed)}." if len(needed) else ""
     if len(spared):
-        said += f" Hiding {_named(spared)} costs no more than the same shape elsewhere."
+        said += f" It holds with no fill for {_named(spared)}."
     return Finding(
         f"Hidden one at a time, {_regions(len(needed), len(table), 'lower')} the prediction more "
         "than the same shape elsewhere.",
@@ -71,7 +71,7 @@ def rises(study: StudyReport) -> Finding:
     fills = _by_fills(int(table["fills"].max()))
     return Finding(
         f"Hidden one at a time, {_regions(len(against), len(table), 'raise')} the prediction.",
-        f"It is more probable without {_named(against)}, {fills}." if len(against) else "",
+        f"This holds {fills} for {_named(against)}." if len(against) else "",
         "some" if len(against) else "none",
     )
 
@@ -89,8 +89,8 @@ def fills(study: StudyReport) -> Finding:
     return Finding(
         "What replaces a region matters for "
         f"{part_of(len(decided), len(table), 'region') if len(decided) else 'no region'}.",
-        f"It matters where the probability differs between fills by more than {percent(DECIDES)} "
-        f"of that of the whole image. It differs most for {_named(most)}: "
+        "Counted are those whose probability differs between fills by more than "
+        f"{percent(DECIDES)} of that of the whole image. It differs most for {_named(most)}: "
         f"{percent(most['lowest'].iloc[0])} to {percent(most['highest'].iloc[0])}.",
         "some" if len(decided) else "none",
     )
