@@ -149,10 +149,10 @@ class _Letters(encoders.Sentences):
         return unit(np.array(counts, dtype=np.float32))
 
 
-def test_conse_places_an_image_where_its_class_names_lie() -> None:
+def test_conse_places_an_image_where_its_class_names_lie(project: Project) -> None:
     names = ("cat", "dog, hound", "bird")
     chances = np.array([[0, 1, 0], [0.25, 0, 0.75]], dtype=np.float32)
-    conse = encoders.Conse(_Letters(), names, lambda _: chances, "test")
+    conse = encoders.Conse(project, _Letters(), names, lambda _: chances, "test")
     found = conse.encode_images([_image(), _image()])
     assert _is_unit(found)
     cat, dog, hound, bird = _Letters().encode_texts(["cat", "dog", "hound", "bird"])
@@ -310,7 +310,8 @@ def test_texts_are_embedded_once_for_each_content(project: Project) -> None:
     counted: list[int] = []
 
     def embed(words: tuple[str, ...]) -> Embeddings:
-        conse = encoders.Conse(_Letters(), ("cat",), lambda _: np.ones((1, 1), np.float32), "t")
+        sure = np.ones((1, 1), np.float32)
+        conse = encoders.Conse(project, _Letters(), ("cat",), lambda _: sure, "t")
         return text_embeddings(project, conse, Concepts("list", words, ""), counted.append)
 
     first = embed(("red", "blue"))

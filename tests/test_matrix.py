@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import forked
 from matrix import MATRIX, NETWORKS, compute, set_up
-from vitrine.book import execute
 from vitrine.book.freeze import freeze
 from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
@@ -40,7 +38,6 @@ def test_the_book_follows_the_study(
     book: Project, name: str, monkeypatch: pytest.MonkeyPatch, mirror: Path
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    monkeypatch.setattr(execute, "_run", forked.run)
     compute(book, name, monkeypatch)
     freeze(book, formats=("html",))
     titles = {CLASSIFIERS[network].title for network in NETWORKS}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vitrine.book.cells import Page, cell_markdown, prose_markdown
 from vitrine.book.chapter import Cell, Chapter, Prose
@@ -19,9 +22,14 @@ from vitrine.book.frozen import FIGURE_FOLDERS
 from vitrine.errors import ChapterError, StudyNotRun, VitrineError
 from vitrine.project import Project
 
-Process = subprocess.Popen[str]
-
 KERNEL = Path(__file__).with_name("kernel.py")
+
+ENVIRONMENT = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONHASHSEED": "0",
+    "SOURCE_DATE_EPOCH": "0",  # Matplotlib dates its images with it
+}
+"""The same for every chapter, so that it is the same page in every execution."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,13 @@ def execute(
     target: str,
     options: Mapping[str, Any],
     study: str = "",
-    started: Callable[[Process], None] = lambda process: None,
+    started: Callable[[Kernel], None] = lambda kernel: None,
 ) -> Executed:
     """Execute ``chapter`` for ``target`` ("html" or "typst") in a process of its own.
 
     The process works in the chapter's folder, as under Quarto, and ``study`` is what the report
     shows. Figures lie afterwards in ``<chapter>_files/figure-<target>`` beside the chapter; whoever
-    calls takes them from there. ``started`` receives the process: another thread may end it.
+    calls takes them from there. ``started`` receives the kernel: another thread may end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
     an output cannot be shown, when the process ends early, and when anything imported torch;
@@ -73,11 +81,13 @@ def execute(
             "figure.figsize": [options["fig-width"], options["fig-height"]],
             "svg.hashsalt": "vitrine",  # element names that are the same in every run
         },
+        "report": "vitrine" in chapter.text,
+        "folder": str(chapter.path.parent),
     }
     with tempfile.TemporaryDirectory(prefix="vitrine-") as scratch:
-        environment = _environment(project, chapter, target, Path(scratch))
-        environment["VITRINE_STUDY"] = study
-        reply = _run(chapter, order, environment, Path(scratch), started)
+        told = _environment(project, chapter, target, Path(scratch)) | {"VITRINE_STUDY": study}
+        order["environment"] = {**os.environ, **ENVIRONMENT, **told}
+        reply = _run(chapter.name, order, Path(scratch), started)
     if reply["failure"]:
         block = chapter.blocks[len(reply["outputs"])]
         raise _failed(project, chapter.name, block, reply["failure"])
@@ -96,39 +106,83 @@ def execute(
     return Executed(chapter, target, markdown, trace)
 
 
-def _run(
-    chapter: Chapter,
-    order: Mapping[str, Any],
-    environment: Mapping[str, str],
-    scratch: Path,
-    started: Callable[[Process], None],
-) -> dict[str, Any]:
-    """What the process of ``kernel.py`` replies to an order."""
-    reply = scratch / "reply.json"
-    with (scratch / "log").open("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(
+class Kernel:
+    """A process of ``kernel.py`` with those that it forks, one at a time."""
+
+    _idle: ClassVar[list[Kernel]] = []
+
+    def __init__(self) -> None:
+        self._killed = False
+        self._process = subprocess.Popen(
             [sys.executable, "-P", str(KERNEL)],
-            cwd=chapter.path.parent,
-            env={**os.environ, **environment},
+            env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.PIPE,
-            stdout=log,  # what the process itself prints is not the chapter's
-            stderr=log,
+            stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
+
+    @classmethod
+    def take(cls) -> Kernel:
+        """One that has nothing to do."""
+        with suppress(IndexError):
+            while (kernel := cls._idle.pop())._killed:
+                kernel.end()
+            return kernel
+        return cls()
+
+    @classmethod
+    def end_idle(cls) -> None:
+        """End those that have nothing to do."""
+        while cls._idle:
+            cls._idle.pop().end()
+
+    def follow(self, order: Mapping[str, Any]) -> None:
+        """Return when the chapter's process has ended, by itself or by ``kill``."""
+        assert self._process.stdin and self._process.stdout
+        is_idle = False
         try:
-            started(process)
-            process.communicate(json.dumps({**order, "reply": str(reply)}))
+            with suppress(BrokenPipeError):
+                print(json.dumps(order), file=self._process.stdin, flush=True)
+                is_idle = bool(self._process.stdout.readline())
         finally:
-            process.kill()
-            process.wait()
-        log.seek(0)
-        said = [line for line in log.read().split("\n") if line.strip()]
+            if is_idle:
+                self._idle.append(self)
+            else:
+                self.end()
+
+    def kill(self) -> None:
+        """Kill it with the chapter's process; another thread may follow it."""
+        self._killed = True
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self.kill()
+        self._process.communicate()
+
+
+atexit.register(Kernel.end_idle)
+
+
+def _run(
+    name: str, order: Mapping[str, Any], scratch: Path, started: Callable[[Kernel], None]
+) -> dict[str, Any]:
+    """What the process of a chapter replies to an order."""
+    reply, log = scratch / "reply.json", scratch / "log"
+    kernel = Kernel.take()
+    started(kernel)
+    kernel.follow({**order, "reply": str(reply), "log": str(log)})
     try:
         replied: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        said = [line for line in text.split("\n") if line.strip()]
         reason = f" ({said[-1]})" if said else ""
         raise ChapterError(
-            f"{chapter.name}: Python ended{reason} while the chapter was executed",
+            f"{name}: Python ended{reason} while the chapter was executed",
             "See what its cells do that can end Python (memory, exit), and freeze again",
         ) from None
     return replied
@@ -190,9 +244,6 @@ def _environment(project: Project, chapter: Chapter, target: str, scratch: Path)
     return {
         "QUARTO_EXECUTE_INFO": str(path),
         "VITRINE_PROJECT": str(project.root),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": "0",  # Matplotlib dates its images with it
         "IPYTHONDIR": str(scratch / "ipython"),
     }
 

@@ -23,7 +23,7 @@ from typing import Any
 from vitrine.book.chapter import Chapter, execute_options, read_chapter
 from vitrine.book.config import chapter_names, read_config
 from vitrine.book.document import check_constructs
-from vitrine.book.execute import Executed, Process, clear_figures, execute
+from vitrine.book.execute import Executed, Kernel, clear_figures, execute
 from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
 from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
 from vitrine.book.study import VARIABLES, shown_study, write_study
@@ -209,7 +209,7 @@ def _executed(
     errors: list[ChapterError],
 ) -> Iterator[tuple[list[Job], list[Executed]]]:
     """Execute all jobs, ``PROCESSES`` at a time; the chapters of which every format succeeded."""
-    running: list[Process] = []
+    running: list[Kernel] = []
     done = 0
     pool = ThreadPoolExecutor(max_workers=PROCESSES)
     waiting: dict[str, list[tuple[Job, Future[Executed]]]] = {}
@@ -235,8 +235,8 @@ def _executed(
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         while not all(future.done() for futures in waiting.values() for _, future in futures):
-            for process in running:  # nobody waits for their cells
-                process.kill()
+            for kernel in running:  # nobody waits for their cells
+                kernel.kill()
             time.sleep(0.02)
         raise
     pool.shutdown()

@@ -1,11 +1,14 @@
-"""A process that executes one chapter: IPython, and a note of everything that the chapter reads.
+"""A process that executes chapters: IPython, and a note of everything that a chapter reads.
 
 ``execute.py`` starts this file by its path (``python -P kernel.py``), so that it loads nothing of
-the package that the chapter does not load itself. It reads its order as JSON from the standard
-input and writes what came of it to the file that the order names:
+the package that a chapter does not load itself. It reads orders from the standard input, one a
+line as JSON. Each chapter has a process of its own, a fork that has the ``LIBRARIES`` imported
+already; a line on the standard output says that it ended. What came of it is in the file that the
+order names:
 
 order : ``steps`` (``["cell", code]`` or ``["inline", expressions]``, in the chapter's
-    order), ``matplotlib`` (rcParams of figures) and ``reply`` (a path).
+    order), ``matplotlib`` (rcParams of figures), ``report`` (whether the chapter imports the
+    package), ``folder`` (to work in), ``environment``, ``log`` and ``reply`` (paths).
 reply : ``outputs`` (a list a step: nbformat's dictionaries, or ``{mime: value}`` an
     expression), ``trace`` (see ``execute.Trace``) and, where a step raised, ``failure``.
 """
@@ -14,6 +17,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
+import importlib
 import json
 import os
 import sys
@@ -25,6 +30,24 @@ from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
+
+FORKS = sys.platform == "linux"
+"""Elsewhere the libraries of a process may not be used after a fork: one process a chapter."""
+
+LIBRARIES = (
+    "IPython.core.magics",
+    "PIL.JpegImagePlugin",
+    "PIL.WebPImagePlugin",
+    "altair",
+    "matplotlib",
+    "pandas",
+    "pydantic",
+    "scipy.stats",
+    "skimage.morphology",
+    "skimage.segmentation",
+    "vl_convert",
+)
+"""What the package's report imports: seconds of work, the same for every chapter."""
 
 OUTPUTS: list[dict[str, Any]] = []  # of the cell that runs
 RAISED: list[BaseException] = []
@@ -182,8 +205,14 @@ class Watch:
         }
 
 
-def main() -> None:
-    order = json.load(sys.stdin)
+def execute(order: dict[str, Any]) -> None:
+    """Execute a chapter and write what came of it."""
+    os.chdir(order["folder"])
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT)
+    for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
+        os.dup2(file, stream)  # what the process itself prints is not the chapter's
     shell = start(order["matplotlib"])
     watch = Watch()
     sys.addaudithook(watch)
@@ -197,6 +226,19 @@ def main() -> None:
     with open(order["reply"], "w", encoding="utf-8") as file:
         # Images that an object gives as bytes travel as text.
         json.dump(reply, file, default=lambda image: base64.b64encode(image).decode())
+
+
+def main() -> None:
+    while line := sys.stdin.readline():
+        order = json.loads(line)
+        if FORKS and order["report"]:
+            for library in LIBRARIES:
+                importlib.import_module(library)
+            gc.freeze()  # a fork need not look through what it cannot free
+        if not (FORKS and os.fork()):
+            return execute(order)
+        os.wait()
+        os.write(1, b"\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import vl_convert
 from IPython.display import Markdown
 
 from vitrine.project import Project
-from vitrine.report.page import block, fenced, raw_html, this_page
+from vitrine.report.page import block, drawn_once, fenced, raw_html, this_page
 from vitrine.report.text import safe_attribute
 
 # After Okabe and Ito, told apart by readers with any kind of colour vision; purple and ochre are
@@ -86,7 +86,6 @@ def _is_single(spec: dict[str, Any]) -> bool:
 
 
 def _svg(spec: dict[str, Any]) -> str:
-    vl_convert.register_font_directory(str(_fonts()))
     if _is_single(spec):
         given = spec.get("width", "container")
         return _drawn(spec | {"width": STATIC_WIDTH if given == "container" else given})
@@ -117,7 +116,15 @@ def _with_views(spec: dict[str, Any], more: int) -> dict[str, Any]:
 
 
 def _drawn(spec: dict[str, Any]) -> str:
-    return str(vl_convert.vegalite_to_svg(spec))
+    fonts = _fonts()
+
+    def draw() -> bytes:
+        vl_convert.register_font_directory(str(fonts))
+        return str(vl_convert.vegalite_to_svg(spec)).encode()
+
+    files = sorted((path.name, path.stat().st_size) for path in fonts.glob("*"))
+    made_of = f"vl_convert {vl_convert.__version__} {files}"
+    return drawn_once(made_of, json.dumps(spec).encode(), draw).decode()
 
 
 def _width(svg: str) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+import PIL
 from IPython.display import Markdown
 from PIL import Image as PilImage
 from skimage.morphology import dilation, disk
@@ -17,7 +18,7 @@ from skimage.segmentation import find_boundaries
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.methods.heatmap import Heatmap
-from vitrine.report.page import Page, block, raw_html, this_page
+from vitrine.report.page import Page, block, drawn_once, raw_html, this_page
 from vitrine.report.text import safe, safe_attribute, safe_html, slug
 
 SIDE = 400
@@ -348,9 +349,13 @@ def _image_table(lines: list[list[str]], widths: list[int]) -> str:
 
 
 def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
-    stream = io.BytesIO()
-    PilImage.fromarray(pixels).save(stream, kind, **options)
-    return stream.getvalue()
+    def draw() -> bytes:
+        stream = io.BytesIO()
+        PilImage.fromarray(pixels).save(stream, kind, **options)
+        return stream.getvalue()
+
+    made_of = f"PIL {PIL.__version__} {kind} {options} {pixels.shape}"
+    return drawn_once(made_of, pixels.tobytes(), draw)
 
 
 def _scale_bar(page: Page, scale: Scale) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from IPython.display import Markdown
 
+from vitrine.files import write_atomically
+from vitrine.project import Project
 from vitrine.report.text import safe, safe_html
 
 PageFormat = Literal["html", "typst"]
@@ -55,6 +60,21 @@ def this_page() -> Page:
     told = json.loads(Path(named).read_text(encoding="utf-8"))
     target = str(told["format"]["identifier"]["target-format"])
     return Page(Path(told["document-path"]), "typst" if target.startswith("typst") else "html")
+
+
+def drawn_once(made_of: str, content: bytes, draw: Callable[[], bytes]) -> bytes:
+    """What ``draw`` gives; from the cache if it was drawn before, for this page or another.
+
+    made_of, content : all that it depends on, the version of the library that draws it included.
+    """
+    digest = hashlib.sha256(made_of.encode() + b"\0" + content).hexdigest()
+    path = Project.find().cache / "figures" / digest
+    with suppress(OSError):
+        return path.read_bytes()
+    drawn = draw()
+    with suppress(OSError):  # drawn again the next time
+        write_atomically(path, drawn)
+    return drawn
 
 
 def block(*parts: str) -> Markdown:

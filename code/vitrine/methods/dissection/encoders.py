@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -160,15 +161,16 @@ class Conse:
 
     def __init__(
         self,
+        project: Project,
         sentences: Sentences,
         names: Sequence[str],
         probabilities: Callable[[Sequence[Image]], npt.NDArray[np.float32]],
         identity: str,
     ) -> None:
+        self._project = project
         self._sentences = sentences
         self._names = tuple(names)
         self._probabilities = probabilities
-        self._classes: Embeddings | None = None
         known = ["conse", sentences.identity, identity, *self._names]
         self.identity = hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
@@ -176,12 +178,11 @@ class Conse:
         return self._sentences.encode_texts(texts)
 
     def encode_images(self, images: Sequence[Image]) -> Embeddings:
-        return unit(self._probabilities(images) @ self._embedded_classes())
+        return unit(self._probabilities(images) @ self._classes)
 
-    def _embedded_classes(self) -> Embeddings:
-        if self._classes is None:
-            self._classes = embed_names(self._sentences, self._names)
-        return self._classes
+    @cached_property
+    def _classes(self) -> Embeddings:
+        return name_embeddings(self._project, self._sentences, self._names)
 
 
 def embed_names(sentences: Sentences, names: Sequence[str]) -> Embeddings:
@@ -205,9 +206,12 @@ def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
     if wanted.probabilities == TRUE_CLASS:
         names = training_classes(project, "ImageNet")
         order = class_indices(project)
-        return Conse(sentences, names, lambda found: _true_classes(found, order), TRUE_CLASS)
+        return Conse(
+            project, sentences, names, lambda found: _true_classes(found, order), TRUE_CLASS
+        )
     network = load_classifier(project, wanted.probabilities, wanted.weights, wanted.seed, device)
     return Conse(
+        project,
         sentences,
         class_names(project, wanted.probabilities),
         lambda found: _predicted(network, found, wanted.top),
