@@ -309,6 +309,22 @@ class StudyReport:
         return study_line(self.store.study, *words)
 
 
+def computed_studies() -> list[StudyReport]:
+    """Every classifier of the studies that are computed here, those of the shown study first.
+
+    Imported runs have no classifier of their own. A study that was not run to its end is left out.
+    """
+    project = Project.find()
+    folders = sorted(path.name for path in project.results.iterdir() if path.is_dir())
+    stores = [Store(project, name) for name in dict.fromkeys([project.shown_study, *folders])]
+    return [
+        StudyReport(store, str(row["name"]))
+        for store in stores
+        if store.is_finished()
+        for row in store.provenance()["classifiers"]
+    ]
+
+
 def open_study(name: str | None = None, classifier: str | None = None) -> StudyReport:
     """Open a finished study, for one of its classifiers (the first by default).
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from IPython.display import Markdown
 
+from vitrine.measures.difference import Difference
 from vitrine.report.page import block, fenced
 from vitrine.report.text import safe
 
@@ -19,12 +20,14 @@ class Finding:
     verdict : the answer in a word, e.g. "larger", "undecided", "absent"; what tests and the ledger
         compare.
     see : where the report says more, as the title of a link and its address.
+    difference : the comparison that it rests on, where it rests on one.
     """
 
     headline: str
     text: str = ""
     verdict: str = "described"
     see: tuple[str, str] | None = None
+    difference: Difference | None = None
 
     @property
     def is_absent(self) -> bool:

@@ -30,7 +30,7 @@ def finding_of(
     if direction == "too few":
         few = f"So few images ({difference.count}) cannot tell a difference from chance."
         text = f"{text} {few}".strip()
-    return Finding(headlines[direction], text, direction, see)
+    return Finding(headlines[direction], text, direction, see, difference)
 
 
 def spelt(difference: Difference, digits: int = 2) -> str:
