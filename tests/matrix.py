@@ -1,7 +1,7 @@
 """Tiny real studies, one for each way in which another's study differs from ours.
 
-Each is run as ``vitrine run`` would, on small random networks; the whole book is then frozen for
-it. Images lie in a folder ``images`` of the project, in which ``set_up`` puts the book's own files.
+Each is run as ``vitrine run`` would, on small random networks, in a project of its own, in which
+``set_up`` puts the book's files.
 """
 
 from __future__ import annotations
@@ -138,15 +138,11 @@ class Tiny:
 
 
 MATRIX = {
-    "whole": Tiny(images=4),
+    "one": Tiny(images=1, parts=LIME, extra=0),
+    "cams": Tiny(images=2, parts=("cam",), extra=0),
     "correct": Tiny(correct=True, images=7, parts=("cam", *LIME, "agreement"), extra=0),
-    "three": Tiny(
-        "tiny_three",
-        images=2,
-        parts=("cam", *LIME, "agreement", "measures"),
-        wordnet=False,
-        extra=0,
-    ),
+    "whole": Tiny(),
+    "dissected": Tiny(images=1, parts=DISSECTION, extra=0),
     "blank": Tiny(
         "tiny_blank",
         parts=(
@@ -160,15 +156,20 @@ MATRIX = {
         ),
         extra=0,
     ),
-    "one": Tiny(images=1, parts=LIME, extra=0),
-    "cams": Tiny(images=2, parts=("cam",), extra=0),
-    "dissected": Tiny(images=1, parts=DISSECTION, extra=0),
-    "attributed": Tiny(images=2, parts=("attribution", "measures"), wordnet=False),
+    "attributed": Tiny(images=2, parts=("attribution", "measures"), wordnet=False, extra=0),
+    "three": Tiny(
+        "tiny_three",
+        images=2,
+        parts=("cam", *LIME, "agreement", "measures"),
+        wordnet=False,
+        extra=0,
+    ),
 }
 
 
 def set_up(folder: Path) -> Project:
     """A project with the book and what it cites, and no study of ours but the imported runs."""
+    folder.mkdir()
     for name in BOOK:
         _copy(ROOT / name, folder / name)
     for name in ("published", "objects", "bench", "registries", "sources.toml"):
@@ -204,10 +205,14 @@ def _draw(seed: int, path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def compute(project: Project, name: str, patch: pytest.MonkeyPatch) -> None:
-    """Write the study ``name`` of the matrix, run it, and make it the one that is shown."""
+def know_networks(patch: pytest.MonkeyPatch) -> None:
+    """Put the small networks among those that a study may name."""
     for network, row in NETWORKS.items():
         patch.setitem(CLASSIFIERS, network, row())
+
+
+def compute(project: Project, name: str) -> Project:
+    """Write the study ``name`` of the matrix and run it."""
     tiny = MATRIX[name]
     files = _image_files(project, name, tiny)
     shown, extra = files[: tiny.images], files[tiny.images :]
@@ -223,6 +228,7 @@ def compute(project: Project, name: str, patch: pytest.MonkeyPatch) -> None:
     (project.root / "_variables.yml").write_text(f"study: {name}\n")
     torch.manual_seed(0)
     run(project, load_study(project, name))
+    return project
 
 
 def _image_files(project: Project, name: str, tiny: Tiny) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from html.parser import HTMLParser
 from pathlib import Path
 
+import pypdf
 import pytest
 
-from matrix import MATRIX, NETWORKS, compute, set_up
+from matrix import MATRIX, NETWORKS, compute, know_networks, set_up
 from vitrine.book.freeze import freeze
+from vitrine.book.render import render
 from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
 from vitrine.store import Store
@@ -27,40 +31,89 @@ SEEN = (
 CITING = ("published", "methods")
 """The chapters that cite what others found and what was timed, on networks and images of theirs."""
 
+PRINTED = ("three",)
+"""The studies of which the PDF is made as well."""
+
+
+class _Said(HTMLParser):
+    """What a reader reads of a page: no code, no charts, no references."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._silent = 0
+        self._open: list[bool] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "img":
+            self.words.append(values.get("alt") or "")
+        if tag in ("script", "style", "pre", "div"):
+            silent = tag != "div" or values.get("id") == "refs"
+            self._open.append(silent)
+            self._silent += silent
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style", "pre", "div"):
+            self._silent -= self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words.append(data)
+
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return set_up(tmp_path_factory.mktemp("matrix"))
+def books(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> dict[str, Future[Project]]:
+    """The studies, frozen and rendered: the book of one while the next is computed."""
+    folder = tmp_path_factory.mktemp("matrix")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(1) as showing,
+        ThreadPoolExecutor(1) as computing,
+    ):
+        patch.setenv("VITRINE_MIRROR", str(mirror))
+        patch.setenv("VITRINE_CACHE", str(folder / "cache"))
+        know_networks(patch)
+        computed = {name: computing.submit(compute, set_up(folder / name), name) for name in MATRIX}
+        return {name: showing.submit(_shown, name, done) for name, done in computed.items()}
+
+
+def _shown(name: str, computed: Future[Project]) -> Project:
+    project, printed = computed.result(), name in PRINTED
+    freeze(project, formats=("html", "typst") if printed else ("html",))
+    render(project, renderer="bundled", formats=("html", "pdf") if printed else ("html",))
+    return project
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_the_book_follows_the_study(
-    book: Project, name: str, monkeypatch: pytest.MonkeyPatch, mirror: Path
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    compute(book, name, monkeypatch)
-    freeze(book, formats=("html",))
-    titles = {CLASSIFIERS[network].title for network in NETWORKS}
-    own = _titles(book, name)
-    for path in sorted(book.freeze.rglob("html.json")):
-        chapter = path.parent.parent.name
-        said = _prose(path.read_text(encoding="utf-8").encode().decode("unicode_escape"))
-        found = UNSAID.search(said)
-        assert not found, f"{chapter}: {said[max(0, found.start() - 80) : found.end() + 80]}"
-        if chapter in CITING:
-            continue
-        for word in (*SEEN.split("|"), *(titles - own)):
-            assert not re.search(rf"\b{re.escape(word)}\b", said), f"{chapter}: {word}"
+def test_the_book_follows_the_study(books: dict[str, Future[Project]], name: str) -> None:
+    project = books[name].result()
+    networks = Store(project, name).provenance()["networks"]
+    own = {CLASSIFIERS[network].title for network in networks}
+    foreign = {CLASSIFIERS[network].title for network in NETWORKS} - own
+    pages = sorted(project.site.rglob("*.html"))
+    assert len(pages) == 9
+    for page in pages:
+        said = " ".join(_Said(page.read_text(encoding="utf-8")).words)
+        assert len(said) > 1000
+        _check(page.stem, said, foreign)
+    for path in project.site.glob("*.pdf"):
+        reader = pypdf.PdfReader(path)
+        assert not UNSAID.search(_before_references(reader))
+    assert bool(list(project.site.glob("*.pdf"))) == (name in PRINTED)
 
 
-def _titles(book: Project, name: str) -> set[str]:
-    """The titles of a study's networks, explained or dissected."""
-    networks = Store(book, name).provenance()["networks"]
-    return {CLASSIFIERS[network].title for network in networks}
+def _check(page: str, said: str, foreign: set[str]) -> None:
+    found = UNSAID.search(said)
+    assert not found, f"{page}: {said[max(0, found.start() - 80) : found.end() + 80]}"
+    if page not in CITING:
+        for word in (*SEEN.split("|"), *foreign):
+            assert not re.search(rf"\b{re.escape(word)}\b", said), f"{page}: {word}"
 
 
-def _prose(markdown: str) -> str:
-    """What a reader reads of a page: no code, no charts, no addresses."""
-    text = re.sub(r"^(`{3,})\s*\{(?:\.python|=html|=typst).*?^\1", "", markdown, flags=re.M | re.S)
-    text = re.sub(r"\]\([^)]*\)|\{[^{}]*\}", "]", text)
-    return text.replace("\\", "")
+def _before_references(reader: pypdf.PdfReader) -> str:
+    """What the pages of a PDF say, without its bibliography."""
+    text = " ".join(page.extract_text() for page in reader.pages)
+    return text[: text.rindex("References")] if "References" in text else text
