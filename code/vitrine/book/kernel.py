@@ -211,8 +211,8 @@ def execute(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT)
-    for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
-        os.dup2(file, stream)  # what the process itself prints is not the chapter's
+    for stream, opened in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
+        os.dup2(opened, stream)  # what the process itself prints is not the chapter's
     shell = start(order["matplotlib"])
     watch = Watch()
     sys.addaudithook(watch)
