@@ -5,7 +5,7 @@
 PYTHON ?= python3
 STUDY ?= embedded
 BIN := .venv/bin
-INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.txt
 
 .PHONY: report test study freeze requirements clean
 

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _drawn(spec: dict[str, Any]) -> str:
         return str(vl_convert.vegalite_to_svg(spec)).encode()
 
     files = sorted((path.name, path.stat().st_size) for path in fonts.glob("*"))
-    made_of = f"vl_convert {vl_convert.__version__} {files}"
+    made_of = f"vl_convert {version('vl-convert-python')} {files}"
     return drawn_once(made_of, json.dumps(spec).encode(), draw).decode()
 
 

@@ -113,10 +113,14 @@ def _asked(function: Callable[..., Finding], chapter: str) -> Iterator[tuple[str
     if function in BY_MEASURE:
         for measure, row in MEASURES.items():
             question = f"{row.title}: {first[0].lower()}{first[1:]}"
-            yield question, chapter, partial(function, measure=measure)
+            yield question, chapter, partial(_of_measure, function, measure)
     signature = inspect.signature(function, eval_str=False)
     if [*signature.parameters] == ["study"] and signature.return_annotation == "Finding":
         yield first, chapter, function
+
+
+def _of_measure(ask: Callable[..., Finding], measure: str, study: StudyReport) -> Finding:
+    return ask(study, measure)
 
 
 def answers(studies: Sequence[StudyReport], runs: PublishedReport | None = None) -> list[Answered]:
