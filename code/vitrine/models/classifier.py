@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.data.images import Frame, Image, Pixels
-from vitrine.errors import StudyError, suggestion
+from vitrine.errors import NotApplicable, StudyError, suggestion
 from vitrine.models.head import submodel_after
 
 Probabilities = npt.NDArray[np.float32]
@@ -62,6 +62,7 @@ class Classifier:
     network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
     paper, licence : keys of the bibliography, and under what the parameters are published.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    build : makes the untrained network.
     digest : SHA-256 of all parameters and buffers, so that results know their network.
     link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
         category excludes the others, ``"sigmoid"`` where each is a question of its own. ``None``
@@ -87,6 +88,7 @@ class Classifier:
     link: Link | None = None
     paper: tuple[str, ...] = ()
     licence: str = ""
+    build: Callable[[], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:
@@ -153,6 +155,16 @@ class Classifier:
             f"({count}, {len(self.categories)})",
             "Wrap it in a module whose forward returns the logits alone, one for each category",
         )
+
+    def layer_of_maps(self, layer: str | None = None) -> str:
+        """A layer for class activation maps; the last one with feature maps by default.
+
+        Raises ``NotApplicable`` where the network has none, as its end works on tokens.
+        """
+        name = layer or self.last_convolution
+        if not name:
+            raise NotApplicable(f"{self.title} has no feature maps with places before its head")
+        return name
 
     def layer(self, name: str) -> nn.Module:
         """The layer called ``name``, e.g. ``"layer4.1.conv2"``. Raises ``StudyError``."""

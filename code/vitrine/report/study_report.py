@@ -180,6 +180,8 @@ class StudyReport:
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
+        if self._labels[image]:
+            return True
         if not self.facts.get("wordnet", True):  # older results do not say
             return False
         return self.prediction(image)["wnid"] in class_indices(self.store.project)
@@ -193,7 +195,14 @@ class StudyReport:
         if not self.has_true_class(image):
             return False
         best = self.prediction(image)
+        if label := self._labels[image]:
+            return bool(best["category"] == label)
         return bool(class_indices(self.store.project)[best["wnid"]] == best["target"])
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        """The class that the folder of each image names, or ``""``."""
+        return {row["name"]: row.get("label", "") for row in self.provenance["images"]}
 
     def subject(self, image: str) -> str:
         """What a map of an image explains, e.g. "goldfish", or "kite for the prediction hip"."""
@@ -226,7 +235,7 @@ class StudyReport:
         project = self.store.project
         if origin["source"]:
             return sources.fetch_one(project, origin["source"], file)
-        return project.root / str(origin["folder"]) / file
+        return project.path(str(origin["folder"])) / file
 
     def heatmap(self, method: str, image: str, variant: str = "") -> Heatmap:
         """A method's map of an image, or a variant of it."""
