@@ -17,13 +17,13 @@ from vitrine.data.images import Image, decode, image_name
 from vitrine.errors import ImageError, NotApplicable, StudyError, VitrineError
 from vitrine.experiments.run import planned_passes
 from vitrine.files import write_atomically
-from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
+from vitrine.methods.attribution import ATTRIBUTION_METHODS, attribute
 from vitrine.models.classifier import Classifier
 from vitrine.models.own import IMAGENET, traced, traced_layers
 from vitrine.models.registry import CLASSIFIERS, Architecture, load_classifier, pick_architecture
 from vitrine.project import Project
+from vitrine.study import AttributionParameters, Study
 from vitrine.study import Classifier as Row
-from vitrine.study import Study
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 MOST = {False: 12, True: 4}
@@ -190,7 +190,7 @@ def not_applicable(classifier: Classifier, image: Image) -> list[str]:
     """Which methods the network does not support, and why, as they say when they are tried."""
     crop, frame = classifier.crop(image), classifier.frame(image)
     side = crop.shape[0]
-    tiny = Parameters(
+    tiny = AttributionParameters(
         batch=4, steps=2, samples=2, noisy_steps=2, points=2, window=side // 2, stride=side // 2
     )
     reasons = []

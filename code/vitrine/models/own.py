@@ -18,6 +18,7 @@ import timm
 import torch
 import torchvision
 from PIL import Image
+from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from vitrine import study as studies
@@ -172,8 +173,9 @@ class _Built:
 def _timm(name: str, classes: int | None) -> _Built:
     if not timm.is_model(name):
         raise StudyError(f"timm has no network {name!r}", _named(name, timm.list_models()))
-    own = {} if classes is None else {"num_classes": classes}
-    config = timm.data.resolve_data_config(timm.get_pretrained_cfg(name).to_dict())
+    own: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    known = timm.get_pretrained_cfg(name)
+    config: dict[str, Any] = resolve_data_config(known.to_dict() if known else {})  # type: ignore[no-untyped-call]
     size = config["input_size"][-1]
     return _Built(
         partial(timm.create_model, name, pretrained=False, **own),
