@@ -234,7 +234,9 @@ def _text(
     damaged: Sequence[str],
     found: Sequence[str],
 ) -> str:
-    left_out = f" Left out, as they cannot be read: {len(damaged)}." if damaged else ""
+    names = [told.partition(": ")[0] for told in damaged]
+    more = f" and {len(names) - 5} more" if names[5:] else ""
+    left_out = f" Left out, as they cannot be read: {', '.join(names[:5])}{more}." if names else ""
     description = f"{known.title} on {len(chosen)} images of the owner.{left_out}"
     table = row.model_dump(exclude_unset=True)
     classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())
