@@ -41,7 +41,11 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         ('title = "tiny"', "", "the key `title` is missing"),
         ('title = "tiny"', 'name = "x"', "the key `name` is not allowed"),
         ('title = "tiny"', "title = ", "is not valid TOML"),
-        ('weights = "random"', 'weights = "none"', "`classifiers.0.weights`: Input should be"),
+        (
+            'weights = "random"',
+            'weights = "none"',
+            "`classifiers.0`: a file of weights belongs to a `network`",
+        ),
         (
             'weights = "random"',
             'channels_first = ["a"], channels_last = ["a"]',
@@ -144,8 +148,9 @@ def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         read_study(path)
     assert caught.value.problem.endswith(
-        "`classifiers.0`: Write a table with the keys channels_first, "
-        "channels_last, name, seed, weights, "
+        "`classifiers.0`: Write a table with the keys channels_first, channels_last, classes, "
+        "interpolation, link, mean, name, network, resize, seed, size, std, title, training_set, "
+        "weights, "
         "e.g. { name = \"resnet\" }, not 'resnet'"
     )
     assert "\n" not in caught.value.problem

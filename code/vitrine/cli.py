@@ -1,4 +1,4 @@
-"""The command line: ``vitrine fetch | run | import | freeze | render | doctor``."""
+"""The command line: ``vitrine new | fetch | run | import | freeze | render | doctor``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +92,49 @@ def main() -> None:
         if end.code == INTERRUPTED:
             _say("stopped; what was computed is kept, the same command goes on there", complaints)
         raise
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the study: small letters, digits, - and _.")],
+    images: Annotated[
+        Path, typer.Option(help="A folder of images, at any depth. A folder a class names it.")
+    ],
+    network: Annotated[
+        str,
+        typer.Option(
+            help="timm:NAME, torchvision:NAME, FILE.py:FUNCTION (which returns a torch.nn.Module; "
+            "your code is run), or a row of our table."
+        ),
+    ] = "efficientnet_lite0",
+    weights: Annotated[
+        str, typer.Option(help="A file: safetensors, or a checkpoint of plain tensors.")
+    ] = "",
+    classes: Annotated[
+        str, typer.Option(help="A text file, one class a line, in the order of the outputs.")
+    ] = "",
+    size: Annotated[
+        int | None, typer.Option(min=8, help="Side of the network's input in pixels.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small study of four images: minutes on two cores.")
+    ] = False,
+) -> None:
+    """Write a study of your own images and network, after a look at both.
+
+    The images stay where they are, and nothing that exists is overwritten.
+    """
+    project = Project.find()
+    _pipeline()
+    from vitrine.experiments.new import Wanted, new_study
+
+    wanted = Wanted(name, images.expanduser(), network, weights, classes, size, quick)
+    if ".py" in network:
+        _say(f"{network.rpartition(':')[0]} is your own code, and it is run", complaints)
+    for line in new_study(project, wanted).found:
+        _say(line)
+    _say(f"written: {project.relative(project.study_file(name))}")
+    _say(f"Now type: make study STUDY={name}")
 
 
 @app.command()

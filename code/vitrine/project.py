@@ -104,6 +104,10 @@ class Project:
     def site(self) -> Path:
         return self.root / "_site"
 
+    def path(self, named: str) -> Path:
+        """A path of a study file: absolute, below ``~``, or below the project's root."""
+        return self.root / Path(named).expanduser()
+
     def relative(self, path: Path) -> str:
         """``path`` as the reader would type it from the project's root."""
         try:

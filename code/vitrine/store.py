@@ -319,3 +319,22 @@ class Store:
 
     def _how_to_run(self) -> str:
         return f"Run `vitrine {self.command} --study {self.study}`"
+
+
+def explained_alike(project: Project, name: str) -> list[tuple[Store, str]]:
+    """Every classifier that explains the images of a study: with its store, the study's own first.
+
+    Of studies that were run to their end here; imported runs have no classifier of their own.
+    """
+    folders = sorted(path.name for path in project.results.glob("*") if path.is_dir())
+    stores = [Store(project, study) for study in dict.fromkeys([name, *folders])]
+    if not stores[0].is_finished():
+        return []
+    known = [(store, store.provenance()) for store in stores if store.is_finished()]
+    images = [told.get("study", {}).get("images", {}).get("files") for _, told in known]
+    return [
+        (store, str(row["name"]))
+        for (store, told), files in zip(known, images, strict=True)
+        if files == images[0]
+        for row in told.get("classifiers", ())
+    ]

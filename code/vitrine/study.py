@@ -42,6 +42,12 @@ def listed_once(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 Unique = Annotated[tuple[Entry, ...], AfterValidator(listed_once)]
 """A list in which nothing stands twice."""
 
+Said = Annotated[Entry, Field(exclude_if=lambda value: value is None)]
+"""What results note only where a study says it."""
+
+WEIGHTS = ("pretrained", "random")
+"""What ``weights`` can be beside a file."""
+
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
@@ -85,17 +91,34 @@ class Images(_Part):
 
 
 class Classifier(_Part):
-    """A row of ``vitrine.models.registry.CLASSIFIERS`` and the weights to give it.
+    """A row of ``vitrine.models.registry.CLASSIFIERS`` and the weights to give it, or a network.
 
+    name : of the row; with ``network``, what results and tables call it.
+    network : ``timm:NAME``, ``torchvision:NAME`` or ``FILE.py:FUNCTION``, which returns it.
+    weights : with ``network``, also a file of tensors.
+    classes : a file with one class a line, or ``imagenet``.
+    title, training_set : what the report says of it.
+    size, resize, mean, std, interpolation : preprocessing where it is not the library's own; mean
+        and standard deviation of pixels from 0 to 1.
     channels_first, channels_last : layers whose feature maps are ``[n, channels, h, w]`` or
         ``[n, h, w, channels]``, where that cannot be told from the layer.
     """
 
-    name: str
-    weights: Literal["pretrained", "random"] = "pretrained"
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+    weights: str = "pretrained"
     seed: int = 0
     channels_first: Unique[str] = ()
     channels_last: Unique[str] = ()
+    network: Said[str | None] = None
+    classes: Said[str | None] = None
+    title: Said[str | None] = None
+    training_set: Said[str | None] = None
+    size: Said[Annotated[int, Field(ge=8)] | None] = None
+    resize: Said[Annotated[int, Field(ge=8)] | None] = None
+    mean: Said[tuple[float, float, float] | None] = None
+    std: Said[tuple[float, float, float] | None] = None
+    interpolation: Said[Literal["nearest", "bilinear", "bicubic"] | None] = None
+    link: Said[Literal["softmax", "sigmoid"] | None] = None
 
     @property
     def channel_axes(self) -> dict[str, Literal["first", "last"]]:
@@ -109,6 +132,23 @@ class Classifier(_Part):
     def _one_axis(self) -> Classifier:
         if both := sorted(set(self.channels_first) & set(self.channels_last)):
             raise ValueError(f"the channels of {both[0]!r} cannot lie first and last")
+        return self
+
+    @model_validator(mode="after")
+    def _all_of_a_network(self) -> Classifier:
+        own = self.model_fields_set - {
+            "name",
+            "weights",
+            "seed",
+            "network",
+            "channels_first",
+            "channels_last",
+        }
+        if self.network is None and (own or self.weights not in WEIGHTS):
+            raise ValueError(
+                f"{', '.join(sorted(own)) or 'a file of weights'} belongs to a `network`; a row of "
+                'the table has its own, and `weights` "pretrained" or "random"'
+            )
         return self
 
 
@@ -478,13 +518,20 @@ class Dissection(_Part):
 
 
 class Study(_Part):
-    """One study, as its file says. ``name`` is that of its folder and of the results' folder."""
+    """One study, as its file says. ``name`` is that of its folder and of the results' folder.
+
+    answers_assignment : whether the report has the chapters that answer the assignment, whatever
+        the study has of them; otherwise a chapter is left out where the study has no such part.
+    root : the project's, below which relative paths lie.
+    """
 
     name: str
+    root: Path = Field(default=Path(), exclude=True)
     title: str
     description: str
     classifiers: Unique[Classifier] = Field(min_length=1)
     images: Images
+    answers_assignment: bool = Field(default=True, exclude_if=lambda answers: answers)
     predictions: Predictions = Predictions()
     speed: Speed | None = None
     cam: Cam | None = None
@@ -524,6 +571,10 @@ class Study(_Part):
                     )
         return self
 
+    def network(self, name: str) -> Classifier:
+        """The classifier called ``name``."""
+        return next(row for row in self.networks if row.name == name)
+
     @property
     def networks(self) -> tuple[Classifier, ...]:
         """All classifiers of the study, those that explain images first."""
@@ -550,7 +601,8 @@ def load_study(project: Project, name: str) -> Study:
     Raises ``StudyError`` naming the file, the key and what is allowed there.
     """
     path = study_path(project, name)
-    return read_study(path, shown_as=project.relative(path))
+    study = read_study(path, shown_as=project.relative(path))
+    return study.model_copy(update={"root": project.root})
 
 
 def study_path(project: Project, name: str) -> Path:
@@ -594,8 +646,9 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
             f"{shown} is not valid TOML: {error}",
             "Correct it there; a text stands in quotes, and true and false are written small",
         ) from error
-    if "name" in table:
-        raise StudyError(
-            f"{shown}: the key `name` is not allowed", "The folder's name is the study's name"
-        )
+    for key in ("name", "root"):
+        if key in table:
+            raise StudyError(
+                f"{shown}: the key `{key}` is not allowed", "It follows from where the file lies"
+            )
     return table

@@ -72,7 +72,7 @@ def _keys(location: tuple[int | str, ...], whole: type[BaseModel]) -> tuple[list
             fields = [part.model_fields[step] for part in parts if step in part.model_fields]
             parts = [model for field in fields for model in _models_in(field.annotation)]
     allowed = {name for part in parts for name in part.model_fields}
-    return keys, sorted(allowed - ({"name"} if parts == [whole] else set()))
+    return keys, sorted(allowed - ({"name", "root"} if parts == [whole] else set()))
 
 
 def _models_in(annotation: Any) -> list[Any]:

@@ -20,15 +20,16 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vitrine.book.chapter import Chapter, execute_options, read_chapter
+from vitrine.book.chapter import Chapter, execute_options, read_chapter, read_text, read_yaml
 from vitrine.book.config import chapter_names, read_config
 from vitrine.book.document import check_constructs
 from vitrine.book.execute import Executed, Kernel, clear_figures, execute
 from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
 from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
-from vitrine.book.study import VARIABLES, shown_study, write_study
+from vitrine.book.study import BOOK, VARIABLES, book_text, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
 from vitrine.errors import ChapterError
+from vitrine.files import write_atomically
 from vitrine.project import Project
 
 FORMATS = ("html", "typst")
@@ -91,11 +92,12 @@ def freeze(
     ``StudyNotRun`` at once, since all would say the same.
     """
     project = Project(project.root.resolve())
-    config = read_config(project)
+    study = study or shown_study(project)
+    text = book_text(project, study)
+    config = read_yaml(text, BOOK)
     names = chapter_names(config)
     known = Manifest.read(project)
     manifest = known or Manifest()
-    study = study or shown_study(project)
     is_other = known is None or study != known.study
     errors: list[ChapterError] = []
     by_chapter = _read(project, config, names, formats, errors)
@@ -123,6 +125,8 @@ def freeze(
     manifest.write(project)
     if study != shown_study(project):
         write_study(project, study)
+    if text != read_text(project.root / BOOK, BOOK):
+        write_atomically(project.root / BOOK, text.encode())
     _raise(errors)
     return FreezeReport(tuple(done), tuple(n for n in by_chapter if n not in done), study)
 
@@ -140,6 +144,8 @@ def check(project: Project, formats: Sequence[str] = FORMATS) -> list[Stale]:
     if study != manifest.study:
         told = f"names the study {study or '(none)'}, and {manifest.study or 'none'} is frozen"
         return [Stale(VARIABLES, told)]
+    if book_text(project, study) != read_text(project.root / BOOK, BOOK):
+        return [Stale(BOOK, "lists other chapters than the study has")]
     stale: list[Stale] = []
     names = chapter_names(config)
     for name in names:

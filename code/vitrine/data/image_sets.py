@@ -20,7 +20,7 @@ def files_of(project: Project, images: study.ProbingSet, key: str) -> tuple[str,
         return images.files
     if images.source is not None:
         return tuple(sorted(sources.pick_source(project, images.source).digests))
-    folder = project.root / str(images.folder)
+    folder = project.path(str(images.folder))
     within = folder.iterdir() if folder.is_dir() else ()
     found = sorted(path.name for path in within if path.is_file() and path.name[0] != ".")
     if not found:
@@ -40,4 +40,4 @@ def paths_of(
     """The paths of a set's files by name: fetched from their source, or in their folder."""
     if images.source is not None:
         return sources.fetch(project, images.source, files, report)
-    return in_folder(project.root / str(images.folder), files)
+    return in_folder(project.path(str(images.folder)), files)

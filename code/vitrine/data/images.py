@@ -84,6 +84,18 @@ def image_name(file: str) -> tuple[str, str]:
     return words.replace("_", " ").strip(), wnid
 
 
+def distinct_names(files: Sequence[str]) -> dict[str, str]:
+    """The report's name of each file; where two have one, with the folder, or as a whole."""
+    names = {file: image_name(file)[0] for file in files}
+    in_folders = {
+        file: f"{Path(file).parent.name}/{name}".strip("/") for file, name in names.items()
+    }
+    for longer in (in_folders, {file: file for file in files}):
+        held = list(names.values())
+        names = {f: longer[f] if held.count(name) > 1 else name for f, name in names.items()}
+    return names
+
+
 def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """The paths of image files by name. Raises ``FileMissing`` with all that are not there."""
     paths = {file: folder / file for file in files}

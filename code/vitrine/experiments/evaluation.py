@@ -22,7 +22,7 @@ from vitrine.methods.baselines import BASELINES
 from vitrine.methods.heatmap import heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
-from vitrine.models.registry import pick_architecture
+from vitrine.models.own import architecture_of
 from vitrine.store import TaskResult
 from vitrine.study import Measures, Study
 
@@ -62,7 +62,7 @@ def _task(
     wanted, row, trial = _wanted(study), pick_method(method), TRIALS[name]
     parameters = wanted.model_dump(include=set(trial.uses))
     parameters |= {"revision": trial.revision_for(row), "map": basis}
-    once = row.cost(study, pick_architecture(network), again=trial.again)
+    once = row.cost(study, architecture_of(study, network), again=trial.again)
     times = trial.times_for(wanted, once)
     if trial.times:
         parameters |= {"times": times, "samples": row.fewer_samples(study)}

@@ -28,7 +28,7 @@ from vitrine.methods import cam, lime
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
-from vitrine.models.registry import pick_architecture
+from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study
@@ -143,7 +143,7 @@ class LargeSample(Experiment):
         ]
 
     def _passes(self, classifier: str, images: int) -> int:
-        channels = pick_architecture(classifier).channels
+        channels = architecture_of(self.study, classifier).channels
         maps = sum(
             cam.pick_cam_method(name).expected_passes(channels) for name in self.wanted.methods
         )

@@ -30,7 +30,7 @@ from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN
-from vitrine.models.registry import pick_architecture
+from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study
@@ -112,7 +112,7 @@ def map_task(
     variant: str = "",
 ) -> Task:
     """The task that makes a method's map of an image."""
-    row, architecture = pick_method(method), pick_architecture(network)
+    row, architecture = pick_method(method), architecture_of(study, network)
     parameters = row.parameters(study, layer, variant)
     return Task(network, method, file, row.cost(study, architecture), parameters, variant)
 

@@ -11,14 +11,14 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import torch
 
 from vitrine.data import sources
-from vitrine.data.images import Image, in_folder, pixels_digest, read_image
+from vitrine.data.images import distinct_names, in_folder, pixels_digest, read_image
 from vitrine.errors import Missing, NotApplicable, ResultsError, StudyError
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import (
@@ -39,7 +39,8 @@ from vitrine.experiments.lime_control import LimeControl
 from vitrine.experiments.maps import Maps
 from vitrine.experiments.network_dissection import NetworkDissection
 from vitrine.experiments.region_occlusion import RegionOcclusion
-from vitrine.models.registry import best_device, load_classifier, pick_architecture
+from vitrine.models.own import architecture_of
+from vitrine.models.registry import best_device, load_classifier
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
@@ -92,7 +93,7 @@ class Summary:
 def check(project: Project, study: Study) -> None:
     """Stop before work starts if the study names something that does not exist."""
     for classifier in study.networks:
-        pick_architecture(classifier.name)
+        architecture_of(study, classifier.name)
     for experiment in _asked(study):
         experiment.check(project, study)
 
@@ -114,12 +115,12 @@ def fetch(
     with missing.noted():
         paths = image_paths(project, study, report)
     for classifier in study.networks:
-        row = pick_architecture(classifier.name)
+        row = architecture_of(study, classifier.name)
         with missing.noted():
             row.categories(project)  # a network without weights has names for its classes too
-        if classifier.weights == "pretrained":
+        if classifier.weights != "random":
             with missing.noted():
-                report(row.weights_file(project).name)
+                report(row.bring(project))
     for experiment in _asked(study):
         with missing.noted():
             experiment.fetch(project, study, report)
@@ -130,7 +131,7 @@ def fetch(
 def fetched_files(project: Project, study: Study) -> int:
     """How many files ``fetch`` reports."""
     own = len(study.images.all) if study.images.source is not None else 0
-    weights = sum(classifier.weights == "pretrained" for classifier in study.networks)
+    weights = sum(classifier.weights != "random" for classifier in study.networks)
     others = sum(experiment.fetched_files(project, study) for experiment in _asked(study))
     return own + weights + others
 
@@ -142,7 +143,7 @@ def image_paths(
     images = study.images
     if images.source is not None:
         return sources.fetch(project, images.source, images.all, report)
-    return in_folder(project.root / str(images.folder), images.all)
+    return in_folder(project.path(str(images.folder)), images.all)
 
 
 def run(
@@ -201,6 +202,16 @@ def run(
     return Summary(len(left), len(keys) - len(left), changed)
 
 
+def planned_passes(project: Project, study: Study) -> int:
+    """The forward passes that a study takes from the beginning. Raises as ``run`` does."""
+    check(project, study)
+    context = _context(project, study, "cpu")
+    experiments = [experiment(context) for experiment in _asked(study)]
+    return sum(
+        one.preparation(one.tasks) + sum(task.passes for task in one.tasks) for one in experiments
+    )
+
+
 def _made_with(store: Store) -> dict[str, Any]:
     """When and with what the tasks of a store were computed, as its provenance says."""
     try:
@@ -214,12 +225,12 @@ def _made_with(store: Store) -> dict[str, Any]:
 def _context(project: Project, study: Study, device: str) -> Context:
     """What the experiments share, with all images and networks read."""
     paths = image_paths(project, study)
-    images = {file: read_image(path) for file, path in paths.items()}
-    _check_names(images)
+    names = distinct_names(tuple(paths))
+    images = {file: replace(read_image(path), name=names[file]) for file, path in paths.items()}
     networks = {
-        row.name: load_classifier(project, row.name, row.weights, row.seed, device).stating(
-            row.channel_axes
-        )
+        row.name: load_classifier(
+            project, row.name, row.weights, row.seed, device, architecture_of(study, row.name)
+        ).stating(row.channel_axes)
         for row in study.networks
     }
     digests = {file: pixels_digest(path) for file, path in paths.items()}
@@ -268,15 +279,6 @@ def _frame(name: str, columns: Columns, rows: list[Row] | pd.DataFrame) -> pd.Da
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _check_names(images: dict[str, Image]) -> None:
-    names = [image.name for image in images.values()]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise StudyError(
-            f"Two image files have the same name: {', '.join(doubled)}", "Rename one of the files"
-        )
-
-
 def _signature(study: Study, keys: dict[str, str], tables: dict[str, Columns]) -> str:
     """Everything that the tables depend on, as one digest."""
     known = [
@@ -286,6 +288,13 @@ def _signature(study: Study, keys: dict[str, str], tables: dict[str, Columns]) -
         study.model_dump(mode="json", exclude={"title", "description"}),
     ]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _label(context: Context, file: str) -> str:
+    """The class that an image's folder names, ``""`` where that is none of the network's."""
+    folder = PurePosixPath(file).parent.name
+    known = next(iter(context.classifiers.values())).categories
+    return folder if folder in known else ""
 
 
 # --- provenance -----------------------------------------------------------------------------------
@@ -313,6 +322,7 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
                 "name": image.name,
                 "file": file,
                 "wnid": image.wnid,
+                "label": _label(context, file),
                 "source": f"{source.url}{file}" if source else file,
                 "sha256": hashlib.sha256(paths[file].read_bytes()).hexdigest(),
                 "extra": file in study.images.extra,

@@ -186,19 +186,20 @@ def _on_form(
 
 
 def _guided_gradcam(asked: AttributionQuery) -> Explain:
-    guided = _guided_backpropagation(asked)
     classifier = asked.classifier
+    layer = classifier.layer_of_maps()
+    guided = _guided_backpropagation(asked)
 
     def explain(piece: Tensor) -> Tensor:
         asked.count(len(piece))
         # On the network itself, whose layer has a name.
-        of_layer = CamQuery(classifier, piece, asked.target, classifier.last_convolution)
+        of_layer = CamQuery(classifier, piece, asked.target, layer)
         try:
             maps, gradients = map_gradients(of_layer)
         except StudyError as error:
             raise NotApplicable(
                 "Guided Grad-CAM needs feature maps, and the layer "
-                f"{classifier.last_convolution!r} of {classifier.title} has none"
+                f"{layer!r} of {classifier.title} has none"
             ) from error
         means = gradients.mean(dim=(2, 3), keepdim=True)
         weights = (means * maps).sum(dim=1, keepdim=True).relu()

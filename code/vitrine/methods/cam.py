@@ -99,7 +99,7 @@ class CamMethod(Method):
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         """Each map scaled to a greatest value of 1, as it is shown."""
         classifier = query.classifier
-        layer = query.layer or classifier.last_convolution
+        layer = classifier.layer_of_maps(query.layer)
         settings = query.settings if self.takes_settings else PLAIN
 
         def one(batch: torch.Tensor) -> Values:
@@ -213,7 +213,7 @@ def class_activation(
     """As ``class_activation_map``, with the evidence before scaling and the way it was computed."""
     row = pick_cam_method(method)
     _check(classifier, crop, target)
-    name = layer or classifier.last_convolution
+    name = classifier.layer_of_maps(layer)
     classifier.layer(name)
     batch = classifier.normalise(crop[None])
     asked = CamQuery(classifier, batch, target, name, settings, progress)

@@ -10,7 +10,6 @@ from torch import nn
 
 from vitrine.errors import NotApplicable
 from vitrine.models.classifier import Classifier
-from vitrine.models.registry import pick_architecture
 
 
 def cascade(classifier: Classifier) -> tuple[str, ...]:
@@ -61,6 +60,14 @@ def cascading(
 
 
 def _untrained(classifier: Classifier, seed: int) -> nn.Module:
+    """Raises ``NotApplicable`` where it cannot be made, or has the trained parameters."""
+    if classifier.build is None:
+        raise NotApplicable(f"How {classifier.title} is built before training is not known")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return pick_architecture(classifier.name).build()
+        network = classifier.build()
+    trained = classifier.network.state_dict()
+    drawn = [name for name, _ in network.named_parameters() if name in trained]
+    if all(torch.equal(network.state_dict()[name], trained[name].cpu()) for name in drawn):
+        raise NotApplicable(f"{classifier.title} is built with its trained parameters")
+    return network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.data.images import Frame, Image, Pixels
-from vitrine.errors import StudyError, suggestion
+from vitrine.errors import NotApplicable, StudyError, suggestion
 from vitrine.models.head import ChannelAxis, channels_first, submodel_after
 
 Probabilities = npt.NDArray[np.float32]
@@ -63,6 +63,7 @@ class Classifier:
     network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
     paper, licence : keys of the bibliography, and under what the parameters are published.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    build : makes the untrained network.
     digest : SHA-256 of all parameters and buffers (and of ``channel_axes``, where it has any), so
         that results know their network.
     channel_axes : of layers by name, where their channels lie, as far as it was stated.
@@ -91,6 +92,7 @@ class Classifier:
     paper: tuple[str, ...] = ()
     licence: str = ""
     channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
+    build: Callable[[], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:
@@ -167,6 +169,16 @@ class Classifier:
             f"({count}, {len(self.categories)})",
             "Wrap it in a module whose forward returns the logits alone, one for each category",
         )
+
+    def layer_of_maps(self, layer: str | None = None) -> str:
+        """A layer for class activation maps; the last one with feature maps by default.
+
+        Raises ``NotApplicable`` where the network has none, as its end works on tokens.
+        """
+        name = layer or self.last_convolution
+        if not name:
+            raise NotApplicable(f"{self.title} has no feature maps with places before its head")
+        return name
 
     def layer(self, name: str) -> nn.Module:
         """The layer called ``name``, e.g. ``"layer4.1.conv2"``. Raises ``StudyError``."""

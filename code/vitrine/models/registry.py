@@ -37,12 +37,14 @@ class Architecture:
     weights : where the trained parameters come from, in words.
     licence : of these parameters, as their owner states it.
     build : makes the untrained network.
+    trained : makes the trained network where there is no such file.
     weights_file : brings the file of the trained parameters and verifies it.
     convert : turns that file's tensors into the network's own state.
     last_convolution : the layer whose output is the last stack of feature maps, after activation.
     channels : how many feature maps that layer has.
     stages : the layers that network dissection looks at, from early to late.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    identity : what results depend on beside the parameters, where the package does not hold it.
     link, channel_axes : what turns logits into probabilities, and where the channels of those
         layers lie that do not tell it; see ``Classifier``.
     """
@@ -63,6 +65,25 @@ class Architecture:
     wordnet: bool = False
     link: Link | None = None
     channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
+    trained: Callable[[], nn.Module] | None = None
+    identity: str = ""
+
+    def bring(self, project: Project) -> str:
+        """Bring the trained parameters; what they are called. Raises ``SourceError``."""
+        if self.trained is None:
+            return self.weights_file(project).name
+        self.made(self.trained)
+        return self.title
+
+    def made(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """What ``build`` or ``trained`` makes. Raises ``SourceError``."""
+        try:
+            return make()
+        except Exception as error:  # downloading, or code that is not ours
+            raise SourceError(
+                f"{self.title} cannot be made ({first_line(error)})",
+                "Reach the network, or name a file of weights in the study file",
+            ) from error
 
 
 def pick_architecture(name: str) -> Architecture:
@@ -76,37 +97,46 @@ def pick_architecture(name: str) -> Architecture:
 
 
 def load_classifier(
-    project: Project, name: str, weights: str = "pretrained", seed: int = 0, device: str = "cpu"
+    project: Project,
+    name: str,
+    weights: str = "pretrained",
+    seed: int = 0,
+    device: str = "cpu",
+    architecture: Architecture | None = None,
 ) -> Classifier:
     """Build a classifier by name, with its published weights or randomly initialised.
+
+    architecture : what is known of one that is in no table.
 
     Weights are verified by their SHA-256 and read as plain tensors; nothing in them is executed.
     Raises ``StudyError`` for an unknown name and ``SourceError`` for weights that are missing or
     do not fit.
     """
-    row = pick_architecture(name)
+    row = architecture or pick_architecture(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = row.build()
-    if weights == "pretrained":
-        _load_state(name, network, row.weights_file(project))
+        make = row.trained if weights == "pretrained" and row.trained else row.build
+        network = row.made(make)
+    if weights != "random" and not row.trained:
+        _load_state(name, row, network, row.weights_file(project))
     network = network.eval().requires_grad_(False).to(torch.device(device))
     return Classifier(
         name=name,
         title=row.title,
-        training_set=row.training_set if weights == "pretrained" else "none (random weights)",
-        weights=row.weights if weights == "pretrained" else f"random, seed {seed}",
+        training_set=row.training_set if weights != "random" else "none (random weights)",
+        weights=row.weights if weights != "random" else f"random, seed {seed}",
         paper=row.paper,
-        licence=row.licence if weights == "pretrained" else "",
+        licence=row.licence if weights != "random" else "",
         network=network,
         preprocessing=row.preprocessing,
         categories=row.categories(project),
         last_convolution=row.last_convolution,
         stages=row.stages,
-        digest=_digest(network.state_dict()),
+        digest=_digest(network.state_dict(), row.identity),
         device=torch.device(device),
         wordnet=row.wordnet,
         link=row.link,
+        build=row.build,
     ).stating(row.channel_axes)
 
 
@@ -119,16 +149,18 @@ def best_device(wanted: str) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _load_state(name: str, network: nn.Module, path: Path) -> None:
+def _load_state(name: str, row: Architecture, network: nn.Module, path: Path) -> None:
     """Give a network the tensors of a checkpoint. Raises ``SourceError`` if they do not fit."""
-    row, checkpoint = CLASSIFIERS[name], read_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     try:
         state = row.convert(checkpoint)
         network.load_state_dict(state, strict=True)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise SourceError(
             f"The weights of {name} do not fit the network: {_misfit(network, checkpoint, row)}",
-            f"Delete {path} and run `vitrine fetch`; if it stays so, tell its owner",
+            "Name the file that belongs to this network, and the classes that it was trained for"
+            if row.identity
+            else f"Delete {path} and run `vitrine fetch`; if it stays so, tell its owner",
         ) from error
 
 
@@ -142,15 +174,16 @@ def _misfit(network: nn.Module, checkpoint: dict[str, Any], row: Architecture) -
     wrong = [key for key in own if found.get(key) != own[key]] or [*(found.keys() - own.keys())]
     if not wrong:
         return "its tensors cannot be copied"
-    key = wrong[0]
-    return (
-        f"{len(wrong)} of its parameters differ, e.g. {key!r} is {found.get(key, 'missing')} in "
-        f"the file and {own.get(key, 'missing')} in the network"
+    told = "; ".join(
+        f"{key!r} is {found.get(key, 'missing')} in the file and {own.get(key, 'missing')} in the "
+        "network"
+        for key in wrong[:5]
     )
+    return f"{len(wrong)} of its parameters differ, e.g. {told}"
 
 
-def _digest(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(state: Mapping[str, Tensor], identity: str = "") -> str:
+    digest = hashlib.sha256(identity.encode())
     for key, value in state.items():
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -170,7 +203,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise SourceError(
             f"The checkpoint {path} cannot be read as plain tensors ({first_line(error)})",
-            "Delete it and fetch it again; a file that runs code when loaded is refused",
+            "Fetch it again, or save network.state_dict() alone; a file that runs code is refused",
         ) from error
     if not isinstance(checkpoint, dict):
         raise SourceError(
@@ -228,7 +261,7 @@ def _lite(version: int, crop: int) -> Architecture:
         build=build,
         weights_file=_lite_file(version),
         convert=convert,
-        categories=_imagenet_categories,
+        categories=imagenet_categories,
         # TensorFlow's preprocessing: a margin of 32 pixels, and (x - 127) / 128. With ImageNet's
         # mean and standard deviation instead, ten points of accuracy are lost without a word.
         preprocessing=Preprocessing(
@@ -251,7 +284,8 @@ _LITE_DIGESTS = {
 # --- ResNets, from the files that their owners publish ------------------------------------------
 
 
-def _imagenet_categories(_project: Project) -> tuple[str, ...]:
+def imagenet_categories(_project: Project) -> tuple[str, ...]:
+    """The names of ImageNet's classes, in the order of their WordNet ids."""
     return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
 
 
@@ -286,7 +320,7 @@ def _resnet(
         build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=classes),
         weights_file=weights_file,
         convert=convert,
-        categories=_imagenet_categories if classes == 1000 else _places_categories,
+        categories=imagenet_categories if classes == 1000 else _places_categories,
         preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, std),
         last_convolution="layer4",
         channels=2048 if name == "resnet50" else 512,
@@ -366,7 +400,7 @@ _DECODED: dict[str, Architecture] = {
             "eef0fb970eb10176b67b2946aae50877a15391dfab8ff08ba1a383760aea2019",
         ),
         convert=dict,
-        categories=_imagenet_categories,
+        categories=imagenet_categories,
         preprocessing=Preprocessing(
             256, 224, Image.Resampling.BILINEAR, (123.68, 116.78, 103.94), (1.0,) * 3
         ),
@@ -389,7 +423,7 @@ _DECODED: dict[str, Architecture] = {
             "69b7ac0d93a9432cd036615b1e5628983ebcebd792bf3a52aaca5ff5aeb04cfa",
         ),
         convert=dict,
-        categories=_imagenet_categories,
+        categories=imagenet_categories,
         preprocessing=Preprocessing(
             256, 227, Image.Resampling.BILINEAR, (123.0, 117.0, 104.0), (1.0,) * 3
         ),

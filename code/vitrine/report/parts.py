@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from vitrine.report.findings import Finding, absent
+from vitrine.report.page import block
+from vitrine.report.text import listing
+from vitrine.store import explained_alike
 
 if TYPE_CHECKING:
     from vitrine.report.study_report import StudyReport
@@ -31,6 +34,46 @@ SECTIONS = {
 _SECTION_OF = {
     table: section for section, (_, tables) in SECTIONS.items() for table in tables.split()
 }
+
+_CHAPTERS = {
+    "dissection": "[dissection](chapters/dissection.qmd)",
+    "lime": "[LIME](chapters/lime.qmd)",
+    "cam": "[class activation maps](chapters/cam.qmd)",
+    "agreement": "[the comparison](chapters/comparison.qmd)",
+    "attribution": "[attribution](chapters/attribution.qmd)",
+    "measures": "[which explanation to believe](chapters/measures.qmd)",
+    "answers_assignment": "what [published runs](chapters/published.qmd) say",
+}
+"""The chapters of a book by the part of a study file that each needs, as ``_quarto.yml`` has it."""
+
+
+def answers_assignment(study: StudyReport) -> bool:
+    """Whether the report has all the chapters of the assignment."""
+    return bool(study.provenance["study"].get("answers_assignment", True))
+
+
+def chapters_line(study: StudyReport) -> Markdown:
+    """Which chapters the book of a study has, as a sentence of links."""
+    asked, whole = study.provenance["study"], answers_assignment(study)
+    links = [link for part, link in _CHAPTERS.items() if whole or asked.get(part)]
+    if len(explained_alike(study.store.project, study.store.study)) > 1:
+        links.append("whether the findings [hold on another network](chapters/replication.qmd)")
+    return block(f"The chapters say more: {listing(links)}.")
+
+
+def purpose(study: StudyReport) -> Markdown:
+    """What the report is for: the assignment, or the questions that its chapters ask."""
+    if not answers_assignment(study):
+        return block(
+            "The report asks of each image where the evidence for the network's prediction lies, "
+            "how far methods agree on that, and which of them to believe."
+        )
+    return block(
+        "The report answers an assignment on explainability: network dissection, LIME, three class "
+        "activation maps, their comparison, and attribution methods with their sensitivity. It "
+        "asks two questions more: which explanation to [believe](chapters/measures.qmd), and what "
+        "[published runs](chapters/published.qmd) really say."
+    )
 
 
 def missing(study: StudyReport, *tables: str) -> Finding | None:

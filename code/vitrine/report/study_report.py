@@ -24,7 +24,7 @@ from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
 from vitrine.report.page import block, fenced, study_line
 from vitrine.report.text import percent, safe
-from vitrine.store import Store
+from vitrine.store import Store, explained_alike
 
 OF_NETWORKS = ("units", "layers", "concepts", "top_images", "classes", "probing")
 """The tables of the dissection, which has networks of its own."""
@@ -180,6 +180,8 @@ class StudyReport:
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
+        if self._labels[image]:
+            return True
         if not self.facts.get("wordnet", True):  # older results do not say
             return False
         return self.prediction(image)["wnid"] in class_indices(self.store.project)
@@ -193,7 +195,14 @@ class StudyReport:
         if not self.has_true_class(image):
             return False
         best = self.prediction(image)
+        if label := self._labels[image]:
+            return bool(best["category"] == label)
         return bool(class_indices(self.store.project)[best["wnid"]] == best["target"])
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        """The class that the folder of each image names, or ``""``."""
+        return {row["name"]: row.get("label", "") for row in self.provenance["images"]}
 
     def subject(self, image: str) -> str:
         """What a map of an image explains, e.g. "goldfish", or "kite for the prediction hip"."""
@@ -226,7 +235,7 @@ class StudyReport:
         project = self.store.project
         if origin["source"]:
             return sources.fetch_one(project, origin["source"], file)
-        return project.root / str(origin["folder"]) / file
+        return project.path(str(origin["folder"])) / file
 
     def heatmap(self, method: str, image: str, variant: str = "") -> Heatmap:
         """A method's map of an image, or a variant of it."""
@@ -310,18 +319,10 @@ class StudyReport:
 
 
 def computed_studies() -> list[StudyReport]:
-    """Every classifier of the studies that are computed here, those of the shown study first.
-
-    Imported runs have no classifier of their own. A study that was not run to its end is left out.
-    """
+    """Every classifier that explains the images of the shown study, its own first."""
     project = Project.find()
-    folders = sorted(path.name for path in project.results.iterdir() if path.is_dir())
-    stores = [Store(project, name) for name in dict.fromkeys([project.shown_study, *folders])]
     return [
-        StudyReport(store, str(row["name"]))
-        for store in stores
-        if store.is_finished()
-        for row in store.provenance()["classifiers"]
+        StudyReport(store, name) for store, name in explained_alike(project, project.shown_study)
     ]
 
 

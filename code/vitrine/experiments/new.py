@@ -1,0 +1,330 @@
+"""``vitrine new``: a study of one's own images and network, looked at before it is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from vitrine.data.images import Image, decode, image_name
+from vitrine.errors import ImageError, NotApplicable, StudyError, VitrineError
+from vitrine.experiments.run import planned_passes
+from vitrine.files import write_atomically
+from vitrine.methods.attribution import ATTRIBUTION_METHODS, attribute
+from vitrine.models.classifier import Classifier
+from vitrine.models.own import IMAGENET, traced, traced_layers
+from vitrine.models.registry import CLASSIFIERS, Architecture, load_classifier, pick_architecture
+from vitrine.project import Project
+from vitrine.study import AttributionParameters, Study
+from vitrine.study import Classifier as Row
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+MOST = {False: 12, True: 4}
+"""Images that a study explains at most, spread over the folder; with ``quick``, and without."""
+
+_CHANGED = "Give --weights, --classes and --size with a --network of your own or of a library only"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What ``vitrine new`` is given, as it is typed."""
+
+    name: str
+    images: Path
+    network: str = "efficientnet_lite0"
+    weights: str = ""
+    classes: str = ""
+    size: int | None = None
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found out, in sentences, and the study file's text."""
+
+    found: tuple[str, ...]
+    text: str
+
+
+def new_study(project: Project, wanted: Wanted) -> Looked:
+    """Look at images and network, and write ``data/studies/NAME/study.toml``.
+
+    Nothing is written before all was looked at, and nothing that exists is overwritten. Raises
+    ``StudyError``, ``SourceError`` and ``ImageError``.
+    """
+    _check_name(project, wanted.name)
+    files, damaged = usable_images(wanted.images)
+    row = _row(wanted)
+    known = traced(project.root, row) if row.network else pick_architecture(row.name)
+    classifier = load_classifier(project, row.name, row.weights, row.seed, "cpu", known)
+    chosen = spread(files, MOST[wanted.quick])
+    pixels = decode(wanted.images / chosen[0])
+    image = Image(image_name(chosen[0])[0], "", pixels)
+    found = [
+        *_said_of_images(files, chosen, damaged, classifier.categories),
+        *_said_of_network(classifier, known),
+        *not_applicable(classifier, image),
+    ]
+    text = _text(wanted, row, known, chosen, damaged, found)
+    study = _parsed(project, wanted.name, text)
+    seconds = planned_passes(project, study) * _seconds_a_pass(classifier, image)
+    told = f"about {_duration(seconds)} on this machine, measured by a few passes"
+    path = project.study_file(wanted.name)
+    write_atomically(path, text.replace("@time@", told).encode())
+    return Looked((*found, f"It takes {told}"), text)
+
+
+def _check_name(project: Project, name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise StudyError(
+            f"{name!r} is not a plain word", "Name the study with small letters, digits, - and _"
+        )
+    for folder in (project.studies / name, project.results / name):
+        if folder.exists():
+            raise StudyError(
+                f"There is a study {name!r} already ({project.relative(folder)})",
+                "Take another name; nothing is overwritten",
+            )
+
+
+def usable_images(folder: Path) -> tuple[list[str], list[str]]:
+    """The images below a folder as paths from it, sorted, and those that cannot be read.
+
+    Raises ``StudyError`` where there is none.
+    """
+    if not folder.is_dir():
+        raise StudyError(f"{folder} is not a folder", "Name the folder that holds the images")
+    within = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    shown = [path for path in within if not any(part[0] == "." for part in path.parts)]
+    named = sorted(path.as_posix() for path in shown if path.suffix.lower() in ENDINGS)
+    if not named:
+        raise StudyError(
+            f"{folder} holds no images ({len(shown)} other files)",
+            f"Put some there; their names end with {', '.join(ENDINGS)}",
+        )
+    damaged = []
+    for file in named:
+        try:
+            decode(folder / file)
+        except ImageError as error:
+            damaged.append(f"{file}: {error.problem}")
+    lost = {told.partition(": ")[0] for told in damaged}
+    files = [file for file in named if file not in lost]
+    if not files:
+        raise StudyError(
+            f"None of the {len(named)} images in {folder} can be read, e.g. {damaged[0]}",
+            "Convert them to JPEG or PNG",
+        )
+    return files, damaged
+
+
+def spread(files: Sequence[str], most: int) -> list[str]:
+    """At most so many files, at even distances, the first and the last among them."""
+    places = np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)
+    return [files[place] for place in places]
+
+
+def _row(wanted: Wanted) -> Row:
+    """The classifier's table of the study file. Raises ``StudyError``."""
+    if wanted.network in CLASSIFIERS or ":" not in wanted.network:
+        pick_architecture(wanted.network)
+        if wanted.weights or wanted.classes or wanted.size:
+            raise StudyError(f"{wanted.network} has its own weights, classes and size", _CHANGED)
+        return Row(name=wanted.network)
+    kind, _, name = wanted.network.rpartition(":")
+    of_library = kind in ("timm", "torchvision")
+    given = {
+        "name": re.sub(r"[^A-Za-z0-9_.+-]", "-", name) or "network",
+        "network": wanted.network if of_library else f"{Path(kind).expanduser().resolve()}:{name}",
+    }
+    if wanted.weights:
+        given["weights"] = str(Path(wanted.weights).expanduser().resolve())
+    if wanted.classes:
+        given["classes"] = str(Path(wanted.classes).expanduser().resolve())
+    elif of_library:
+        given["classes"] = IMAGENET
+    if wanted.size:
+        given["size"] = str(wanted.size)
+    return Row.model_validate(given)
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def _said_of_images(
+    files: Sequence[str], chosen: Sequence[str], damaged: Sequence[str], classes: Sequence[str]
+) -> list[str]:
+    labelled = sum(Path(file).parent.name in classes for file in chosen)
+    return [
+        f"{len(files)} images, of which the study explains {len(chosen)}",
+        f"The folder names the true class of {labelled} of them"
+        if labelled
+        else "No folder is named as a class is, so true classes are not known",
+        *(f"Left out, as it cannot be read: {told}" for told in damaged),
+    ]
+
+
+def _said_of_network(classifier: Classifier, known: Architecture) -> list[str]:
+    title, side = classifier.title, classifier.preprocessing.crop
+    kinds = traced_layers(classifier.network, side, title).activations
+    maps = (
+        f"its last feature maps are those of {known.last_convolution} ({known.channels} channels)"
+        if known.last_convolution
+        else "it has no feature maps at its end"
+    )
+    return [
+        f"{title}: {len(classifier.categories)} classes, input {side} × {side}; {maps}",
+        f"Stages: {', '.join(known.stages)}; activations: {', '.join(kinds) or 'functions only'}",
+        classifier.preprocessing.text,
+    ]
+
+
+def not_applicable(classifier: Classifier, image: Image) -> list[str]:
+    """Which methods the network does not support, and why, as they say when they are tried."""
+    crop, frame = classifier.crop(image), classifier.frame(image)
+    side = crop.shape[0]
+    tiny = AttributionParameters(
+        batch=4, steps=2, samples=2, noisy_steps=2, points=2, window=side // 2, stride=side // 2
+    )
+    reasons = []
+    if not classifier.last_convolution:
+        reasons.append(
+            "Class activation maps do not apply: no layer at the end has feature maps with places"
+        )
+    for name, method in ATTRIBUTION_METHODS.items():
+        if method.reference:
+            continue
+        try:
+            attribute(classifier, crop, frame, name, 0, tiny)
+        except NotApplicable as error:
+            reasons.append(f"{method.title} does not apply: {error.problem}")
+    return reasons
+
+
+def _seconds_a_pass(classifier: Classifier, image: Image) -> float:
+    crops = np.repeat(classifier.crop(image)[None], 8, axis=0)
+    seconds = []
+    for _ in range(4):  # the first is slower, and others may be at work here
+        start = time.perf_counter()
+        classifier.probabilities(crops)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) / len(crops)
+
+
+def _duration(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    if minutes < 120:
+        return f"{minutes} minute{'s' * (minutes > 1)}"
+    return f"{round(minutes / 60)} hours"
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def _text(
+    wanted: Wanted,
+    row: Row,
+    known: Architecture,
+    chosen: Sequence[str],
+    damaged: Sequence[str],
+    found: Sequence[str],
+) -> str:
+    names = [told.partition(": ")[0] for told in damaged]
+    more = f" and {len(names) - 5} more" if names[5:] else ""
+    left_out = f" Left out, as they cannot be read: {', '.join(names[:5])}{more}." if names else ""
+    description = f"{known.title} on {len(chosen)} images of the owner.{left_out}"
+    table = row.model_dump(exclude_unset=True)
+    classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())
+    files = "".join(f"  {_toml(file)},\n" for file in chosen)
+    comments = "".join(f"# {line}\n" for line in " \n".join(found).splitlines())
+    side = known.preprocessing.crop
+    cut = 'method = "quickshift"' if side >= _LEAST_QUICKSHIFT else 'method = "slic"'
+    numbers = {
+        "segmentation": f"{{ {cut} }}",
+        "window": max(2, side // 7),
+        "stride": max(1, side // 14),
+        "square": max(2, side // 5),
+    }
+    parts = [_LIME, _ATTRIBUTION, _MEASURES]
+    if known.last_convolution:
+        parts = [_CAM, *parts, _AGREEMENT]
+    sections = "\n".join(part[wanted.quick] for part in parts)
+    for key, number in numbers.items():
+        sections = sections.replace(f"@{key}@", str(number))
+    return (
+        f"# What was found out when this file was written:\n{comments}# It takes @time@.\n\n"
+        f"title = {_toml(wanted.name)}\ndescription = {_toml(description)}\n"
+        "answers_assignment = false  # chapters of other parts are left out of the report\n"
+        f"\nclassifiers = [{{ {classifier} }}]\n\n[images]\n"
+        f"folder = {_toml(str(wanted.images.resolve()))}\nfiles = [\n{files}]\n\n{sections}"
+    )
+
+
+def _toml(value: object) -> str:
+    """A value in TOML, whose texts, numbers and lists are written as in JSON."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parsed(project: Project, name: str, text: str) -> Study:
+    try:
+        return Study(name=name, root=project.root, **tomllib.loads(text))
+    except ValidationError as error:
+        raise VitrineError(f"The study would not be valid: {error}") from error
+
+
+_LEAST_QUICKSHIFT = 160
+"""Sides of an input, in pixels; in smaller ones quickshift finds a few large pieces."""
+
+_CAM = {
+    False: """[cam]
+methods = ["gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "ablationcam", "scorecam"]
+second = ["gradcam"]
+""",
+    True: '[cam]\nmethods = ["gradcam", "hirescam", "layercam", "eigencam"]\n',
+}
+_LIME = {
+    False: """[lime]
+samples = 1000
+segmentation = @segmentation@
+
+[lime.stability]
+seeds = 10
+samples = 601
+""",
+    True: "[lime]\nsamples = 200\nfeatures = 6\nsegmentation = @segmentation@\n",
+}
+_ATTRIBUTION = {
+    False: """[attribution]
+methods = [
+  "integrated_gradients", "smoothgrad_squared", "vargrad", "gradient_shap", "occlusion", "lrp",
+  "guided_backpropagation", "guided_gradcam", "gradient",
+]
+window = @window@
+stride = @stride@
+""",
+    True: """[attribution]
+methods = ["integrated_gradients", "lrp", "guided_backpropagation", "gradient"]
+steps = 12
+""",
+}
+_MEASURES = {
+    False: "[measures]\ninfidelity_side = @square@\n",
+    True: """[measures]
+curve_steps = 10
+infidelity_squares = 16
+infidelity_side = @square@
+perturbations = 2
+stages = 2
+expensive_repeats = 1
+lime_samples = 40
+bootstrap = 500
+""",
+}
+_AGREEMENT = {False: "[agreement]\n", True: "[agreement]\nbootstrap = 500\n"}

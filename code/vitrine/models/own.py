@@ -1,0 +1,402 @@
+"""Networks that are in no table: of timm, of torchvision, or of a file of one's own.
+
+What a row of ``CLASSIFIERS`` states is found out here: the classes' number, preprocessing and
+layers, by building the network and tracing one pass.
+"""
+
+from __future__ import annotations
+
+import math
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+from PIL import Image
+from timm.data.config import resolve_data_config
+from torch import Tensor, nn
+
+from vitrine import study as studies
+from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
+from vitrine.files import sha256_of
+from vitrine.models.classifier import Classifier, Preprocessing
+from vitrine.models.head import channels_first
+from vitrine.models.registry import Architecture, first_line, imagenet_categories, pick_architecture
+from vitrine.project import Project
+
+IMAGENET = "imagenet"
+"""Under ``classes``: the 1,000 of ImageNet, in the order of their WordNet ids."""
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CROP_SHARE = 0.875
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def architecture_of(study: studies.Study, name: str) -> Architecture:
+    """What is known of a classifier of a study. Raises ``StudyError`` and ``SourceError``."""
+    row = study.network(name)
+    return traced(study.root, row) if row.network else pick_architecture(name)
+
+
+@cache
+def traced(root: Path, row: studies.Classifier) -> Architecture:
+    """What is found out of a network that is in no table. root : of relative paths."""
+    assert row.network is not None
+    kind, _, name = row.network.partition(":")
+    labels = labels_of(root, row)
+    origin = _ORIGINS.get(kind) or partial(_function, root / Path(kind).expanduser())
+    built = origin(name, len(labels) or None)
+    preprocessing = _preprocessing(row, built.preprocessing)
+    network = tried(built.untrained, row.network)
+    layers = traced_layers(network, preprocessing.crop, row.network)
+    if labels and len(labels) != layers.outputs:
+        raise StudyError(
+            f"{row.network} gives {layers.outputs} logits, and {row.classes} names "
+            f"{len(labels)} classes",
+            "Name one class a line, in the order of the network's outputs",
+        )
+    named = labels or tuple(f"class {index}" for index in range(layers.outputs))
+    path = None if row.weights in studies.WEIGHTS else root / Path(row.weights).expanduser()
+    is_imagenet = row.classes == IMAGENET
+    return Architecture(
+        title=row.title
+        or (f"{name} ({kind})" if kind in _ORIGINS else f"{name} of {Path(kind).name}"),
+        training_set="ImageNet"
+        if is_imagenet
+        else row.training_set or "images of its owner's choice",
+        paper=(),
+        weights=f"the file {path.name}" if path else f"as {Path(row.network).name} brings them",
+        licence="",
+        build=built.untrained,
+        trained=None if path else built.trained,
+        weights_file=lambda _: _there(path),
+        convert=partial(fitted, keys=frozenset(network.state_dict())),
+        categories=lambda _: named,
+        preprocessing=preprocessing,
+        last_convolution=layers.last_convolution,
+        channels=layers.channels,
+        stages=layers.stages,
+        wordnet=is_imagenet,
+        link=row.link,
+        identity=_identity(root, row, preprocessing, named),
+    )
+
+
+def _identity(
+    root: Path, row: studies.Classifier, preprocessing: Preprocessing, names: tuple[str, ...]
+) -> str:
+    """What results depend on beside the parameters, a file of code to the byte."""
+    path = root / Path(str(row.network).partition(":")[0]).expanduser()
+    code = sha256_of(path.name, path.read_bytes()) if path.is_file() else ""
+    return repr((row.network, code, preprocessing, row.link, names))
+
+
+def _there(path: Path | None) -> Path:
+    if path is None or not path.is_file():
+        raise FileMissing(f"The weights {path} do not exist", "Correct `weights` in the study file")
+    return path
+
+
+def labels_of(root: Path, row: studies.Classifier) -> tuple[str, ...]:
+    """The classes' names, one a line of the file that ``classes`` names; ``()`` without one.
+
+    Raises ``StudyError``.
+    """
+    if not row.classes:
+        return ()
+    if row.classes == IMAGENET:
+        return imagenet_categories(Project(root))
+    path = root / Path(row.classes).expanduser()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(
+            f"The classes {path} cannot be read ({first_line(error)})",
+            "Name a text file in UTF-8 with one class a line",
+        ) from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if doubled := sorted({label for label in labels if labels.count(label) > 1}):
+        raise StudyError(
+            f"{path} names classes twice: {', '.join(doubled[:5])}", "Tell them apart there"
+        )
+    return labels
+
+
+def classifier_of(
+    network: nn.Module, row: studies.Classifier, classes: tuple[str, ...]
+) -> Classifier:
+    """A classifier of a network at hand. Raises ``StudyError``."""
+    preprocessing = _preprocessing(row, None)
+    title = type(network).__name__
+    first = next(network.parameters(), None)
+    device = first.device if first is not None else torch.device("cpu")
+    layers = traced_layers(network, preprocessing.crop, title, device)
+    names = classes or tuple(f"class {index}" for index in range(layers.outputs))
+    if len(names) != layers.outputs:
+        raise StudyError(
+            f"{title} gives {layers.outputs} logits, and {len(names)} classes are named",
+            "Name one class an output, in their order",
+        )
+    return Classifier(
+        name=row.name,
+        title=title,
+        training_set="",
+        weights="",
+        network=network,
+        preprocessing=preprocessing,
+        categories=names,
+        last_convolution=layers.last_convolution,
+        stages=layers.stages,
+        digest="",
+        device=device,
+        link=row.link,
+    )
+
+
+# --- where networks come from ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Built:
+    """untrained, trained : make the network. preprocessing : as its library states it."""
+
+    untrained: Callable[[], nn.Module]
+    trained: Callable[[], nn.Module]
+    preprocessing: Preprocessing | None = None
+
+
+def _timm(name: str, classes: int | None) -> _Built:
+    if not timm.is_model(name):
+        raise StudyError(f"timm has no network {name!r}", _named(name, timm.list_models()))
+    own: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    known = timm.get_pretrained_cfg(name)
+    config: dict[str, Any] = resolve_data_config(known.to_dict() if known else {})  # type: ignore[no-untyped-call]
+    size = config["input_size"][-1]
+    return _Built(
+        partial(timm.create_model, name, pretrained=False, **own),
+        partial(timm.create_model, name, pretrained=True, **own),
+        Preprocessing(
+            math.floor(size / config["crop_pct"]),
+            size,
+            _interpolation(config["interpolation"]),
+            _levels(config["mean"]),
+            _levels(config["std"]),
+        ),
+    )
+
+
+def _torchvision(name: str, classes: int | None) -> _Built:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise StudyError(f"torchvision has no network {name!r}", _named(name, known))
+    own = {} if classes is None else {"num_classes": classes}
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    found = weights.transforms()
+    return _Built(
+        partial(torchvision.models.get_model, name, weights=None, **own),
+        partial(torchvision.models.get_model, name, weights="DEFAULT", **own),
+        Preprocessing(
+            found.resize_size[0],
+            found.crop_size[0],
+            _interpolation(found.interpolation.value),
+            _levels(found.mean),
+            _levels(found.std),
+        ),
+    )
+
+
+def _function(path: Path, name: str, _classes: int | None) -> _Built:
+    """The user's own code, which runs as such."""
+    if path.suffix != ".py" or not name:
+        raise StudyError(
+            f"{path.name}{':' if name else ''}{name} names no network",
+            "Write timm:NAME, torchvision:NAME, FILE.py:FUNCTION, or a row of the table",
+        )
+    if not path.is_file():
+        raise StudyError(f"The file {path} does not exist", "Correct the name of the network")
+    try:
+        made = runpy.run_path(str(path)).get(name)
+    except Exception as error:
+        raise StudyError(
+            f"{path} raises {type(error).__name__} ({first_line(error)})", "Mend it there"
+        ) from error
+    if not callable(made):
+        raise StudyError(
+            f"{path} has no function {name!r}", "Write FILE.py:FUNCTION; it returns the network"
+        )
+    return _Built(made, made)
+
+
+_ORIGINS: dict[str, Callable[[str, int | None], _Built]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+}
+
+
+def _named(name: str, known: list[str]) -> str:
+    return suggestion(name, known, "Its networks are")
+
+
+def _levels(values: Any) -> tuple[float, float, float]:
+    """From the range 0 to 1, as libraries write it, to 0 to 255."""
+    red, green, blue = (255.0 * float(value) for value in values)
+    return red, green, blue
+
+
+def _interpolation(name: str) -> Image.Resampling:
+    return Image.Resampling["BICUBIC" if name == "random" else name.upper()]
+
+
+def _preprocessing(row: studies.Classifier, known: Preprocessing | None) -> Preprocessing:
+    """The library's, with what the study file says in its place."""
+    size = row.size or (known.crop if known else 224)
+    base = known or Preprocessing(
+        round(size / _CROP_SHARE), size, Image.Resampling.BILINEAR, _levels(_MEAN), _levels(_STD)
+    )
+    resize = row.resize or round(base.resize * size / base.crop)
+    if resize < size:
+        raise StudyError(
+            f"The input of {row.network} is {size} pixels, cut from an image of {resize}",
+            "Make `resize` as large as `size` at least",
+        )
+    return replace(
+        base,
+        resize=resize,
+        crop=size,
+        interpolation=_interpolation(row.interpolation)
+        if row.interpolation
+        else base.interpolation,
+        mean=_levels(row.mean) if row.mean else base.mean,
+        std=_levels(row.std) if row.std else base.std,
+    )
+
+
+def tried(make: Callable[[], Any], title: str) -> nn.Module:
+    """The network that a function makes, in ``eval`` mode. Raises ``StudyError``."""
+    try:
+        network = make()
+    except VitrineError:
+        raise
+    except Exception as error:
+        raise StudyError(
+            f"{title} cannot be built: {type(error).__name__} ({first_line(error)})",
+            "Name a function that takes no arguments and returns a torch.nn.Module; where weights "
+            "are to be downloaded and cannot, name a file with `weights`",
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise StudyError(
+            f"{title} gives a {type(network).__name__} and no torch.nn.Module",
+            "Return the network",
+        )
+    return network.eval().requires_grad_(False)
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def fitted(checkpoint: dict[str, Any], keys: frozenset[str]) -> dict[str, Tensor]:
+    """A network's state from a checkpoint: out of its wrapper, without a prefix of all keys."""
+    tensors: Any = checkpoint
+    while wrapper := next((key for key in _WRAPPERS if isinstance(tensors.get(key), dict)), None):
+        tensors = tensors[wrapper]
+    while not keys & tensors.keys() and len({key.partition(".")[0] for key in tensors}) == 1:
+        shorter = {key.partition(".")[2]: value for key, value in tensors.items()}
+        if "" in shorter:
+            break
+        tensors = shorter
+    return dict(tensors)
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What one pass showed. last_convolution : ``""`` where the last maps are turned into tokens.
+
+    activations : the kinds of activation modules.
+    """
+
+    outputs: int
+    last_convolution: str
+    channels: int
+    stages: tuple[str, ...]
+    activations: tuple[str, ...]
+
+
+def traced_layers(
+    network: nn.Module, side: int, title: str, device: torch.device | None = None
+) -> Layers:
+    """The layers of a network from one pass of a grey image. Raises ``StudyError``.
+
+    The last feature maps are those of the layer with parameters that is finished last and has more
+    than one place. Stages are the last layers of each size of maps, and the head.
+    """
+    finished: list[tuple[str, nn.Module, Any]] = []
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, _inputs, output, name=name: finished.append((name, layer, output))
+        )
+        for name, layer in network.named_modules()
+        if name
+    ]
+    try:
+        with torch.inference_mode():
+            logits = network(torch.zeros(1, 3, side, side, device=device))
+    except Exception as error:
+        raise StudyError(
+            f"{title} refuses an input of 3 × {side} × {side}: {type(error).__name__} "
+            f"({first_line(error)})",
+            "Give the size that the network was trained with as `size`",
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise StudyError(
+            f"{title} gives {shape} and not logits of the shape (1, classes)",
+            "Wrap it in a module whose forward returns the logits alone, one for each category",
+        )
+    return _layers(network, finished, int(logits.shape[1]))
+
+
+def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outputs: int) -> Layers:
+    maps: dict[str, tuple[int, int]] = {}
+    for name, layer, output in finished:
+        if not list(layer.parameters()) and not isinstance(layer, nn.ReLU):
+            continue
+        found = channels_first(layer, output)
+        if found is not None and found[0, 0].numel() > 1 and found.shape[1] != outputs:
+            maps.pop(name, None)
+            maps[name] = int(found.shape[1]), int(found.shape[2])
+        elif isinstance(output, Tensor) and output.ndim == 3 and output.shape[1] > 1:
+            maps = {}  # tokens: what maps there were is not what the head reads
+    by_size = {size: name for name, (_, size) in maps.items() if name.count(".") < 2}
+    heads = [
+        name
+        for name, layer, output in finished
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and output.numel() >= outputs
+        if output.shape[1 if isinstance(layer, nn.Conv2d) else -1] == outputs
+    ]
+    last = next(reversed(maps), "")
+    return Layers(
+        outputs,
+        last,
+        maps[last][0] if last else 0,
+        tuple(dict.fromkeys([*list(by_size.values())[-3:], *heads[-1:]])),
+        tuple(
+            sorted(
+                {
+                    type(layer).__name__
+                    for layer in network.modules()
+                    if type(layer).__module__.startswith("torch.nn.modules.activation")
+                }
+            )
+        ),
+    )

@@ -1,0 +1,203 @@
+"""Networks and images that nobody here prepared: ``vitrine new``, and ``explain``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image as PilImage
+from torch import nn
+
+from vitrine import explain
+from vitrine.book.study import book_text
+from vitrine.errors import VitrineError
+from vitrine.experiments.new import Wanted, new_study
+from vitrine.experiments.run import run
+from vitrine.models.own import traced
+from vitrine.project import Project
+from vitrine.report.study_report import StudyReport
+from vitrine.store import Store
+from vitrine.study import Classifier, load_study
+
+CODE = """
+from torch import nn
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    )
+
+def sized():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
+
+def needs(size):
+    return build()
+
+def raises():
+    raise RuntimeError("no luck")
+
+def text():
+    return "no network"
+"""
+
+
+@pytest.fixture
+def given(project: Project) -> Project:
+    """A project with images, labels, code and weights of somebody's own beside it."""
+    folder = project.root / "my photös"
+    generator = np.random.default_rng(0)
+    for name in ("cat/IMG 1.jpg", "dog/IMG 1.jpg", "dog/it's & ü.png", "wild/deep/x.webp"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 255, (90, 120, 3), dtype=np.uint8)
+        turned = PilImage.Exif()
+        turned[274] = 6
+        PilImage.fromarray(pixels).save(path, exif=turned)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not an image")
+    for name, text in (
+        ("labels.txt", "cat\ndog\nbird\n"),
+        ("two.txt", "cat\ndog\n"),
+        ("mine.py", CODE),
+        ("texts/a.txt", "text"),
+        ("bad/broken.jpg", "text"),
+    ):
+        (project.root / name).parent.mkdir(exist_ok=True)
+        (project.root / name).write_text(text)
+    (project.root / "empty").mkdir()
+    torch.manual_seed(0)
+    network = _own(project.root)
+    state = {f"module.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": state}, project.root / "best.pt")
+    safetensors.torch.save_file({"other": torch.zeros(2)}, project.root / "other.safetensors")
+    return project
+
+
+def _own(root: Path) -> nn.Module:
+    return traced(root, Classifier(name="n", network="mine.py:build", size=64)).build()
+
+
+def _wanted(project: Project, **changed: object) -> Wanted:
+    root = project.root
+    known: dict[str, object] = {
+        "name": "own",
+        "images": root / "my photös",
+        "network": f"{root / 'mine.py'}:build",
+        "weights": str(root / "best.pt"),
+        "classes": str(root / "labels.txt"),
+        "size": 64,
+        "quick": True,
+    }
+    for key, value in changed.items():
+        below = key in ("images", "weights", "classes") and value
+        known[key] = type(known[key])(root / str(value)) if below else value  # type: ignore[call-arg]
+    if str(known["network"]).startswith("mine.py"):
+        known["network"] = str(root / str(known["network"]))
+    return Wanted(**known)  # type: ignore[arg-type]
+
+
+def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Project) -> None:
+    found = new_study(given, _wanted(given)).found
+    assert any("Left out" in line and "broken.jpg" in line for line in found)
+    study = load_study(given, "own")
+    assert not study.answers_assignment and len(study.images.files) == 4
+    run(given, study)
+    report = StudyReport(Store(given, "own"), "build")
+    assert sorted(report.images) == ["cat/IMG 1", "dog/IMG 1", "it's & ü", "x"]
+    assert [report.has_true_class(image) for image in sorted(report.images)] == [1, 1, 1, 0]
+    (facts,) = report.provenance["classifiers"]
+    assert facts["last_convolution"] == "4" and facts["weights"] == "the file best.pt"
+    assert run(given, study).computed == 0
+
+    known = traced(given.root, study.classifiers[0]).identity
+    (given.root / "mine.py").write_text(CODE + "# another network, perhaps\n")
+    traced.cache_clear()
+    assert traced(given.root, study.classifiers[0]).identity != known
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"images": "empty"}, "holds no images"),
+        ({"images": "texts"}, "holds no images (1 other"),
+        ({"images": "bad"}, "None of the 1 images"),
+        ({"images": "nowhere"}, "is not a folder"),
+        ({"classes": "two.txt"}, "gives 3 logits, and"),
+        ({"classes": "nowhere.txt"}, "cannot be read"),
+        ({"network": "mine.py:needs"}, "cannot be built: TypeError"),
+        ({"network": "mine.py:raises"}, "cannot be built: RuntimeError (no luck)"),
+        ({"network": "mine.py:text"}, "gives a str and no torch.nn.Module"),
+        ({"network": "mine.py:absent"}, "has no function 'absent'"),
+        ({"network": "timm:resnet10x"}, "timm has no network 'resnet10x'"),
+        ({"network": "efficientnet_lite0"}, "has its own weights"),
+        ({"network": "efficientnet_light"}, "There is no classifier"),
+        ({"weights": "other.safetensors"}, "'0.weight' is missing in the file and (8, 3, 3, 3)"),
+        ({"weights": "nowhere.pt"}, "do not exist"),
+        ({"network": "mine.py:sized", "size": 32}, "refuses an input of 3 × 32 × 32"),
+        ({"name": "Bad/Name"}, "is not a plain word"),
+    ],
+)
+def test_bad_input_is_one_message_before_anything_is_written(
+    given: Project, changed: dict[str, object], said: str
+) -> None:
+    with pytest.raises(VitrineError) as caught:
+        new_study(given, _wanted(given, **changed))
+    assert said in caught.value.problem and caught.value.remedy
+    assert not list(given.studies.iterdir())
+
+
+def test_a_study_that_exists_is_not_overwritten(given: Project) -> None:
+    given.study_file("own").parent.mkdir()
+    with pytest.raises(VitrineError, match="There is a study 'own' already"):
+        new_study(given, _wanted(given))
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "last"),
+    [
+        ("timm:resnet10t", 64, "layer4"),
+        ("timm:mobilenetv3_small_050", 64, "blocks"),
+        ("torchvision:densenet121", 64, "features"),
+        ("torchvision:swin_t", 64, "norm"),
+        ("timm:vit_tiny_patch16_224", 224, ""),
+    ],
+)
+def test_the_layers_of_networks_of_libraries_are_found_out(
+    given: Project, network: str, size: int, last: str
+) -> None:
+    row = Classifier(name="n", network=network, size=size, classes="labels.txt", weights="random")
+    found = traced(given.root, row)
+    assert found.last_convolution == last and found.categories(given) == ("cat", "dog", "bird")
+    assert len(found.stages) >= (3 if last else 1)
+
+
+def test_chapters_whose_part_a_study_does_not_have_are_left_out_of_its_book(
+    given: Project, root: Path
+) -> None:
+    (given.root / "_quarto.yml").write_text((root / "_quarto.yml").read_text())
+    new_study(given, _wanted(given))
+    text = book_text(given, "own")
+    for name in ("published", "dissection"):
+        assert f"    # - chapters/{name}.qmd" in text
+    for name in ("lime", "cam", "comparison", "attribution", "measures", "methods"):
+        assert f"    - chapters/{name}.qmd" in text
+
+
+def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Project) -> None:
+    network = _own(given.root).train()
+    hook = network[0].register_forward_hook(lambda *_: None)
+    pixels = np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)
+    images = [pixels, given.root / "my photös" / "cat" / "IMG 1.jpg"]
+    found = explain(network, images, ["lime", "gradcam", "gradient"], size=64, samples=30)
+    assert list(found.crops) == ["image 1", "IMG 1"] and len(found.heatmaps) == 6
+    assert found.table["reason"].eq("").all() and found.table["Concentration"].between(0, 1).all()
+    assert len(found.figure.axes) == 2 * 4
+    assert network.training and list(network[0]._forward_hooks) == [hook.id]
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
+    (row,) = explain(flat, [pixels], ["gradcam"], size=64).table.to_dict("records")
+    assert "has no feature maps" in row["reason"]
