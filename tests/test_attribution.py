@@ -133,7 +133,7 @@ class Flat(nn.Sequential):
         (Undecided, "layers.4", "guided_backpropagation", "cannot be traced"),
         (Gated, "convolution", "lrp", "no rule for the step mul"),
         (Gated, "convolution", "guided_backpropagation", "the network has SiLU"),
-        (Gated, "convolution", "lrp_captum", "Captum's .* stops at this network"),
+        (Gated, "convolution", "lrp_captum", "Captum has no rule .* type SiLU"),
         (Flat, "1", "guided_gradcam", "'1' of Tiny network has none"),
     ],
 )

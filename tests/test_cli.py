@@ -37,10 +37,10 @@ def test_a_study_is_fetched_run_and_then_there_is_nothing_to_do(tiny: Project) -
     assert fetched.returncode == 0, fetched.stderr
     first = _vitrine(tiny.root, "run", "--study", "tiny")
     assert first.returncode == 0, first.stderr
-    assert "computed 6 steps" in first.stdout
+    assert "computed 8 steps" in first.stdout
     assert "lime · red square" in first.stderr
     second = _vitrine(tiny.root, "run", "--study", "tiny")
-    assert "nothing to do: all 6 steps" in second.stdout
+    assert "nothing to do: all 8 steps" in second.stdout
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_provenance_says_from_what_and_with_what(done: Project) -> None:
 
 def test_a_study_of_resnets_runs_the_same_code(tiny: Project) -> None:
     _change(tiny, "efficientnet_lite0", "resnet18")
-    assert run(tiny, _study(tiny)).computed == 6
+    assert run(tiny, _study(tiny)).computed == 8
     maps = Store(tiny, "tiny").table("maps").query("method == 'gradcam'")
     assert set(maps["layer"]) == {"layer4"}
 
@@ -285,8 +285,8 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     text = text.replace("[cam]", "[speed]\nbatch = 8\n\n[cam]")
     write_study(project, "assignment", text)
     summary = run(project, load_study(project, "assignment"))
-    # Predictions, six maps and LIME; of ten images the second class and three layers as well.
-    assert summary.computed == 11 * (1 + 6 + 1) + 10 * (2 + 3)
+    # Predictions, six maps and LIME; of ten the second class, three layers and LIME's control.
+    assert summary.computed == 11 * (1 + 6 + 1) + 10 * (2 + 3 + 1)
     assert len(Store(project, "assignment").table("agreement")) == 6 * 100
 
 

@@ -243,7 +243,7 @@ def _text(
     table = row.model_dump(exclude_unset=True)
     classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())
     files = "".join(f"  {_toml(file)},\n" for file in chosen)
-    comments = "".join(f"# {line}\n" for line in " \n".join(found).splitlines())
+    comments = "".join(f"# {line}\n" for line in "\n".join(found).splitlines())
     side = known.preprocessing.crop
     cut = 'method = "quickshift"' if side >= _LEAST_QUICKSHIFT else 'method = "slic"'
     numbers = {

@@ -68,6 +68,9 @@ def _untrained(classifier: Classifier, seed: int) -> nn.Module:
         network = classifier.build()
     trained = classifier.network.state_dict()
     drawn = [name for name, _ in network.named_parameters() if name in trained]
-    if all(torch.equal(network.state_dict()[name], trained[name].cpu()) for name in drawn):
+    is_trained = not classifier.weights.startswith("random")
+    if is_trained and all(
+        torch.equal(network.state_dict()[name], trained[name].cpu()) for name in drawn
+    ):
         raise NotApplicable(f"{classifier.title} is built with its trained parameters")
     return network
