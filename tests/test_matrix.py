@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -65,7 +66,9 @@ class _Said(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> dict[str, Future[Project]]:
+def books(
+    tmp_path_factory: pytest.TempPathFactory, mirror: Path
+) -> Iterator[dict[str, Future[Project]]]:
     """The studies, frozen and rendered: the book of one while the next is computed."""
     folder = tmp_path_factory.mktemp("matrix")
     with (
@@ -77,7 +80,9 @@ def books(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> dict[str, F
         patch.setenv("VITRINE_CACHE", str(folder / "cache"))
         know_networks(patch)
         computed = {name: computing.submit(compute, set_up(folder / name), name) for name in MATRIX}
-        return {name: showing.submit(_shown, name, done) for name, done in computed.items()}
+        shown = {name: showing.submit(_shown, name, done) for name, done in computed.items()}
+        wait(shown.values())  # a test's own environment has no mirror
+        yield shown
 
 
 def _shown(name: str, computed: Future[Project]) -> Project:

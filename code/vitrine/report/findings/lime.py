@@ -57,7 +57,8 @@ def repeats(study: StudyReport) -> Finding:
         {
             "larger": larger,
             "smaller": "Two seeds of LIME share fewer superpixels than at random.",
-            "undecided": "Two seeds of LIME share no more superpixels than at random.",
+            "undecided": "Whether two seeds of LIME share more superpixels than at random "
+            "is undecided.",
             "too few": f"Two seeds share {percent(jaccard.mean())} of LIME's chosen superpixels.",
         },
         f"At {nearest:,} samples two seeds share {percent(jaccard.mean())} of the chosen "
@@ -101,11 +102,11 @@ def best_alone(study: StudyReport) -> Finding:
             "ones do.",
             "smaller": "The superpixels that LIME chooses keep the prediction less than random "
             "ones do.",
-            "undecided": "The superpixels that LIME chooses keep the prediction no more than "
-            "random ones do, as far as these images tell.",
+            "undecided": "Whether the superpixels that LIME chooses keep the prediction more than "
+            "random ones do is undecided.",
             "too few": "What LIME chooses, shown alone.",
         },
-        f"Alone they give the class {percent(rows['p_kept'].mean())} of probability on average; "
+        f"Alone they give the class a probability of {percent(rows['p_kept'].mean())} on average; "
         f"as many drawn at random give {percent(rows['p_kept_random'].mean())}. "
         f"The difference is {spelt(gain)}. They cover {percent(rows['area'].mean())} of the frame, "
         f"the random ones {percent(rows['area_random'].mean())}.",
@@ -129,8 +130,8 @@ def best_hidden(study: StudyReport) -> Finding:
             "ones.",
             "smaller": "Hiding the superpixels that LIME chooses costs less than hiding random "
             "ones.",
-            "undecided": "Hiding the superpixels that LIME chooses costs no more than hiding "
-            "random ones, as far as these images tell.",
+            "undecided": "Whether hiding the superpixels that LIME chooses costs more than hiding "
+            "random ones is undecided.",
             "too few": "What is left without the superpixels that LIME chooses.",
         },
         f"Without them the class has {percent(rows['p_removed'].mean())} of probability on "
@@ -158,8 +159,7 @@ def on_object(study: StudyReport) -> Finding:
         {
             "larger": "LIME's positive weight prefers the object.",
             "smaller": "LIME's positive weight avoids the object.",
-            "undecided": "LIME's positive weight prefers the object no more than its area would "
-            "have it, as far as these images tell.",
+            "undecided": "Whether LIME's positive weight prefers the object is undecided.",
             "too few": "How much of LIME's positive weight lies on the object.",
         },
         f"{percent(inside.mean())} of it lies on the object, which covers "
@@ -190,10 +190,8 @@ def fit_and_samples(study: StudyReport) -> Finding:
         "r_squared",
         {
             "larger": "The local R² rises with the number of samples.",
-            "smaller": "The local R² falls with the number of samples, so a high R² says nothing "
-            "about how well an explanation repeats.",
-            "undecided": "The local R² does not depend on the number of samples, as far as these "
-            "images tell.",
+            "smaller": "The local R² falls with the number of samples.",
+            "undecided": "Whether the local R² changes with the number of samples is undecided.",
             "too few": "The local R² by the number of samples.",
         },
         "The mean R²",
