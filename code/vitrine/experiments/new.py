@@ -27,7 +27,7 @@ from vitrine.study import Classifier as Row
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 MOST = {False: 12, True: 4}
-"""Images that a study explains at most, spread over the folder; with ``quick``, and without."""
+"""Images that a study explains at most, spread over the folder; without ``quick``, and with."""
 
 _CHANGED = "Give --weights, --classes and --size with a --network of your own or of a library only"
 
@@ -298,7 +298,7 @@ segmentation = @segmentation@
 seeds = 10
 samples = 601
 """,
-    True: "[lime]\nsamples = 200\nfeatures = 6\nsegmentation = @segmentation@\n",
+    True: "[lime]\nsamples = 150\nfeatures = 6\nsegmentation = @segmentation@\n",
 }
 _ATTRIBUTION = {
     False: """[attribution]
@@ -311,19 +311,19 @@ stride = @stride@
 """,
     True: """[attribution]
 methods = ["integrated_gradients", "lrp", "guided_backpropagation", "gradient"]
-steps = 12
+steps = 8
 """,
 }
 _MEASURES = {
     False: "[measures]\ninfidelity_side = @square@\n",
     True: """[measures]
-curve_steps = 10
+curve_steps = 8
 infidelity_squares = 16
 infidelity_side = @square@
 perturbations = 2
 stages = 2
 expensive_repeats = 1
-lime_samples = 40
+lime_samples = 30
 bootstrap = 500
 """,
 }
