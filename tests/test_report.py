@@ -312,6 +312,7 @@ def test_a_prediction_is_correct_by_the_id_of_its_class_not_by_its_name(
     study = StudyReport(Store(Project(root), "embedded"), "efficientnet_lite0")
     right = [image for image in study.images if study.is_correct(image)]
     assert set(study.images) - set(right) == {"kite", "vulture"}
+    monkeypatch.setitem(study._labels, "crane", "")
     crane = {"category": "crane", "target": 517, "probability": 0.5}  # the machine
     for wnid, is_correct in (("n03126707", True), ("n02012849", False), ("", False)):  # or the bird
         monkeypatch.setattr(study, "prediction", lambda _, wnid=wnid: {**crane, "wnid": wnid})

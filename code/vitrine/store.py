@@ -331,10 +331,11 @@ def explained_alike(project: Project, name: str) -> list[tuple[Store, str]]:
     if not stores[0].is_finished():
         return []
     known = [(store, store.provenance()) for store in stores if store.is_finished()]
-    images = [told.get("study", {}).get("images", {}).get("files") for _, told in known]
+    asked = [told.get("study", {}).get("images", {}) for _, told in known]
+    images = [[one.get(key) for key in ("source", "folder", "files")] for one in asked]
     return [
         (store, str(row["name"]))
-        for (store, told), files in zip(known, images, strict=True)
-        if files == images[0]
+        for (store, told), shown in zip(known, images, strict=True)
+        if shown == images[0]
         for row in told.get("classifiers", ())
     ]

@@ -60,17 +60,15 @@ def cascading(
 
 
 def _untrained(classifier: Classifier, seed: int) -> nn.Module:
-    """Raises ``NotApplicable`` where it cannot be made, or has the trained parameters."""
+    """Raises ``NotApplicable`` where it cannot be made, or is the same whatever the seed."""
     if classifier.build is None:
         raise NotApplicable(f"How {classifier.title} is built before training is not known")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = classifier.build()
-    trained = classifier.network.state_dict()
-    drawn = [name for name, _ in network.named_parameters() if name in trained]
-    is_trained = not classifier.weights.startswith("random")
-    if is_trained and all(
-        torch.equal(network.state_dict()[name], trained[name].cpu()) for name in drawn
-    ):
-        raise NotApplicable(f"{classifier.title} is built with its trained parameters")
+    drawn = []
+    for each in (seed, seed + 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(each)
+            drawn.append(classifier.build())
+    network, another = drawn
+    if all(map(torch.equal, network.parameters(), another.parameters())):
+        raise NotApplicable(f"{classifier.title} is built with the same parameters for every seed")
     return network

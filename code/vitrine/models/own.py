@@ -367,12 +367,15 @@ def traced_layers(
 
 
 def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outputs: int) -> Layers:
+    linear = any(isinstance(layer, nn.Linear) for _, layer, _ in finished)
     maps: dict[str, tuple[int, int]] = {}
     for name, layer, output in finished:
         if not list(layer.parameters()) and not isinstance(layer, nn.ReLU):
             continue
         found = channels_first(layer, output)
-        if found is not None and found[0, 0].numel() > 1 and found.shape[1] != outputs:
+        if found is not None and found[0, 0].numel() > 1:
+            if found.shape[1] == outputs and not linear:
+                continue  # a head of convolutions: logits with places
             maps.pop(name, None)
             maps[name] = int(found.shape[1]), int(found.shape[2])
         elif isinstance(output, Tensor) and output.ndim == 3 and output.shape[1] > 1:

@@ -180,7 +180,7 @@ class StudyReport:
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
-        if self._labels.get(image):
+        if self._labels[image]:
             return True
         if not self.facts.get("wordnet", True):  # older results do not say
             return False
@@ -195,7 +195,7 @@ class StudyReport:
         if not self.has_true_class(image):
             return False
         best = self.prediction(image)
-        if label := self._labels.get(image):
+        if label := self._labels[image]:
             return bool(best["category"] == label)
         return bool(class_indices(self.store.project)[best["wnid"]] == best["target"])
 
