@@ -3,7 +3,9 @@
 The first is ``study: NAME`` in ``_variables.yml``, Quarto's own file. A line of ``_quarto.yml``
 such as ``- chapters/lime.qmd  # needs lime`` names a part of a study file; Quarto takes nothing out
 of a list, so the line is commented out there where the study has no such part, or where no other
-network explains its images (``needs other_networks``).
+network explains its images (``needs other_networks``). A study that answers the assignment keeps the
+chapters that need one thing; where a line names several (``needs answers_assignment lime``), the
+study must have each.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ BOOK = "_quarto.yml"
 OTHERS = "other_networks"
 """What a chapter needs that compares networks: another that explains the study's images."""
 
-_NEEDS = re.compile(r"^( *)(?:# )?(- \S+\.qmd +# needs (\w+))$", re.MULTILINE)
+_NEEDS = re.compile(r"^( *)(?:# )?(- \S+\.qmd +# needs (\w+(?: \w+)*))$", re.MULTILINE)
 
 
 def shown_study(project: Project) -> str:
@@ -56,10 +58,12 @@ def book_text(project: Project, name: str) -> str:
     study = load_study(project, name)
 
     def line(found: re.Match[str]) -> str:
-        if found[3] == OTHERS:
+        needs = found[3].split()
+        if needs == [OTHERS]:
             stays = len(explained_alike(project, name)) > 1
         else:
-            stays = study.answers_assignment or getattr(study, found[3])
+            whole = study.answers_assignment and len(needs) == 1
+            stays = whole or all(getattr(study, need) for need in needs)
         return f"{found[1]}{'' if stays else '# '}{found[2]}"
 
     return _NEEDS.sub(line, text)

@@ -306,6 +306,15 @@ def inline_image(panel: Panel, name: str) -> str:
     return f"[![{alt}]({address}){{{kept}}}]({address}){{.vitrine-zoom}}"
 
 
+def still(panel: Panel, name: str) -> str:
+    """An image of the site as an HTML element that cannot be enlarged. name : of its file."""
+    height, width = panel.pixels.shape[:2]
+    address = this_page().write(f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6))
+    return (
+        f'<img src="{address}" width="{width}" height="{height}" alt="{safe_html(panel.alt_text)}">'
+    )
+
+
 def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"

@@ -1,0 +1,316 @@
+"""The front page's cards, what a study does otherwise than the assignment, and its tasks' pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import yaml
+from IPython.display import Markdown
+
+from vitrine.data.images import image_name
+from vitrine.errors import ResultsError
+from vitrine.measures.agreement import top_region
+from vitrine.methods.superpixels import top_superpixels
+from vitrine.report import cams, compared, figures, parts
+from vitrine.report.dissected import dissected
+from vitrine.report.findings import (
+    Finding,
+    agreement,
+    attribution,
+    cam,
+    labels,
+    lime,
+    measures,
+)
+from vitrine.report.page import block, fenced, raw_html, this_page
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, percent, plural, safe, safe_html
+from vitrine.study import load_study
+
+ORIGINAL = "assignment"
+"""The study that asks what the assignment asks, of the networks that it names."""
+
+TITLES = {
+    "resnet18": "ResNet-18",
+    "resnet18_places365": "ResNet-18 Places365",
+    "resnet50": "ResNet-50",
+    "clip": "CLIP",
+}
+"""What that study's networks and encoder are called; their rows cannot be read without torch."""
+
+SIDE = 320
+"""Pixels along a side of an image on a card."""
+
+
+# --- what a task's image shows -------------------------------------------------------------------
+
+
+def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
+    """Units of hidden layers, each with the four images of the probing set that excite it most.
+
+    Those whose images were kept: significant ones first, then by similarity, each label once.
+    """
+    found = dissected(study)
+    images = study.networks_table("top_images")
+    images = images[images["rank"] <= 4].sort_values("rank")
+    kept = images.groupby(["network", "layer", "unit"], sort=False)["image"].agg(list)
+    units = found.hidden.set_index(["network", "layer", "unit"])
+    units = units[units.index.isin(kept.index)]
+    units = units.sort_values(["significant", "similarity"], ascending=False)
+    cards = []
+    for key, unit in units.drop_duplicates("label").head(most).iterrows():
+        files = (kept[key] * 4)[:4]
+        tiles = [study.probing_image(file, SIDE // 2) for file in files]
+        rows = [np.concatenate(tiles[start : start + 2], axis=1) for start in (0, 2)]
+        shown = listing(dict.fromkeys(image_name(file)[0] for file in files))
+        network, layer, number = key  # type: ignore[misc]
+        alt = f"The images that excite unit {number} of {layer} most: {shown}"
+        panel = figures.Panel(str(unit["label"]), np.concatenate(rows), alt)
+        said = "significant" if unit["significant"] else "not significant"
+        note = f"{network}, {layer}, unit {number}: {said}"
+        cards.append(figures.Card(str(unit["label"]), (panel,), note))
+    return cards
+
+
+def superpixels(study: StudyReport, image: str) -> figures.Card:
+    """An image with the superpixels of greatest positive weight."""
+    rows = study.table("superpixels").query("image == @image").sort_values("superpixel")
+    weights = rows["weight"].to_numpy()
+    marked = top_superpixels(weights, study.parameters("lime").get("features", 0))
+    pixels = figures.outlined(study.crop(image), study.segments(image), marked, weights)
+    alt = f"The superpixels of greatest positive weight for {study.subject(image)}"
+    return figures.Card(
+        image, (figures.Panel("LIME", pixels, alt),), study.prediction_note(image)
+    )
+
+
+def activation_maps(study: StudyReport, image: str, most: int | None = None) -> figures.Card:
+    """An image under the main class activation maps, the preferred one first."""
+    names = cams.main_methods(study)
+    names = sorted(names, key=lambda name: name != cams.preferred(study, names))[:most]
+    return figures.Card(image, tuple(_map(study, name, image) for name in names))
+
+
+def _map(study: StudyReport, method: str, image: str) -> figures.Panel:
+    title = study.method_title(method)
+    pixels = figures.overlay(study.crop(image), study.heatmap(method, image))
+    return figures.Panel(title, pixels, f"{title} map of {study.subject(image)}")
+
+
+def both_regions(study: StudyReport, image: str) -> figures.Card:
+    """The strongest parts of LIME's map and of a class activation map, at the study's share."""
+    row = compared.at_share(study).loc[image]
+    names = (compared.LIME, compared.second_method(study))
+    shown = [top_region(study.heatmap(name, image).values, row["share"]) for name in names]
+    alt = f"The regions of {compared.pair(study)} on {image}"
+    panel = figures.Panel("Regions", figures.regions(study.crop(image), *shown), alt)
+    return figures.Card(image, (panel,), f"IoU {row['iou']:.2f}")
+
+
+# --- the front page ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Card:
+    """A task's card on the front page.
+
+    tables : what it needs. page : of the task, and ``chapter`` without one, from the front page.
+    image : of the study's first image. found : the first that the study can have is said.
+    """
+
+    title: str
+    tables: tuple[str, ...]
+    page: str
+    chapter: str
+    image: Callable[[StudyReport, str], figures.Card] | None
+    found: tuple[Callable[[StudyReport], Finding], ...]
+
+
+CARDS = (
+    Card(
+        "Network dissection",
+        ("units", "top_images"),
+        "chapters/tasks/1",
+        "chapters/dissection",
+        lambda study, _: strongest_units(study, 1)[0],
+        (labels.significant_units,),
+    ),
+    Card(
+        "LIME",
+        ("superpixels", "fidelity"),
+        "chapters/tasks/2",
+        "chapters/lime",
+        superpixels,
+        (lime.best_alone, lime.concentrated),
+    ),
+    Card(
+        "Class activation maps",
+        ("correlations",),
+        "chapters/tasks/3",
+        "chapters/cam",
+        lambda study, image: activation_maps(study, image, 1),
+        (cam.on_object, cam.one_map),
+    ),
+    Card(
+        "Comparison",
+        ("agreement",),
+        "chapters/tasks/4",
+        "chapters/comparison",
+        both_regions,
+        (agreement.same_image,),
+    ),
+    Card(
+        "Attribution",
+        ("attributions",),
+        "chapters/attribution",
+        "chapters/attribution",
+        None,
+        (attribution.most_stable, attribution.sums),
+    ),
+    Card(
+        "Which explanation to believe",
+        ("evaluation",),
+        "chapters/measures",
+        "chapters/measures",
+        None,
+        (measures.against_baselines, measures.measures_agree),
+    ),
+)
+"""In the order of the assignment; those without an image are lines below the others."""
+
+
+def cards(study: StudyReport) -> Markdown:
+    """What the report finds: a card or a line for each part that the study has."""
+    shown, lines = [], []
+    whole, image = parts.answers_assignment(study), study.images[0]
+    for card in CARDS:
+        if parts.missing(study, *card.tables):
+            continue
+        found = next((f for f in (one(study) for one in card.found) if not f.is_absent), None)
+        said = (found.headline or found.text) if found else ""
+        address = card.page if whole else card.chapter
+        if card.image is None:
+            lines.append(f"**[{safe(card.title)}]({address}.qmd).** {safe(said)}")
+        else:
+            shown.append((card.title, card.image(study, image).panels[0], said, address))
+    if not this_page().is_html:
+        paper = [figures.Card(title, (panel,), said) for title, panel, said, _ in shown]
+        grid = [figures.grid(paper, "ways", columns=4).data] if paper else []
+        return block(*grid, *lines)
+    links = [
+        f'<a class="vitrine-way" href="{address}.html">'
+        f"{figures.still(panel, f'way-{number}')}<b>{safe_html(title)}</b>"
+        f"<span>{safe_html(said)}</span></a>"
+        for number, (title, panel, said, address) in enumerate(shown, start=1)
+    ]
+    ways = raw_html('<div class="vitrine-ways">\n' + "\n".join(links) + "\n</div>")
+    return block(*([ways] if links else []), *lines)
+
+
+def differences(study: StudyReport) -> Markdown:
+    """What the study does otherwise than the assignment asks, why, and how to run the original.
+
+    What the study file says of itself, for a study that does not answer the assignment.
+    """
+    project = study.store.project
+    if not parts.answers_assignment(study) or not project.study_file(ORIGINAL).is_file():
+        return study.about()
+    asked, told = load_study(project, ORIGINAL), study.provenance
+    pairs = [("explained", told["classifiers"], [row.name for row in asked.classifiers])]
+    if study.dissection and asked.dissection:
+        names = [row.name for row in asked.dissection.classifiers]
+        pairs.append(("dissected", study.dissection["classifiers"], names))
+    said = [
+        f"**Networks {what}:** {_named(row['title'] for row in rows)}, "
+        f"where the assignment has {_named(TITLES[name] for name in names)}."
+        for what, rows, names in pairs
+        if {row["name"] for row in rows} != set(names)
+    ]
+    encoder = study.dissection.get("encoder")
+    wanted = asked.dissection.encoder.name if asked.dissection else ""
+    if encoder and encoder["name"] != wanted:
+        said.append(
+            f"**Encoder:** {safe(encoder['title'])}, not {TITLES[wanted]}. "
+            f"{safe(encoder.get('about', ''))}"
+        )
+    if {row["file"] for row in told["images"]} != set(asked.images.all):
+        said.append("**Images:** others than the ten of the assignment.")
+    if not said:
+        return study.about()
+    why = f"**Why:** {safe(told['study']['description'])}"
+    again = f"**The original:** `make study STUDY={ORIGINAL}`. {safe(asked.description)}"
+    listed = "\n".join(f"- {line}" for line in (*said, why, again))
+    head = "**What differs from the assignment, and why**"
+    return block(fenced(".vitrine-about .vitrine-differs", head, listed))
+
+
+def _named(titles: object) -> str:
+    return safe(listing(dict.fromkeys(titles)))  # type: ignore[call-overload]
+
+
+# --- the pages of the tasks ----------------------------------------------------------------------
+
+
+def ran(study: StudyReport, part: str) -> Markdown:
+    """What was run for a task, as the study file and the provenance have it."""
+    given = study.parameters(part)
+    said = {
+        "dissection": _dissection_ran,
+        "lime": _lime_ran,
+        "cam": lambda study: (
+            f"{listing(study.method_titles[name] for name in cams.methods(study))} of "
+            f"{_subject(study)}, at the layer {cams.layer(study)}."
+        ),
+        "agreement": lambda study: (
+            f"{compared.pair(study)} of {_subject(study)}. Each region covers "
+            f"{percent(given['share'])} of the frame, and in turn {plural(len(given['shares']), 'share')} "
+            f"from {percent(min(given['shares']))} to {percent(max(given['shares']))}."
+        ),
+    }
+    return block(f"**What was run.** {safe(said[part](study))}")
+
+
+def _subject(study: StudyReport) -> str:
+    return f"{study.title} (trained on {study.facts['training_set']}), {plural(len(study.images), 'image')}"
+
+
+def _lime_ran(study: StudyReport) -> str:
+    given = study.parameters("lime")
+    cut = given["segmentation"]
+    settings = ", ".join(f"{name} {value:g}" for name, value in cut.items() if name != "method")
+    return (
+        f"LIME of {_subject(study)}: {given['samples']:,} perturbed images each, "
+        f"{given['features']} superpixels kept, kernel width {given['kernel_width']:g}, "
+        f"seed {given['seed']}; segmentation {cut['method']} ({settings})."
+    )
+
+
+def _dissection_ran(study: StudyReport) -> str:
+    found, facts = dissected(study), study.dissection
+    return (
+        f"{listing(found.titles)} (trained on {listing(dict.fromkeys(found.training_sets.values()))}): "
+        f"{len(found.all_units):,} units of {plural(len(found.layers), 'layer')}, "
+        f"{facts['probing_set']['images']:,} probing images, {facts['concepts']['count']:,} concepts; "
+        f"encoder {facts['encoder']['title']}, similarity {facts['similarity']['title']}, "
+        f"{facts['null_draws']:,} drawn units for the p-values."
+    )
+
+
+def code(study: StudyReport, *modules: str) -> Markdown:
+    """Where the code of a task is: links where ``_quarto.yml`` names the repository.
+
+    Raises ``ResultsError`` for a module that is not there.
+    """
+    project = study.store.project
+    book = yaml.safe_load((project.root / "_quarto.yml").read_text(encoding="utf-8"))["book"]
+    repository = str(book.get("repo-url") or "").rstrip("/")
+    shown = []
+    for module in modules:
+        path = f"code/vitrine/{module}"
+        if not (project.root / path).exists():
+            raise ResultsError(f"There is no {path}", "Name the module where it is now")
+        name = f"`{module}`"
+        shown.append(f"[{name}]({repository}/tree/main/{path})" if repository else name)
+    return block(f"**Code.** In `code/vitrine`: {', '.join(shown)}.")
