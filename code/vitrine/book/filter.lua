@@ -300,7 +300,15 @@ local function callout(d, kind)
   title = title:walk(inlines)
   local named = pandoc.Inlines { pandoc.Str(CALLOUTS[kind]) }
   if #title == 0 and look == 'default' then title = named end
+  local folded = pandoc.Blocks {} -- paper has the title of what is folded, and its labels
+  if not html and collapse == 'true' then
+    d:walk { Div = function(e) if kind_of(e.identifier) then folded:insert(block(anchor(e.identifier))) end end }
+  end
   local body = lower(d.content)
+  if not html and collapse == 'true' then
+    folded:insert(pandoc.Para { pandoc.Emph { pandoc.Str 'On the site:', pandoc.Space(), table.unpack(title) }, pandoc.Str '.' })
+    return folded
+  end
   if not html then
     local titled = tostring(look == 'default' or #title > 0)
     body = call('callout', ('kind: %q, titled: %s, title'):format(kind, titled), #title > 0 and title or named, body)
@@ -394,6 +402,16 @@ local function text(b)
   return #b.content > 0 and { b } or {}
 end
 
+local function only_pictures(t) -- beside its first column
+  for _, row in ipairs(t.bodies[1] and t.bodies[1].body or {}) do
+    for i, cell in ipairs(row.cells) do
+      local first = cell.contents[1]
+      if i > 1 and first and not (first.content and first.content[1] and first.content[1].t == 'Image') then return false end
+    end
+  end
+  return #t.colspecs > 1
+end
+
 local blocks = {
   Para = text,
   Plain = text,
@@ -459,13 +477,14 @@ local blocks = {
       end
     end
     if empty then shown.head = pandoc.TableHead() end
+    local arranges = empty or only_pictures(t)
     local specs = shown.colspecs
     if html then -- a browser fits columns better than the lengths of dashes do
       for i, spec in ipairs(specs) do specs[i] = { spec[1], nil } end
     end
     shown.colspecs, shown.caption, shown.identifier = specs, { long = {} }, ''
     shown = pandoc.Blocks { shown }
-    if empty and not html then shown = enclosed('#without-rules[', shown, ']') end -- it only arranges
+    if arranges and not html then shown = enclosed('#without-rules[', shown, ']') end -- it only arranges
     check_id(id)
     if kind_of(id) then
       local around = pandoc.Div({}, { id = id })
@@ -668,7 +687,8 @@ function Pandoc(doc)
   if env.cited and #places == 0 then
     local id = html and 'references' or ''
     doc.blocks:insert(html and pandoc.Header(2, 'References', { id = id, class = 'unnumbered' }) or block '#heading(level: 1, numbering: none)[References] <references>')
-    doc.blocks:insert(pandoc.Div({}, { id = 'refs', class = 'references' }))
+    local list = pandoc.Div({}, { id = 'refs', class = 'references' })
+    doc.blocks:extend(html and { list } or enclosed('#smaller[', { list }, ']'))
   end
   for i = 1, #places - 1 do doc.blocks = doc.blocks:filter(function(b) return b ~= places[i] end) end
   return doc

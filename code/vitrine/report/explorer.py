@@ -12,8 +12,8 @@ from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.tables import Format, markdown_table
 from vitrine.report.text import safe_html
 
-SHORT = 12
-"""Rows that a reader without JavaScript, or with the PDF, sees of the table."""
+SHORT, PAPER = 12, 5
+"""Rows that a reader without JavaScript sees of the table, and one with the PDF."""
 
 
 def explorer(
@@ -35,9 +35,10 @@ def explorer(
     """
     headings, digits = headings or {}, digits or {}
     formats: dict[str, Format] = dict(digits)
-    short = markdown_table(frame.head(SHORT), headings, formats)
     page = this_page()
-    rest = f"The first {min(SHORT, len(frame))} of {len(frame):,} rows."
+    rows_shown = SHORT if page.is_html else PAPER
+    short = markdown_table(frame.head(rows_shown), headings, formats)
+    rest = f"The first {min(rows_shown, len(frame))} of {len(frame):,} rows."
     if not page.is_html:
         return block(short, f"{rest} The site has all of them, to be searched.")
     rows = json.loads(frame.round(dict(digits)).to_json(orient="values"))

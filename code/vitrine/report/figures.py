@@ -200,6 +200,10 @@ def _pixels(image: Rgb) -> Pixels:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
+PAPER_HEIGHT, PAPER_LEAST, PAPER_MOST = 1.25, 0.085, 0.13
+"""How high rows of images may be in all on paper, and each at least and at most, in page widths."""
+
+
 # --- grids of panels -----------------------------------------------------------------------------
 
 
@@ -319,22 +323,32 @@ def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) ->
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
     address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
-    return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}"
+    return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}".strip()
 
 
 def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
-    """A table of images with a card a row: its title and note, then its labelled images."""
+    """A table of images with a card a row: its title and note, then its images.
+
+    The images are so small that all rows fit on a page, where that leaves them large enough. What
+    labels the images of every card heads the columns, and stands below the images otherwise.
+    """
+    labels = [tuple(panel.label for panel in card.panels) for card in cards]
+    alike, most = len(set(labels)) == 1 and len(cards) > 1, max(map(len, labels))
+    side = min(max(PAPER_HEIGHT / len(cards), PAPER_LEAST), PAPER_MOST, 0.84 / most)
+    widths = [round(1000 * (1 - side * most)), *[round(1000 * side)] * most]
     lines = [
         [
             f"**{safe(card.title)}** {safe(card.note)}".strip(),
             *(
-                _paper_image(page, card, panel, f"{name}-{place}", safe(panel.label))
+                _paper_image(
+                    page, card, panel, f"{name}-{place}", "" if alike else safe(panel.label)
+                )
                 for panel in card.panels
             ),
         ]
         for place, card in enumerate(cards, start=1)
     ]
-    return _image_table(lines, [60, *[40] * (max(map(len, lines)) - 1)])
+    return _image_table(lines, widths, ["", *map(safe, labels[0])] if alike else None)
 
 
 def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
@@ -349,12 +363,14 @@ def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> s
     return _image_table(lines, [40] * in_a_row)
 
 
-def _image_table(lines: list[list[str]], widths: list[int]) -> str:
+def _image_table(
+    lines: list[list[str]], widths: list[int], head: list[str] | None = None
+) -> str:
     """A pipe table with columns in proportion to ``widths``; short lines are filled up."""
     # A pipe table needs a header line; an empty one is not printed.
-    head = [[""] * len(widths), ["-" * width for width in widths]]
+    heads = [head or [""] * len(widths), ["-" * width for width in widths]]
     body = [line + [""] * (len(widths) - len(line)) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (*head, *body))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (*heads, *body))
 
 
 def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:

@@ -69,10 +69,9 @@ def purpose(study: StudyReport) -> Markdown:
             "how far methods agree on that, and which of them to believe."
         )
     return block(
-        "The report answers an assignment on explainability: network dissection, LIME, three class "
-        "activation maps, their comparison, and attribution methods with their sensitivity. It "
-        "asks two questions more: which explanation to [believe](chapters/measures.qmd), and what "
-        "[published runs](chapters/published.qmd) really say."
+        "An assignment on explainability asks for network dissection, LIME, class activation maps "
+        "and their comparison on given images. This report answers it, and asks of attribution "
+        "methods too which explanation to believe."
     )
 
 

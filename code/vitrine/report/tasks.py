@@ -240,7 +240,7 @@ def differences(study: StudyReport) -> Markdown:
     if not said:
         return study.about()
     why = f"**Why:** {safe(told['study']['description'])}"
-    again = f"**The original:** `make study STUDY={ORIGINAL}`. {safe(asked.description)}"
+    again = f"**To run the original:** `make study STUDY={ORIGINAL}`. {safe(asked.description)}"
     listed = "\n".join(f"- {line}" for line in (*said, why, again))
     head = "**What differs from the assignment, and why**"
     return block(fenced(".vitrine-about .vitrine-differs", head, listed))
