@@ -5,7 +5,7 @@ it from the tables and maps of the stores, whichever study is shown.
 """
 
 from claims.judgement import RULE, VERDICTS, Judgement, Part
-from claims.ledger import JUDGES, claims_of, judged, ledger_table, verdict_table, verdicts
+from claims.ledger import JUDGES, claims_of, judged, ledger_table, verdicts
 
 __all__ = [
     "JUDGES",
@@ -16,6 +16,5 @@ __all__ = [
     "claims_of",
     "judged",
     "ledger_table",
-    "verdict_table",
     "verdicts",
 ]

@@ -91,14 +91,3 @@ def ledger_table(claims: pd.DataFrame) -> Markdown:
         "where": "Chapter",
     }
     return table(shown[list(headings)], "ledger", widest=160, headings=headings)
-
-
-def verdict_table(claims: pd.DataFrame) -> Markdown:
-    """How many claims of each report have each verdict."""
-    rows = claims.groupby(["report", "verdict"]).size().unstack(fill_value=0)
-    rows = rows.reindex(
-        index=[name for name in REPORTS.values() if name in rows.index],
-        columns=[verdict for verdict in VERDICTS if verdict in rows],
-    )
-    headings = {"report": "Report"} | {name: name.capitalize() for name in VERDICTS}
-    return table(rows.rename_axis("report").reset_index(), "verdicts", headings=headings)

@@ -3,9 +3,9 @@
 The first is ``study: NAME`` in ``_variables.yml``, Quarto's own file. A line of ``_quarto.yml``
 such as ``- chapters/lime.qmd  # needs lime`` names a part of a study file; Quarto takes nothing out
 of a list, so the line is commented out there where the study has no such part, or where no other
-network explains its images (``needs other_networks``). A study that answers the assignment keeps the
-chapters that need one thing; where a line names several (``needs answers_assignment lime``), the
-study must have each.
+network explains its images (``needs other_networks``). A study that answers the assignment keeps
+the chapters that need one thing; where a line names several (``needs answers_assignment lime``),
+the study must have each.
 """
 
 from __future__ import annotations

@@ -313,7 +313,9 @@ def inline_image(panel: Panel, name: str) -> str:
 def still(panel: Panel, name: str) -> str:
     """An image of the site as an HTML element that cannot be enlarged. name : of its file."""
     height, width = panel.pixels.shape[:2]
-    address = this_page().write(f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6))
+    address = this_page().write(
+        f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6)
+    )
     return (
         f'<img src="{address}" width="{width}" height="{height}" alt="{safe_html(panel.alt_text)}">'
     )
@@ -330,25 +332,29 @@ def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
     """A table of images with a card a row: its title and note, then its images.
 
     The images are so small that all rows fit on a page, where that leaves them large enough. What
-    labels the images of every card heads the columns, and stands below the images otherwise.
+    labels the images heads the columns where the cards have the same labels, some of them fewer;
+    otherwise it stands below the images.
     """
-    labels = [tuple(panel.label for panel in card.panels) for card in cards]
-    alike, most = len(set(labels)) == 1 and len(cards) > 1, max(map(len, labels))
-    side = min(max(PAPER_HEIGHT / len(cards), PAPER_LEAST), PAPER_MOST, 0.84 / most)
-    widths = [round(1000 * (1 - side * most)), *[round(1000 * side)] * most]
-    lines = [
-        [
-            f"**{safe(card.title)}** {safe(card.note)}".strip(),
-            *(
-                _paper_image(
-                    page, card, panel, f"{name}-{place}", "" if alike else safe(panel.label)
-                )
-                for panel in card.panels
-            ),
-        ]
-        for place, card in enumerate(cards, start=1)
-    ]
-    return _image_table(lines, widths, ["", *map(safe, labels[0])] if alike else None)
+    labels = max(([panel.label for panel in card.panels] for card in cards), key=len)
+    alike = len(cards) > 1 and all(
+        [panel.label for panel in card.panels]
+        == [label for label in labels if label in {panel.label for panel in card.panels}]
+        for card in cards
+    )
+    side = min(max(PAPER_HEIGHT / len(cards), PAPER_LEAST), PAPER_MOST, 0.84 / len(labels))
+    widths = [round(1000 * (1 - side * len(labels))), *[round(1000 * side)] * len(labels)]
+    lines = []
+    for place, card in enumerate(cards, start=1):
+        cells = {
+            panel.label if alike else index: _paper_image(
+                page, card, panel, f"{name}-{place}", "" if alike else safe(panel.label)
+            )
+            for index, panel in enumerate(card.panels)
+        }
+        title = f"**{safe(card.title)}** {safe(card.note)}".strip()
+        row = [cells.get(label, "") for label in labels] if alike else list(cells.values())
+        lines.append([title, *row])
+    return _image_table(lines, widths, ["", *map(safe, labels)] if alike else None)
 
 
 def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
@@ -363,9 +369,7 @@ def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> s
     return _image_table(lines, [40] * in_a_row)
 
 
-def _image_table(
-    lines: list[list[str]], widths: list[int], head: list[str] | None = None
-) -> str:
+def _image_table(lines: list[list[str]], widths: list[int], head: list[str] | None = None) -> str:
     """A pipe table with columns in proportion to ``widths``; short lines are filled up."""
     # A pipe table needs a header line; an empty one is not printed.
     heads = [head or [""] * len(widths), ["-" * width for width in widths]]

@@ -16,7 +16,7 @@ from vitrine.report.findings import Finding, absent
 from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import table
-from vitrine.report.text import safe
+from vitrine.report.text import listing, safe
 from vitrine.store import Store
 from vitrine.study import load_study, study_names
 
@@ -51,10 +51,10 @@ def _study_row(project: Project, name: str) -> tuple[str, str, str]:
     return study.title, study.description, computed
 
 
-def software_table(study: StudyReport) -> Markdown:
+def software(study: StudyReport) -> Finding:
     """The packages that computed a study, with their versions."""
     packages = {"vitrine": study.provenance["vitrine"]} | study.provenance["packages"]
-    return table(pd.DataFrame(packages.items(), columns=["Package", "Version"]), "software")
+    return Finding("", f"Software: {listing(' '.join(pair) for pair in packages.items())}.")
 
 
 def networks_of(study: StudyReport) -> list[Mapping[str, Any]]:

@@ -55,22 +55,23 @@ def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
     found = dissected(study)
     images = study.networks_table("top_images")
     images = images[images["rank"] <= 4].sort_values("rank")
-    kept = images.groupby(["network", "layer", "unit"], sort=False)["image"].agg(list)
-    units = found.hidden.set_index(["network", "layer", "unit"])
-    units = units[units.index.isin(kept.index)]
+    key = ["network", "layer", "unit"]
+    kept = images.groupby(key, sort=False).agg(files=("image", list)).reset_index()
+    units = found.hidden.merge(kept, on=key)
     units = units.sort_values(["significant", "similarity"], ascending=False)
     cards = []
-    for key, unit in units.drop_duplicates("label").head(most).iterrows():
-        files = (kept[key] * 4)[:4]
+    for _, unit in units.drop_duplicates("label").head(most).iterrows():
+        files = (unit["files"] * 4)[:4]
         tiles = [study.probing_image(file, SIDE // 2) for file in files]
         rows = [np.concatenate(tiles[start : start + 2], axis=1) for start in (0, 2)]
         shown = listing(dict.fromkeys(image_name(file)[0] for file in files))
-        network, layer, number = key  # type: ignore[misc]
-        alt = f"The images that excite unit {number} of {layer} most: {shown}"
+        place = f"unit {unit['unit']} of {unit['layer']}"
+        alt = f"The images that excite {place} most: {shown}"
         panel = figures.Panel(str(unit["label"]), np.concatenate(rows), alt)
         said = "significant" if unit["significant"] else "not significant"
-        note = f"{network}, {layer}, unit {number}: {said}"
-        cards.append(figures.Card(str(unit["label"]), (panel,), note))
+        cards.append(
+            figures.Card(str(unit["label"]), (panel,), f"{place}, {unit['network']}: {said}")
+        )
     return cards
 
 
@@ -81,9 +82,7 @@ def superpixels(study: StudyReport, image: str) -> figures.Card:
     marked = top_superpixels(weights, study.parameters("lime").get("features", 0))
     pixels = figures.outlined(study.crop(image), study.segments(image), marked, weights)
     alt = f"The superpixels of greatest positive weight for {study.subject(image)}"
-    return figures.Card(
-        image, (figures.Panel("LIME", pixels, alt),), study.prediction_note(image)
-    )
+    return figures.Card(image, (figures.Panel("LIME", pixels, alt),), study.prediction_note(image))
 
 
 def activation_maps(study: StudyReport, image: str, most: int | None = None) -> figures.Card:
@@ -103,7 +102,8 @@ def both_regions(study: StudyReport, image: str) -> figures.Card:
     """The strongest parts of LIME's map and of a class activation map, at the study's share."""
     row = compared.at_share(study).loc[image]
     names = (compared.LIME, compared.second_method(study))
-    shown = [top_region(study.heatmap(name, image).values, row["share"]) for name in names]
+    share = compared.share_of(study)
+    shown = [top_region(study.heatmap(name, image).values, share) for name in names]
     alt = f"The regions of {compared.pair(study)} on {image}"
     panel = figures.Panel("Regions", figures.regions(study.crop(image), *shown), alt)
     return figures.Card(image, (panel,), f"IoU {row['iou']:.2f}")
@@ -254,47 +254,50 @@ def _named(titles: object) -> str:
 
 
 def ran(study: StudyReport, part: str) -> Markdown:
-    """What was run for a task, as the study file and the provenance have it."""
-    given = study.parameters(part)
-    said = {
-        "dissection": _dissection_ran,
-        "lime": _lime_ran,
-        "cam": lambda study: (
-            f"{listing(study.method_titles[name] for name in cams.methods(study))} of "
-            f"{_subject(study)}, at the layer {cams.layer(study)}."
-        ),
-        "agreement": lambda study: (
-            f"{compared.pair(study)} of {_subject(study)}. Each region covers "
-            f"{percent(given['share'])} of the frame, and in turn {plural(len(given['shares']), 'share')} "
-            f"from {percent(min(given['shares']))} to {percent(max(given['shares']))}."
-        ),
-    }
-    return block(f"**What was run.** {safe(said[part](study))}")
+    """What was run for a section of the study file, as that and the provenance have it."""
+    ways = {"dissection": _dissection, "lime": _lime, "cam": _cam, "agreement": _agreement}
+    return block(f"**What was run.** {safe(ways[part](study))}")
 
 
 def _subject(study: StudyReport) -> str:
-    return f"{study.title} (trained on {study.facts['training_set']}), {plural(len(study.images), 'image')}"
+    trained = f"{study.title} (trained on {study.facts['training_set']})"
+    return f"{trained}, {plural(len(study.images), 'image')}"
 
 
-def _lime_ran(study: StudyReport) -> str:
+def _cam(study: StudyReport) -> str:
+    titles = listing(study.method_titles[name] for name in cams.methods(study))
+    return f"{titles} of {_subject(study)}, at the layer {cams.layer(study)}."
+
+
+def _agreement(study: StudyReport) -> str:
+    given = study.parameters("agreement")
+    least, most = min(given["shares"]), max(given["shares"])
+    return (
+        f"{compared.pair(study)} of {_subject(study)}. Each region covers "
+        f"{percent(given['share'])} of the frame, and in turn "
+        f"{plural(len(given['shares']), 'share')} from {percent(least)} to {percent(most)}."
+    )
+
+
+def _lime(study: StudyReport) -> str:
     given = study.parameters("lime")
     cut = given["segmentation"]
     settings = ", ".join(f"{name} {value:g}" for name, value in cut.items() if name != "method")
     return (
         f"LIME of {_subject(study)}: {given['samples']:,} perturbed images each, "
         f"{given['features']} superpixels kept, kernel width {given['kernel_width']:g}, "
-        f"seed {given['seed']}; segmentation {cut['method']} ({settings})."
+        f"seed {given['seed']}; segmentation {cut['method']}{f' ({settings})' if settings else ''}."
     )
 
 
-def _dissection_ran(study: StudyReport) -> str:
+def _dissection(study: StudyReport) -> str:
     found, facts = dissected(study), study.dissection
+    sets = listing(dict.fromkeys(found.training_sets.values()))
     return (
-        f"{listing(found.titles)} (trained on {listing(dict.fromkeys(found.training_sets.values()))}): "
-        f"{len(found.all_units):,} units of {plural(len(found.layers), 'layer')}, "
-        f"{facts['probing_set']['images']:,} probing images, {facts['concepts']['count']:,} concepts; "
-        f"encoder {facts['encoder']['title']}, similarity {facts['similarity']['title']}, "
-        f"{facts['null_draws']:,} drawn units for the p-values."
+        f"{listing(found.titles)} (trained on {sets}): {len(found.all_units):,} units of "
+        f"{plural(len(found.layers), 'layer')}, {facts['probing_set']['images']:,} probing images, "
+        f"{facts['concepts']['count']:,} concepts; encoder {facts['encoder']['title']}, similarity "
+        f"{facts['similarity']['title']}, {facts['null_draws']:,} drawn units for the p-values."
     )
 
 
