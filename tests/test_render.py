@@ -309,7 +309,7 @@ IMAGE = "../assets/blue.png"
 SHOWN = {
     "callout": "::: {.callout-note}\nMarker\n:::",
     "callout with a title": '::: {.callout-tip title="Marker *of* it" icon="false"}\nx\n:::',
-    "folded callout": '::: {.callout-note collapse="true"}\n## A title\nMarker\n:::',
+    "folded callout": '::: {.callout-note collapse="true"}\n## Marker\nx\n:::',
     "simple callout": '::: {.callout-caution appearance="simple"}\nMarker\n:::',
     "minimal callout": '::: {.callout-important appearance="minimal"}\nMarker\n:::',
     "warning": '::: {.callout-warning collapse="false"}\nMarker\n:::',

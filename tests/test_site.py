@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import json
 import os
 import re
@@ -228,6 +229,23 @@ def test_no_page_scrolls_sideways(
     visit.context.close()
 
 
+def test_the_front_page_shows_images_first_and_a_task_is_one_sheet(
+    visit: Visit, address: str
+) -> None:
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    page = visit.open(address + "index.html")
+    boxes = [way.bounding_box() for way in page.locator(".vitrine-way img").all()]
+    assert len(boxes) == 4 and all(box and box["y"] + box["height"] / 2 < 900 for box in boxes)
+    assert page.locator(".vitrine-differs").is_visible()
+    for link in page.locator(".vitrine-way").all():
+        assert link.locator("span").inner_text().endswith(".")
+    for number in range(1, 5):
+        page = visit.open(f"{address}chapters/tasks/{number}.html")
+        printed = page.pdf(format="A4", prefer_css_page_size=True)
+        assert len(pypdf.PdfReader(io.BytesIO(printed)).pages) == 1
+    assert visit.troubles == []
+
+
 def test_without_javascript_everything_is_readable(
     browser: Browser, address: str, pages: list[str]
 ) -> None:
@@ -346,12 +364,25 @@ def test_the_pdf_holds_every_chapter_with_its_figures(book: Project, site: Path)
         assert title.split(":")[0] in text
         assert title.split(":")[0] in outline
     figures = sum(
-        len(re.findall(r"#fig-", json.loads(path.read_text())["result"]["markdown"]))
+        len(re.findall(r"#fig-", _unfolded(json.loads(path.read_text())["result"]["markdown"])))
         for path in book.freeze.rglob("typ.json")
     )
+    assert len(reader.pages) < 70
+    for number in range(1, 5):
+        tasks = [p for p in reader.pages if f"Task {number}: " in p.extract_text()]
+        assert any(
+            "The question." in p.extract_text() and "Code." in p.extract_text() for p in tasks
+        )
     assert len(set(re.findall(r"Figure \d+(?:\.\d+)?:", text))) >= 1
     assert len(re.findall(r"Figure \d+(?:\.\d+)?: ", text)) >= figures
     assert sum(len(page.images) for page in reader.pages) >= 60
+
+
+def _unfolded(markdown: str) -> str:
+    """Without what is folded on the site, whose title alone is on paper."""
+    return re.sub(
+        r"^::: \{\.callout-\w+ collapse=.*?^:::$(?=\n\n[^\n:])", "", markdown, flags=re.M | re.S
+    )
 
 
 def _flat(outline: list) -> Iterator[dict]:  # type: ignore[type-arg]

@@ -302,7 +302,8 @@ local function callout(d, kind)
   if #title == 0 and look == 'default' then title = named end
   local folded = pandoc.Blocks {} -- paper has the title of what is folded, and its labels
   if not html and collapse == 'true' then
-    d:walk { Div = function(e) if kind_of(e.identifier) then folded:insert(block(anchor(e.identifier))) end end }
+    local function note(e) if kind_of(e.identifier) then folded:insert(block(anchor(e.identifier))) end end
+    d:walk { Div = note, Figure = note, Table = note }
   end
   local body = lower(d.content)
   if not html and collapse == 'true' then

@@ -46,13 +46,15 @@ def write_pdf(document: Document, path: Path) -> list[str]:
         ignore_system_fonts=not warnings,
     )
     try:
-        data = compiler.compile(source.encode(), format="pdf", timestamp=TIMESTAMP)
+        data, notes = compiler.compile_with_warnings(
+            source.encode(), format="pdf", timestamp=TIMESTAMP
+        )
     except typst.TypstError as error:
         raise _explained(error, source) from None
     if not isinstance(data, bytes):
         raise TypeError("typst returned no bytes")
     path.write_bytes(data)
-    return warnings
+    return [*warnings, *(f"the PDF: {note.message}" for note in notes)]
 
 
 def typst_source(document: Document) -> str:

@@ -336,10 +336,14 @@ def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
     otherwise it stands below the images.
     """
     labels = max(([panel.label for panel in card.panels] for card in cards), key=len)
-    alike = len(cards) > 1 and all(
-        [panel.label for panel in card.panels]
-        == [label for label in labels if label in {panel.label for panel in card.panels}]
-        for card in cards
+    alike = (
+        len(cards) > 1
+        and len(set(labels)) == len(labels)
+        and all(
+            [panel.label for panel in card.panels]
+            == [label for label in labels if label in {panel.label for panel in card.panels}]
+            for card in cards
+        )
     )
     side = min(max(PAPER_HEIGHT / len(cards), PAPER_LEAST), PAPER_MOST, 0.84 / len(labels))
     widths = [round(1000 * (1 - side * len(labels))), *[round(1000 * side)] * len(labels)]

@@ -26,7 +26,7 @@ from vitrine.report.findings import (
 )
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, percent, plural, safe, safe_html
+from vitrine.report.text import listing, number, percent, plural, safe, safe_html
 from vitrine.study import load_study
 
 ORIGINAL = "assignment"
@@ -48,17 +48,19 @@ SIDE = 320
 
 
 def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
-    """Units of hidden layers, each with the four images of the probing set that excite it most.
+    """Units, each with the four images of the probing set that excite it most.
 
-    Those whose images were kept: significant ones first, then by similarity, each label once.
+    Of those whose images were kept: units before classes, significant ones first, then by
+    similarity, each label once.
     """
     found = dissected(study)
     images = study.networks_table("top_images")
     images = images[images["rank"] <= 4].sort_values("rank")
     key = ["network", "layer", "unit"]
     kept = images.groupby(key, sort=False).agg(files=("image", list)).reset_index()
-    units = found.hidden.merge(kept, on=key)
-    units = units.sort_values(["significant", "similarity"], ascending=False)
+    units = found.units.merge(kept, on=key)
+    order = ["is_class", "significant", "similarity"]
+    units = units.sort_values(order, ascending=[True, False, False])
     cards = []
     for _, unit in units.drop_duplicates("label").head(most).iterrows():
         files = (unit["files"] * 4)[:4]
@@ -100,13 +102,13 @@ def _map(study: StudyReport, method: str, image: str) -> figures.Panel:
 
 def both_regions(study: StudyReport, image: str) -> figures.Card:
     """The strongest parts of LIME's map and of a class activation map, at the study's share."""
-    row = compared.at_share(study).loc[image]
     names = (compared.LIME, compared.second_method(study))
     share = compared.share_of(study)
     shown = [top_region(study.heatmap(name, image).values, share) for name in names]
     alt = f"The regions of {compared.pair(study)} on {image}"
     panel = figures.Panel("Regions", figures.regions(study.crop(image), *shown), alt)
-    return figures.Card(image, (panel,), f"IoU {row['iou']:.2f}")
+    iou = compared.at_share(study)["iou"].dropna()
+    return figures.Card(image, (panel,), f"IoU {number(iou[image])}" if image in iou else "no IoU")
 
 
 # --- the front page ------------------------------------------------------------------------------
@@ -116,29 +118,33 @@ def both_regions(study: StudyReport, image: str) -> figures.Card:
 class Card:
     """A task's card on the front page.
 
-    tables : what it needs. page : of the task, and ``chapter`` without one, from the front page.
-    image : of the study's first image. found : the first that the study can have is said.
+    part, tables : of the study, without which there is no card.
+    page : of the task, and ``chapter`` without one, from the front page.
+    image : of one image of the study. found : the first to be had is said, or why there is none.
     """
 
     title: str
+    part: str
     tables: tuple[str, ...]
     page: str
     chapter: str
-    image: Callable[[StudyReport, str], figures.Card] | None
+    image: Callable[[StudyReport, str], figures.Card | None] | None
     found: tuple[Callable[[StudyReport], Finding], ...]
 
 
 CARDS = (
     Card(
         "Network dissection",
+        "dissection",
         ("units", "top_images"),
         "chapters/tasks/1",
         "chapters/dissection",
-        lambda study, _: strongest_units(study, 1)[0],
+        lambda study, _: next(iter(strongest_units(study, 1)), None),
         (labels.significant_units,),
     ),
     Card(
         "LIME",
+        "lime",
         ("superpixels", "fidelity"),
         "chapters/tasks/2",
         "chapters/lime",
@@ -147,14 +153,16 @@ CARDS = (
     ),
     Card(
         "Class activation maps",
+        "cam",
         ("correlations",),
         "chapters/tasks/3",
         "chapters/cam",
         lambda study, image: activation_maps(study, image, 1),
-        (cam.on_object, cam.one_map),
+        (cam.on_object, cam.one_map, cam.half_maximum),
     ),
     Card(
         "Comparison",
+        "agreement",
         ("agreement",),
         "chapters/tasks/4",
         "chapters/comparison",
@@ -163,6 +171,7 @@ CARDS = (
     ),
     Card(
         "Attribution",
+        "attribution",
         ("attributions",),
         "chapters/attribution",
         "chapters/attribution",
@@ -171,6 +180,7 @@ CARDS = (
     ),
     Card(
         "Which explanation to believe",
+        "measures",
         ("evaluation",),
         "chapters/measures",
         "chapters/measures",
@@ -181,20 +191,29 @@ CARDS = (
 """In the order of the assignment; those without an image are lines below the others."""
 
 
+def _example(study: StudyReport) -> str:
+    """The image whose IoU is the middle one; the first of a study that compares nothing."""
+    if parts.missing(study, "agreement"):
+        return study.images[0]
+    known = compared.at_share(study)["iou"].dropna().sort_values()
+    return str(known.index[len(known) // 2]) if len(known) else study.images[0]
+
+
 def cards(study: StudyReport) -> Markdown:
     """What the report finds: a card or a line for each part that the study has."""
     shown, lines = [], []
-    whole, image = parts.answers_assignment(study), study.images[0]
+    whole, image = parts.answers_assignment(study), _example(study)
     for card in CARDS:
-        if parts.missing(study, *card.tables):
+        if not study.parameters(card.part) or parts.missing(study, *card.tables):
             continue
-        found = next((f for f in (one(study) for one in card.found) if not f.is_absent), None)
-        said = (found.headline or found.text) if found else ""
+        found = [one(study) for one in card.found]
+        best = next((one for one in found if not one.is_absent), found[-1])
+        said = best.headline or best.text
         address = card.page if whole else card.chapter
-        if card.image is None:
-            lines.append(f"**[{safe(card.title)}]({address}.qmd).** {safe(said)}")
+        if drawn := card.image and card.image(study, image):
+            shown.append((card.title, drawn.panels[0], said, address))
         else:
-            shown.append((card.title, card.image(study, image).panels[0], said, address))
+            lines.append(f"**[{safe(card.title)}]({address}.qmd).** {safe(said)}")
     if not this_page().is_html:
         paper = [figures.Card(title, (panel,), said) for title, panel, said, _ in shown]
         grid = [figures.grid(paper, "ways", columns=4).data] if paper else []
