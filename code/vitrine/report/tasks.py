@@ -119,7 +119,7 @@ class Card:
     """A task's card on the front page.
 
     part, tables : of the study, without which there is no card.
-    page : of the task, and ``chapter`` without one, from the front page.
+    page : of the task, and ``chapter`` without one, in the folder of the chapters.
     image : of one image of the study. found : the first to be had is said, or why there is none.
     """
 
@@ -132,62 +132,28 @@ class Card:
     found: tuple[Callable[[StudyReport], Finding], ...]
 
 
+def _unit(study: StudyReport, _: str) -> figures.Card | None:
+    return next(iter(strongest_units(study, 1)), None)
+
+
+def _first_map(study: StudyReport, image: str) -> figures.Card:
+    return activation_maps(study, image, 1)
+
+
 CARDS = (
-    Card(
-        "Network dissection",
-        "dissection",
-        ("units", "top_images"),
-        "chapters/tasks/1",
-        "chapters/dissection",
-        lambda study, _: next(iter(strongest_units(study, 1)), None),
-        (labels.significant_units,),
-    ),
-    Card(
-        "LIME",
-        "lime",
-        ("superpixels", "fidelity"),
-        "chapters/tasks/2",
-        "chapters/lime",
-        superpixels,
-        (lime.best_alone, lime.concentrated),
-    ),
-    Card(
-        "Class activation maps",
-        "cam",
-        ("correlations",),
-        "chapters/tasks/3",
-        "chapters/cam",
-        lambda study, image: activation_maps(study, image, 1),
-        (cam.on_object, cam.one_map, cam.half_maximum),
-    ),
-    Card(
-        "Comparison",
-        "agreement",
-        ("agreement",),
-        "chapters/tasks/4",
-        "chapters/comparison",
-        both_regions,
-        (agreement.same_image,),
-    ),
-    Card(
-        "Attribution",
-        "attribution",
-        ("attributions",),
-        "chapters/attribution",
-        "chapters/attribution",
-        None,
-        (attribution.most_stable, attribution.sums),
-    ),
-    Card(
-        "Which explanation to believe",
-        "measures",
-        ("evaluation",),
-        "chapters/measures",
-        "chapters/measures",
-        None,
-        (measures.against_baselines, measures.measures_agree),
-    ),
-)
+    Card("Network dissection", "dissection", ("units", "top_images"), "tasks/1", "dissection",
+         _unit, (labels.significant_units,)),
+    Card("LIME", "lime", ("superpixels", "fidelity"), "tasks/2", "lime",
+         superpixels, (lime.best_alone, lime.concentrated)),
+    Card("Class activation maps", "cam", ("correlations",), "tasks/3", "cam",
+         _first_map, (cam.on_object, cam.one_map, cam.half_maximum)),
+    Card("Comparison", "agreement", ("agreement",), "tasks/4", "comparison",
+         both_regions, (agreement.same_image,)),
+    Card("Attribution", "attribution", ("attributions",), "attribution", "attribution",
+         None, (attribution.most_stable, attribution.sums)),
+    Card("Which explanation to believe", "measures", ("evaluation",), "measures", "measures",
+         None, (measures.against_baselines, measures.measures_agree)),
+)  # fmt: skip
 """In the order of the assignment; those without an image are lines below the others."""
 
 
@@ -209,7 +175,7 @@ def cards(study: StudyReport) -> Markdown:
         found = [one(study) for one in card.found]
         best = next((one for one in found if not one.is_absent), found[-1])
         said = best.headline or best.text
-        address = card.page if whole else card.chapter
+        address = f"chapters/{card.page if whole else card.chapter}"
         if drawn := card.image and card.image(study, image):
             shown.append((card.title, drawn.panels[0], said, address))
         else:
