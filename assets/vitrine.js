@@ -3,7 +3,8 @@
  * Everything is readable without it. It adds: live charts, enlarged pictures, sortable tables, and
  * on pages of the bundled renderer also the theme button, the menu, search, tabs, copy buttons and
  * the mark on the current section. It asks for nothing but files of the same site, when they are
- * needed: assets/vega.js (charts), assets/explorer.js with its rows, and search.js.
+ * needed: assets/vega.js (charts), assets/explorer.js with its rows,
+ * assets/viewer.js with its maps, and search.js.
  */
 (() => {
   "use strict";
@@ -360,6 +361,19 @@
         window.vitrineExplorer(explorer, name, label, window.VITRINE_DATA[name]);
       } catch (error) {
         console.warn("The explorer stays a short table:", error.message);
+      }
+    }
+  }
+
+  /* ---------- Viewers of regions and maps ---------- */
+
+  async function setUpViewers() {
+    for (const viewer of all(".vitrine-viewer:has(> .vitrine-views)")) {
+      try {
+        await load(new URL("viewer.js", assets));
+        await window.vitrineViewer(viewer, load);
+      } catch (error) {
+        console.warn("The viewer stays a grid of images:", error.message);
       }
     }
   }
@@ -734,6 +748,7 @@
     setUpZoom();
     setUpTables();
     setUpExplorers();
+    setUpViewers();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();

@@ -1,0 +1,310 @@
+"""The viewer: one image, the regions of two methods on it and how far they agree.
+
+On the site any image, methods and area can be chosen, and the browser computes the IoU from the
+maps. A map is sent as levels on 8 bits, cut where a region can end, so that its regions are those
+of the map itself. The maps of a method are a file, loaded when the method is chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.errors import NotApplicable
+from vitrine.measures.agreement import (
+    chance_agreement,
+    ious,
+    matched_and_mismatched,
+    top_region,
+)
+from vitrine.measures.registry import VALUES
+from vitrine.measures.thresholds import REGION_RULES
+from vitrine.methods.heatmap import Heatmap
+from vitrine.report import figures, tables
+from vitrine.report.compared import LIME
+from vitrine.report.findings import absent
+from vitrine.report.page import block, fenced, raw_html, this_page
+from vitrine.report.parts import missing
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import number, percent, slug
+
+SHARES = tuple(percents / 100 for percents in range(1, 51))
+"""Shares of the frame that can be chosen on the site."""
+
+BELOW = (0.6, 0.75, 0.9, 0.97)
+"""Shares at which a map is cut further, for its colours alone."""
+
+SHARE = 0.2
+"""Of the frame, where a study compares no methods and so names none."""
+
+VIEWS = 10
+"""Images at most that a reader without JavaScript, or with the PDF, sees."""
+
+LEVELS = 256
+SCALE_STEPS = 16
+
+Values = npt.NDArray[np.floating]
+
+
+# --- which maps there are ------------------------------------------------------------------------
+
+
+def mapped_methods(study: StudyReport) -> list[str]:
+    """The methods with a map of one of the study's images or more; LIME first."""
+    methods = [m for m in study.method_titles if any(_map(study, m, i) for i in study.images)]
+    return sorted(methods, key=lambda method: method != LIME)
+
+
+def _map(study: StudyReport, method: str, image: str) -> Heatmap | None:
+    return None if _why_not(study, method, image) else study.heatmap(method, image)
+
+
+def _why_not(study: StudyReport, method: str, image: str) -> str:
+    """Why a method has no map of an image, or ``""``."""
+    if not study.store.has_task(f"{study.classifier}/{method}/{study.store.files()[image]}"):
+        return "not computed"
+    try:
+        constant = study.heatmap(method, image).is_constant
+    except NotApplicable as error:
+        return str(error)
+    return "the map is the same everywhere" if constant else ""
+
+
+def _share(study: StudyReport) -> float:
+    return float(study.parameters("agreement").get("share", SHARE))
+
+
+# --- a map on eight bits -------------------------------------------------------------------------
+
+
+def levels_of(
+    values: Values, areas: Sequence[float]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """The levels ``uint8 [h, w]`` of a map and the mean value of each, ascending.
+
+    The top regions of the levels that cover ``areas`` of the frame are those of the values
+    ``[h, w]``: a level begins where such a region ends, and ties have a level of their own. A map
+    of at most 256 values keeps each.
+    """
+    known, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    level = np.arange(len(known))
+    if len(known) > LEVELS:
+        reached = np.cumsum(counts[::-1])  # pixels of so many of the greatest values
+        wanted = np.ceil(np.asarray(areas) * values.size - 1e-2)
+        ends = len(known) - 1 - np.searchsorted(reached, wanted)
+        tied = ends[counts[ends] > 1]
+        level = np.searchsorted(np.unique([*ends, *(tied + 1)]), level, side="right")
+        level = np.unique(level, return_inverse=True)[1]
+    levels = level[place.ravel()]
+    means = np.bincount(levels, weights=np.ravel(values)) / np.bincount(levels)
+    return levels.reshape(values.shape).astype(np.uint8), means
+
+
+def _packed(levels: npt.NDArray[np.uint8]) -> str:
+    return b64encode(zlib.compress(levels.tobytes(), 9)).decode()
+
+
+class _Maps:
+    """What the site's script reads of each method and image."""
+
+    def __init__(self, study: StudyReport) -> None:
+        self.study = study
+        chosen = study.parameters("agreement").get("shares", ())
+        self.shares = [*SHARES, _share(study), *chosen, *BELOW]
+        keys = ["method", "image"]
+        self.areas = self._nested("regions", [*keys, "rule"], "area")
+        self.measures = self._nested("evaluation", [*keys, "measure"], "value")
+        self.reasons = self._nested("evaluation", [*keys, "measure"], "reason")
+
+    def _nested(self, name: str, keys: list[str], column: str) -> dict[tuple[str, str], Any]:
+        """A column of a table by method and image, and then by the third key."""
+        if not self.study.has(name):
+            return {}
+        return {
+            pair: dict(zip(rows[keys[2]], rows[column], strict=True))  # type: ignore[misc]
+            for pair, rows in self.study.table(name).groupby(keys[:2], sort=False)
+        }
+
+    def of_method(self, method: str) -> list[dict[str, Any]]:
+        """One entry an image: the map, or the reason why there is none."""
+        return [self._of_image(method, image) for image in self.study.images]
+
+    def _of_image(self, method: str, image: str) -> dict[str, Any]:
+        reason = _why_not(self.study, method, image)
+        told = self._told(method, image)
+        return told | ({"reason": reason} if reason else self._levels(method, image))
+
+    def _levels(self, method: str, image: str) -> dict[str, Any]:
+        shown = self.study.heatmap(method, image)
+        areas = {
+            rule: area
+            for rule, area in self.areas.get((method, image), {}).items()
+            if np.isfinite(area)
+        }
+        sizes = [REGION_RULES[rule].area == "both signs" and shown.signed for rule in areas]
+        plain = [a for a, of_size in zip(areas.values(), sizes, strict=True) if not of_size]
+        levels, means = levels_of(shown.values, _inside([*self.shares, *plain]))
+        extent = float(np.quantile(np.abs(shown.values), 0.99)) or np.abs(shown.values).max()
+        found: dict[str, Any] = {
+            "levels": _packed(levels),
+            "values": np.round(np.clip(means / extent, -1, 1), 3).tolist(),
+            "signed": shown.signed,
+            "areas": areas,
+        }
+        if any(sizes):
+            both = [a for a, of_size in zip(areas.values(), sizes, strict=True) if of_size]
+            found["sizes"] = _packed(levels_of(np.abs(shown.values), _inside(both))[0])
+        return found
+
+    def _told(self, method: str, image: str) -> dict[str, Any]:
+        """The curves and the measures of a map, ``{}`` where it has none."""
+        pair = (method, image)
+        found: dict[str, Any] = {}
+        task = f"{self.study.classifier}/{method}.faithfulness/{self.study.store.files()[image]}"
+        if (result := self.study.store.task_or_none(task)) and "scores" in result.arrays:
+            scores = np.round(result.arrays["scores"].astype(float), 3).tolist()
+            found["curves"] = dict(zip(result.facts["curves"], scores, strict=True))
+        found["measures"] = {
+            name: round(float(value), 4) if np.isfinite(value) else str(self.reasons[pair][name])
+            for name, value in self.measures.get(pair, {}).items()
+        }
+        return found
+
+
+def _inside(areas: Sequence[float]) -> list[float]:
+    return [area for area in areas if 0 < area < 1]
+
+
+# --- what the page holds -------------------------------------------------------------------------
+
+
+def viewer(study: StudyReport) -> Markdown:
+    """The viewer of the study's maps; without JavaScript and on paper, the default views."""
+    methods = mapped_methods(study)
+    if not methods:
+        return block(absent("This study has no maps of its images.").markdown)
+    first = [str(views) for views in [_default_views(study, methods[:2]).data]]
+    page = this_page()
+    if not page.is_html:
+        return block(*first)
+    maps, sources = _Maps(study), []
+    for place, method in enumerate(methods):
+        text = json.dumps(maps.of_method(method), separators=(",", ":"))
+        script = f"(window.VITRINE_MAPS??=[])[{place}]={text};\n"
+        sources.append(page.write(f"maps-{place}-{slug(method)}.js", script.encode()))
+    index = _index(study, methods, sources)
+    text = json.dumps(index, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    data = raw_html(f'<script type="application/json" class="vitrine-views">{text}</script>')
+    return block(fenced("#look .vitrine-viewer", *first, data))
+
+
+def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[str, Any]:
+    rules = study.table("regions")["rule"].unique() if study.has("regions") else ["share"]
+    size = next(m.values.shape for m in (_map(study, methods[0], i) for i in study.images) if m)
+    colours = matplotlib.colormaps[figures.SEQUENTIAL](np.linspace(0, 1, SCALE_STEPS + 1))
+    lacking = [missing(study, name) for name in ("regions", "evaluation")]
+    return {
+        "network": study.title,
+        "size": list(size),
+        "share": _share(study),
+        "shares": [SHARES[0], SHARES[-1]],
+        "methods": [
+            {"key": method, "title": study.method_titles[method], "source": source}
+            for method, source in zip(methods, sources, strict=True)
+        ],
+        "rules": {rule: REGION_RULES[rule].title for rule in rules},
+        "of_sizes": [rule for rule in rules if REGION_RULES[rule].area == "both signs"],
+        "measures": {name: [row.title, row.direction, row.question] for name, row in VALUES.items()},
+        "absent": [reason.text for reason in lacking if reason],
+        "scale": np.round(colours[:, :3] * 255).astype(int).tolist(),
+        "images": [_image(study, image, place) for place, image in enumerate(study.images)],
+    }
+
+
+def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
+    crop, table = study.crop(image), study.table("predictions")
+    content = figures.encoded(crop, "WEBP", quality=82, method=6)
+    rows = table[table["image"] == image].sort_values("rank")
+    known = study.has_true_class(image)
+    return {
+        "name": image,
+        "source": this_page().write(f"image-{place}-{slug(image)}.webp", content),
+        "thumbnail": figures.thumbnail(crop, 72),
+        "correct": study.is_correct(image) if known else None,
+        "predictions": [
+            [str(row.category), round(float(row.probability), 4)] for row in rows.itertuples()
+        ],
+    }
+
+
+# --- without JavaScript, and in numbers ----------------------------------------------------------
+
+
+def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
+    """Both regions, or the one of a single method, on at most ten images."""
+    share = _share(study)
+    titles = " and ".join(study.method_titles[method] for method in methods)
+
+    def card(image: str, row: Mapping[str, Any]) -> figures.Card:
+        drawn = [_region(_map(study, m, image), share, study.crop(image)) for m in methods]
+        both = drawn if len(drawn) > 1 else [*drawn, np.zeros_like(drawn[0])]
+        pixels = figures.regions(study.crop(image), *both)
+        alt = f"The strongest {percent(share)} of the frame by {titles} on {image}"
+        iou = row["iou"]
+        note = f"IoU {number(iou)}" if np.isfinite(iou) else ""
+        return figures.Card(image, (figures.Panel("Regions", pixels, alt),), note)
+
+    rows = agreement_rows(study, methods).head(VIEWS).to_dict("records")
+    cards = [card(str(row["image"]), row) for row in rows]
+    return figures.grid(cards, name="views", columns=5, paper_columns=5)
+
+
+def _region(shown: Heatmap | None, share: float, crop: npt.NDArray[Any]) -> Values:
+    return np.zeros(crop.shape[:2]) if shown is None else top_region(shown.values, share)
+
+
+def agreement_rows(study: StudyReport, methods: Sequence[str]) -> pd.DataFrame:
+    """By image: the IoU of two methods at the study's share, and its baselines, as the store's."""
+    images, share = study.images, _share(study)
+    frame = pd.DataFrame({"image": images, "iou": np.nan, "iou_other_images": np.nan})
+    frame["iou_chance"] = chance_agreement(share)
+    maps = [[_map(study, method, image) for image in images] for method in methods]
+    size = next((m.values.shape for row in maps for m in row if m), (1, 1))
+    if len(maps) == 2:
+        first, second = (
+            np.stack([top_region(m.values, share) if m else np.zeros(size) for m in row])
+            for row in maps
+        )
+        pairs = ious(first, second)
+        frame["iou"], frame["iou_other_images"] = matched_and_mismatched(pairs)
+    return frame
+
+
+def agreement_table(study: StudyReport) -> Markdown:
+    """The IoUs of the views that are shown at first, each with a link to its view."""
+    methods = mapped_methods(study)[:2]
+    if len(methods) < 2:
+        return block(absent("An IoU needs two methods with maps.").markdown)
+    rows = agreement_rows(study, methods)
+    predicted = [study.prediction_note(image) for image in rows["image"]]
+    rows.insert(1, "prediction", predicted)
+    if this_page().is_html:
+        rows["image"] = [
+            tables.Link(image, f"?{urlencode({'image': image})}#look") for image in study.images
+        ]
+    headings = {
+        "image": "Image", "prediction": "Prediction", "iou": "IoU",
+        "iou_other_images": "Cross-image baseline", "iou_chance": "At random",
+    }  # fmt: skip
+    digits = dict.fromkeys(("iou", "iou_other_images", "iou_chance"), 2)
+    return tables.table(rows, "views", headings=headings, formats=digits)
