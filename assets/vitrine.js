@@ -249,7 +249,7 @@
         seen.unobserve(target);
         mountChart(target);
       }
-    }, { rootMargin: "600px 0px" });
+    }, { rootMargin: "0px" });
     for (const chart of charts) seen.observe(chart);
 
     let drawn = isDark();
@@ -287,8 +287,6 @@
   }
 
   /* ---------- Tables ---------- */
-
-  const LONG = 16; // rows, from which on a table scrolls below its header
 
   /** The number a cell shows ("83.1 %", "1,204", "−0.3", "0.41 ± 0.02"), or NaN. */
   function numberIn(text) {
@@ -340,7 +338,12 @@
       const box = element("div", { class: "vitrine-scroll" });
       table.replaceWith(box);
       box.append(table);
-      if (table.tBodies[0]?.rows.length >= LONG) box.classList.add("is-long");
+      const wordy = all("td", table).some((cell) => cell.textContent.length > 90);
+      if (wordy) { // a row of them becomes a paragraph of its cells on a narrow screen
+        const heads = all("thead th", table).map((head) => head.textContent.trim());
+        for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => { cell.dataset.title = heads[at] ?? ""; });
+        box.classList.add("is-wordy");
+      }
       scrollable(box, caption?.textContent.trim() ?? "Table");
       const shell = box.closest(".vitrine-table");
       if (shell) {
@@ -361,6 +364,32 @@
       } catch (error) {
         console.warn("The explorer stays a short table:", error.message);
       }
+    }
+  }
+
+  /* ---------- The line under each figure and table: source, data, permalink ---------- */
+
+  function setUpLines() {
+    const told = document.querySelector("[data-lines]")?.dataset;
+    if (!told) return;
+    // The address of the repository stands in the header of either renderer, if it is known.
+    const repository = document.querySelector("a[data-repository], a.quarto-navigation-tool[title='Source Code']")?.href;
+    for (const [id, line] of Object.entries(JSON.parse(told.lines))) {
+      const float = document.getElementById(id);
+      if (!float) continue;
+      const name = float.querySelector("figcaption")?.textContent.match(/^\s*(\w+\s[\w.]+)/)?.[1] ?? id;
+      const place = `${told.source}, line ${line}`;
+      const source = repository
+        ? element("a", { href: `${repository.replace(/\/$/, "")}/blob/HEAD/${told.source}#L${line}` }, place)
+        : element("span", {}, place);
+      const below = element("p", { class: "vitrine-line", role: "toolbar", "aria-label": `Source of ${name}` }, element("span", {}, "Source: ", source));
+      for (const link of all("a.vitrine-download", float)) {
+        const left = link.parentElement;
+        below.append(link);
+        if (!left.textContent.trim()) left.remove();
+      }
+      below.append(element("a", { href: `#${id}`, "aria-label": `Permalink to ${name}` }, "Permalink"));
+      float.append(below);
     }
   }
 
@@ -422,6 +451,34 @@
       show(links.indexOf(link));
       dialog.showModal();
     });
+  }
+
+  /* ---------- One stop of the Tab key for each figure and table ---------- */
+
+  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  const STOPS = ".code-fold > summary, .vitrine-zoom, .vitrine-sort, .vitrine-row-link, .vitrine-explorer-pager button, .vitrine-line a";
+
+  /** Within `group` the arrow keys, Home and End lead from one of its stops to the next. */
+  function roving(group) {
+    const items = () => all(STOPS, group).filter((item) => item.checkVisibility() && !item.disabled);
+    const stop = (chosen) => { for (const item of all(STOPS, group)) item.tabIndex = item === chosen ? 0 : -1; };
+    group.addEventListener("focusin", ({ target }) => { if (target.matches(STOPS)) stop(target); });
+    group.addEventListener("keydown", (event) => {
+      const all = items();
+      const at = all.indexOf(event.target);
+      const to = { Home: 0, End: all.length - 1 }[event.key] ?? at + STEPS[event.key];
+      if (at < 0 || Number.isNaN(to)) return;
+      event.preventDefault();
+      all[Math.min(Math.max(to, 0), all.length - 1)].focus();
+    });
+    const renew = () => { if (!items().some((item) => item.tabIndex === 0) || all(STOPS, group).filter((item) => item.tabIndex === 0).length > 1) stop(items()[0]); };
+    stop(items()[0]);
+    new MutationObserver(renew).observe(group, { childList: true, subtree: true });
+  }
+
+  function setUpRoving() {
+    const parts = all(".vitrine-grid, .vitrine-table, .vitrine-explorer, .vitrine-line");
+    for (const group of new Set(parts.map((part) => part.closest(".cell") ?? part.closest(".quarto-float") ?? part))) roving(group);
   }
 
   /* ---------- Pages of the bundled renderer ---------- */
@@ -566,7 +623,7 @@
   function setUpHeadings() {
     for (const heading of all(".page-text :is(h2, h3, h4)")) {
       const id = heading.id || heading.closest("section")?.id;
-      if (id) heading.append(element("a", { class: "heading-link", href: `#${id}`, "aria-label": "Link to this section" }, "#"));
+      if (id) heading.append(element("a", { class: "heading-link", href: `#${id}`, "aria-label": "Link to this section", tabindex: "-1" }, "#"));
     }
   }
 
@@ -598,6 +655,7 @@
         score += points;
         return points > 0;
       });
+      if (entry.foldedSection === words.join(" ")) score += 100; // "table 6.1" is that table
       if (hasAll) found.push({ entry, score, words });
     }
     return found.sort((a, b) => b.score - a.score).slice(0, 24);
@@ -730,10 +788,12 @@
   /* ---------- Start ---------- */
 
   function start() {
+    setUpLines();
     setUpCharts();
     setUpZoom();
     setUpTables();
     setUpExplorers();
+    setUpRoving();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();
