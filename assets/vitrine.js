@@ -171,18 +171,25 @@
   /** A compiled chart whose long titles and legends break into lines where there is no room for one. */
   function broken(compiled, width, plot) {
     const domains = new Map((compiled.scales ?? []).map(({ name, domain }) => [name, domain]));
+    const menus = new Map((compiled.signals ?? []).map(({ name, bind }) => [`{${name}}`, { name, bind }]));
     const visit = (group) => {
       for (const axis of group.axes ?? []) {
+        const menu = menus.get(axis.title); // a title such as "{measure}" follows that menu
+        if (menu) {
+          const words = Object.fromEntries(menu.bind.options.map((key, at) => [key, menu.bind.labels?.[at] ?? key]));
+          axis.title = { signal: `(${JSON.stringify(words)})[${menu.name}]` };
+        }
         if (axis.orient === "bottom" && typeof axis.title === "string") axis.title = lines(axis.title, plot);
       }
       for (const legend of group.legends ?? []) {
         const domain = domains.get(legend.fill ?? legend.stroke ?? legend.shape ?? legend.strokeDash);
         if (!Array.isArray(domain)) {
-          if (width < NARROW) legend.columns ??= 3;
+          if (width < NARROW) legend.columns = 1;
           continue;
         }
         const entry = Math.max(...domain.map((name) => String(name).length)) * LETTER + 34;
-        if (entry * domain.length > width) legend.columns ??= Math.max(1, Math.floor(width / entry));
+        const room = width < NARROW ? width * 0.55 : width; // beside the labels of the axis
+        if (entry * (legend.columns ?? domain.length) > room) legend.columns = Math.max(1, Math.floor(room / entry));
       }
       for (const inner of group.marks ?? []) if (inner.type === "group") visit(inner);
     };
@@ -242,15 +249,21 @@
   function setUpCharts() {
     const charts = all(".vitrine-chart").filter((chart) => chart.querySelector(".vitrine-spec"));
     if (!charts.length) return;
-    // Only what comes into view is mounted: a chart in a hidden tab has no width yet.
-    const seen = new IntersectionObserver((entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        seen.unobserve(target);
-        mountChart(target);
-      }
-    }, { rootMargin: "0px" });
-    for (const chart of charts) seen.observe(chart);
+    // Only what comes into view is mounted: a chart in a hidden tab has no width yet. A reader who
+    // scrolls gets it ahead; one who does not never loads Vega for charts that are not seen.
+    const watch = (ahead) => {
+      const seen = new IntersectionObserver((entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          seen.unobserve(target);
+          if (!target.isStarted) mountChart(target);
+          target.isStarted = true;
+        }
+      }, { rootMargin: `${ahead}px 0px` });
+      for (const chart of charts) seen.observe(chart);
+    };
+    watch(0);
+    addEventListener("scroll", () => watch(800), { once: true, passive: true });
 
     let drawn = isDark();
     let timer = 0;
@@ -471,8 +484,8 @@
       event.preventDefault();
       all[Math.min(Math.max(to, 0), all.length - 1)].focus();
     });
-    const renew = () => { if (!items().some((item) => item.tabIndex === 0) || all(STOPS, group).filter((item) => item.tabIndex === 0).length > 1) stop(items()[0]); };
-    stop(items()[0]);
+    const renew = () => { if (items().filter((item) => item.tabIndex === 0).length !== 1) stop(items()[0]); };
+    renew();
     new MutationObserver(renew).observe(group, { childList: true, subtree: true });
   }
 

@@ -480,7 +480,8 @@ def test_quarto_builds_the_book_from_the_freeze_without_starting_a_kernel(
     ours = [line for line in said.splitlines() if "WARN" in line and "python" not in line.lower()]
     assert ours == []
     for name in pages:
-        assert (copy / "_site" / name).is_file()
+        page = (copy / "_site" / name).read_text(encoding="utf-8")
+        assert "data-lines=" in page and "methods.html#sec-cite" in page
     assert list((copy / "_site").glob("*.pdf"))
     assert frozen == {
         path: path.read_bytes() for path in sorted((copy / "_freeze").rglob("*.json"))

@@ -118,6 +118,7 @@ local function checked(i) -- an image with nothing but alternative text and size
   end
   local kept = { { 'alt', alt or stringify(i.caption) } } -- in this order, so that pages come out the same
   for _, key in ipairs { 'width', 'height' } do if i.attributes[key] then kept[#kept + 1] = { key, i.attributes[key] } end end
+  if html then kept[#kept + 1] = { 'loading', 'lazy' } end
   i.attr, i.caption = pandoc.Attr(i.identifier, i.classes, kept), {}
   return i
 end

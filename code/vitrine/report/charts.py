@@ -69,7 +69,7 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         for key, value in _config().items()
     }
     page = this_page()
-    address = page.write(f"{name}.svg", _svg(spec).encode())
+    address = page.write(f"{name}.svg", _svg(_titled(spec)).encode())
     # As an attribute: in brackets it would become a visible caption.
     image = f'![]({address}){{fig-alt="{safe_attribute(alt_text)}"}}'
     if not page.is_html:
@@ -92,6 +92,22 @@ _POINTED = ("line", "point", "circle", "square", "bar", "tick")
 """Marks that the legend can pick out."""
 
 
+def _titled(spec: dict[str, Any]) -> dict[str, Any]:
+    """With titles such as ``"{measure}"`` as what the menu of that name shows at first.
+
+    On the site the page's script lets them follow the menu.
+    """
+    text = json.dumps(spec, ensure_ascii=False)
+    for param in spec.get("params", ()):
+        bind = param.get("bind")
+        if isinstance(bind, dict) and "options" in bind:
+            shown = dict(zip(bind["options"], bind.get("labels", bind["options"]), strict=True))
+            first = json.dumps(str(shown.get(param.get("value"), "")), ensure_ascii=False)
+            text = text.replace(f'"{{{param["name"]}}}"', first)
+    titled: dict[str, Any] = json.loads(text)
+    return titled
+
+
 def _live(spec: dict[str, Any]) -> dict[str, Any]:
     """A specification for the site: lines that the pointer finds, and a legend to choose from."""
     live = copy.deepcopy(spec)
@@ -107,7 +123,8 @@ def _live(spec: dict[str, Any]) -> dict[str, Any]:
             shown = {key: unit.pop(key) for key in ("mark", "encoding")}
             quiet = {key: how for key, how in shown["encoding"].items() if key != "tooltip"}
             near = {key: how for key, how in shown["encoding"].items() if key != "strokeDash"}
-            if colour := near.pop("color", None):  # it would write into the legend
+            colour = near.pop("color", {})  # it would write into the legend
+            if "field" in colour:
                 near["detail"] = {"field": colour["field"], "type": "nominal"}
             unit["layer"] = [{**shown, "encoding": quiet}, {"mark": hit, "encoding": near}]
     _choose_in_legend(live)
