@@ -172,18 +172,25 @@
   /** A compiled chart whose long titles and legends break into lines where there is no room for one. */
   function broken(compiled, width, plot) {
     const domains = new Map((compiled.scales ?? []).map(({ name, domain }) => [name, domain]));
+    const menus = new Map((compiled.signals ?? []).map(({ name, bind }) => [`{${name}}`, { name, bind }]));
     const visit = (group) => {
       for (const axis of group.axes ?? []) {
+        const menu = menus.get(axis.title); // a title such as "{measure}" follows that menu
+        if (menu) {
+          const words = Object.fromEntries(menu.bind.options.map((key, at) => [key, menu.bind.labels?.[at] ?? key]));
+          axis.title = { signal: `(${JSON.stringify(words)})[${menu.name}]` };
+        }
         if (axis.orient === "bottom" && typeof axis.title === "string") axis.title = lines(axis.title, plot);
       }
       for (const legend of group.legends ?? []) {
         const domain = domains.get(legend.fill ?? legend.stroke ?? legend.shape ?? legend.strokeDash);
         if (!Array.isArray(domain)) {
-          if (width < NARROW) legend.columns ??= 3;
+          if (width < NARROW) legend.columns = 1;
           continue;
         }
         const entry = Math.max(...domain.map((name) => String(name).length)) * LETTER + 34;
-        if (entry * domain.length > width) legend.columns ??= Math.max(1, Math.floor(width / entry));
+        const room = width < NARROW ? width * 0.55 : width; // beside the labels of the axis
+        if (entry * (legend.columns ?? domain.length) > room) legend.columns = Math.max(1, Math.floor(room / entry));
       }
       for (const inner of group.marks ?? []) if (inner.type === "group") visit(inner);
     };
@@ -243,15 +250,21 @@
   function setUpCharts() {
     const charts = all(".vitrine-chart").filter((chart) => chart.querySelector(".vitrine-spec"));
     if (!charts.length) return;
-    // Only what comes into view is mounted: a chart in a hidden tab has no width yet.
-    const seen = new IntersectionObserver((entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        seen.unobserve(target);
-        mountChart(target);
-      }
-    }, { rootMargin: "600px 0px" });
-    for (const chart of charts) seen.observe(chart);
+    // Only what comes into view is mounted: a chart in a hidden tab has no width yet. A reader who
+    // scrolls gets it ahead; one who does not never loads Vega for charts that are not seen.
+    const watch = (ahead) => {
+      const seen = new IntersectionObserver((entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          seen.unobserve(target);
+          if (!target.isStarted) mountChart(target);
+          target.isStarted = true;
+        }
+      }, { rootMargin: `${ahead}px 0px` });
+      for (const chart of charts) seen.observe(chart);
+    };
+    watch(0);
+    addEventListener("scroll", () => watch(800), { once: true, passive: true });
 
     let drawn = isDark();
     let timer = 0;
@@ -288,8 +301,6 @@
   }
 
   /* ---------- Tables ---------- */
-
-  const LONG = 16; // rows, from which on a table scrolls below its header
 
   /** The number a cell shows ("83.1 %", "1,204", "−0.3", "0.41 ± 0.02"), or NaN. */
   function numberIn(text) {
@@ -341,7 +352,12 @@
       const box = element("div", { class: "vitrine-scroll" });
       table.replaceWith(box);
       box.append(table);
-      if (table.tBodies[0]?.rows.length >= LONG) box.classList.add("is-long");
+      const wordy = all("td", table).some((cell) => cell.textContent.length > 90);
+      if (wordy) { // a row of them becomes a paragraph of its cells on a narrow screen
+        const heads = all("thead th", table).map((head) => head.textContent.trim());
+        for (const row of table.tBodies[0].rows) [...row.cells].forEach((cell, at) => { cell.dataset.title = heads[at] ?? ""; });
+        box.classList.add("is-wordy");
+      }
       scrollable(box, caption?.textContent.trim() ?? "Table");
       const shell = box.closest(".vitrine-table");
       if (shell) {
@@ -375,6 +391,32 @@
       } catch (error) {
         console.warn("The viewer stays a grid of images:", error.message);
       }
+    }
+  }
+
+  /* ---------- The line under each figure and table: source, data, permalink ---------- */
+
+  function setUpLines() {
+    const told = document.querySelector("[data-lines]")?.dataset;
+    if (!told) return;
+    // The address of the repository stands in the header of either renderer, if it is known.
+    const repository = document.querySelector("a[data-repository], a.quarto-navigation-tool[title='Source Code']")?.href;
+    for (const [id, line] of Object.entries(JSON.parse(told.lines))) {
+      const float = document.getElementById(id);
+      if (!float) continue;
+      const name = float.querySelector("figcaption")?.textContent.match(/^\s*(\w+\s[\w.]+)/)?.[1] ?? id;
+      const place = `${told.source}, line ${line}`;
+      const source = repository
+        ? element("a", { href: `${repository.replace(/\/$/, "")}/blob/HEAD/${told.source}#L${line}` }, place)
+        : element("span", {}, place);
+      const below = element("p", { class: "vitrine-line", role: "toolbar", "aria-label": `Source of ${name}` }, element("span", {}, "Source: ", source));
+      for (const link of all("a.vitrine-download", float)) {
+        const left = link.parentElement;
+        below.append(link);
+        if (!left.textContent.trim()) left.remove();
+      }
+      below.append(element("a", { href: `#${id}`, "aria-label": `Permalink to ${name}` }, "Permalink"));
+      float.append(below);
     }
   }
 
@@ -436,6 +478,34 @@
       show(links.indexOf(link));
       dialog.showModal();
     });
+  }
+
+  /* ---------- One stop of the Tab key for each figure and table ---------- */
+
+  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  const STOPS = ".code-fold > summary, .vitrine-zoom, .vitrine-sort, .vitrine-row-link, .vitrine-explorer-pager button, .vitrine-line a";
+
+  /** Within `group` the arrow keys, Home and End lead from one of its stops to the next. */
+  function roving(group) {
+    const items = () => all(STOPS, group).filter((item) => item.checkVisibility() && !item.disabled);
+    const stop = (chosen) => { for (const item of all(STOPS, group)) item.tabIndex = item === chosen ? 0 : -1; };
+    group.addEventListener("focusin", ({ target }) => { if (target.matches(STOPS)) stop(target); });
+    group.addEventListener("keydown", (event) => {
+      const all = items();
+      const at = all.indexOf(event.target);
+      const to = { Home: 0, End: all.length - 1 }[event.key] ?? at + STEPS[event.key];
+      if (at < 0 || Number.isNaN(to)) return;
+      event.preventDefault();
+      all[Math.min(Math.max(to, 0), all.length - 1)].focus();
+    });
+    const renew = () => { if (items().filter((item) => item.tabIndex === 0).length !== 1) stop(items()[0]); };
+    renew();
+    new MutationObserver(renew).observe(group, { childList: true, subtree: true });
+  }
+
+  function setUpRoving() {
+    const parts = all(".vitrine-grid, .vitrine-table, .vitrine-explorer, .vitrine-line");
+    for (const group of new Set(parts.map((part) => part.closest(".cell") ?? part.closest(".quarto-float") ?? part))) roving(group);
   }
 
   /* ---------- Pages of the bundled renderer ---------- */
@@ -580,7 +650,7 @@
   function setUpHeadings() {
     for (const heading of all(".page-text :is(h2, h3, h4)")) {
       const id = heading.id || heading.closest("section")?.id;
-      if (id) heading.append(element("a", { class: "heading-link", href: `#${id}`, "aria-label": "Link to this section" }, "#"));
+      if (id) heading.append(element("a", { class: "heading-link", href: `#${id}`, "aria-label": "Link to this section", tabindex: "-1" }, "#"));
     }
   }
 
@@ -612,6 +682,7 @@
         score += points;
         return points > 0;
       });
+      if (entry.foldedSection === words.join(" ")) score += 100; // "table 6.1" is that table
       if (hasAll) found.push({ entry, score, words });
     }
     return found.sort((a, b) => b.score - a.score).slice(0, 24);
@@ -744,11 +815,13 @@
   /* ---------- Start ---------- */
 
   function start() {
+    setUpLines();
     setUpCharts();
     setUpZoom();
     setUpTables();
     setUpExplorers();
     setUpViewers();
+    setUpRoving();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();

@@ -100,7 +100,7 @@ def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
     assert r"a\|b" in lines[2] and "</script>" not in text
     target, folder = page
     if target == "html":
-        assert "[Download as CSV](one_files/figure-html/t.csv)" in text
+        assert "[Data (CSV)](one_files/figure-html/t.csv)" in text
         assert pd.read_csv(folder / "t.csv")["value"][0] == 0.12345
     else:
         assert "Download" not in text and not folder.exists()

@@ -273,6 +273,86 @@ def test_the_reader_can_search_with_the_keyboard(visit: Visit, address: str) -> 
     assert visit.troubles == []
 
 
+@pytest.mark.parametrize("number", ["Table 1.1", "Figure 2.1"])
+def test_a_figure_is_found_by_its_number(visit: Visit, address: str, number: str) -> None:
+    page = visit.open(address + "index.html")
+    page.keyboard.press("/")
+    page.keyboard.type(number.lower())
+    first = page.locator("dialog[open] [role=option]").first
+    first.wait_for()
+    assert number in first.locator(".search-where").inner_text()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("#(fig|tbl)-"))
+    target = page.locator(urlsplit(page.url).fragment.join(["#", ""]))
+    assert re.sub(r"\s", " ", target.locator("figcaption").first.inner_text()).startswith(number)
+
+
+def test_each_figure_says_where_it_comes_from(
+    visit: Visit, address: str, root: Path, site: Path, pages: list[str]
+) -> None:
+    for name in pages:
+        page = visit.open(address + name)
+        told = page.locator("[data-lines]").evaluate("e => [e.dataset.source, e.dataset.lines]")
+        lines = (root / told[0]).read_text(encoding="utf-8").splitlines()
+        for label, number in json.loads(told[1]).items():
+            assert label in lines[number - 1]
+            line = page.locator(f"#{label} .vitrine-line")
+            assert f"{told[0]}, line {number}" in line.inner_text()
+            assert line.locator(f"a[href='#{label}']").count() == 1
+            drawn = page.locator(f"#{label} :is(.vitrine-chart, .vitrine-table)").count()
+            data = line.locator("a[download]")
+            assert data.count() >= min(drawn, 1)
+            for link in data.all():
+                assert (site / name).parent.joinpath(link.get_attribute("href")).stat().st_size
+    assert visit.troubles == []
+
+
+TEXT_OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('text')].filter((text) => {
+    const own = text.getBoundingClientRect();
+    return own.width && (own.left < box.left - 1 || own.right > box.right + 1
+      || own.top < box.top - 1 || own.bottom > box.bottom + 1);
+  }).map((text) => text.textContent);
+})"""
+HOVERED = """(chart) => {
+  for (const mark of chart.querySelectorAll(':is(.mark-symbol, .mark-rect, .mark-rule) > path')) {
+    const box = mark.getBoundingClientRect();
+    const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
+    const found = document.elementFromPoint(x, y);
+    if (!found || !chart.contains(found)) continue;
+    found.dispatchEvent(new MouseEvent('pointermove', { bubbles: true, clientX: x, clientY: y }));
+    found.dispatchEvent(new MouseEvent('mousemove', { bubbles: true, clientX: x, clientY: y }));
+    const shown = document.querySelector('#vg-tooltip-element.visible');
+    if (shown) return [...shown.querySelectorAll('.key')].map((key) => key.textContent);
+  }
+  return null;
+}"""
+TAB_STOPS = """() => [...document.querySelectorAll(
+  'main :is(a[href], button, input, select, summary, [tabindex])')].filter((element) =>
+  element.tabIndex >= 0 && element.checkVisibility({ visibilityProperty: true })
+  && !element.closest('p:not(.vitrine-line), li, .vitrine-explorer')).length"""
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
+def test_charts_are_whole_and_answer_the_pointer(
+    browser: Browser, address: str, pages: list[str], width: int, scheme: str
+) -> None:
+    visit = Visit(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for name in pages:
+        page = visit.open(address + name)
+        mount_charts(page)
+        assert page.evaluate(TEXT_OUTSIDE) == [], name
+        assert page.evaluate(TAB_STOPS) <= 40, name
+        for chart in page.locator(".vitrine-chart").all():
+            chart.scroll_into_view_if_needed()
+            hit = chart.evaluate(HOVERED)
+            assert hit, f"{name}: no mark of a chart has a tooltip"
+            assert all(key[0].isupper() and "_" not in key for key in hit), f"{name}: {hit}"
+    assert visit.troubles == []
+    visit.context.close()
+
+
 def test_the_reader_can_enlarge_pictures_with_the_keyboard(visit: Visit, address: str) -> None:
     page = visit.open(address + "chapters/lime.html")
     page.locator("a.vitrine-zoom").first.focus()
@@ -429,7 +509,8 @@ def test_quarto_builds_the_book_from_the_freeze_without_starting_a_kernel(
     ours = [line for line in said.splitlines() if "WARN" in line and "python" not in line.lower()]
     assert ours == []
     for name in pages:
-        assert (copy / "_site" / name).is_file()
+        page = (copy / "_site" / name).read_text(encoding="utf-8")
+        assert "data-lines=" in page and "methods.html#sec-cite" in page
     assert list((copy / "_site").glob("*.pdf"))
     assert frozen == {
         path: path.read_bytes() for path in sorted((copy / "_freeze").rglob("*.json"))

@@ -38,6 +38,17 @@ class _Folders(_Section):
     resources: Texts = ()
 
 
+class _Tool(_Section):
+    text: str
+    href: str
+
+
+class _Sidebar(_Section):
+    """Quarto's own key for what stands beside the search on every page."""
+
+    tools: tuple[_Tool, ...] = ()
+
+
 class _About(_Section):
     title: str = "Untitled"
     subtitle: str = ""
@@ -46,6 +57,8 @@ class _About(_Section):
     favicon: str = ""
     output_file: str = ""
     search: StrictBool = True
+    repo_url: str = ""
+    sidebar: _Sidebar = _Sidebar()
     chapters: list[str]
 
 

@@ -118,6 +118,7 @@ local function checked(i) -- an image with nothing but alternative text and size
   end
   local kept = { { 'alt', alt or stringify(i.caption) } } -- in this order, so that pages come out the same
   for _, key in ipairs { 'width', 'height' } do if i.attributes[key] then kept[#kept + 1] = { key, i.attributes[key] } end end
+  if html then kept[#kept + 1] = { 'loading', 'lazy' } end
   i.attr, i.caption = pandoc.Attr(i.identifier, i.classes, kept), {}
   return i
 end
@@ -197,7 +198,7 @@ local inlines = {
 
 -- Floats
 
-local sections, counts, labels = {}, { fig = 0, tbl = 0 }, {}
+local sections, counts, labels, floats = {}, { fig = 0, tbl = 0 }, {}, {}
 local parent -- the float around the one being read
 
 local function define(id, name, number)
@@ -253,6 +254,7 @@ local function float(div, kind, content, caption, classes)
   parent = outer
   if #body == 0 then refuse(div.identifier .. ' is empty', 'Give it content', '#' .. div.identifier) end
   caption = caption:walk(inlines)
+  if not outer then floats[#floats + 1] = { section = name:gsub(NBSP, ' '):gsub(':$', ''), anchor = div.identifier, text = stringify(caption) } end
   if not html then
     local moves = moving[div.identifier] and not outer and ', moves: true' or ''
     local arguments = ('kind: %q, number: %s%s, caption'):format(kind, quoted(name), moves)
@@ -565,7 +567,7 @@ local function find_moving(list)
   close()
 end
 
--- One entry a section: its title, its anchor and its words; code, raw markup, notes and citations are
+-- One entry a section, and one a figure or table: its title, its anchor and its words; code, raw markup, notes and citations are
 -- left out.
 local function search_entries(list, description)
   local entries = { { section = '', anchor = '', text = description } }
@@ -594,6 +596,7 @@ local function search_entries(list, description)
     Block = function() say ' ' end,
   }
   close()
+  for _, entry in ipairs(floats) do entries[#entries + 1] = entry end -- a figure is found by its number
   return entries
 end
 

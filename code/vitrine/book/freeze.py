@@ -114,6 +114,11 @@ def freeze(
             results = iter(list(results))  # all, or nothing
             _raise(errors)
             manifest = Manifest({name: {} for name in manifest.chapters}, manifest.assets, study)
+        # Before what was read is recorded: a chapter may have read the book.
+        if study != shown_study(project):
+            write_study(project, study)
+        if text != read_text(project.root / BOOK, BOOK):
+            write_atomically(project.root / BOOK, text.encode())
         for job, executed in results:
             with _collected(errors):
                 _write_chapter(project, manifest, job, executed)
@@ -123,10 +128,6 @@ def freeze(
     write_vega(project, unchanged=sha256(project.root / VEGA) == manifest.assets.get(VEGA, ""))
     manifest.assets = {VEGA: sha256(project.root / VEGA) or ""}
     manifest.write(project)
-    if study != shown_study(project):
-        write_study(project, study)
-    if text != read_text(project.root / BOOK, BOOK):
-        write_atomically(project.root / BOOK, text.encode())
     _raise(errors)
     return FreezeReport(tuple(done), tuple(n for n in by_chapter if n not in done), study)
 

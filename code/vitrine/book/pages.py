@@ -63,6 +63,10 @@ def _page(document: Document, chapter: Chapter, template: Path, pdf: str) -> str
         "keywords": [str(word) for word in own.get("keywords") or ()],
         "favicon": relative_url(book.book.favicon, here) if book.book.favicon else "",
         "pdf": relative_url(pdf, here) if pdf else "",
+        "repository": book.book.repo_url,
+        "tools": [
+            {"text": tool.text, "href": _href(tool.href, here)} for tool in book.book.sidebar.tools
+        ],
         "number": str(chapter.number or ""),
         "home": chapter.index == 0,
         "chapters": [_entry(document, other, chapter) for other in document.chapters],
@@ -100,6 +104,14 @@ def _meta(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def _href(address: str, page: str) -> str:
+    """The link to a chapter's file, with its anchor; an address elsewhere stays."""
+    path, mark, anchor = address.partition("#")
+    if not path.endswith(".qmd") or ":" in path:
+        return address
+    return relative_url(path.removesuffix(".qmd") + ".html", page) + mark + anchor
+
+
 def relative_url(path: str, page: str) -> str:
     """The URL that leads from ``page`` to ``path``, both paths inside the site."""
     return quote(posixpath.relpath(path, posixpath.dirname(page) or "."))
@@ -114,7 +126,7 @@ def _write_search(document: Document, folder: Path) -> None:
     for chapter in document.chapters:
         for entry in json.loads(chapter.text("entries")):
             href = quote(chapter.page) + (f"#{entry['anchor']}" if entry["anchor"] else "")
-            words = {"section": entry["section"], "href": href, "text": entry["text"]}
+            words = {key: entry[key] for key in ("section", "text")} | {"href": href}
             entries.append({"page": chapter.page, "title": chapter.text("plain"), **words})
     data = json.dumps(entries, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

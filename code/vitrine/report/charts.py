@@ -6,16 +6,18 @@ import copy
 import json
 import math
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import altair as alt
+import pandas as pd
 import vl_convert
 from IPython.display import Markdown
 
 from vitrine.project import Project
-from vitrine.report.page import block, drawn_once, fenced, raw_html, this_page
+from vitrine.report.page import block, csv_link, drawn_once, fenced, raw_html, this_page
 from vitrine.report.text import safe_attribute
 
 # After Okabe and Ito, told apart by readers with any kind of colour vision; purple and ochre are
@@ -29,6 +31,9 @@ COLOURS = {
     "ochre": "#8a6a00",
     "grey": "#767676",
 }
+
+INK = "#1e2024"
+"""The colour of the text; the site's script swaps it as well."""
 
 METHOD_COLOURS = {
     "LIME": COLOURS["orange"],
@@ -64,21 +69,126 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         for key, value in _config().items()
     }
     page = this_page()
-    address = page.write(f"{name}.svg", _svg(spec).encode())
+    address = page.write(f"{name}.svg", _svg(_titled(spec)).encode())
     # As an attribute: in brackets it would become a visible caption.
     image = f'![]({address}){{fig-alt="{safe_attribute(alt_text)}"}}'
     if not page.is_html:
         return block(image)
-    live = spec | ({"width": "container"} if _is_single(spec) else {})
+    live = _live(spec) | ({"width": "container"} if _is_single(spec) else {})
     live["autosize"] = {"type": "fit-x" if _is_single(spec) else "pad", "contains": "padding"}
-    script = json.dumps(live, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    script = json.dumps(_rounded(live), ensure_ascii=False, separators=(",", ":"))
+    script = script.replace("<", "\\u003c")
     return block(
         fenced(
             ".vitrine-chart",
             image,
             raw_html(f'<script type="application/json" class="vitrine-spec">{script}</script>'),
+            csv_link(page, f"{name}-chart", _data(spec)),
         )
     )
+
+
+_POINTED = ("line", "point", "circle", "square", "bar", "tick")
+"""Marks that the legend can pick out."""
+
+
+def _titled(spec: dict[str, Any]) -> dict[str, Any]:
+    """With titles such as ``"{measure}"`` as what the menu of that name shows at first.
+
+    On the site the page's script lets them follow the menu.
+    """
+    text = json.dumps(spec, ensure_ascii=False)
+    for param in spec.get("params", ()):
+        bind = param.get("bind")
+        if isinstance(bind, dict) and "options" in bind:
+            shown = dict(zip(bind["options"], bind.get("labels", bind["options"]), strict=True))
+            first = json.dumps(str(shown.get(param.get("value"), "")), ensure_ascii=False)
+            text = text.replace(f'"{{{param["name"]}}}"', first)
+    titled: dict[str, Any] = json.loads(text)
+    return titled
+
+
+def _live(spec: dict[str, Any]) -> dict[str, Any]:
+    """A specification for the site: lines that the pointer finds, and a legend to choose from."""
+    live = copy.deepcopy(spec)
+    views = list(_units(live))
+    for unit in views:
+        told = unit["encoding"].get("tooltip", [])
+        for row in told if isinstance(told, list) else [told]:
+            if "field" in row:  # in words where the chart has none
+                row.setdefault("title", row["field"].replace("_", " ").capitalize())
+        if _kind(unit) == "line" and "tooltip" in unit["encoding"]:
+            # A line of two pixels is hard to hit, and tells of its first point alone.
+            hit = {"type": "point", "size": 250, "opacity": 0, "tooltip": True}
+            shown = {key: unit.pop(key) for key in ("mark", "encoding")}
+            quiet = {key: how for key, how in shown["encoding"].items() if key != "tooltip"}
+            near = {key: how for key, how in shown["encoding"].items() if key != "strokeDash"}
+            colour = near.pop("color", {})  # it would write into the legend
+            if "field" in colour:
+                near["detail"] = {"field": colour["field"], "type": "nominal"}
+            unit["layer"] = [{**shown, "encoding": quiet}, {"mark": hit, "encoding": near}]
+    _choose_in_legend(live)
+    return live
+
+
+def _choose_in_legend(spec: dict[str, Any]) -> None:
+    """Let a click on an entry of the legend leave the marks of that entry, and fade the others."""
+    drawn = [unit for unit in _units(spec) if _kind(unit) in _POINTED and _legend_field(unit)]
+    fields = {_legend_field(unit) for unit in drawn}
+    if len(fields) != 1 or "facet" in spec:
+        return
+    field = fields.pop()
+    for unit in drawn:
+        encoding, mark = unit["encoding"], unit["mark"]
+        own = mark.get("opacity", 1) if isinstance(mark, dict) else 1
+        if "opacity" not in encoding and own:
+            chosen = {"param": "chosen", "value": own}
+            encoding["opacity"] = {"condition": chosen, "value": 0.12 * own}
+    select = {"type": "point", "fields": [field]}
+    drawn[0].setdefault("params", []).append({"name": "chosen", "select": select, "bind": "legend"})
+
+
+def _units(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The views of a specification that draw one kind of mark each."""
+    if "mark" in spec:
+        yield spec
+    for key in ("layer", "hconcat", "vconcat"):
+        for inner in spec.get(key, ()):
+            yield from _units(inner)
+    if "spec" in spec:
+        yield from _units(spec["spec"])
+
+
+def _kind(unit: dict[str, Any]) -> str:
+    mark = unit["mark"]
+    return str(mark["type"] if isinstance(mark, dict) else mark)
+
+
+def _legend_field(unit: dict[str, Any]) -> str | None:
+    """The field whose values the legend of a view lists by colour."""
+    colour = unit.get("encoding", {}).get("color", {})
+    is_listed = colour.get("type") in ("nominal", "ordinal") and colour.get("legend", 0) is not None
+    return colour.get("field") if is_listed else None
+
+
+def _data(spec: dict[str, Any]) -> pd.DataFrame:
+    """What a chart draws: its largest data set, with the others that have the same columns."""
+    frames = [pd.DataFrame(rows) for rows in spec["datasets"].values()]
+    largest = max(frames, key=lambda frame: frame.size)
+    alike = [frame for frame in frames if set(frame) == set(largest)]
+    rows = pd.concat(alike).drop_duplicates(ignore_index=True)
+    # Thumbnails are drawn, not read.
+    images = [name for name in rows if rows[name].astype(str).str.startswith("data:").any()]
+    return rows.drop(columns=images)
+
+
+def _rounded(value: Any) -> Any:
+    """A specification with numbers as exact as a screen shows them, which halves its size."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _is_single(spec: dict[str, Any]) -> bool:

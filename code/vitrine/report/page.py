@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.files import write_atomically
@@ -77,6 +79,12 @@ def drawn_once(made_of: str, content: bytes, draw: Callable[[], bytes]) -> bytes
     return drawn
 
 
+def csv_link(page: Page, name: str, frame: pd.DataFrame) -> str:
+    """Write a frame as a CSV file beside the page; the link to it."""
+    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+    return f'[Data (CSV)]({address}){{.vitrine-download download="{name}.csv"}}'
+
+
 def block(*parts: str) -> Markdown:
     """Markdown of several blocks, as the output of a cell."""
     return Markdown("\n\n".join(part.strip("\n") for part in parts))  # type: ignore[no-untyped-call]
@@ -92,12 +100,32 @@ def fenced(classes: str, *parts: str) -> str:
     return "\n\n".join([f"::: {{{classes}}}", *(part.strip("\n") for part in parts), ":::"])
 
 
+_FLOAT = re.compile(r"(?:^#\| label: |\{#)((?:fig|tbl)-[\w-]+)")
+
+
+def float_lines(document: Path) -> dict[str, int]:
+    """The lines of a chapter's file on which its figures and tables begin, by label."""
+    text = document.read_text(encoding="utf-8") if document.is_file() else ""
+    lines = enumerate(text.splitlines(), start=1)
+    return {found[1]: number for number, line in lines if (found := _FLOAT.search(line))}
+
+
 def study_line(study: str, *words: str) -> Markdown:
-    """One line that says which study a page shows, and ``words`` about it; all are escaped."""
-    if this_page().is_html:
+    """One line that says which study a page shows, and ``words`` about it; all are escaped.
+
+    On the site it also tells the page's script where the figures and tables are made.
+    """
+    page = this_page()
+    if page.is_html:
         text = " · ".join(safe_html(word) for word in words)
+        root, made = Project.find().root.resolve(), page.document.resolve()
+        source = made.relative_to(root).as_posix() if made.is_relative_to(root) else made.name
+        lines = safe_html(json.dumps(float_lines(made), separators=(",", ":")))
         return block(
-            raw_html(f'<p class="vitrine-study">Study <b>{safe_html(study)}</b> · {text}</p>')
+            raw_html(
+                f'<p class="vitrine-study" data-source="{safe_html(source)}" data-lines="{lines}">'
+                f"Study <b>{safe_html(study)}</b> · {text}</p>"
+            )
         )
     text = " · ".join(safe(word) for word in words)
     return block(f"*Study* **{safe(study)}** · {text}")

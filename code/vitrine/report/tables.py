@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.report.figures import Panel, inline_image
-from vitrine.report.page import block, fenced, this_page
+from vitrine.report.page import block, csv_link, fenced, this_page
 from vitrine.report.text import number, safe, slug
 
 IMAGE_SHARE = 14
@@ -36,6 +36,16 @@ class Link:
         return self.address
 
 
+@dataclass(frozen=True)
+class Citation:
+    """A cell that cites the bibliography; in the CSV file it is its key."""
+
+    key: str
+
+    def __str__(self) -> str:
+        return self.key
+
+
 def table(
     frame: pd.DataFrame,
     name: str,
@@ -58,9 +68,7 @@ def table(
     page = this_page()
     if not page.is_html:
         return block(text)
-    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    download = f'[Download as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
-    return block(fenced(".vitrine-table", text, download))
+    return block(fenced(".vitrine-table", text, csv_link(page, name, frame)))
 
 
 def _images(name: str, panels: Mapping[str, Sequence[Panel]]) -> dict[str, list[str]]:
@@ -117,6 +125,8 @@ def _cell(value: object, how: Format | None) -> str:
         return "–"
     if isinstance(value, Link):
         return f"[{safe(value.text)}]({value.address})"
+    if isinstance(value, Citation):
+        return f"@{value.key}"
     if isinstance(how, int):
         return number(float(str(value)), how)
     return safe(value if how is None else how(value))

@@ -1,0 +1,59 @@
+"""What each method does, in a sentence and a formula; without torch, so that pages can show it.
+
+y is the class's logit, p its probability, x the image, A_k the feature maps, s a superpixel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Idea(NamedTuple):
+    """A method in a sentence and in a formula."""
+
+    idea: str
+    formula: str
+
+
+_CAM = "Feature maps, weighted by "
+
+IDEAS = {
+    "lime": Idea(
+        "A linear model of the class over images with superpixels hidden", "p ≈ β₀ + Σₛ βₛ·zₛ"
+    ),
+    "gradcam": Idea(f"{_CAM}the mean gradient", "ReLU Σₖ mean(∂y/∂Aₖ)·Aₖ"),
+    "gradcam++": Idea(f"{_CAM}the positive gradients", "ReLU Σₖ Σ(α·ReLU ∂y/∂Aₖ)·Aₖ"),
+    "hirescam": Idea(f"{_CAM}the gradient at each place", "ReLU Σₖ ∂y/∂Aₖ ⊙ Aₖ"),
+    "layercam": Idea(f"{_CAM}the positive gradient at each place", "ReLU Σₖ ReLU(∂y/∂Aₖ) ⊙ Aₖ"),
+    "eigencam": Idea(
+        "The first principal component of the feature maps, whatever the class", "A·v₁"
+    ),
+    "ablationcam": Idea(f"{_CAM}what the class loses without them", "ReLU Σₖ (y − y₋ₖ)/y·Aₖ"),
+    "scorecam": Idea(
+        f"{_CAM}the class of the image masked by them", "ReLU Σₖ softmax(y(x ⊙ Aₖ))·Aₖ"
+    ),
+    "integrated_gradients": Idea(
+        "Gradients summed along a path from a baseline", "(x − x′)·∫ ∂y/∂x dα"
+    ),
+    "smoothgrad_squared": Idea(
+        "Mean square of a map over noisy copies of the image", "mean M(x + ε)²"
+    ),
+    "vargrad": Idea("Variance of a map over noisy copies of the image", "var M(x + ε)"),
+    "gradient_shap": Idea(
+        "Gradients at random points of paths from several baselines", "E (x − x′)·∂y/∂x"
+    ),
+    "occlusion": Idea(
+        "What the class loses where a square is hidden", "y(x) − y(x without square)"
+    ),
+    "lrp": Idea(
+        "The logit, handed back layer by layer to what it came from", "Rᵢ = Σⱼ aᵢwᵢⱼ/Σᵢaᵢwᵢⱼ·Rⱼ"
+    ),
+    "guided_backpropagation": Idea(
+        "The gradient, passing a ReLU only where it is positive", "∂y/∂x, ReLU backwards"
+    ),
+    "guided_gradcam": Idea("Guided Backpropagation times Grad-CAM", "guided ∂y/∂x ⊙ Grad-CAM"),
+    "gradient": Idea("How the logit changes with each pixel", "∂y/∂x"),
+    "lrp_captum": Idea("Captum's LRP, for comparison", "Rᵢ = Σⱼ aᵢwᵢⱼ/Σᵢaᵢwᵢⱼ·Rⱼ"),
+    "random": Idea("A baseline that knows nothing: noise", "uniform in [0, 1]"),
+    "edges": Idea("A baseline that knows the image alone: its edges", "Sobel of the brightness"),
+}
