@@ -6,9 +6,11 @@ Each is run as ``vitrine run`` would, on small random networks, in a project of 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,46 @@ MATRIX = {
         extra=0,
     ),
 }
+
+
+UNSAID = re.compile(
+    r"\bnan\b|\bNone\b(?! stated)|\bno of\b|\(none\)|\b\w+Error\b|\b[Nn]o a\b|\bTraceback\b"
+)
+"""What no page may say."""
+
+
+class _Said(HTMLParser):
+    """What a reader reads of a page: no code, no charts, no references."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._silent = 0
+        self._open: list[bool] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "img":
+            self.words.append(values.get("alt") or "")
+        if tag in ("script", "style", "pre", "div"):
+            silent = tag != "div" or values.get("id") == "refs"
+            self._open.append(silent)
+            self._silent += silent
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style", "pre", "div"):
+            self._silent -= self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words.append(data)
+
+
+def said(page: Path) -> str:
+    """What a reader reads of a page."""
+    return " ".join(_Said(page.read_text(encoding="utf-8")).words)
 
 
 def set_up(folder: Path) -> Project:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pypdf
 import pytest
 
-from matrix import MATRIX, NETWORKS, compute, know_networks, set_up
+from matrix import MATRIX, NETWORKS, UNSAID, compute, know_networks, said, set_up
 from vitrine.book.freeze import freeze
 from vitrine.book.render import render
 from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
 from vitrine.store import Store
-
-UNSAID = re.compile(
-    r"\bnan\b|\bNone\b(?! stated)|\bno of\b|\(none\)|\b\w+Error\b|\b[Nn]o a\b|\bTraceback\b"
-)
-"""What no page may say."""
 
 SEEN = (
     "terrier|coot|racer|flamingo|magnolia|goldfish|shark|vulture|iguana|triceratops|chimney|"
@@ -34,35 +28,6 @@ CITING = ("published", "methods")
 
 PRINTED = ("three",)
 """The studies of which the PDF is made as well."""
-
-
-class _Said(HTMLParser):
-    """What a reader reads of a page: no code, no charts, no references."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self._silent = 0
-        self._open: list[bool] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "img":
-            self.words.append(values.get("alt") or "")
-        if tag in ("script", "style", "pre", "div"):
-            silent = tag != "div" or values.get("id") == "refs"
-            self._open.append(silent)
-            self._silent += silent
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style", "pre", "div"):
-            self._silent -= self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.words.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +66,21 @@ def test_the_book_follows_the_study(books: dict[str, Future[Project]], name: str
     pages = sorted(project.site.rglob("*.html"))
     assert len(pages) == 9
     for page in pages:
-        said = " ".join(_Said(page.read_text(encoding="utf-8")).words)
-        assert len(said) > 1000
-        _check(page.stem, said, foreign)
+        words = said(page)
+        assert len(words) > 1000
+        _check(page.stem, words, foreign)
     for path in project.site.glob("*.pdf"):
         reader = pypdf.PdfReader(path)
         assert not UNSAID.search(_before_references(reader))
     assert bool(list(project.site.glob("*.pdf"))) == (name in PRINTED)
 
 
-def _check(page: str, said: str, foreign: set[str]) -> None:
-    found = UNSAID.search(said)
-    assert not found, f"{page}: {said[max(0, found.start() - 80) : found.end() + 80]}"
+def _check(page: str, words: str, foreign: set[str]) -> None:
+    found = UNSAID.search(words)
+    assert not found, f"{page}: {words[max(0, found.start() - 80) : found.end() + 80]}"
     if page not in CITING:
         for word in (*SEEN.split("|"), *foreign):
-            assert not re.search(rf"\b{re.escape(word)}\b", said), f"{page}: {word}"
+            assert not re.search(rf"\b{re.escape(word)}\b", words), f"{page}: {word}"
 
 
 def _before_references(reader: pypdf.PdfReader) -> str:
