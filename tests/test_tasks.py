@@ -73,10 +73,6 @@ def test_what_was_run_and_where_its_code_is(study: StudyReport) -> None:
     assert "24 perturbed images each" in _text(tasks.ran(study, "lime"))
     assert "Grad-CAM of EfficientNet-Lite0" in _text(tasks.ran(study, "cam"))
     assert "20% of the frame, and in turn two shares" in _text(tasks.ran(study, "agreement"))
-    shutil.copytree(
-        Path(tasks.__file__).parents[1] / "measures",
-        study.store.project.root / "code" / "vitrine" / "measures",
-    )
     named = "`measures/agreement.py`"
     assert named in _text(tasks.code(study, "measures/agreement.py"))
     book = study.store.project.root / "_quarto.yml"

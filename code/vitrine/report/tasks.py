@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -39,6 +40,8 @@ TITLES = {
     "clip": "CLIP",
 }
 """What that study's networks and encoder are called; their rows cannot be read without torch."""
+
+PACKAGE = Path(__file__).parents[1]
 
 SIDE = 320
 """Pixels along a side of an image on a card."""
@@ -297,7 +300,7 @@ def code(study: StudyReport, *modules: str) -> Markdown:
     shown = []
     for module in modules:
         path = f"code/vitrine/{module}"
-        if not (project.root / path).exists():
+        if not (PACKAGE / module).exists():
             raise ResultsError(f"There is no {path}", "Name the module where it is now")
         name = f"`{module}`"
         shown.append(f"[{name}]({repository}/tree/main/{path})" if repository else name)
