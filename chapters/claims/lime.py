@@ -38,6 +38,8 @@ def chimney(study: StudyReport, published: PublishedReport) -> Judgement:
     mask = study.parts(image).get("the chimney")
     if mask is None:
         return judgement(Part("In this study's image no chimney is outlined."))
+    if not study.has("superpixels"):
+        return judgement(Part("This study kept no superpixels."))
     segments = study.segments(image)
     inside = np.bincount(segments[mask].ravel(), minlength=int(segments.max()) + 1)
     rows = study.table("superpixels")

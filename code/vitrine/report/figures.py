@@ -313,9 +313,7 @@ def inline_image(panel: Panel, name: str) -> str:
 def still(panel: Panel, name: str) -> str:
     """An image of the site as an HTML element that cannot be enlarged. name : of its file."""
     height, width = panel.pixels.shape[:2]
-    address = this_page().write(
-        f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6)
-    )
+    address = this_page().write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
     return (
         f'<img src="{address}" width="{width}" height="{height}" alt="{safe_html(panel.alt_text)}">'
     )
@@ -383,6 +381,7 @@ def _image_table(lines: list[list[str]], widths: list[int], head: list[str] | No
 
 def encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
     """The file of an image; ``kind`` and ``options`` as Pillow has them."""
+
     def draw() -> bytes:
         stream = io.BytesIO()
         PilImage.fromarray(pixels).save(stream, kind, **options)

@@ -224,7 +224,9 @@ def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[s
         ],
         "rules": {rule: REGION_RULES[rule].title for rule in rules},
         "of_sizes": [rule for rule in rules if REGION_RULES[rule].area == "both signs"],
-        "measures": {name: [row.title, row.direction, row.question] for name, row in VALUES.items()},
+        "measures": {
+            name: [row.title, row.direction, row.question] for name, row in VALUES.items()
+        },
         "absent": [reason.text for reason in lacking if reason],
         "scale": np.round(colours[:, :3] * 255).astype(int).tolist(),
         "images": [_image(study, image, place) for place, image in enumerate(study.images)],
