@@ -171,6 +171,8 @@
 
   /** A compiled chart whose long titles and legends break into lines where there is no room for one. */
   function broken(compiled, width, plot) {
+    const isNarrow = width < NARROW;
+    const banded = new Set((compiled.scales ?? []).filter(({ type }) => type === "band").map(({ name }) => name));
     const domains = new Map((compiled.scales ?? []).map(({ name, domain }) => [name, domain]));
     const menus = new Map((compiled.signals ?? []).map(({ name, bind }) => [`{${name}}`, { name, bind }]));
     const visit = (group) => {
@@ -180,16 +182,18 @@
           const words = Object.fromEntries(menu.bind.options.map((key, at) => [key, menu.bind.labels?.[at] ?? key]));
           axis.title = { signal: `(${JSON.stringify(words)})[${menu.name}]` };
         }
+        if (isNarrow && axis.orient === "bottom" && banded.has(axis.scale)) Object.assign(axis, { labelAngle: -40, labelAlign: "right", labelBaseline: "top", labelOverlap: false });
         if (axis.orient === "bottom" && typeof axis.title === "string") axis.title = lines(axis.title, plot);
       }
       for (const legend of group.legends ?? []) {
+        if (isNarrow && legend.gradientLength) legend.gradientLength = Math.min(legend.gradientLength, width * 0.35);
         const domain = domains.get(legend.fill ?? legend.stroke ?? legend.shape ?? legend.strokeDash);
         if (!Array.isArray(domain)) {
-          if (width < NARROW) legend.columns = 1;
+          if (isNarrow) legend.columns = 1;
           continue;
         }
         const entry = Math.max(...domain.map((name) => String(name).length)) * LETTER + 34;
-        const room = width < NARROW ? width * 0.55 : width; // beside the labels of the axis
+        const room = isNarrow ? width * 0.55 : width; // beside the labels of the axis
         if (entry * (legend.columns ?? domain.length) > room) legend.columns = Math.max(1, Math.floor(room / entry));
       }
       for (const inner of group.marks ?? []) if (inner.type === "group") visit(inner);
@@ -206,7 +210,7 @@
       actions: false, renderer: "svg", defaultStyle: false, patch: (compiled) => broken(compiled, width, plot),
       config: chartConfig(palette, dark, width < NARROW), tooltip: { theme: dark ? "dark" : "light" },
     });
-    if (!views?.count) return embed(spec, width * 0.62);
+    if (!views?.count) return embed(spec, width * (width < NARROW ? 0.42 : 0.62));
     const most = Math.min(views.count, Math.max(1, Math.floor(width / views.least)));
     const columns = Math.ceil(views.count / Math.ceil(views.count / most)); // rows of the same length
     const own = spec.hconcat?.[0].width ?? spec.spec.width;
@@ -215,6 +219,16 @@
     first.view.finalize();
     const fitting = Math.max(70, Math.floor(own + spare / columns) - 1);
     return embed(arranged(spec, views.count, columns, fitting), fitting);
+  }
+
+  /** Move the words beside a mark that would stand out of the chart back into it. */
+  function keepInside(svg) {
+    const room = svg.getBoundingClientRect();
+    for (const text of all(".mark-text.role-mark text", svg)) {
+      const own = text.getBoundingClientRect();
+      const out = Math.max(0, own.right - room.right) || Math.min(0, own.left - room.left);
+      if (out) text.setAttribute("dx", -out);
+    }
   }
 
   async function mountChart(chart) {
@@ -238,6 +252,7 @@
       chart.width = mount.clientWidth;
       chart.view = (await draw(mount, spec, palette, dark)).view;
       chart.classList.add("is-mounted");
+      keepInside(mount.querySelector("svg"));
       scrollable(mount, description);
       if (dark !== isDark()) mountChart(chart); // the theme changed meanwhile
     } catch (error) {
@@ -404,7 +419,7 @@
     for (const [id, line] of Object.entries(JSON.parse(told.lines))) {
       const float = document.getElementById(id);
       if (!float) continue;
-      const name = float.querySelector("figcaption")?.textContent.match(/^\s*(\w+\s[\w.]+)/)?.[1] ?? id;
+      const name = float.querySelector("figcaption[class*='quarto']")?.textContent.match(/^\s*(\w+\s[\w.]+)/)?.[1] ?? id;
       const place = `${told.source}, line ${line}`;
       const source = repository
         ? element("a", { href: `${repository.replace(/\/$/, "")}/blob/HEAD/${told.source}#L${line}` }, place)

@@ -284,7 +284,9 @@ def test_a_figure_is_found_by_its_number(visit: Visit, address: str, number: str
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("#(fig|tbl)-"))
     target = page.locator(urlsplit(page.url).fragment.join(["#", ""]))
-    assert re.sub(r"\s", " ", target.locator("figcaption").first.inner_text()).startswith(number)
+    assert re.sub(
+        r"\s", " ", target.locator("figcaption[class*=quarto]").first.inner_text()
+    ).startswith(number)
 
 
 def test_each_figure_says_where_it_comes_from(
@@ -297,7 +299,7 @@ def test_each_figure_says_where_it_comes_from(
         for label, number in json.loads(told[1]).items():
             assert label in lines[number - 1]
             line = page.locator(f"#{label} .vitrine-line")
-            assert f"{told[0]}, line {number}" in line.inner_text()
+            assert f"{told[0]}, line {number}" in (line.text_content() or "")
             assert line.locator(f"a[href='#{label}']").count() == 1
             drawn = page.locator(f"#{label} :is(.vitrine-chart, .vitrine-table)").count()
             data = line.locator("a[download]")
@@ -348,7 +350,7 @@ def test_charts_are_whole_and_answer_the_pointer(
             chart.scroll_into_view_if_needed()
             hit = chart.evaluate(HOVERED)
             assert hit, f"{name}: no mark of a chart has a tooltip"
-            assert all(key[0].isupper() and "_" not in key for key in hit), f"{name}: {hit}"
+            assert all("_" not in key for key in hit), f"{name}: {hit}"
     assert visit.troubles == []
     visit.context.close()
 
@@ -385,7 +387,7 @@ def test_a_table_can_be_sorted_and_taken_away(visit: Visit, address: str, site: 
     values = [float(text) for text in table.locator("tbody tr td:nth-child(2)").all_inner_texts()]
     assert values in (sorted(values), sorted(values, reverse=True))
     with page.expect_download() as download:
-        table.locator("a.vitrine-download").click()
+        page.locator("figure", has=table).locator("a.vitrine-download").click()
     assert download.value.suggested_filename == "iou.csv"
 
 
