@@ -318,7 +318,7 @@ TEXT_OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].fla
   }).map((text) => text.textContent);
 })"""
 HOVERED = """(chart) => {
-  for (const mark of chart.querySelectorAll(':is(.mark-symbol, .mark-rect, .mark-rule) > path')) {
+  for (const mark of chart.querySelectorAll(':is(.mark-symbol, .mark-rect, .mark-rule, .mark-image) > *')) {
     const box = mark.getBoundingClientRect();
     const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
     const found = document.elementFromPoint(x, y);
@@ -387,7 +387,7 @@ def test_a_table_can_be_sorted_and_taken_away(visit: Visit, address: str, site: 
     values = [float(text) for text in table.locator("tbody tr td:nth-child(2)").all_inner_texts()]
     assert values in (sorted(values), sorted(values, reverse=True))
     with page.expect_download() as download:
-        page.locator("figure", has=table).locator("a.vitrine-download").click()
+        page.locator("figure", has=table).locator("a.vitrine-download").first.click()
     assert download.value.suggested_filename == "iou.csv"
 
 

@@ -101,7 +101,7 @@ def _titled(spec: dict[str, Any]) -> dict[str, Any]:
     for param in spec.get("params", ()):
         bind = param.get("bind")
         if isinstance(bind, dict) and "options" in bind:
-            shown = dict(zip(bind["options"], bind.get("labels", bind["options"]), strict=True))
+            shown = dict(zip(bind["options"], bind.get("labels") or bind["options"], strict=True))
             first = json.dumps(str(shown.get(param.get("value"), "")), ensure_ascii=False)
             text = text.replace(f'"{{{param["name"]}}}"', first)
     titled: dict[str, Any] = json.loads(text)
