@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -244,7 +244,8 @@ def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
         "thumbnail": figures.thumbnail(crop, 72),
         "correct": study.is_correct(image) if known else None,
         "predictions": [
-            [str(row.category), round(float(row.probability), 4)] for row in rows.itertuples()
+            [category, round(probability, 4)]
+            for category, probability in zip(rows["category"], rows["probability"], strict=True)
         ],
     }
 
@@ -257,17 +258,16 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
     share = _share(study)
     titles = " and ".join(study.method_titles[method] for method in methods)
 
-    def card(image: str, row: Mapping[str, Any]) -> figures.Card:
+    def card(image: str, iou: float) -> figures.Card:
         drawn = [_region(_map(study, m, image), share, study.crop(image)) for m in methods]
         both = drawn if len(drawn) > 1 else [*drawn, np.zeros_like(drawn[0])]
         pixels = figures.regions(study.crop(image), *both)
         alt = f"The strongest {percent(share)} of the frame by {titles} on {image}"
-        iou = row["iou"]
         note = f"IoU {number(iou)}" if np.isfinite(iou) else ""
         return figures.Card(image, (figures.Panel("Regions", pixels, alt),), note)
 
-    rows = agreement_rows(study, methods).head(VIEWS).to_dict("records")
-    cards = [card(str(row["image"]), row) for row in rows]
+    rows = agreement_rows(study, methods).head(VIEWS)
+    cards = [card(image, iou) for image, iou in zip(rows["image"], rows["iou"], strict=True)]
     return figures.grid(cards, name="views", columns=5, paper_columns=5)
 
 
@@ -301,9 +301,9 @@ def agreement_table(study: StudyReport) -> Markdown:
     predicted = [study.prediction_note(image) for image in rows["image"]]
     rows.insert(1, "prediction", predicted)
     if this_page().is_html:
-        rows["image"] = [
-            tables.Link(image, f"?{urlencode({'image': image})}#look") for image in study.images
-        ]
+        rows["image"] = rows["image"].map(
+            lambda image: tables.Link(image, f"?{urlencode({'image': image})}#look")
+        )
     headings = {
         "image": "Image", "prediction": "Prediction", "iou": "IoU",
         "iou_other_images": "Cross-image baseline", "iou_chance": "At random",
