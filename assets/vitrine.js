@@ -306,7 +306,9 @@
     box.watched = true;
     const update = () => {
       const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
-      if (!scrolls) return box.removeAttribute("tabindex");
+      box.classList.toggle("is-scrolling", scrolls);
+      // The heads of a sortable table take the focus, and bring their columns into sight.
+      if (!scrolls || box.querySelector(".vitrine-sort")) return box.removeAttribute("tabindex");
       box.tabIndex = 0;
       if (!label) return;
       if (!box.hasAttribute("role")) box.setAttribute("role", "region");
@@ -498,7 +500,7 @@
   /* ---------- One stop of the Tab key for each figure and table ---------- */
 
   const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-  const STOPS = ".code-fold > summary, .vitrine-zoom, .vitrine-sort, .vitrine-row-link, .vitrine-explorer-pager button, .vitrine-line a";
+  const STOPS = ".code-fold > summary, .vitrine-zoom, .vitrine-sort, .vitrine-row-link, .vitrine-explorer-pager button, .vitrine-table td a, .vitrine-line a";
 
   /** Within `group` the arrow keys, Home and End lead from one of its stops to the next. */
   function roving(group) {

@@ -318,7 +318,8 @@ TEXT_OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].fla
   }).map((text) => text.textContent);
 })"""
 HOVERED = """(chart) => {
-  for (const mark of chart.querySelectorAll(':is(.mark-symbol, .mark-rect, .mark-rule, .mark-image) > *')) {
+  const drawn = ':is(.mark-symbol, .mark-rect, .mark-rule, .mark-image) > *';
+  for (const mark of chart.querySelectorAll(drawn)) {
     const box = mark.getBoundingClientRect();
     const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
     const found = document.elementFromPoint(x, y);
