@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-REVISION = 1
+REVISION = 2
 """Raised whenever this module computes something else from the same activations."""
 
 STRONGEST = 9
@@ -75,10 +75,10 @@ class UnitRecords:
 def fired(maps: Tensor) -> Tensor:
     """The cells ``bool [units, k, h, w]`` in which a unit fired on an image.
 
-    Those whose value is at least half way from the smallest to the greatest of the image's cells:
-    where on this image the unit responds most, whatever it does on others.
+    Those whose value is at least half of the greatest of the image's cells, and above zero: where
+    on this image the unit responds most, whatever it does on others.
     """
-    return maps >= (maps.amin((2, 3), keepdim=True) + maps.amax((2, 3), keepdim=True)) / 2
+    return (maps >= maps.amax((2, 3), keepdim=True) / 2) & (maps > 0)
 
 
 def records_of(pooled: Tensor, maps: Tensor | None, positions: Tensor) -> UnitRecords:
