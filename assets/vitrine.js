@@ -364,6 +364,17 @@
     }
   }
 
+  async function setUpGallery() {
+    const gallery = document.querySelector(".vitrine-gallery");
+    if (!gallery) return;
+    try {
+      await load(new URL("gallery.js", assets));
+      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent), load);
+    } catch (error) {
+      console.warn("The gallery stays short:", error.message);
+    }
+  }
+
   /* ---------- Enlarged pictures ---------- */
 
   function setUpZoom() {
@@ -734,6 +745,7 @@
     setUpZoom();
     setUpTables();
     setUpExplorers();
+    setUpGallery();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();

@@ -86,8 +86,8 @@ def smaller(crop: Pixels, side: int) -> Pixels:
 
 def thumbnail(crop: Pixels, side: int) -> str:
     """An image as an address that holds it, for the marks of a chart."""
-    encoded = base64.b64encode(_encoded(smaller(crop, side), "JPEG", quality=70)).decode()
-    return f"data:image/jpeg;base64,{encoded}"
+    content = base64.b64encode(encoded(smaller(crop, side), "JPEG", quality=70)).decode()
+    return f"data:image/jpeg;base64,{content}"
 
 
 def _shown(heatmap: Heatmap, *, positive: bool) -> tuple[npt.NDArray[np.float32], bool]:
@@ -281,7 +281,7 @@ def _html_card(page: Page, card: Card, name: str) -> str:
 
 def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool) -> str:
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.webp"
-    address = page.write(file, _encoded(panel.pixels, "WEBP", quality=76, method=6))
+    address = page.write(file, encoded(panel.pixels, "WEBP", quality=76, method=6))
     height, width = panel.pixels.shape[:2]
     label = f'<span class="vitrine-label">{safe_html(panel.label)}</span>' if labelled else ""
     return (
@@ -298,9 +298,9 @@ def inline_image(panel: Panel, name: str) -> str:
     page = this_page()
     alt = safe(panel.alt_text)
     if not page.is_html:
-        address = page.write(f"{name}.jpg", _encoded(panel.pixels, "JPEG", quality=80))
+        address = page.write(f"{name}.jpg", encoded(panel.pixels, "JPEG", quality=80))
         return f"![{alt}]({address}){{width=100%}}"
-    address = page.write(f"{name}.webp", _encoded(panel.pixels, "WEBP", quality=76, method=6))
+    address = page.write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
     # Quarto takes the words of an image inside a link for a caption, which no cell of a table has.
     kept = f'.vitrine-thumbnail fig-alt="{safe_attribute(panel.alt_text)}"'
     return f"[![{alt}]({address}){{{kept}}}]({address}){{.vitrine-zoom}}"
@@ -309,7 +309,7 @@ def inline_image(panel: Panel, name: str) -> str:
 def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
-    address = page.write(file, _encoded(panel.pixels, "JPEG", quality=80))
+    address = page.write(file, encoded(panel.pixels, "JPEG", quality=80))
     return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}"
 
 
@@ -348,7 +348,9 @@ def _image_table(lines: list[list[str]], widths: list[int]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (*head, *body))
 
 
-def _encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
+def encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
+    """An image as a file of that kind; drawn once."""
+
     def draw() -> bytes:
         stream = io.BytesIO()
         PilImage.fromarray(pixels).save(stream, kind, **options)
@@ -364,7 +366,7 @@ def _scale_bar(page: Page, scale: Scale) -> str:
     values = np.repeat(steps[None, :], 16, axis=0)
     bar = _pixels(_coloured(middle_grey, values, signed=scale.signed))
     name = f"scale-{'signed' if scale.signed else 'unsigned'}.png"
-    address = page.write(name, _encoded(bar, "PNG", optimize=1))
+    address = page.write(name, encoded(bar, "PNG", optimize=1))
     meaning = safe_html(f"Colour scale from {scale.low} to {scale.high}")
     if not page.is_html:
         middle = f" (middle: {safe(scale.middle)})" if scale.middle else ""
