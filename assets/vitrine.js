@@ -437,6 +437,17 @@
     }
   }
 
+  async function setUpGallery() {
+    const gallery = document.querySelector(".vitrine-gallery");
+    if (!gallery) return;
+    try {
+      await load(new URL("gallery.js", assets));
+      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent), load);
+    } catch (error) {
+      console.warn("The gallery stays short:", error.message);
+    }
+  }
+
   /* ---------- Enlarged pictures ---------- */
 
   function setUpZoom() {
@@ -839,6 +850,7 @@
     setUpExplorers();
     setUpViewers();
     setUpRoving();
+    setUpGallery();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();

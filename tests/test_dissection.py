@@ -57,7 +57,9 @@ def _equal(first: Activations, second: Activations) -> bool:
 
 
 def _tensors(kept: Activations) -> list[Tensor]:
-    return [kept.values, kept.images, kept.lowest, *(kept.everything or ())]
+    told = vars(kept.records) if kept.records else {}
+    own = [kept.values, kept.images, kept.lowest, *(kept.everything or ())]
+    return own + [value for value in told.values() if value is not None]
 
 
 # --- activations ---------------------------------------------------------------------------------
@@ -121,6 +123,40 @@ def test_ties_go_to_the_earlier_image_and_constant_units_are_known() -> None:
     kept = dissection.activations_of(pooled, torch.tensor([7, 5, 3, 1]), 3, everything=False)
     assert kept.images.tolist() == [[3, 5, 1], [1, 3, 5]]
     assert kept.constant.tolist() == [False, True]
+
+
+def test_records_are_those_of_a_slow_count_of_every_unit(network: Classifier) -> None:
+    images = _images(21)
+    found = collect(network, LAYERS, images, "mean", 2, 4)
+    crops = network.normalise(np.stack([network.crop(image) for _, image in images]))
+    layers = dict(network.network.named_children())
+    with torch.inference_mode():
+        early = nn.Sequential(*[layers[name] for name in list(layers)[:6]])(crops).numpy()
+        logits = network.network(crops).numpy()
+    for layer, maps in (("layer2", early), ("fc", logits[..., None, None])):
+        records = found[layer].records
+        assert records is not None
+        arrays = records.arrays(0)
+        pooled = maps.mean(axis=(2, 3))
+        order = np.argsort(-pooled, axis=0, kind="stable")[:9].T
+        assert np.array_equal(arrays["0_strongest"], order)
+        width = 2.0 ** arrays["0_histogram_exponent"]
+        for unit, (step, first) in enumerate(zip(width, arrays["0_histogram_start"], strict=True)):
+            edges = (first + np.arange(17)) * step
+            assert edges[0] <= pooled[:, unit].min() and pooled[:, unit].max() <= edges[-1]
+            counted = np.histogram(pooled[:, unit], edges)[0]
+            assert abs(counted - arrays["0_histogram"][unit]).sum() <= 2  # an edge, by rounding
+            assert (counted > 0).sum() > 3
+        if layer == "fc":
+            assert "0_fired" not in arrays
+            continue
+        sides = [slice(cell * 4, cell * 4 + 4) for cell in range(7)]  # 28 positions a side
+        bits = np.unpackbits(arrays["0_fired"], axis=-1)[..., :49].reshape(-1, 9, 7, 7)
+        for unit in range(0, 128, 5):
+            for rank, image in enumerate(order[unit]):
+                cells = [[maps[image, unit][rows, cols].max() for cols in sides] for rows in sides]
+                expected = np.array(cells) >= max(np.max(cells) / 2, 1e-30)
+                assert np.array_equal(bits[unit, rank], expected)
 
 
 def test_the_network_is_left_as_it_was(network: Classifier) -> None:

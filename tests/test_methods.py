@@ -13,6 +13,7 @@ from vitrine.experiments.trials import TRIALS, Case, Trial
 from vitrine.measures.registry import VALUES, Measure
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod
 from vitrine.methods.attribution_query import AttributionQuery
+from vitrine.methods.ideas import IDEAS
 from vitrine.methods.registry import METHODS, methods_of
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
@@ -85,3 +86,8 @@ def test_every_method_says_what_the_rest_needs_to_know() -> None:
         assert row.title and row.revision > 0, name
         assert bool(row.paper) == row.sees_network, name
         assert row.signed in (True, False) and row.stochastic in (True, False), name
+
+
+def test_every_method_has_its_idea_and_formula() -> None:
+    assert set(IDEAS) == set(METHODS)
+    assert all(row.idea and row.formula for row in IDEAS.values())

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page
 from vitrine.book import freeze
 from vitrine.book.render import render
 from vitrine.project import Project
+from vitrine.store import Store
 
 PARTS = (
     "_quarto.yml",
@@ -395,14 +396,14 @@ def test_a_table_can_be_sorted_and_taken_away(visit: Visit, address: str, site: 
 def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
     visit: Visit, address: str
 ) -> None:
-    page = visit.open(address + "chapters/dissection.html")
+    page = visit.open(address + "chapters/published.html")
     explorer = page.locator(".vitrine-explorer")
     found = explorer.locator("output")
     every = int(re.sub(r"\D", "", found.inner_text().split(" of ")[1]))
-    assert every > 5000
+    assert every > 1000
     explorer.get_by_role("searchbox").fill("dog")
     page.wait_for_url(re.compile(r"#units\?q=dog"))
-    explorer.get_by_label("Network").select_option("EfficientNet-Lite1")
+    explorer.get_by_label("Network").select_option("ResNet-18 Places365")
     explorer.get_by_role("button", name="Similarity").click()
     shown = found.inner_text()
     assert 0 < int(shown.split(" of ")[0]) < every
@@ -419,6 +420,83 @@ def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
     marked.wait_for()
     assert marked.count() == 1 and marked.inner_text() == label
     assert found.inner_text() == shown
+    assert visit.troubles == again.troubles == []
+    again.context.close()
+
+
+def _gallery(page: Page, state: str) -> list[int]:
+    """Wait until the gallery shows a state; the numbers of all units that it lists."""
+    page.wait_for_function(
+        "state => document.querySelector('.vitrine-gallery')?.dataset.state === state", arg=state
+    )
+    more = page.locator(".vitrine-more")
+    while more.is_visible():
+        before = page.locator(".vitrine-units-grid a").count()
+        more.click()
+        page.wait_for_function(
+            "n => document.querySelectorAll('.vitrine-units-grid a').length > n", arg=before
+        )
+    told = page.locator(".vitrine-units-grid a > span").all_inner_texts()
+    return [int(re.findall(r"unit (\d+)", text)[0]) for text in told]
+
+
+def test_a_bar_leads_to_exactly_the_units_that_it_counts(
+    visit: Visit, address: str, book: Project
+) -> None:
+    page = visit.open(address + "chapters/dissection.html")
+    page.wait_for_timeout(200)
+    specs = page.locator(".vitrine-spec").all_text_contents()
+    bars = [
+        row
+        for spec in map(json.loads, specs)
+        for rows in spec.get("datasets", {}).values()
+        for row in rows
+        if row.get("part")
+    ]
+    chosen = [bar for bar in bars if bar["part"] == "significant"][:2]
+    chosen += [bar for bar in bars if bar["part"] != "significant"][:2]
+    table = Store(book, book.shown_study).table("units")
+    for bar in chosen:
+        page = visit.open(address + "chapters/" + bar["link"])
+        page.reload()
+        link = urlsplit(bar["link"]).fragment
+        network, layer = map(unquote, link.split("?")[0].split("/"))
+        own = table[(table["classifier"] == network) & (table["layer"] == layer)]
+        own = own[(own["label"] == bar["concept"]) & own["similarity"].notna()]
+        own = own[(own["q_value"] <= 0.05) == (bar["part"] == "significant")]
+        page.wait_for_selector(".vitrine-units-grid a")
+        state = page.locator(".vitrine-gallery").get_attribute("data-state")
+        assert state is not None
+        assert sorted(_gallery(page, state)) == own["unit"].tolist()
+        assert len(own) == bar["number"]
+    assert visit.troubles == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_a_unit_is_a_place_that_the_keyboard_reaches(
+    visit: Visit, address: str, width: int
+) -> None:
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    page = visit.open(address + "chapters/units.html")
+    page.wait_for_selector(".vitrine-units-grid a")
+    assert page.locator(".vitrine-gallery [tabindex='0'], .vitrine-gallery select").count() <= 5
+    page.locator(".vitrine-units-grid a[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".vitrine-unit")
+    where, label = page.locator(".vitrine-where").inner_text(), page.locator(".vitrine-unit h3")
+    assert page.evaluate("document.activeElement.closest('.vitrine-unit') !== null")
+    assert page.locator(".vitrine-unit-images canvas").count() == 9
+    counts = page.locator(".vitrine-histogram [title]").evaluate_all(
+        "bars => bars.map(bar => parseInt(bar.title))"
+    )
+    assert len(counts) == 16 and sum(counts) > 0
+    again = Visit(visit.context.browser, viewport={"width": width, "height": 900})  # type: ignore[arg-type]
+    other = again.open(page.url)
+    other.wait_for_selector(".vitrine-unit")
+    assert other.locator(".vitrine-where").inner_text() == where
+    assert other.locator(".vitrine-unit h3").inner_text() == label.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert visit.troubles == again.troubles == []
     again.context.close()
 

@@ -31,7 +31,7 @@ from vitrine.experiments.dissection_tables import (
     unit_table,
 )
 from vitrine.methods.dissection import activations as dissection
-from vitrine.methods.dissection import embeddings, encoders, probing_size
+from vitrine.methods.dissection import embeddings, encoders, probing_size, unit_records
 from vitrine.methods.dissection import labels as concept_labels
 from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection.activations import Activations
@@ -42,8 +42,7 @@ from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study
 
-Embedded = tuple[torch.Tensor, torch.Tensor]
-"""The embeddings of the images and of the concepts, ``float32 [n, d]`` each."""
+Embedded = tuple[torch.Tensor, torch.Tensor]  # of images and of concepts, float32 [n, d] each
 
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
@@ -66,8 +65,7 @@ def _wanted(study: Study) -> studies.Dissection:
 class NetworkDissection(Experiment):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
 
-    Raises ``StudyError``, ``SourceError``, ``ImageError`` or ``DissectionError`` when something
-    is wrong with the concepts, the probing set, the encoder or a layer of one of the networks.
+    Raises ``StudyError``, ``SourceError``, ``ImageError`` or ``DissectionError``.
     """
 
     TABLES = TABLES
@@ -175,7 +173,8 @@ class NetworkDissection(Experiment):
             assert self.wanted.probing is not None
             return known | {"probing": self.wanted.probing.model_dump(mode="json")}
         own = ("null_draws", "seed", "example_images")
-        return known | {key: getattr(self.wanted, key) for key in own} | {"null": nulls.REVISION}
+        known |= {key: getattr(self.wanted, key) for key in own}
+        return known | {"null": nulls.REVISION, "records": unit_records.REVISION}
 
     @property
     def _null_passes(self) -> int:
@@ -265,8 +264,7 @@ class NetworkDissection(Experiment):
         progress: Progress,
     ) -> TaskResult:
         arrays: dict[str, np.ndarray] = {}
-        start = time.perf_counter()
-
+        start, seen = time.perf_counter(), self.networks[name].preprocessing
         labels = {}
         for layer, kept in activations.items():
             labels[layer] = concept_labels.label(
@@ -284,6 +282,8 @@ class NetworkDissection(Experiment):
             "layers": list(self.layers(name)),
             "seconds": time.perf_counter() - start,
             "cleaned": self.concepts.cleaned,
+            # Where the maps lie: in the middle of the image's middle square, so large a part of it.
+            "frame": seen.crop / seen.resize,
         }
         return TaskResult(arrays, facts)
 
@@ -436,7 +436,8 @@ def _layer_arrays(
     known = null.similarities[null.similarities.isfinite()].numpy()
     spread = np.quantile(known, (0.5, 0.95)) if len(known) else np.full(2, np.nan)
     mean = known.mean(dtype=np.float64) if len(known) else np.nan
-    return {
+    assert kept.records is not None
+    return kept.records.arrays(place) | {
         f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
         f"{place}_similarities": labels.similarities.numpy(),
         f"{place}_p_values": nulls.p_values(labels.similarities[:, 0], null),

@@ -1,6 +1,7 @@
 """What each method does, in a sentence and a formula; without torch, so that pages can show it.
 
-y is the class's logit, p its probability, x the image, A_k the feature maps, s a superpixel.
+y is the class's logit, p its probability, x the image, A_k the feature maps, s a superpixel,
+z_ij what neuron i adds to neuron j, R the relevance of a neuron.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ IDEAS = {
         "What the class loses where a square is hidden", "y(x) − y(x without square)"
     ),
     "lrp": Idea(
-        "The logit, handed back layer by layer to what it came from", "Rᵢ = Σⱼ aᵢwᵢⱼ/Σᵢaᵢwᵢⱼ·Rⱼ"
+        "The logit, handed back layer by layer to what added to it", "Rᵢ = Σⱼ z⁺ᵢⱼ/Σᵢz⁺ᵢⱼ·Rⱼ"
     ),
     "guided_backpropagation": Idea(
         "The gradient, passing a ReLU only where it is positive", "∂y/∂x, ReLU backwards"
     ),
     "guided_gradcam": Idea("Guided Backpropagation times Grad-CAM", "guided ∂y/∂x ⊙ Grad-CAM"),
     "gradient": Idea("How the logit changes with each pixel", "∂y/∂x"),
-    "lrp_captum": Idea("Captum's LRP, for comparison", "Rᵢ = Σⱼ aᵢwᵢⱼ/Σᵢaᵢwᵢⱼ·Rⱼ"),
+    "lrp_captum": Idea("Captum's LRP, for comparison", "Rᵢ = Σⱼ zᵢⱼ/(Σᵢzᵢⱼ + ε)·Rⱼ"),
     "random": Idea("A baseline that knows nothing: noise", "uniform in [0, 1]"),
     "edges": Idea("A baseline that knows the image alone: its edges", "Sobel of the brightness"),
 }

@@ -7,7 +7,7 @@ one colour each. Networks may have layers of other names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,26 +116,35 @@ def concepts_of(units: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index().rename(columns={"label": "concept"})
 
 
+Link = Callable[[Any], str]
+"""Where a mark leads, by its row."""
+
+
+def search_link(bar: Any) -> str:
+    """The units of a bar's concept in a table of all units on the same page."""
+    return f"#units?q={bar.concept}&Network={bar.network}&Layer={bar.layer}".replace(" ", "%20")
+
+
 def frequent_chart(
-    concepts: pd.DataFrame, networks: Networks, shown: str, width: int = 190
+    concepts: pd.DataFrame,
+    networks: Networks,
+    shown: str,
+    width: int = 190,
+    link: Link = search_link,
 ) -> Markdown:
     """The concepts that label most units; the reader chooses the layer, ``shown`` comes first.
 
     concepts : network, layer, concept, kind, units, mean, and ``significant`` where it is known:
-        then bars are parted into units whose label is significant and others.
+        then bars are parted into units whose label is significant and others, by ``part``.
+    link : where a bar leads.
 
     Networks whose layers have the same names share one choice, others have one each.
     """
     ordered = concepts.sort_values(["units", "mean"], ascending=False)
     frequent = ordered.groupby(["network", "layer"]).head(FREQUENT).copy()
-    frequent["link"] = [
-        f"#units?q={concept}&Network={network}&Layer={layer}".replace(" ", "%20")
-        for concept, network, layer in zip(
-            frequent["concept"], frequent["network"], frequent["layer"], strict=True
-        )
-    ]
     longest = int(frequent["units"].max())
     frequent = _parted(frequent)
+    frequent["link"] = [link(bar) for bar in frequent.itertuples()]
     layers = {
         title: list(dict.fromkeys(concepts.loc[concepts["network"] == title, "layer"]))
         for title in networks.titles
@@ -222,21 +231,28 @@ def _frequent_of(
     )
 
 
-def scatter_chart(units: pd.DataFrame, networks: Networks, layers: Sequence[str]) -> Markdown:
-    """The similarity of every unit of ``layers`` whose label is one of the most frequent there."""
+def scatter_chart(
+    units: pd.DataFrame, networks: Networks, layers: Sequence[str], link: Link
+) -> Markdown:
+    """The similarity of every unit of ``layers`` whose label is one of the most frequent there.
+
+    link : where a point leads.
+    """
     deep = units[units["layer"].isin(layers) & units["similarity"].notna()]
     twenty = deep["label"].value_counts().head(FREQUENT).index
+    points = deep.loc[
+        deep["label"].isin(twenty), ["label", "similarity", "network", "layer", "unit"]
+    ]
     drawing = (
-        alt.Chart(
-            deep[deep["label"].isin(twenty)][["label", "similarity", "network", "layer", "unit"]]
-        )
-        .mark_point(size=34, filled=True, opacity=0.6)
+        alt.Chart(points.assign(link=[link(point) for point in points.itertuples()]))
+        .mark_point(size=34, filled=True, opacity=0.6, cursor="pointer")
         .encode(
             y=alt.Y("label:N", title=None, sort=list(twenty)),
             x=alt.X("similarity:Q", title="Similarity"),
             yOffset=alt.YOffset("network:N", sort=list(networks.titles)),
             color=alt.Color("network:N", scale=networks.colours),
             shape=alt.Shape("layer:N", sort=list(layers)),
+            href="link:N",
             tooltip=[
                 "network:N",
                 "layer:N",

@@ -19,6 +19,13 @@ from torch import Tensor, nn
 
 from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError, suggestion
+from vitrine.methods.dissection.unit_records import (
+    UnitRecords,
+    coarse,
+    merge_records,
+    records_of,
+    strongest_order,
+)
 from vitrine.models.classifier import Classifier, preserved_state
 
 REVISION = 1
@@ -53,12 +60,14 @@ class Activations:
     lowest : ``float32 [units]``, the smallest activation of each unit.
     everything : ``float32 [images, units]`` and the positions ``int64 [images]``, ascending;
         ``None`` unless it was asked for. This part does grow with the probing set.
+    records : what is kept of each unit to be looked at; of a pass through the network only.
     """
 
     values: Tensor
     images: Tensor
     lowest: Tensor
     everything: tuple[Tensor, Tensor] | None = None
+    records: UnitRecords | None = None
 
     @property
     def units(self) -> int:
@@ -98,14 +107,16 @@ def merge(first: Activations, second: Activations, keep: int) -> Activations:
     whole = None
     if first.everything is not None and second.everything is not None:
         whole = _joined([first.everything, second.everything])
-    return Activations(values, images, torch.minimum(first.lowest, second.lowest), whole)
+    records = None
+    if first.records is not None and second.records is not None:
+        records = merge_records(first.records, second.records)
+    lowest = torch.minimum(first.lowest, second.lowest)
+    return Activations(values, images, lowest, whole, records)
 
 
 def _strongest(values: Tensor, images: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """The ``keep`` greatest of ``values [units, n]`` with their images; ties by position."""
-    order = images.argsort(dim=1)
-    values, images = values.gather(1, order), images.gather(1, order)
-    order = values.argsort(dim=1, descending=True, stable=True)[:, :keep]
+    order = strongest_order(values, images, keep)
     return values.gather(1, order).contiguous(), images.gather(1, order).contiguous()
 
 
@@ -121,7 +132,7 @@ def check_layers(
         classifier.layer(layer)
     with preserved_state(classifier.network):
         pooled = _forward(classifier, layers, pick_pooling(pooling), [image], 1)
-    return {layer: values.shape[1] for layer, values in pooled.items()}
+    return {layer: values.shape[1] for layer, (values, _) in pooled.items()}
 
 
 def collect(
@@ -151,8 +162,9 @@ def collect(
         while several := list(islice(waiting, batch)):
             positions = torch.tensor([position for position, _ in several])
             pooled = _forward(classifier, layers, pool, [found for _, found in several], batch)
-            for layer, values in pooled.items():
+            for layer, (values, maps) in pooled.items():
                 part = activations_of(values, positions, keep, everything=False)
+                part = replace(part, records=records_of(values, maps, positions))
                 kept[layer] = merge(kept[layer], part, keep) if layer in kept else part
                 if everything:
                     whole[layer].append((values, positions))
@@ -177,11 +189,14 @@ def _forward(
     pool: Callable[[Tensor], Tensor],
     images: Sequence[Image],
     batch: int,
-) -> dict[str, Tensor]:
-    """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` images."""
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` images.
+
+    Beside each its coarse feature maps ``float32 [n, units, h, w]``, where it has positions.
+    """
     crops = np.stack([classifier.crop(image) for image in images])
     filled = np.concatenate([crops, np.repeat(crops[-1:], batch - len(crops), axis=0)])
-    found: dict[str, Tensor] = {}
+    found: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def keep(layer: str) -> Callable[..., None]:
         def pooled(_module: nn.Module, _inputs: object, output: Any) -> None:
@@ -197,12 +212,12 @@ def _forward(
     finally:
         for hook in hooks:
             hook.remove()
-    return {
-        layer: _finite(classifier, layer, found[layer][: len(images)], images)
-        if layer in found
-        else _no_units(classifier, layer)
-        for layer in layers
-    }
+    result = {}
+    for layer in layers:
+        values, maps = found[layer] if layer in found else _no_units(classifier, layer)
+        values = _finite(classifier, layer, values[: len(images)], images)
+        result[layer] = values, None if maps is None else maps[: len(images)]
+    return result
 
 
 def _pooled(
@@ -210,13 +225,18 @@ def _pooled(
     layer: str,
     output: Any,
     pool: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """One layer's output, a number a unit, in memory of its own: maps are pooled, vectors taken."""
+) -> tuple[Tensor, Tensor | None]:
+    """One layer's output, a number a unit, in memory of its own: maps are pooled, vectors taken.
+
+    With the maps in coarse cells, where there are maps.
+    """
     flat = isinstance(output, Tensor) and output.ndim == 2
     units = output if flat else classifier.feature_maps(layer, output)
     if units is None or units.shape[1] == 0:
         return _no_units(classifier, layer)
-    return (units.clone() if flat else pool(units)).float().cpu()
+    if flat:
+        return units.clone().float().cpu(), None
+    return pool(units).float().cpu(), coarse(units)
 
 
 def _no_units(classifier: Classifier, layer: str) -> NoReturn:

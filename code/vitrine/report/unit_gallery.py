@@ -1,0 +1,350 @@
+"""The gallery of units: each with its label, its strongest images and where it fired on them.
+
+The page holds what its first view needs to know; the units of a layer, the images' names and the
+sheets of thumbnails are files of their own, which assets/gallery.js loads when they are needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.data.image_sets import files_of
+from vitrine.data.images import Pixels, image_name
+from vitrine.errors import ResultsError
+from vitrine.experiments.dissection_tables import CONSTANT, RUNNERS_UP
+from vitrine.report import figures
+from vitrine.report.dissected import Dissected
+from vitrine.report.dissection import PARTS, Link
+from vitrine.report.page import Page, block, fenced, raw_html, this_page
+from vitrine.report.text import number, slug
+from vitrine.study import ProbingSet
+
+TILE = 64
+ACROSS = 8
+"""Thumbnails are squares of 64 pixels, 64 on a sheet."""
+
+MOST_IMAGES = 2000
+"""Thumbnails that a site holds: of units with a significant label first, the most similar first."""
+
+OPENING = 600
+"""Units that the layer has at most with which the page opens."""
+
+SHORT_UNITS, SHORT_IMAGES = 12, 5
+"""What is shown on paper, and to readers without JavaScript."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The units of a layer, a row each in ``table``, with the stored arrays by their names.
+
+    strongest : ``int32 [units, k]``, positions in the probing set.
+    fired : ``bool [units, k, h, w]`` or ``None`` for units without positions.
+    histogram : ``int32 [units, 16]``; bins : the first bin and the exponent of each unit.
+    frame : the part of the image's middle square that the network saw, as a share of its side.
+    """
+
+    network: str
+    title: str
+    name: str
+    table: pd.DataFrame
+    strongest: npt.NDArray[np.int32]
+    fired: npt.NDArray[np.bool_] | None
+    histogram: npt.NDArray[np.int32]
+    bins: npt.NDArray[np.int64]
+    frame: float
+
+    @property
+    def file(self) -> str:
+        return f"{slug(self.network)}-{slug(self.name)}.js"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Every unit of a study's dissection."""
+
+    found: Dissected
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The probing set, in the order of its positions."""
+        store = self.found.study.store
+        images = ProbingSet(**store.provenance()["study"]["dissection"]["images"])
+        files = files_of(store.project, images, "dissection.images")
+        if len(files) != self.found.facts["probing_set"]["images"]:
+            raise ResultsError(
+                f"The probing set has {len(files)} files, not those that were dissected",
+                f"Restore them, or run `vitrine run --study {store.study}`",
+            )
+        return list(files)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """The layers of all networks, from early to late."""
+        return [
+            self._layer(row["name"], row["network"], place, name)
+            for row in self.found.facts["classifiers"]
+            for place, name in enumerate(row["layers"])
+        ]
+
+    def _layer(self, network: str, title: str, place: int, name: str) -> Layer:
+        task = self.found.study.store.read_task(f"{network}/dissection/labels")
+        units, arrays = self.found.all_units, task.arrays
+        fired = None
+        if f"{place}_fired" in arrays:
+            sides = [int(side) for side in arrays[f"{place}_cells"]]
+            bits = np.unpackbits(arrays[f"{place}_fired"], axis=-1)[..., : int(np.prod(sides))]
+            fired = bits.reshape(*bits.shape[:2], *sides).astype(bool)
+        ends = arrays[f"{place}_histogram_start"], arrays[f"{place}_histogram_exponent"]
+        return Layer(
+            network,
+            title,
+            name,
+            units[(units["network"] == title) & (units["layer"] == name)].reset_index(drop=True),
+            arrays[f"{place}_strongest"],
+            fired,
+            arrays[f"{place}_histogram"],
+            np.stack(ends, axis=1).astype(np.int64),
+            float(task.facts["frame"]),
+        )
+
+    @cached_property
+    def first(self) -> Layer:
+        """What the page opens with: the last layer of the first network that is no classifier.
+
+        And has not too many units, so that little is loaded before a reader asks for it.
+        """
+        own = [layer for layer in self.layers if layer.title == self.found.titles[0]]
+        hidden = [layer for layer in own if not layer.table["is_class"].any()] or own
+        return ([layer for layer in hidden if len(layer.table) <= OPENING] or hidden)[-1]
+
+    @cached_property
+    def images(self) -> list[int]:
+        """The images that are on the sheets: those of the first view stand on the first sheet."""
+        units = pd.concat(
+            [layer.table.assign(place=place) for place, layer in enumerate(self.layers)]
+        ).dropna(subset="similarity")
+        units = units.sort_values(["significant", "similarity"], ascending=False, kind="stable")
+        held: dict[int, None] = {}
+        for place, unit in zip(units["place"], units["unit"], strict=True):
+            wanted = self.layers[place].strongest[unit].tolist()
+            if len(held.keys() | set(wanted)) <= MOST_IMAGES:
+                held |= dict.fromkeys(wanted)
+        order = self.first.table["similarity"].fillna(-1).argsort(kind="stable")[::-1]
+        opening = self.first.strongest[order.to_numpy()].ravel().tolist()
+        return list(dict.fromkeys([*(one for one in opening if one in held), *held]))
+
+    @cached_property
+    def with_images(self) -> int:
+        """The units all of whose images are on the sheets."""
+        held = set(self.images)
+        shown = [
+            sum(
+                held.issuperset(layer.strongest[unit].tolist())
+                for unit in layer.table.index[layer.table["similarity"].notna()]
+            )
+            for layer in self.layers
+        ]
+        return sum(shown)
+
+
+def address(network: str, layer: str, unit: int | None = None, **query: str) -> str:
+    """Where the gallery shows a unit, or a layer's units of that label: ``units.html#…``.
+
+    network : its key.
+    """
+    place = "/".join(quote(part, safe="") for part in (network, layer))
+    place += "" if unit is None else f"/{unit}"
+    asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+    return f"units.html#{place}" + (f"?{asked}" if asked else "")
+
+
+def bar_link(found: Dissected) -> Link:
+    """A bar of the concept histogram leads to the units that it counts."""
+    keys = {row["network"]: row["name"] for row in found.facts["classifiers"]}
+    part = {title: known for known, title in PARTS.items()}
+    shown = {"significant": "yes", "others": "no"}
+
+    def link(bar: Any) -> str:
+        which = shown[part[bar.part]]
+        return address(keys[bar.network], bar.layer, q=f'"{bar.concept}"', significant=which)
+
+    return link
+
+
+def point_link(found: Dissected) -> Link:
+    """A point of the similarity scatter leads to its unit."""
+    keys = {row["network"]: row["name"] for row in found.facts["classifiers"]}
+    return lambda point: address(keys[point.network], point.layer, int(point.unit))
+
+
+def images_line(found: Dissected) -> Markdown:
+    """How many units are shown with their images, and by which rule."""
+    shown, units = Gallery(found), len(found.units)
+    if shown.with_images == units:
+        return block(
+            f"All {units:,} units that respond to some images more than to others are here."
+        )
+    return block(
+        f"Images are shown of {shown.with_images:,} of {units:,} units: the site holds at most "
+        f"{MOST_IMAGES:,} of the {len(shown.files):,} images, those of units with a significant "
+        "label first, the most similar first."
+    )
+
+
+def gallery(found: Dissected) -> Markdown:
+    """The gallery on the site, and on paper the most similar significant units of the layers."""
+    shown, page = Gallery(found), this_page()
+    short = str(_short(shown).data)
+    if not page.is_html:
+        return block(short)
+    place = {image: index for index, image in enumerate(shown.images)}
+    first = shown.layers.index(shown.first)
+    head = {
+        "sheets": [
+            page.write(f"sheet-{start // ACROSS**2}.webp", _sheet(shown, start))
+            for start in range(0, len(place), ACROSS**2)
+        ],
+        "tile": TILE,
+        "across": ACROSS,
+        "first": first,
+        "names": _script(page, "names", [image_name(shown.files[one])[0] for one in place]),
+        "labels": _script(page, "labels", _labels(shown)),
+        "layers": [
+            {
+                "network": layer.network,
+                "title": layer.title,
+                "name": layer.name,
+                "units": len(layer.table),
+                "cells": None if layer.fired is None else layer.fired.shape[2:],
+                "frame": round(layer.frame, 4),
+                "data": _script(page, layer.file.removesuffix(".js"), _units(layer, place)),
+            }
+            for layer in shown.layers
+        ],
+    }
+    text = json.dumps(head, separators=(",", ":")).replace("<", "\\u003c")
+    data = raw_html(f'<script type="application/json" class="vitrine-units">{text}</script>')
+    # Within noscript, or a browser would load its images and throw them away.
+    without = (raw_html("<noscript>"), short, raw_html("</noscript>"))
+    return block(fenced(".vitrine-gallery", data, *without))
+
+
+def _script(page: Page, name: str, content: Any) -> str:
+    """Write data as a script, because fetch() does not read ``file://``; its address."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    script = f"(window.VITRINE_DATA??={{}})[{json.dumps(f'units-{name}')}]={text};\n"
+    return page.write(f"units-{name}.js", script.encode())
+
+
+def _sheet(shown: Gallery, start: int) -> bytes:
+    """A sheet of thumbnails as WebP, from the image at ``start``."""
+    some = shown.images[start : start + ACROSS**2]
+    rows = -(-len(some) // ACROSS)
+    sheet = np.zeros((rows * TILE, ACROSS * TILE, 3), dtype=np.uint8)
+    for index, image in enumerate(some):
+        top, left = index // ACROSS * TILE, index % ACROSS * TILE
+        pixels = shown.found.study.probing_image(shown.files[image], TILE)
+        sheet[top : top + TILE, left : left + TILE] = pixels
+    return figures.encoded(sheet, "WEBP", quality=56, method=6)
+
+
+def _labels(shown: Gallery) -> dict[str, list[list[int]]]:
+    """The units of each label, significant or not: ``[layer, unit]``."""
+    found: dict[str, list[list[int]]] = {}
+    for place, layer in enumerate(shown.layers):
+        live = layer.table[layer.table["similarity"].notna()]
+        for label, unit in zip(live["label"], live["unit"].tolist(), strict=True):
+            found.setdefault(label, []).append([place, unit])
+    return found
+
+
+def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
+    """What the site knows of a layer: words once, then a row a unit.
+
+    A row is the label and the runners-up (places in ``words``), similarity, q-value, the images
+    (places on the sheets, −1 for none), and as base64 the histogram (16 bit) and the fired cells
+    (bits); then the first bin and the exponent of the histogram.
+    """
+    columns = ["label", *(f"runner_up_{rank}" for rank in range(1, RUNNERS_UP + 1))]
+    words = list(dict.fromkeys(layer.table[columns].to_numpy().ravel()))
+    numbers = {word: index for index, word in enumerate(words)}
+    rows: list[list[Any] | None] = []
+    for index, unit in enumerate(layer.table.to_dict("records")):
+        if unit["label"] == CONSTANT or pd.isna(unit["similarity"]):
+            rows.append(None)
+            continue
+        bits = b"" if layer.fired is None else np.packbits(layer.fired[index]).tobytes()
+        rows.append(
+            [
+                [numbers[unit[column]] for column in columns],
+                round(unit["similarity"], 3),
+                float(f"{unit['q_value']:.3g}"),
+                int(unit["significant"]),
+                [place.get(int(image), -1) for image in layer.strongest[index]],
+                _base64(layer.histogram[index].clip(max=65535).astype("<u2").tobytes()),
+                _base64(bits),
+                *layer.bins[index].tolist(),
+            ]
+        )
+    return {"words": words, "rows": rows}
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+# --- without JavaScript, and on paper -------------------------------------------------------------
+
+
+def _short(shown: Gallery) -> Markdown:
+    """The most similar significant unit of each layer, with its images and where it fired."""
+    cards = []
+    for layer in shown.layers:
+        best = layer.table[layer.table["significant"]].nlargest(1, "similarity")
+        cards += [_card(shown, layer, unit) for unit in best.to_dict("records")]
+    if not cards:
+        return block("No unit has a significant label.")
+    every = max(1, -(-len(cards) // SHORT_UNITS))
+    return figures.grid(cards[::every], "units", columns=2, paper_columns=1)
+
+
+def _card(shown: Gallery, layer: Layer, unit: dict[Any, Any]) -> figures.Card:
+    index = int(unit["unit"])
+    panels = []
+    for rank, image in enumerate(layer.strongest[index][:SHORT_IMAGES]):
+        file = shown.files[image]
+        pixels = shown.found.study.probing_image(file, 112)
+        cells = None if layer.fired is None else layer.fired[index, rank]
+        name = image_name(file)[0]
+        words = f"{name}, rank {rank + 1} for unit {index} of {layer.name} of {layer.title}"
+        panels.append(figures.Panel(name, dimmed(pixels, cells, layer.frame), words))
+    note = f"similarity {number(unit['similarity'], 3)}, q = {unit['q_value']:.2g}"
+    return figures.Card(
+        f"{layer.title}, {layer.name}, unit {index}: {unit['label']}", tuple(panels), note
+    )
+
+
+def dimmed(pixels: Pixels, cells: npt.NDArray[np.bool_] | None, frame: float) -> Pixels:
+    """An image ``uint8 [side, side, 3]`` that is dark but for the cells ``bool [h, w]`` that fired.
+
+    frame : the share of the image's side, in its middle, over which the cells lie.
+    """
+    if cells is None:
+        return pixels
+    side = len(pixels)
+    inside = (np.arange(side) + 0.5) / side
+    inside = (inside - (1 - frame) / 2) / frame
+    seen = (inside >= 0) & (inside < 1)
+    rows, columns = ((inside * count).astype(int).clip(0, count - 1) for count in cells.shape)
+    bright = cells[np.ix_(rows, columns)] & seen[:, None] & seen[None]
+    return np.where(bright[..., None], pixels, (pixels * 0.4).astype(np.uint8))
