@@ -457,8 +457,8 @@ def test_a_bar_leads_to_exactly_the_units_that_it_counts(
     chosen += [bar for bar in bars if bar["part"] != "significant"][:2]
     table = Store(book, book.shown_study).table("units")
     for bar in chosen:
+        visit.open("about:blank")
         page = visit.open(address + "chapters/" + bar["link"])
-        page.reload()
         link = urlsplit(bar["link"]).fragment
         network, layer = map(unquote, link.split("?")[0].split("/"))
         own = table[(table["classifier"] == network) & (table["layer"] == layer)]
@@ -469,6 +469,8 @@ def test_a_bar_leads_to_exactly_the_units_that_it_counts(
         assert state is not None
         assert sorted(_gallery(page, state)) == own["unit"].tolist()
         assert len(own) == bar["number"]
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(500)  # to leave before the sheets are there would break them off
     assert visit.troubles == []
 
 

@@ -69,7 +69,9 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         for key, value in _config().items()
     }
     page = this_page()
-    address = page.write(f"{name}.svg", _svg(_titled(spec)).encode())
+    # What a mark leads to is for the live chart: an image has no links.
+    svg = re.sub(r"</?a\b[^>]*>", "", _svg(_titled(spec)))
+    address = page.write(f"{name}.svg", svg.encode())
     # As an attribute: in brackets it would become a visible caption.
     image = f'![]({address}){{fig-alt="{safe_attribute(alt_text)}"}}'
     if not page.is_html:
