@@ -35,30 +35,29 @@
   const ready = (maps) => Promise.all(maps.map(async (map) => (map.levels
     ? { ...map, levels: await unpacked(map.levels), sizes: map.sizes ? await unpacked(map.sizes) : null } : map)));
 
-  /** The strongest pixels that cover `share` of a map's levels; pixels on the last level in part. */
+  /** The strongest pixels that cover `share` of a map's levels, those on the last level in part; how
+   *  much of a pixel on each level belongs to the region, from 0 to 1, are its weights. */
   function topRegion(levels, share) {
     const counts = new Uint32Array(256);
     for (const level of levels) counts[level] += 1;
     const wanted = share * levels.length;
     let above = 0, level = 255;
     while (level > 0 && above + counts[level] < wanted - 1e-2) above += counts[level--];
-    return { levels, level, part: Math.min(1, Math.max(0, (wanted - above) / counts[level])), area: share };
+    const part = Math.min(1, Math.max(0, (wanted - above) / counts[level]));
+    return { levels, area: share, weights: Float64Array.from({ length: 256 }, (_, at) => (at > level ? 1 : at === level ? part : 0)) };
   }
-
-  /** How much of a pixel belongs to each level of a region, from 0 to 1. */
-  const weights = ({ level, part }) => Float64Array.from({ length: 256 }, (_, at) => (at > level ? 1 : at === level ? part : 0));
 
   /** Both areas and what they share, in pixels. NaN as IoU where one highlights nothing. */
   function compared(first, second) {
     if (!first || !second) return { iou: NaN };
-    const [one, other] = [weights(first), weights(second)];
+    const [one, other, some, others] = [first.weights, second.weights, first.levels, second.levels];
     let shared = 0, all = 0;
-    for (let at = 0; at < first.levels.length; at += 1) {
-      const a = one[first.levels[at]], b = other[second.levels[at]];
-      shared += Math.min(a, b);
-      all += Math.max(a, b);
+    for (let at = 0; at < some.length; at += 1) {
+      const a = one[some[at]], b = other[others[at]];
+      shared += a < b ? a : b;
+      all += a < b ? b : a;
     }
-    return { iou: shared / all, both: shared / first.levels.length };
+    return { iou: shared / all, both: shared / some.length };
   }
 
   const atRandom = (a, b) => (a && b ? (a.area * b.area) / (a.area + b.area - a.area * b.area) : NaN);
@@ -69,20 +68,18 @@
     const canvas = element("canvas", { width, height });
     const context = canvas.getContext("2d");
     const pixels = context.createImageData(width, height);
-    const colours = Array.from({ length: 256 }, (_, at) => colourOf(at));
-    levels.forEach((level, at) => pixels.data.set(colours[level], 4 * at));
+    const colours = Array.from({ length: 256 }, (_, level) => new Uint32Array(Uint8ClampedArray.from(colourOf(level)).buffer)[0]);
+    new Uint32Array(pixels.data.buffer).set(Uint32Array.from(levels, (level) => colours[level]));
     context.putImageData(pixels, 0, 0);
     return canvas;
   }
 
   /** A layer that is opaque where `keep` says so for both regions' weights. */
   function mask(first, second, size, rgb, strength, keep) {
-    const none = new Float64Array(256);
-    const [one, other] = [first ? weights(first) : none, second ? weights(second) : none];
     const pixels = (first ?? second).levels.length;
     const blended = new Uint8Array(pixels);
     for (let at = 0; at < pixels; at += 1) {
-      const a = first ? one[first.levels[at]] : 0, b = second ? other[second.levels[at]] : 0;
+      const a = first ? first.weights[first.levels[at]] : 0, b = second ? second.weights[second.levels[at]] : 0;
       blended[at] = Math.round(255 * strength * keep(a, b));
     }
     return layer(blended, size, (alpha) => [...rgb, alpha]);
@@ -172,12 +169,24 @@
       return loaded.get(place);
     }
 
-    function regionOf(map) {
+    function regionOf(map, { rule, share }) {
       if (!map?.levels) return null;
-      const share = state.rule === "share" ? state.share / 100 : map.areas[state.rule];
-      const levels = index.of_sizes.includes(state.rule) && map.sizes ? map.sizes : map.levels;
-      return share > 0 ? topRegion(levels, share) : null;
+      const area = rule === "share" ? share / 100 : map.areas[rule];
+      const levels = index.of_sizes.includes(rule) && map.sizes ? map.sizes : map.levels;
+      map.regions ??= new Map(); // the same regions are compared with those of other images again
+      const key = `${levels === map.sizes} ${area}`;
+      if (area > 0 && !map.regions.has(key)) map.regions.set(key, topRegion(levels, area));
+      return map.regions.get(key) ?? null;
     }
+
+    /** The regions of a view, their IoU and its baselines. */
+    function agreement(ones, others, view) {
+      const place = names.indexOf(view.image);
+      const [a, b] = [regionOf(ones[place], view), regionOf(others[place], view)];
+      const elsewhere = others.filter((_, other) => other !== place).map((map) => compared(a, regionOf(map, view)).iou);
+      return { a, b, ...compared(a, b), random: atRandom(a, b), elsewhere: mean(elsewhere.filter(Number.isFinite)) };
+    }
+    viewer.agreement = async (view) => agreement(await mapsOf(keys.indexOf(view.first)), await mapsOf(keys.indexOf(view.second)), view);
 
     /* ---------- Address ---------- */
 
@@ -271,8 +280,9 @@
     /** Draw the regions and say the numbers of what is loaded. */
     function draw() {
       if (!shown) return;
-      const { one, other, image, seconds } = shown;
-      const [a, b] = [regionOf(one), regionOf(other)];
+      const { ones, others, image } = shown;
+      const [one, other, found] = [ones[at()], others[at()], agreement(ones, others, state)];
+      const { a, b } = found;
       const context = canvas.getContext("2d");
       const map = { first: one, second: other }[state.view];
       if (map?.levels) {
@@ -287,24 +297,21 @@
       canvas.setAttribute("aria-label", `${state.image}: ${state.view === "regions" ? `${single ? "the region" : "the regions"} of ${title(first())}${single ? "" : ` and ${title(second())}`}` : `map of ${title(state.view === "first" ? first() : second())}`}`);
       stage.style.setProperty("--swipe", `${state.swipe}%`);
       swipe.setAttribute("aria-valuetext", `${state.swipe}% of the image uncovered`);
-      const overlap = compared(a, b);
-      sayAgreement(overlap, a, b, mean(seconds.filter((_, place) => place !== at()).map((map) => compared(a, regionOf(map)).iou).filter(Number.isFinite)));
-      sayAreas(overlap, a, b, one, other);
+      sayAgreement(found);
+      sayAreas(found, one, other);
       shareValue.textContent = `${state.share}%`;
       showCurves(one, other, a, b);
     }
 
-    function sayAgreement({ iou: value }, a, b, elsewhere) {
-      const random = atRandom(a, b);
+    function sayAgreement({ iou: value, random, elsewhere }) {
       if (single) return iou.replaceChildren("An IoU needs two methods with maps.");
-      Object.assign(viewer.dataset, { iou: value, random, elsewhere });
       iou.replaceChildren(element("b", {}, number(value)), ` IoU of ${title(first())} and ${title(second())}`);
       const levels = [["same", value, "this image"], ["other", elsewhere, images.length > 1 ? "cross-image baseline" : "cross-image baseline: needs a second image"], ["random", random, "at random"]];
       track.replaceChildren(...levels.filter(([, level]) => Number.isFinite(level)).map(([kind, level]) => element("i", { class: `is-${kind}`, style: `left:${100 * level}%` })));
       baselines.replaceChildren(...levels.slice(1).map(([kind, level, what]) => element("div", {}, element("dt", {}, element("i", { class: `is-${kind}` }), what), element("dd", {}, number(level)))));
     }
 
-    function sayAreas({ both }, a, b, one, other) {
+    function sayAreas({ a, b, both }, one, other) {
       const entry = (kind, text) => element("li", {}, element("i", { class: `viewer-key is-${kind}` }), text);
       const area = (region) => percent(region?.area ?? 0);
       if (state.view === "regions") {
@@ -361,8 +368,8 @@
       try {
         const [ones, others] = await Promise.all([mapsOf(first()), mapsOf(second()), plain.decode()]);
         if (Object.keys(asked).some((key) => ["image", "first", "second"].includes(key) && asked[key] !== state[key])) return;
-        shown = { one: ones[at()], other: others[at()], image: plain, seconds: others };
-        showMeasures(shown.one, shown.other);
+        shown = { ones, others, image: plain };
+        showMeasures(ones[at()], others[at()]);
         draw();
       } catch (error) {
         if (asked.image === state.image) notes.textContent = "The maps could not be loaded.";

@@ -147,7 +147,7 @@ class _Maps:
     def _levels(self, method: str, image: str) -> dict[str, Any]:
         shown = self.study.heatmap(method, image)
         areas = {
-            rule: area
+            rule: _whole(float(area), shown.values.size)
             for rule, area in self.areas.get((method, image), {}).items()
             if np.isfinite(area)
         }
@@ -179,6 +179,12 @@ class _Maps:
             for name, value in self.measures.get(pair, {}).items()
         }
         return found
+
+
+def _whole(area: float, pixels: int) -> float:
+    """An area as the table has it, rounded, without what the rounding took from a pixel."""
+    whole = round(area * pixels)
+    return whole / pixels if abs(area * pixels - whole) < 0.05 else area
 
 
 def _inside(areas: Sequence[float]) -> list[float]:
