@@ -1,10 +1,8 @@
-"""The viewer in a real browser: what it computes is what the tables say, and each view is a link."""
+"""The viewer in a real browser: its numbers are the tables', and each view is a link."""
 
 from __future__ import annotations
 
 import json
-import math
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +12,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from vitrine.measures.agreement import top_region
-from vitrine.project import Project
 from vitrine.report import open_study
 from vitrine.report.study_report import StudyReport
-from vitrine.report.viewer import SHARES, agreement_rows, levels_of, mapped_methods, viewer
-from vitrine.store import Store
+from vitrine.report.viewer import SHARES, levels_of, viewer
 
 ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
 CLOSE = 0.005
