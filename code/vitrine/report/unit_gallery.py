@@ -39,7 +39,7 @@ MOST_IMAGES = 2000
 OPENING = 600
 """Units that the layer has at most with which the page opens."""
 
-SHORT_UNITS, SHORT_IMAGES = 8, 5
+SHORT_UNITS, SHORT_IMAGES = 6, 5
 """What is shown on paper, and to readers without JavaScript."""
 
 
