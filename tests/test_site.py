@@ -149,7 +149,7 @@ def test_what_is_committed_stays_small(root: Path) -> None:
         if path.is_file()
     }
     assert max(sizes.values()) < 2_000_000, max(sizes, key=lambda path: sizes[path])
-    assert sum(sizes.values()) < 50_000_000
+    assert sum(sizes.values()) < 60_000_000
 
 
 def test_every_page_is_quiet_complete_and_asks_no_other_host(
@@ -165,9 +165,9 @@ def test_every_page_is_quiet_complete_and_asks_no_other_host(
         )
         assert broken == [], name
         assert page.locator("h1").count() == 1, name
-        assert (
-            page.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)") == []
-        )
+        # An image in a button stands beside the button's words.
+        unnamed = "i => !i.alt.trim() && !i.closest('button')"
+        assert page.evaluate(f"[...document.images].filter({unnamed}).map(i => i.src)") == []
         assert page.evaluate(
             "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size"
         ) == (page.locator("[id]").count()), f"{name} has doubled ids"
