@@ -294,6 +294,7 @@
           { canvas: mask(a, b, index.size, ORANGE, 0.65, (x, y) => x * (1 - y)) }, { canvas: mask(a, b, index.size, BLUE, 0.65, (x, y) => y * (1 - x)) },
           ...(both ? [{ canvas: both }] : [])]);
       } else paint(context, image, []);
+      plain.alt = `The image ${state.image}`;
       canvas.setAttribute("aria-label", `${state.image}: ${state.view === "regions" ? `${single ? "the region" : "the regions"} of ${title(first())}${single ? "" : ` and ${title(second())}`}` : `map of ${title(state.view === "first" ? first() : second())}`}`);
       stage.style.setProperty("--swipe", `${state.swipe}%`);
       swipe.setAttribute("aria-valuetext", `${state.swipe}% of the image uncovered`);
