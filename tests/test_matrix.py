@@ -16,7 +16,6 @@ from vitrine.book.render import render
 from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import load_study
 
 SEEN = (
     "terrier|coot|racer|flamingo|magnolia|goldfish|shark|vulture|iguana|triceratops|chimney|"
@@ -65,11 +64,11 @@ def test_the_book_follows_the_study(books: dict[str, Future[Project]], name: str
     own = {CLASSIFIERS[network].title for network in networks}
     foreign = {CLASSIFIERS[network].title for network in NETWORKS} - own
     pages = sorted(project.site.rglob("*.html"))
-    tasks = ("dissection", "lime", "cam", "agreement")
-    assert len(pages) == 9 + sum(bool(getattr(load_study(project, name), part)) for part in tasks)
+    listed = (project.root / "_quarto.yml").read_text(encoding="utf-8")
+    assert len(pages) == len(re.findall(r"^ +- \S+\.qmd", listed, re.MULTILINE))
     for page in pages:
         words = said(page)
-        assert len(words) > 1000
+        assert len(words) > 400
         _check(page.stem, words, foreign)
     for path in project.site.glob("*.pdf"):
         reader = pypdf.PdfReader(path)
