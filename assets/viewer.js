@@ -241,7 +241,7 @@
     const [ruleMenu, ruleLabel] = menu("rule", "Region", "", Object.entries(rules));
     const [viewMenu, viewLabel] = menu("view", "Shown", "", [["regions", single ? "Region" : "Both regions"], ["first", "Map"], ...(single ? [] : [["second", "Map"]])]);
     const share = slider("share", 100 * shares[0], 100 * shares[1], {});
-    const shareValue = element("output");
+    const shareValue = element("b"); // an output would take the label to itself
     const shareLabel = element("label", { class: "viewer-share" }, element("span", {}, "Share of the area ", shareValue), share);
     const controls = element("div", { class: "viewer-controls" }, firstLabel, ...(single ? [] : [secondLabel]), ruleLabel, shareLabel, viewLabel);
 

@@ -350,6 +350,7 @@ def _image_table(lines: list[list[str]], widths: list[int]) -> str:
 
 def encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
     """The file of an image; ``kind`` and ``options`` as Pillow has them."""
+
     def draw() -> bytes:
         stream = io.BytesIO()
         PilImage.fromarray(pixels).save(stream, kind, **options)

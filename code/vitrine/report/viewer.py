@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -230,7 +230,9 @@ def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[s
         ],
         "rules": {rule: REGION_RULES[rule].title for rule in rules},
         "of_sizes": [rule for rule in rules if REGION_RULES[rule].area == "both signs"],
-        "measures": {name: [row.title, row.direction, row.question] for name, row in VALUES.items()},
+        "measures": {
+            name: [row.title, row.direction, row.question] for name, row in VALUES.items()
+        },
         "absent": [reason.text for reason in lacking if reason],
         "scale": np.round(colours[:, :3] * 255).astype(int).tolist(),
         "images": [_image(study, image, place) for place, image in enumerate(study.images)],
@@ -248,7 +250,8 @@ def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
         "thumbnail": figures.thumbnail(crop, 72),
         "correct": study.is_correct(image) if known else None,
         "predictions": [
-            [str(row.category), round(float(row.probability), 4)] for row in rows.itertuples()
+            [str(category), round(p, 4)]
+            for category, p in zip(rows["category"], rows["probability"].astype(float), strict=True)
         ],
     }
 
@@ -261,13 +264,12 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
     share = _share(study)
     titles = " and ".join(study.method_titles[method] for method in methods)
 
-    def card(image: str, row: Mapping[str, Any]) -> figures.Card:
+    def card(image: str, row: Mapping[Hashable, Any]) -> figures.Card:
         drawn = [_region(_map(study, m, image), share, study.crop(image)) for m in methods]
         both = drawn if len(drawn) > 1 else [*drawn, np.zeros_like(drawn[0])]
         pixels = figures.regions(study.crop(image), *both)
         alt = f"The strongest {percent(share)} of the frame by {titles} on {image}"
-        iou = row["iou"]
-        note = f"IoU {number(iou)}" if np.isfinite(iou) else ""
+        note = f"IoU {number(row['iou'])}" if np.isfinite(row["iou"]) else ""
         return figures.Card(image, (figures.Panel("Regions", pixels, alt),), note)
 
     rows = agreement_rows(study, methods).head(VIEWS).to_dict("records")
@@ -305,9 +307,9 @@ def agreement_table(study: StudyReport) -> Markdown:
     predicted = [study.prediction_note(image) for image in rows["image"]]
     rows.insert(1, "prediction", predicted)
     if this_page().is_html:
-        rows["image"] = [
-            tables.Link(image, f"?{urlencode({'image': image})}#look") for image in study.images
-        ]
+        address = "?{}#look"
+        links = [tables.Link(i, address.format(urlencode({"image": i}))) for i in study.images]
+        rows = rows.assign(image=pd.Series(links))
     headings = {
         "image": "Image", "prediction": "Prediction", "iou": "IoU",
         "iou_other_images": "Cross-image baseline", "iou_chance": "At random",
