@@ -350,7 +350,7 @@
     }
 
     function showImage({ name, predictions: rows, correct }) {
-      heading.replaceChildren(name, element("small", {}, `what ${index.network} sees${correct === false ? ", not what it says" : ""}`));
+      heading.replaceChildren(name, element("small", {}, `what ${index.network} sees${correct === false ? "; its prediction is another class" : ""}`));
       predictions.replaceChildren(...rows.map(([category, p]) => element("li", { style: `--p:${p}` }, element("span", { class: "vitrine-bars-name" }, category), element("span", { class: "vitrine-bars-value" }, percent(p)))));
     }
 

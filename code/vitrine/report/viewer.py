@@ -36,7 +36,7 @@ from vitrine.report.findings import absent
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, percent, slug
+from vitrine.report.text import number, percent, safe, slug
 
 SHARES = tuple(percents / 100 for percents in range(1, 51))
 """Shares of the frame that can be chosen on the site."""
@@ -199,10 +199,10 @@ def viewer(study: StudyReport) -> Markdown:
     methods = mapped_methods(study)
     if not methods:
         return block(absent("This study has no maps of its images.").markdown)
-    first = [str(views) for views in [_default_views(study, methods[:2]).data]]
+    first = str(_default_views(study, methods[:2]).data)
     page = this_page()
     if not page.is_html:
-        return block(*first)
+        return block(first)
     maps, sources = _Maps(study), []
     for place, method in enumerate(methods):
         text = json.dumps(maps.of_method(method), separators=(",", ":"))
@@ -211,7 +211,7 @@ def viewer(study: StudyReport) -> Markdown:
     index = _index(study, methods, sources)
     text = json.dumps(index, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     data = raw_html(f'<script type="application/json" class="vitrine-views">{text}</script>')
-    return block(fenced("#look .vitrine-viewer", *first, data))
+    return block(fenced("#look .vitrine-viewer", first, data))
 
 
 def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[str, Any]:
@@ -274,7 +274,8 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
 
     rows = agreement_rows(study, methods).head(VIEWS).to_dict("records")
     cards = [card(str(row["image"]), row) for row in rows]
-    return figures.grid(cards, name="views", columns=5, paper_columns=5)
+    grid = figures.grid(cards, name="views", columns=5, paper_columns=5)
+    return block(f"The strongest {percent(share)} of the frame by {safe(titles)}.", str(grid.data))
 
 
 def _region(shown: Heatmap | None, share: float, crop: npt.NDArray[Any]) -> Values:
