@@ -249,7 +249,7 @@
     const radios = images.map(({ name, thumbnail }) => {
       const radio = element("input", { type: "radio", name: group, value: name });
       radio.addEventListener("change", () => choose({ image: name }));
-      return [radio, element("label", { title: name }, radio, element("img", { src: thumbnail, alt: "", width: 72, height: 72 }), element("span", {}, name))];
+      return [radio, element("label", { title: name }, radio, element("img", { src: thumbnail, alt: "", width: 64, height: 64 }), element("span", {}, name))];
     });
     const strip = element("div", { class: "viewer-strip", role: "radiogroup", "aria-label": "Image" }, ...radios.map(([, label]) => label));
 
