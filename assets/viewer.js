@@ -241,7 +241,7 @@
     const [ruleMenu, ruleLabel] = menu("rule", "Region", "", Object.entries(rules));
     const [viewMenu, viewLabel] = menu("view", "Shown", "", [["regions", single ? "Region" : "Both regions"], ["first", "Map"], ...(single ? [] : [["second", "Map"]])]);
     const share = slider("share", 100 * shares[0], 100 * shares[1], {});
-    const shareValue = element("output");
+    const shareValue = element("b"); // an output would take the label to itself
     const shareLabel = element("label", { class: "viewer-share" }, element("span", {}, "Share of the area ", shareValue), share);
     const controls = element("div", { class: "viewer-controls" }, firstLabel, ...(single ? [] : [secondLabel]), ruleLabel, shareLabel, viewLabel);
 
@@ -249,7 +249,7 @@
     const radios = images.map(({ name, thumbnail }) => {
       const radio = element("input", { type: "radio", name: group, value: name });
       radio.addEventListener("change", () => choose({ image: name }));
-      return [radio, element("label", { title: name }, radio, element("img", { src: thumbnail, alt: "", width: 72, height: 72 }), element("span", {}, name))];
+      return [radio, element("label", { title: name }, radio, element("img", { src: thumbnail, alt: "", width: 64, height: 64 }), element("span", {}, name))];
     });
     const strip = element("div", { class: "viewer-strip", role: "radiogroup", "aria-label": "Image" }, ...radios.map(([, label]) => label));
 
@@ -351,7 +351,7 @@
     }
 
     function showImage({ name, predictions: rows, correct }) {
-      heading.replaceChildren(name, element("small", {}, `what ${index.network} sees${correct === false ? ", not what it says" : ""}`));
+      heading.replaceChildren(name, element("small", {}, `what ${index.network} sees${correct === false ? "; its prediction is another class" : ""}`));
       predictions.replaceChildren(...rows.map(([category, p]) => element("li", { style: `--p:${p}` }, element("span", { class: "vitrine-bars-name" }, category), element("span", { class: "vitrine-bars-value" }, percent(p)))));
     }
 

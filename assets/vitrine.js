@@ -406,6 +406,7 @@
         await load(new URL("viewer.js", assets));
         await window.vitrineViewer(viewer, load);
       } catch (error) {
+        viewer.classList.add("is-failed");
         console.warn("The viewer stays a grid of images:", error.message);
       }
     }

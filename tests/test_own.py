@@ -182,7 +182,7 @@ def test_chapters_whose_part_a_study_does_not_have_are_left_out_of_its_book(
     text = book_text(given, "own")
     for name in ("published", "dissection"):
         assert f"    # - chapters/{name}.qmd" in text
-    for name in ("lime", "cam", "comparison", "attribution", "measures", "methods"):
+    for name in ("lime", "cam", "comparison", "explorer", "attribution", "measures", "methods"):
         assert f"    - chapters/{name}.qmd" in text
 
 

@@ -36,12 +36,12 @@ from vitrine.report.findings import absent
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, percent, slug
+from vitrine.report.text import number, percent, safe, slug
 
 SHARES = tuple(percents / 100 for percents in range(1, 51))
 """Shares of the frame that can be chosen on the site."""
 
-BELOW = (0.6, 0.75, 0.9, 0.97)
+BELOW = (0.65, 0.8, 0.95)
 """Shares at which a map is cut further, for its colours alone."""
 
 SHARE = 0.2
@@ -50,7 +50,6 @@ SHARE = 0.2
 VIEWS = 10
 """Images at most that a reader without JavaScript, or with the PDF, sees."""
 
-LEVELS = 256
 SCALE_STEPS = 16
 
 Values = npt.NDArray[np.floating]
@@ -93,18 +92,14 @@ def levels_of(
     """The levels ``uint8 [h, w]`` of a map and the mean value of each, ascending.
 
     The top regions of the levels that cover ``areas`` of the frame are those of the values
-    ``[h, w]``: a level begins where such a region ends, and ties have a level of their own. A map
-    of at most 256 values keeps each.
+    ``[h, w]``: a level begins where such a region ends, and ties have a level of their own.
     """
     known, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    level = np.arange(len(known))
-    if len(known) > LEVELS:
-        reached = np.cumsum(counts[::-1])  # pixels of so many of the greatest values
-        wanted = np.ceil(np.asarray(areas) * values.size - 1e-2)
-        ends = len(known) - 1 - np.searchsorted(reached, wanted)
-        tied = ends[counts[ends] > 1]
-        level = np.searchsorted(np.unique([*ends, *(tied + 1)]), level, side="right")
-        level = np.unique(level, return_inverse=True)[1]
+    reached = np.cumsum(counts[::-1])  # pixels of so many of the greatest values
+    wanted = np.ceil(np.asarray(areas) * values.size - 1e-2)
+    ends = len(known) - 1 - np.searchsorted(reached, wanted)
+    begins = np.unique([0, *ends, *(ends[counts[ends] > 1] + 1)])
+    level = np.searchsorted(begins, np.arange(len(known)), side="right") - 1
     levels = level[place.ravel()]
     means = np.bincount(levels, weights=np.ravel(values)) / np.bincount(levels)
     return levels.reshape(values.shape).astype(np.uint8), means
@@ -199,10 +194,10 @@ def viewer(study: StudyReport) -> Markdown:
     methods = mapped_methods(study)
     if not methods:
         return block(absent("This study has no maps of its images.").markdown)
-    first = [str(views) for views in [_default_views(study, methods[:2]).data]]
+    first = str(_default_views(study, methods[:2]).data)
     page = this_page()
     if not page.is_html:
-        return block(*first)
+        return block(first)
     maps, sources = _Maps(study), []
     for place, method in enumerate(methods):
         text = json.dumps(maps.of_method(method), separators=(",", ":"))
@@ -211,7 +206,7 @@ def viewer(study: StudyReport) -> Markdown:
     index = _index(study, methods, sources)
     text = json.dumps(index, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     data = raw_html(f'<script type="application/json" class="vitrine-views">{text}</script>')
-    return block(fenced("#look .vitrine-viewer", *first, data))
+    return block(fenced("#look .vitrine-viewer", first, data))
 
 
 def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[str, Any]:
@@ -241,13 +236,13 @@ def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[s
 
 def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
     crop, table = study.crop(image), study.table("predictions")
-    content = figures.encoded(crop, "WEBP", quality=82, method=6)
+    content = figures.encoded(crop, "WEBP", quality=76, method=6)
     rows = table[table["image"] == image].sort_values("rank")
     known = study.has_true_class(image)
     return {
         "name": image,
         "source": this_page().write(f"image-{place}-{slug(image)}.webp", content),
-        "thumbnail": figures.thumbnail(crop, 72),
+        "thumbnail": figures.thumbnail(crop, 64),
         "correct": study.is_correct(image) if known else None,
         "predictions": [
             [category, round(probability, 4)]
@@ -274,7 +269,8 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
 
     rows = agreement_rows(study, methods).head(VIEWS)
     cards = [card(image, iou) for image, iou in zip(rows["image"], rows["iou"], strict=True)]
-    return figures.grid(cards, name="views", columns=5, paper_columns=5)
+    grid = figures.grid(cards, name="views", columns=5, paper_columns=5)
+    return block(f"The strongest {percent(share)} of the frame by {safe(titles)}.", str(grid.data))
 
 
 def _region(shown: Heatmap | None, share: float, crop: npt.NDArray[Any]) -> Values:
