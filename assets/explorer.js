@@ -10,12 +10,7 @@
 
   const PAGE = 25;
 
-  function element(name, attributes = {}, ...children) {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
+  const { element } = window.vitrine;
 
   const shown = (value, column) =>
     value === null ? "–" : column.kind === "number" ? value.toFixed(column.digits ?? 0).replace("-", "−") : String(value);

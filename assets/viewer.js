@@ -12,12 +12,7 @@
   const ORANGE = [213, 94, 0], BLUE = [0, 114, 178]; // as report/figures.py has them
   const SVG = "http://www.w3.org/2000/svg";
 
-  function element(name, attributes = {}, ...children) {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
+  const { element } = window.vitrine;
 
   const number = (value, digits = 2) => (Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–");
   const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${Math.round(100 * share)}%`);
@@ -249,7 +244,7 @@
     const radios = images.map(({ name, thumbnail }) => {
       const radio = element("input", { type: "radio", name: group, value: name });
       radio.addEventListener("change", () => choose({ image: name }));
-      return [radio, element("label", { title: name }, radio, element("img", { src: thumbnail, alt: "", width: 64, height: 64 }), element("span", {}, name))];
+      return [radio, element("label", { title: name }, radio, element("img", { src: thumbnail, alt: name, width: 64, height: 64 }), element("span", { "aria-hidden": "true" }, name))];
     });
     const strip = element("div", { class: "viewer-strip", role: "radiogroup", "aria-label": "Image" }, ...radios.map(([, label]) => label));
 

@@ -20,10 +20,11 @@
   /** A new element with attributes and children (elements or text). */
   function element(name, attributes = {}, ...children) {
     const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    for (const [key, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(key, value);
     made.append(...children);
     return made;
   }
+  window.vitrine = { element }; // for the scripts that this one loads
 
   const loading = new Map();
 

@@ -17,6 +17,17 @@ from pathlib import Path
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
+TEXT_OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((svg) => {
+  const box = svg.getBoundingClientRect();
+  return [...svg.querySelectorAll('text')].filter((text) => {
+    const own = text.getBoundingClientRect();
+    return own.width && (own.left < box.left - 1 || own.right > box.right + 1
+      || own.top < box.top - 1 || own.bottom > box.bottom + 1);
+  }).map((text) => text.textContent);
+})"""
+"""Words of the charts that lie outside their drawing."""
+
+
 def find_browser() -> str | None:
     """The path of a Chromium that can be started, or ``None``."""
     for name in NAMES:

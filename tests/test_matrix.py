@@ -68,7 +68,7 @@ def test_the_book_follows_the_study(books: dict[str, Future[Project]], name: str
     assert len(pages) == len(re.findall(r"^ +- \S+\.qmd", listed, re.MULTILINE))
     for page in pages:
         words = said(page)
-        assert len(words) > 400
+        assert len(words) > 1000
         _check(page.stem, words, foreign)
     for path in project.site.glob("*.pdf"):
         reader = pypdf.PdfReader(path)

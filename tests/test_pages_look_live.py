@@ -12,15 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from browser import TEXT_OUTSIDE
+
 ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
-OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((svg) => {
-  const box = svg.getBoundingClientRect();
-  return [...svg.querySelectorAll('text')].filter((text) => {
-    const own = text.getBoundingClientRect();
-    return own.width && (own.left < box.left - 1 || own.right > box.right + 1
-      || own.top < box.top - 1 || own.bottom > box.bottom + 1);
-  }).map((text) => text.textContent);
-})"""
 Open = Callable[[str, int], Page]
 
 
@@ -88,7 +82,7 @@ def chart(drawing: alt.TopLevelMixin) -> str:
 def test_a_chart_fills_its_place_and_cuts_no_text(opened: Open, kind: str, width: int) -> None:
     page = opened(chart(drawings()[kind]), width)
     page.locator(".vitrine-chart.is-mounted svg").wait_for()
-    assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(TEXT_OUTSIDE) == []
     mount = page.locator(".vitrine-mount")
     room, needed, drawn = mount.evaluate(
         "m => [m.clientWidth, m.scrollWidth, m.querySelector('svg').getBoundingClientRect().width]"

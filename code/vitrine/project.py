@@ -4,15 +4,50 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from vitrine.errors import VitrineError
 
 STUDY_FILE = "study.toml"
+
+LISTED = re.compile(
+    r"^(?P<indent> *)(?P<out># )?(?P<item>- (?P<chapter>\S+\.qmd)(?: +# needs (?P<needs>\S.*))?)$",
+    re.MULTILINE,
+)
+"""A chapter in ``_quarto.yml``, with what it needs of a study."""
+
+
+def chapters(book: str, asked: Mapping[str, Any], has_others: bool) -> list[str]:
+    """The chapters that a study has of those that the text of ``_quarto.yml`` lists.
+
+    ``# needs lime`` names a section of the study file, ``# needs cam/lime`` one of several,
+    ``# needs answers_assignment lime`` two of which it must have each. A study that answers the
+    assignment keeps every chapter that needs one thing; ``other_networks`` that explain the same
+    images it must have in any case.
+
+    asked : the study file. has_others : whether other networks explain its images.
+    """
+    whole = bool(asked.get("answers_assignment", True))
+    told = {**asked, "answers_assignment": whole}
+
+    def stays(needs: str) -> bool:
+        if needs == "other_networks":
+            return has_others
+        each = [any(told.get(part) for part in need.split("/")) for need in needs.split()]
+        return all(each) or (whole and len(each) == 1)
+
+    return [
+        found["chapter"]
+        for found in LISTED.finditer(book)
+        if (stays(found["needs"]) if found["needs"] else not found["out"])
+    ]
 
 
 @dataclass(frozen=True)

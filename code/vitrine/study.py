@@ -557,7 +557,7 @@ class Study(_Part):
     def _comparison_has_both_methods(self) -> Study:
         if self.agreement and not (self.cam and self.lime):
             raise ValueError("`agreement` needs both a [cam] and a [lime] section")
-        if self.measures and not self.maps:
+        if self.measures and not (self.cam or self.lime or self.attribution):
             raise ValueError("`measures` needs a [cam], a [lime] or an [attribution] section")
         known = {row.name: ("classifiers", row) for row in self.classifiers}
         for key, others in self._other_networks().items():
@@ -570,11 +570,6 @@ class Study(_Part):
                         f"`{key}`"
                     )
         return self
-
-    @property
-    def maps(self) -> bool:
-        """Whether a method gives each image a map."""
-        return bool(self.cam or self.lime or self.attribution)
 
     def network(self, name: str) -> Classifier:
         """The classifier called ``name``."""

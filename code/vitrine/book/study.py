@@ -1,11 +1,8 @@
 """Which study the report shows, and which chapters that study has.
 
 The first is ``study: NAME`` in ``_variables.yml``, Quarto's own file. A line of ``_quarto.yml``
-such as ``- chapters/lime.qmd  # needs lime`` names a part of a study file; Quarto takes nothing out
-of a list, so the line is commented out there where the study has no such part, or where no other
-network explains its images (``needs other_networks``). A study that answers the assignment keeps
-the chapters that need one thing; where a line names several (``needs answers_assignment lime``),
-the study must have each.
+such as ``- chapters/lime.qmd  # needs lime`` says what a chapter needs of a study; Quarto takes
+nothing out of a list, so the line is commented out there where the study does not have it.
 """
 
 from __future__ import annotations
@@ -14,17 +11,12 @@ import re
 
 from vitrine.book.chapter import read_text
 from vitrine.errors import ChapterError, VitrineError
-from vitrine.project import Project
+from vitrine.project import LISTED, Project, chapters
 from vitrine.store import explained_alike
 from vitrine.study import load_study
 
 VARIABLES = "_variables.yml"
 BOOK = "_quarto.yml"
-
-OTHERS = "other_networks"
-"""What a chapter needs that compares networks: another that explains the study's images."""
-
-_NEEDS = re.compile(r"^( *)(?:# )?(- \S+\.qmd +# needs (\w+(?: \w+)*))$", re.MULTILINE)
 
 
 def shown_study(project: Project) -> str:
@@ -53,17 +45,14 @@ def write_study(project: Project, name: str) -> None:
 def book_text(project: Project, name: str) -> str:
     """``_quarto.yml`` with the chapters that a study has. Raises ``StudyError``."""
     text = read_text(project.root / BOOK, BOOK)
-    if not name or not _NEEDS.search(text):
+    if not name or " # needs " not in text:
         return text
-    study = load_study(project, name)
+    asked = load_study(project, name).model_dump(mode="json")
+    kept = chapters(text, asked, len(explained_alike(project, name)) > 1)
 
     def line(found: re.Match[str]) -> str:
-        needs = found[3].split()
-        if needs == [OTHERS]:
-            stays = len(explained_alike(project, name)) > 1
-        else:
-            whole = study.answers_assignment and len(needs) == 1
-            stays = whole or all(getattr(study, need) for need in needs)
-        return f"{found[1]}{'' if stays else '# '}{found[2]}"
+        if not found["needs"]:
+            return found[0]
+        return f"{found['indent']}{'' if found['chapter'] in kept else '# '}{found['item']}"
 
-    return _NEEDS.sub(line, text)
+    return LISTED.sub(line, text)

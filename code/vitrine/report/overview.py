@@ -13,14 +13,12 @@ from vitrine.measures.registry import MEASURES
 from vitrine.methods.ideas import IDEAS
 from vitrine.project import Project
 from vitrine.report.page import block, float_lines, this_page
-from vitrine.report.parts import answers_assignment, missing
+from vitrine.report.parts import chapters_of, missing
 from vitrine.report.scoreboard import scoreboard, stands
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import Citation, table
 from vitrine.report.text import listing, safe
-from vitrine.store import explained_alike
 
-_CHAPTER = re.compile(r"^ *(?:# )?- (\S+\.qmd)(?: +# needs (\w+))?$", re.MULTILINE)
 _CAPTION = re.compile(r'(?:#\| (?:fig|tbl)-cap: "|: )(.+?)(?:"$| \{#|(?<=[^.]{3})[.:;](?= |"))')
 
 
@@ -59,18 +57,6 @@ def _verdicts(study: StudyReport) -> dict[tuple[str, str], str]:
         for (_, method), standing in stands(board.gains(measure)).items():
             told.setdefault((method, standing), []).append(MEASURES[measure].title)
     return {key: listing(titles) for key, titles in told.items()}
-
-
-def chapters_of(study: StudyReport) -> list[str]:
-    """The chapters of a study's book, as ``_quarto.yml`` lists them for it."""
-    asked, whole = study.provenance["study"], answers_assignment(study)
-    others = len(explained_alike(study.store.project, study.store.study)) > 1
-    text = (study.store.project.root / "_quarto.yml").read_text(encoding="utf-8")
-    return [
-        name
-        for name, part in _CHAPTER.findall(text)
-        if not part or (others if part == "other_networks" else whole or asked.get(part))
-    ]
 
 
 def list_of_figures(study: StudyReport) -> Markdown:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import Markdown, display
 
+from vitrine.project import chapters
 from vitrine.report.findings import Finding, absent
 from vitrine.report.page import block
 from vitrine.report.text import listing
@@ -37,14 +39,17 @@ _SECTION_OF = {
 
 _CHAPTERS = {
     "dissection": "[dissection](chapters/dissection.qmd)",
+    "units": "[its units](chapters/units.qmd)",
     "lime": "[LIME](chapters/lime.qmd)",
     "cam": "[class activation maps](chapters/cam.qmd)",
-    "agreement": "[the comparison](chapters/comparison.qmd)",
+    "comparison": "[the comparison](chapters/comparison.qmd)",
+    "explorer": "[two maps of an image beside each other](chapters/explorer.qmd)",
     "attribution": "[attribution](chapters/attribution.qmd)",
     "measures": "[which explanation to believe](chapters/measures.qmd)",
-    "answers_assignment": "what [published runs](chapters/published.qmd) say",
+    "published": "what [published runs](chapters/published.qmd) say",
+    "replication": "whether the findings [hold on another network](chapters/replication.qmd)",
 }
-"""The chapters of a book by the part of a study file that each needs, as ``_quarto.yml`` has it."""
+"""The chapters of a book, in words."""
 
 
 def answers_assignment(study: StudyReport) -> bool:
@@ -52,12 +57,18 @@ def answers_assignment(study: StudyReport) -> bool:
     return bool(study.provenance["study"].get("answers_assignment", True))
 
 
+def chapters_of(study: StudyReport) -> list[str]:
+    """The files of the chapters of a study's book."""
+    project = study.store.project
+    text = (project.root / "_quarto.yml").read_text(encoding="utf-8")
+    has_others = len(explained_alike(project, study.store.study)) > 1
+    return chapters(text, study.provenance["study"], has_others)
+
+
 def chapters_line(study: StudyReport) -> Markdown:
     """Which chapters the book of a study has, as a sentence of links."""
-    asked, whole = study.provenance["study"], answers_assignment(study)
-    links = [link for part, link in _CHAPTERS.items() if whole or asked.get(part)]
-    if len(explained_alike(study.store.project, study.store.study)) > 1:
-        links.append("whether the findings [hold on another network](chapters/replication.qmd)")
+    there = {Path(chapter).stem for chapter in chapters_of(study)}
+    links = [link for chapter, link in _CHAPTERS.items() if chapter in there]
     return block(f"The chapters say more: {listing(links)}.")
 
 

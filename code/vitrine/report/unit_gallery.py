@@ -27,6 +27,7 @@ from vitrine.report.dissected import Dissected
 from vitrine.report.dissection import PARTS, Link
 from vitrine.report.page import Page, block, fenced, raw_html, this_page
 from vitrine.report.text import number, slug
+from vitrine.store import TaskResult
 from vitrine.study import ProbingSet
 
 TILE = 64
@@ -90,14 +91,14 @@ class Gallery:
     @cached_property
     def layers(self) -> list[Layer]:
         """The layers of all networks, from early to late."""
-        return [
-            self._layer(row["name"], row["network"], place, name)
-            for row in self.found.facts["classifiers"]
-            for place, name in enumerate(row["layers"])
-        ]
+        found = []
+        for row in self.found.facts["classifiers"]:
+            task = self.found.study.store.read_task(f"{row['name']}/dissection/labels")
+            for place, name in enumerate(row["layers"]):
+                found.append(self._layer(task, row["name"], row["network"], place, name))
+        return found
 
-    def _layer(self, network: str, title: str, place: int, name: str) -> Layer:
-        task = self.found.study.store.read_task(f"{network}/dissection/labels")
+    def _layer(self, task: TaskResult, network: str, title: str, place: int, name: str) -> Layer:
         units, arrays = self.found.all_units, task.arrays
         fired = None
         if f"{place}_fired" in arrays:
