@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from bookmaker import Book, as_markdown
+from bookmaker import REPOSITORY, Book, as_markdown
 from vitrine.errors import ChapterError
 
 NASTY = "# $ @ * _ [ ] \\ ` < > ~ // /* = - + #let x"
@@ -131,6 +131,7 @@ def test_long_words_stay_on_the_page(book: Book) -> None:
 
 
 def test_characters_without_a_font_are_named(book: Book) -> None:
+    (book.root / "assets" / "fonts").symlink_to(REPOSITORY / "assets" / "fonts")
     book.chapter("one", "# One\n\nWords: \u043a\u043e\u0442 \u2192.\n")
     assert not book.render("pdf").warnings
     book.chapter("one", "# One\n\nWords: \u6f22.\n")
