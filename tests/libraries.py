@@ -14,7 +14,6 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-from vitrine import study
 from vitrine.data.images import Frame, Pixels
 from vitrine.methods.cam import ClassActivation
 from vitrine.methods.feature_maps import Evidence
@@ -23,6 +22,7 @@ from vitrine.methods.lime import LinearModel
 from vitrine.methods.superpixels import Segments
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.head import channels_first
+from vitrine.study import lime as lime_section
 
 CAMS: dict[str, type[BaseCAM]] = {
     "gradcam": pytorch_grad_cam.GradCAM,
@@ -82,7 +82,7 @@ def explain(
     classifier: Classifier,
     crop: Pixels,
     target: int,
-    parameters: study.Lime,
+    parameters: lime_section.Lime,
     segments: Segments,
 ) -> LinearModel:
     """The linear model of ``vitrine.methods.lime.explain``, by ``lime``."""

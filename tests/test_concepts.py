@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
-from vitrine import study
 from vitrine.data.concept_categories import KINDS, kind_of, load_kinds
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
 from vitrine.data.images import Image
@@ -23,6 +22,7 @@ from vitrine.methods.dissection.embeddings import Embeddings, Encoder, text_embe
 from vitrine.methods.dissection.encoders import pick_encoder
 from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
+from vitrine.study import sections
 
 TINY_CLIP = """{
   "embed_dim": 8,
@@ -164,7 +164,7 @@ def test_the_true_class_is_known_by_the_file_name(
     project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    encoder = pick_encoder("conse").load(project, study.Encoder(name="conse"), "cpu")
+    encoder = pick_encoder("conse").load(project, sections.Encoder(name="conse"), "cpu")
     found = encoder.encode_images([_image("n01440764"), _image("n01443537")])
     words = encoder.encode_texts(["tench", "goldfish", "car"])
     assert found.shape == (2, 384)
@@ -187,7 +187,7 @@ def test_predictions_of_a_network_keep_the_best_only(project: Project) -> None:
 
 def _tiny_clip(project: Project, **settings: object) -> Encoder:
     (project.root / "tiny.json").write_text(TINY_CLIP)
-    wanted = study.Encoder.model_validate(
+    wanted = sections.Encoder.model_validate(
         {"name": "clip", "model": "tiny.json", "pretrained": "random"} | settings
     )
     pick_encoder("clip").check(project, wanted)
@@ -253,7 +253,7 @@ def test_an_archive_as_openai_publishes_it_gives_its_network(
     torch.jit.trace(model, example, strict=False).save(str(path))
     monkeypatch.setattr(clip.sources, "fetch_one", lambda *_: path)
     monkeypatch.setattr(clip, "_openai_file", lambda *_: path.name)
-    wanted = study.Encoder(name="clip", model="tiny.json", pretrained="openai")
+    wanted = sections.Encoder(name="clip", model="tiny.json", pretrained="openai")
     found = clip.load_clip(project, wanted, "cpu")
     images = found._transform(PilImage.fromarray(_image().pixels))[None]
     with torch.inference_mode():
@@ -267,7 +267,7 @@ def test_an_archive_as_openai_publishes_it_gives_its_network(
 def test_a_clip_is_given_images_as_it_was_trained_on_them(project: Project) -> None:
     white = Image("white", "", np.full((40, 40, 3), 255, dtype=np.uint8))
     (project.root / "tiny.json").write_text(TINY_CLIP)
-    usual = clip.load_clip(project, study.Encoder(model="tiny.json", pretrained="random"), "cpu")
+    usual = clip.load_clip(project, sections.Encoder(model="tiny.json", pretrained="random"), "cpu")
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     seen = usual._transform(PilImage.fromarray(white.pixels))
     assert torch.allclose(seen[:, 0, 0], (1 - torch.tensor(mean)) / torch.tensor(std))
@@ -288,7 +288,7 @@ def test_a_clip_with_a_tokenizer_of_its_own_is_refused(
     settings["text_cfg"] |= text
     (project.root / "own.json").write_text(json.dumps(settings))
     with pytest.raises(StudyError, match="reads texts by a tokenizer of its own"):
-        clip.check_clip(project, study.Encoder(model="own.json", pretrained="random"))
+        clip.check_clip(project, sections.Encoder(model="own.json", pretrained="random"))
 
 
 def test_a_classifier_knows_its_classes_whatever_it_was_trained_on(

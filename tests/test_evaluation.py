@@ -44,7 +44,9 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import Lime, Measures, Slic, load_study
+from vitrine.study import load_study
+from vitrine.study.lime import Lime, Slic
+from vitrine.study.sections import Measures
 
 MEASURED = """
 [attribution]

@@ -33,7 +33,8 @@ from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import LargeSample, load_study
+from vitrine.study import load_study
+from vitrine.study.sections import LargeSample
 
 LARGE_SAMPLE = """
 [large_sample]

@@ -13,7 +13,6 @@ from sklearn.linear_model import Ridge
 
 import libraries
 from networks import SIDE, Plain, classifier_of
-from vitrine import study
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
@@ -33,8 +32,9 @@ from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
+from vitrine.study import lime as lime_section
 
-PARAMETERS = study.Lime(samples=56, batch=16)  # of 40 superpixels
+PARAMETERS = lime_section.Lime(samples=56, batch=16)  # of 40 superpixels
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_images_share_batches_and_keep_their_weights(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
     crop, frame = seen
-    grid = superpixels(crop, study.Grid(rows=4, columns=4), seed=0)
+    grid = superpixels(crop, lime_section.Grid(rows=4, columns=4), seed=0)
     images = [
         lime.SegmentedImage(crop, frame, 3, segments),
         lime.SegmentedImage(crop[::-1], frame, 5, grid),
@@ -252,11 +252,16 @@ def test_fidelity_shows_and_hides(
 
 @pytest.mark.parametrize(
     "parameters",
-    [study.Quickshift(), study.Slic(), study.Felzenszwalb(), study.Grid()],
+    [
+        lime_section.Quickshift(),
+        lime_section.Slic(),
+        lime_section.Felzenszwalb(),
+        lime_section.Grid(),
+    ],
     ids=lambda p: p.method,
 )
 def test_every_segmentation_numbers_its_superpixels_from_zero(
-    seen: tuple[Pixels, Frame], parameters: study.Segmentation
+    seen: tuple[Pixels, Frame], parameters: lime_section.Segmentation
 ) -> None:
     found = superpixels(seen[0], parameters, seed=0)
     assert found.dtype == np.int16 and found.shape == seen[0].shape[:2]
@@ -265,20 +270,20 @@ def test_every_segmentation_numbers_its_superpixels_from_zero(
 
 
 def test_a_grid_has_pieces_of_equal_size(seen: tuple[Pixels, Frame]) -> None:
-    found = superpixels(seen[0], study.Grid(rows=7, columns=4), seed=0)
+    found = superpixels(seen[0], lime_section.Grid(rows=7, columns=4), seed=0)
     assert (np.bincount(found.ravel()) == found.size // 28).all()
 
 
 @pytest.mark.parametrize(
     "parameters",
     [
-        study.Quickshift(kernel_size=20, max_dist=1000),
-        study.Felzenszwalb(scale=1e6, min_size=10**6),
-        study.Grid(rows=2, columns=1),
+        lime_section.Quickshift(kernel_size=20, max_dist=1000),
+        lime_section.Felzenszwalb(scale=1e6, min_size=10**6),
+        lime_section.Grid(rows=2, columns=1),
     ],
     ids=lambda p: p.method,
 )
-def test_one_superpixel_is_refused_whatever_found_it(parameters: study.Segmentation) -> None:
+def test_one_superpixel_is_refused_whatever_found_it(parameters: lime_section.Segmentation) -> None:
     grey = np.full((64 if parameters.method != "grid" else 1, 64, 3), 128, dtype=np.uint8)
     with pytest.raises(StudyError, match=r"found one superpixel.*\. .+\."):
         superpixels(grey, parameters, seed=0)
@@ -357,8 +362,8 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
     classifier = classifier_of(Plain(), "4")
     crop = np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
     frame = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
-    segments = superpixels(crop, study.Grid(rows=rows, columns=rows), 0)
-    parameters = study.Lime(samples=samples, kernel_width=width)
+    segments = superpixels(crop, lime_section.Grid(rows=rows, columns=rows), 0)
+    parameters = lime_section.Lime(samples=samples, kernel_width=width)
     found = lime.explain(classifier, crop, frame, 0, parameters, segments)
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
     for value in (found.r_squared, found.local_prediction):

@@ -21,7 +21,8 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store
-from vitrine.study import Grid, load_study
+from vitrine.study import load_study
+from vitrine.study.lime import Grid
 
 DEEP = """
 [cam]

@@ -18,7 +18,6 @@ from torch.nn import functional
 
 import libraries
 from networks import CLASSES, SIDE, classifier_of
-from vitrine import study
 from vitrine.data.images import Frame, Image
 from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.methods import lime
@@ -30,6 +29,7 @@ from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, prepared
 from vitrine.models.scores import scoring
+from vitrine.study import lime as lime_section
 
 CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
@@ -38,7 +38,7 @@ IMAGES = [
     for i in range(8)
 ]
 FEW = Parameters(batch=4, steps=4, samples=2, noisy_steps=2, points=4, window=16, stride=16)
-LIME = study.Lime(samples=40, batch=8)
+LIME = lime_section.Lime(samples=40, batch=8)
 
 
 class Small(nn.Module):
@@ -257,7 +257,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
     with scoring(classifier, 0) as scores:
         found = scores(classifier.normalise(CROP[None]).numpy())
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
-    segments = superpixels(CROP, study.Grid(rows=3, columns=3), 0)
+    segments = superpixels(CROP, lime_section.Grid(rows=3, columns=3), 0)
     shown = fidelity(classifier, CROP, segments, [0, 1], 0)
     assert shown.p_original == pytest.approx(expected[0, 0], rel=1e-6)
     ours = lime.explain(classifier, CROP, FRAME, 0, LIME, segments)
@@ -358,7 +358,7 @@ def test_an_output_that_is_no_table_of_logits_is_one_message_from_every_method(
 
 def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
     """Every method at work on one network."""
-    segments = superpixels(CROP, study.Grid(rows=3, columns=3), 0)
+    segments = superpixels(CROP, lime_section.Grid(rows=3, columns=3), 0)
     arguments = (classifier, CROP, FRAME)
     found: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: classifier.probabilities(CROP[None]),

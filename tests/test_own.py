@@ -20,7 +20,8 @@ from vitrine.models.own import traced
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
 from vitrine.store import Store
-from vitrine.study import Classifier, load_study
+from vitrine.study import load_study
+from vitrine.study.sections import Classifier
 
 CODE = """
 from torch import nn

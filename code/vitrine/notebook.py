@@ -24,8 +24,10 @@ from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN
 from vitrine.models.own import classifier_of
 from vitrine.report.figures import overlay
-from vitrine.study import Attribution, Cam, Images, Lime, Measures, Study
-from vitrine.study import Classifier as Row
+from vitrine.study import Study
+from vitrine.study.lime import Lime
+from vitrine.study.sections import Attribution, Cam, Images, Measures
+from vitrine.study.sections import Classifier as Row
 
 _MEASURED = {
     key: row for key, row in VALUES.items() if row.of_map is not None or row.trial == FAITHFULNESS

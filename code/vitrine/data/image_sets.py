@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitrine import study
 from vitrine.data import sources
 from vitrine.data.images import in_folder
 from vitrine.errors import StudyError
 from vitrine.project import Project
+from vitrine.study import sections
 
 
-def files_of(project: Project, images: study.ProbingSet, key: str) -> tuple[str, ...]:
+def files_of(project: Project, images: sections.ProbingSet, key: str) -> tuple[str, ...]:
     """The files of a set, sorted unless they are named. Raises ``StudyError``.
 
     key : of the set in the study file, for the reader of an error.
@@ -33,7 +33,7 @@ def files_of(project: Project, images: study.ProbingSet, key: str) -> tuple[str,
 
 def paths_of(
     project: Project,
-    images: study.ProbingSet,
+    images: sections.ProbingSet,
     files: tuple[str, ...],
     report: sources.Report = lambda _: None,
 ) -> dict[str, Path]:

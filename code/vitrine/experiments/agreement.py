@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrine import study as studies
 from vitrine.data.images import Image
 from vitrine.errors import NotApplicable
 from vitrine.experiments.base import Columns, Experiment, Row, Rows
@@ -29,7 +28,7 @@ from vitrine.methods.registry import methods_of
 from vitrine.methods.superpixels import KEPT, top_superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.store import Store
-from vitrine.study import Study
+from vitrine.study import Study, sections
 
 Table = npt.NDArray[np.float64]
 
@@ -165,7 +164,7 @@ class _OneNetwork:
                 first, second, rho=matched, rho_other_images=mismatched
             )
 
-    def _add_agreement(self, section: studies.Agreement) -> None:
+    def _add_agreement(self, section: sections.Agreement) -> None:
         """LIME against every other method, for all shares of the frame."""
         if "lime" not in self.methods:
             return
@@ -190,7 +189,7 @@ class _OneNetwork:
         for rows in found.values():
             self.rows["agreement"] += rows
 
-    def _add_ious(self, rule: str, section: studies.Agreement) -> None:
+    def _add_ious(self, rule: str, section: sections.Agreement) -> None:
         """Every method against every other, with one rule for what a map highlights."""
         row = REGION_RULES[rule]
         kept = self._kept(row.area) if row.area in KEPT else None

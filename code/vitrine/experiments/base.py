@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from vitrine import study as studies
 from vitrine.data import sources
 from vitrine.data.images import Image
 from vitrine.models.classifier import Classifier
@@ -19,6 +18,7 @@ from vitrine.models.inference import PLAIN, InferenceOptions, fastest_options
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
+from vitrine.study import lime as lime_section
 
 Row = dict[str, Any]
 """One row of a table, by column."""
@@ -33,18 +33,18 @@ SECOND, STABILITY = "second", "stability"
 """Variants: the second most probable class; LIME drawn again and again."""
 
 
-def segmentation_key(segmentation: studies.Segmentation) -> str:
+def segmentation_key(segmentation: lime_section.Segmentation) -> str:
     """A segmentation and its parameters as a name: ``"slic-50-10-1"``."""
     values = segmentation.model_dump(exclude={"method"}).values()
     return "-".join([segmentation.method, *(f"{value:g}" for value in values)])
 
 
-def searched(segmentation: studies.Segmentation) -> str:
+def searched(segmentation: lime_section.Segmentation) -> str:
     """The variant of LIME that one segmentation of a search is."""
     return f"search-{segmentation_key(segmentation)}"
 
 
-def at_random(segmentation: studies.Segmentation) -> str:
+def at_random(segmentation: lime_section.Segmentation) -> str:
     """The variant of LIME that random superpixels of a segmentation are the control of."""
     return f"random-{segmentation_key(segmentation)}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitrine import study as studies
 from vitrine.data import image_sets, sources
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, read_concepts
 from vitrine.errors import StudyError
@@ -13,9 +12,10 @@ from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import encoders
 from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
 from vitrine.project import Project
+from vitrine.study import sections
 
 
-def check(project: Project, wanted: studies.Dissection) -> None:
+def check(project: Project, wanted: sections.Dissection) -> None:
     """Stop if a study's dissection names what does not exist. Raises ``StudyError``."""
     row = pick_similarity(wanted.similarity)
     parameters = parameters_of(wanted.similarity, wanted.parameters)
@@ -42,20 +42,20 @@ def check(project: Project, wanted: studies.Dissection) -> None:
             )
 
 
-def files_of(project: Project, wanted: studies.Dissection) -> tuple[str, ...]:
+def files_of(project: Project, wanted: sections.Dissection) -> tuple[str, ...]:
     """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
     return image_sets.files_of(project, wanted.images, "dissection.images")
 
 
 def image_paths(
-    project: Project, wanted: studies.Dissection, report: sources.Report = lambda _: None
+    project: Project, wanted: sections.Dissection, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
     """The probing set's images by file name: fetched from their source, or in their folder."""
     files = files_of(project, wanted)
     return image_sets.paths_of(project, wanted.images, files, report)
 
 
-def concepts_of(project: Project, wanted: studies.Dissection) -> Concepts:
+def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:
     """The concept list that a study names. Raises ``StudyError`` for one that is too short."""
     concepts = read_concepts(project, wanted.concepts)
     if len(concepts.words) <= RUNNERS_UP:

@@ -24,7 +24,8 @@ from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
 from vitrine.models.own import architecture_of
 from vitrine.store import TaskResult
-from vitrine.study import Measures, Study
+from vitrine.study import Study
+from vitrine.study.sections import Measures
 
 Values = npt.NDArray[np.float32]
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrine import study as studies
 from vitrine.data import image_sets, sources
 from vitrine.data.images import Image, image_name, pixels_digest, read_image
 from vitrine.data.wordnet import class_indices
@@ -31,7 +30,7 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
-from vitrine.study import Study
+from vitrine.study import Study, sections
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
@@ -63,12 +62,12 @@ TABLES = {
 }
 
 
-def _wanted(study: Study) -> studies.LargeSample:
+def _wanted(study: Study) -> sections.LargeSample:
     assert study.large_sample is not None
     return study.large_sample
 
 
-def drawn_files(project: Project, study: Study, wanted: studies.LargeSample) -> tuple[str, ...]:
+def drawn_files(project: Project, study: Study, wanted: sections.LargeSample) -> tuple[str, ...]:
     """The files of the images that are drawn. Raises ``StudyError`` for too few.
 
     A larger sample of the same seed begins with the smaller one.

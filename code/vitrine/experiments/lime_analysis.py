@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vitrine import study as studies
 from vitrine.experiments.base import (
     STABILITY,
     Columns,
@@ -38,6 +37,7 @@ from vitrine.methods.perturbation import draw
 from vitrine.methods.superpixels import KEPT, SEGMENTATIONS, superpixels, top_superpixels
 from vitrine.store import TaskResult
 from vitrine.study import Study
+from vitrine.study import lime as lime_section
 
 TABLES = {
     "lime": {
@@ -132,7 +132,7 @@ def lime_tasks(study: Study) -> Iterator[Task]:
                     yield Task(row.name, "lime", file, passes, known, searched(segmentation))
 
 
-def _wanted(study: Study) -> studies.Lime:
+def _wanted(study: Study) -> lime_section.Lime:
     assert study.lime is not None
     return study.lime
 
@@ -290,7 +290,7 @@ class LimeAnalysis(Experiment):
             yield "search", self._search(task, segmentation, random)
 
     def _stability(
-        self, network: str, file: str, again: studies.Stability
+        self, network: str, file: str, again: lime_section.Stability
     ) -> Iterator[tuple[str, list[Row]]]:
         task = self.store.read_task(f"{network}/lime.{STABILITY}/{file}")
         count, features = int(task.facts["superpixels"]), self.wanted.features
@@ -336,7 +336,7 @@ class LimeAnalysis(Experiment):
     def _search(
         self,
         task: TaskResult,
-        segmentation: studies.Segmentation,
+        segmentation: lime_section.Segmentation,
         random: Callable[[int], dict[str, float]],
     ) -> list[Row]:
         """One row for each number of samples and of kept superpixels."""

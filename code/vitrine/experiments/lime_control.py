@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from vitrine import study as studies
 from vitrine.experiments.base import (
     Context,
     Experiment,
@@ -23,6 +22,7 @@ from vitrine.methods.registry import pick_method
 from vitrine.methods.superpixels import Segments, top_superpixels
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
+from vitrine.study import lime as lime_section
 
 DRAWS = 20
 """Random choices of each size. Of a greater size they hold those of a smaller one."""
@@ -34,7 +34,7 @@ def mean_size(chosen: Sequence[Sequence[int]]) -> int:
 
 
 def control(
-    store: Store, network: str, segmentation: studies.Segmentation, file: str, size: int
+    store: Store, network: str, segmentation: lime_section.Segmentation, file: str, size: int
 ) -> dict[str, float]:
     """What so many random superpixels of an image keep: the means over all draws.
 
@@ -75,7 +75,7 @@ class LimeControl(Experiment):
             for file in self.study.images.files
         ]
 
-    def _task(self, network: str, file: str, segmentation: studies.Segmentation) -> Task:
+    def _task(self, network: str, file: str, segmentation: lime_section.Segmentation) -> Task:
         known = pick_method("lime").parameters(self.study, None, "")
         known |= {"random": DRAWS, "of": segmentation.model_dump()}
         sizes = {self.wanted.features} if segmentation == self.wanted.segmentation else set()

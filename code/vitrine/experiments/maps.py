@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from vitrine import study as studies
 from vitrine.errors import StudyError
 from vitrine.experiments.base import (
     SECOND,
@@ -33,7 +32,7 @@ from vitrine.models.inference import PLAIN
 from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
-from vitrine.study import Study
+from vitrine.study import Study, sections
 
 BOTH_WAYS = ("lrp", "lrp_captum")
 """What is tried on the networks under ``attribution.lrp_networks``."""
@@ -302,7 +301,7 @@ class Maps(Experiment):
         ]
 
 
-def _check_cam(wanted: studies.Cam) -> None:
+def _check_cam(wanted: sections.Cam) -> None:
     for method in (*wanted.methods, *wanted.second, wanted.layer_method):
         cam.pick_cam_method(method)
     strange = [method for method in wanted.second if method not in wanted.methods]

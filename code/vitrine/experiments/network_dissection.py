@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vitrine import study as studies
 from vitrine.data import concept_categories as kinds
 from vitrine.data import sources
 from vitrine.data.concepts import concept_file
@@ -40,7 +39,7 @@ from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.store import TaskResult
-from vitrine.study import Study
+from vitrine.study import Study, sections
 
 Embedded = tuple[torch.Tensor, torch.Tensor]  # of images and of concepts, float32 [n, d] each
 
@@ -57,7 +56,7 @@ PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
 
-def _wanted(study: Study) -> studies.Dissection:
+def _wanted(study: Study) -> sections.Dissection:
     assert study.dissection is not None
     return study.dissection
 

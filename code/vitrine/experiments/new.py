@@ -22,8 +22,9 @@ from vitrine.models.classifier import Classifier
 from vitrine.models.own import IMAGENET, traced, traced_layers
 from vitrine.models.registry import CLASSIFIERS, Architecture, load_classifier, pick_architecture
 from vitrine.project import Project
-from vitrine.study import AttributionParameters, Study
-from vitrine.study import Classifier as Row
+from vitrine.study import Study
+from vitrine.study.sections import AttributionParameters
+from vitrine.study.sections import Classifier as Row
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 MOST = {False: 12, True: 4}

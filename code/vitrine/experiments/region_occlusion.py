@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from skimage.filters import gaussian
 
-from vitrine import study as studies
 from vitrine.data.images import Image, Pixels
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.data.wordnet import class_indices
@@ -21,7 +20,7 @@ from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, T
 from vitrine.measures.localisation import Mask, parts_of_frame
 from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
-from vitrine.study import Study
+from vitrine.study import Study, sections
 
 REVISION = 2
 """Raised whenever this module computes something else from the same parameters."""
@@ -71,7 +70,7 @@ def _blur(crop: Pixels, _hidden: Mask, _grey: tuple[float, ...]) -> Float:
     return np.asarray(blurred)
 
 
-FILLS: dict[studies.Fill, Callable[[Pixels, Mask, tuple[float, ...]], Float]] = {
+FILLS: dict[sections.Fill, Callable[[Pixels, Mask, tuple[float, ...]], Float]] = {
     "mean": _mean,
     "grey": _grey,
     "blur": _blur,
@@ -79,7 +78,7 @@ FILLS: dict[studies.Fill, Callable[[Pixels, Mask, tuple[float, ...]], Float]] = 
 """What stands in a hidden place: of the crop, the hidden pixels and the networks' mean colour."""
 
 
-def without(crop: Pixels, hidden: Mask, fill: studies.Fill, mean: tuple[float, ...]) -> Pixels:
+def without(crop: Pixels, hidden: Mask, fill: sections.Fill, mean: tuple[float, ...]) -> Pixels:
     """A crop ``uint8 [h, w, 3]`` with its pixels ``hidden [h, w]`` filled."""
     if not hidden.any():
         return crop.copy()
@@ -198,7 +197,7 @@ class RegionOcclusion(Experiment):
         )
 
     def _probabilities(
-        self, classifier: Classifier, crop: Pixels, hidden: list[Mask], fill: studies.Fill
+        self, classifier: Classifier, crop: Pixels, hidden: list[Mask], fill: sections.Fill
     ) -> npt.NDArray[np.float32]:
         mean = classifier.preprocessing.mean
         crops = np.stack([without(crop, mask, fill, mean) for mask in hidden])

@@ -19,7 +19,7 @@ from vitrine.methods.randomisation import cascade, cascading
 from vitrine.methods.registry import pick_method
 from vitrine.models.scores import scoring
 from vitrine.store import TaskResult
-from vitrine.study import Measures
+from vitrine.study.sections import Measures
 
 Values = npt.NDArray[np.float32]
 

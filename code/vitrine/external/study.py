@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vitrine.errors import StudyError
 from vitrine.files import toml_table
 from vitrine.project import Project
-from vitrine.study import Images, listed_once, read_toml, study_path
-from vitrine.study_errors import problems
+from vitrine.study import read_toml, study_path
+from vitrine.study.errors import problems
+from vitrine.study.section import listed_once
+from vitrine.study.sections import Images
 
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
 

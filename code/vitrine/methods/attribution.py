@@ -36,7 +36,7 @@ from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN, InferenceOptions, keep_memory
 from vitrine.models.registry import Architecture
 from vitrine.models.scores import scoring
-from vitrine.study import AttributionParameters as Parameters
+from vitrine.study.sections import AttributionParameters as Parameters
 
 BACKWARD = 2
 """A gradient takes about so many forward passes beside its own."""

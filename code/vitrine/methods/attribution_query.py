@@ -15,7 +15,7 @@ from vitrine.methods.feature_maps import Progress
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions
-from vitrine.study import AttributionParameters as Parameters
+from vitrine.study.sections import AttributionParameters as Parameters
 
 Explain = Callable[[Tensor], Tensor]
 """Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""

@@ -33,6 +33,7 @@ from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpi
 from vitrine.models.classifier import Classifier, Probabilities, preserved_state
 from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import Architecture
+from vitrine.study import lime as lime_section
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
@@ -129,7 +130,7 @@ class LimeMethod(Method):
         return study.measures.lime_samples if study.measures else False
 
     def explain(self, query: Query) -> Stored:
-        wanted: study.Lime = query.parameters
+        wanted: lime_section.Lime = query.parameters
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
         found = explain(
             query.classifier,
@@ -166,7 +167,7 @@ class LimeMethod(Method):
 
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         """With the superpixels and draws of the image itself, so only the predictions change."""
-        wanted: study.Lime = query.parameters
+        wanted: lime_section.Lime = query.parameters
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
         return as_context(
             lambda inputs: {
@@ -181,7 +182,7 @@ LIME_METHODS: dict[str, LimeMethod] = {"lime": LimeMethod()}
 
 
 def _maps_of_inputs(query: Query, segments: Segments, batch: torch.Tensor) -> Maps:
-    wanted: study.Lime = query.parameters
+    wanted: lime_section.Lime = query.parameters
     shown = draw(wanted.samples, int(segments.max()) + 1, wanted.seed)
     masked = [MaskedImage(one[None], _mean_colours(one[None], segments), segments) for one in batch]
     with preserved_state(query.classifier.network):
@@ -213,7 +214,7 @@ def explain(
     crop: Pixels,
     frame: Frame,
     target: int,
-    parameters: study.Lime,
+    parameters: lime_section.Lime,
     segments: Segments,
     progress: Progress = lambda _: None,
     *,
@@ -238,7 +239,7 @@ def explain(
 def explain_many(
     classifier: Classifier,
     images: Sequence[SegmentedImage],
-    parameters: study.Lime,
+    parameters: lime_section.Lime,
     progress: Progress = lambda _: None,
     settings: InferenceOptions | None = None,
 ) -> list[LimeExplanation]:
@@ -258,7 +259,7 @@ def explain_many(
 def neighbourhoods(
     classifier: Classifier,
     images: Sequence[SegmentedImage],
-    parameters: study.Lime,
+    parameters: lime_section.Lime,
     progress: Progress = lambda _: None,
     settings: InferenceOptions | None = None,
     seeds: Sequence[int] | None = None,

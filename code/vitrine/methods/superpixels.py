@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from skimage import segmentation
 
-from vitrine import study
 from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
+from vitrine.study import lime as lime_section
 
 Segments = npt.NDArray[np.int16]
 Labels = npt.NDArray[np.int64]
@@ -21,7 +21,7 @@ MOST = np.iinfo(np.int16).max + 1
 """More superpixels than this are not numbered, and not explained within a lifetime either."""
 
 
-def _quickshift(crop: Pixels, parameters: study.Quickshift, seed: int) -> Labels:
+def _quickshift(crop: Pixels, parameters: lime_section.Quickshift, seed: int) -> Labels:
     # The seed is passed here because the one that `lime` is given does not reach it.
     return np.asarray(
         segmentation.quickshift(  # type: ignore[no-untyped-call]
@@ -34,7 +34,7 @@ def _quickshift(crop: Pixels, parameters: study.Quickshift, seed: int) -> Labels
     )
 
 
-def _slic(crop: Pixels, parameters: study.Slic, _seed: int) -> Labels:
+def _slic(crop: Pixels, parameters: lime_section.Slic, _seed: int) -> Labels:
     return np.asarray(
         segmentation.slic(
             crop,
@@ -46,7 +46,7 @@ def _slic(crop: Pixels, parameters: study.Slic, _seed: int) -> Labels:
     )
 
 
-def _felzenszwalb(crop: Pixels, parameters: study.Felzenszwalb, _seed: int) -> Labels:
+def _felzenszwalb(crop: Pixels, parameters: lime_section.Felzenszwalb, _seed: int) -> Labels:
     return np.asarray(
         segmentation.felzenszwalb(
             crop, scale=parameters.scale, sigma=parameters.sigma, min_size=parameters.min_size
@@ -54,7 +54,7 @@ def _felzenszwalb(crop: Pixels, parameters: study.Felzenszwalb, _seed: int) -> L
     )
 
 
-def _grid(crop: Pixels, parameters: study.Grid, _seed: int) -> Labels:
+def _grid(crop: Pixels, parameters: lime_section.Grid, _seed: int) -> Labels:
     height, width = crop.shape[:2]
     rows = np.arange(height) * parameters.rows // height
     columns = np.arange(width) * parameters.columns // width
@@ -81,7 +81,7 @@ SEGMENTATIONS: dict[str, SegmentationMethod] = {
 }
 
 
-def superpixels(crop: Pixels, parameters: study.Segmentation, seed: int) -> Segments:
+def superpixels(crop: Pixels, parameters: lime_section.Segmentation, seed: int) -> Segments:
     """The superpixels of a crop ``uint8 [h, w, 3]`` as ``int16 [h, w]``, numbered from 0.
 
     As in scikit-image, in CIELAB where the method uses colour. Raises ``StudyError`` when there

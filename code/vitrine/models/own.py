@@ -28,6 +28,7 @@ from vitrine.models.classifier import Classifier, Preprocessing
 from vitrine.models.head import channels_first
 from vitrine.models.registry import Architecture, first_line, imagenet_categories, pick_architecture
 from vitrine.project import Project
+from vitrine.study import sections
 
 IMAGENET = "imagenet"
 """Under ``classes``: the 1,000 of ImageNet, in the order of their WordNet ids."""
@@ -44,7 +45,7 @@ def architecture_of(study: studies.Study, name: str) -> Architecture:
 
 
 @cache
-def traced(root: Path, row: studies.Classifier) -> Architecture:
+def traced(root: Path, row: sections.Classifier) -> Architecture:
     """What is found out of a network that is in no table. root : of relative paths."""
     assert row.network is not None
     kind, _, name = row.network.partition(":")
@@ -61,7 +62,7 @@ def traced(root: Path, row: studies.Classifier) -> Architecture:
             "Name one class a line, in the order of the network's outputs",
         )
     named = labels or tuple(f"class {index}" for index in range(layers.outputs))
-    path = None if row.weights in studies.WEIGHTS else root / Path(row.weights).expanduser()
+    path = None if row.weights in sections.WEIGHTS else root / Path(row.weights).expanduser()
     is_imagenet = row.classes == IMAGENET
     return Architecture(
         title=row.title
@@ -88,7 +89,7 @@ def traced(root: Path, row: studies.Classifier) -> Architecture:
 
 
 def _identity(
-    root: Path, row: studies.Classifier, preprocessing: Preprocessing, names: tuple[str, ...]
+    root: Path, row: sections.Classifier, preprocessing: Preprocessing, names: tuple[str, ...]
 ) -> str:
     """What results depend on beside the parameters, a file of code to the byte."""
     path = root / Path(str(row.network).partition(":")[0]).expanduser()
@@ -102,7 +103,7 @@ def _there(path: Path | None) -> Path:
     return path
 
 
-def labels_of(root: Path, row: studies.Classifier) -> tuple[str, ...]:
+def labels_of(root: Path, row: sections.Classifier) -> tuple[str, ...]:
     """The classes' names, one a line of the file that ``classes`` names; ``()`` without one.
 
     Raises ``StudyError``.
@@ -128,7 +129,7 @@ def labels_of(root: Path, row: studies.Classifier) -> tuple[str, ...]:
 
 
 def classifier_of(
-    network: nn.Module, row: studies.Classifier, classes: tuple[str, ...]
+    network: nn.Module, row: sections.Classifier, classes: tuple[str, ...]
 ) -> Classifier:
     """A classifier of a network at hand. Raises ``StudyError``."""
     preprocessing = _preprocessing(row, None)
@@ -252,7 +253,7 @@ def _interpolation(name: str) -> Image.Resampling:
     return Image.Resampling["BICUBIC" if name == "random" else name.upper()]
 
 
-def _preprocessing(row: studies.Classifier, known: Preprocessing | None) -> Preprocessing:
+def _preprocessing(row: sections.Classifier, known: Preprocessing | None) -> Preprocessing:
     """The library's, with what the study file says in its place."""
     size = row.size or (known.crop if known else 224)
     base = known or Preprocessing(

@@ -28,7 +28,7 @@ from vitrine.report.dissection import PARTS, Link
 from vitrine.report.page import Page, block, fenced, raw_html, this_page
 from vitrine.report.text import number, slug
 from vitrine.store import TaskResult
-from vitrine.study import ProbingSet
+from vitrine.study.sections import ProbingSet
 
 TILE = 64
 ACROSS = 8

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from PIL import Image as PilImage
 
-from vitrine import study
 from vitrine.data import sources
 from vitrine.data.images import Image
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.methods.dissection.embeddings import Embeddings, unit
 from vitrine.models.registry import first_line
 from vitrine.project import Project
+from vitrine.study import sections
 
 OPENAI = "openai-clip"
 
@@ -92,7 +92,7 @@ def _configuration(project: Project, model: str) -> tuple[str, dict[str, Any]]:
     return name, dict(found)
 
 
-def check_clip(project: Project, wanted: study.Encoder) -> None:
+def check_clip(project: Project, wanted: sections.Encoder) -> None:
     """Raises ``StudyError`` for a model, a tokenizer or weights that cannot be had."""
     _, configuration = _configuration(project, wanted.model)
     text = configuration["text_cfg"]
@@ -117,7 +117,7 @@ def check_clip(project: Project, wanted: study.Encoder) -> None:
         )
 
 
-def load_clip(project: Project, wanted: study.Encoder, device: str) -> Clip:
+def load_clip(project: Project, wanted: sections.Encoder, device: str) -> Clip:
     """CLIP with OpenAI's weights, with those of a checkpoint, or randomly initialised.
 
     Raises ``SourceError`` for weights that are not there or do not fit.

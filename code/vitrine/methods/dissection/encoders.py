@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrine import study
 from vitrine.data.concepts import training_classes
 from vitrine.data.images import Image
 from vitrine.data.wordnet import class_indices
@@ -30,6 +29,7 @@ from vitrine.methods.dissection.embeddings import Embeddings, Encoder, cached, u
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier, pick_architecture
 from vitrine.project import Project
+from vitrine.study import sections
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class EncoderRow:
     paper: str
     places_by: str
     about: str
-    load: Callable[[Project, study.Encoder, str], Encoder]
-    check: Callable[[Project, study.Encoder], None]
+    load: Callable[[Project, sections.Encoder, str], Encoder]
+    check: Callable[[Project, sections.Encoder], None]
 
     @property
     def facts(self) -> dict[str, str]:
@@ -196,12 +196,12 @@ def embed_names(sentences: Sentences, names: Sequence[str]) -> Embeddings:
     return unit(sums)
 
 
-def _check_conse(_project: Project, wanted: study.Encoder) -> None:
+def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
     if wanted.probabilities != TRUE_CLASS:
         pick_architecture(wanted.probabilities)
 
 
-def _load_conse(project: Project, wanted: study.Encoder, device: str) -> Conse:
+def _load_conse(project: Project, wanted: sections.Encoder, device: str) -> Conse:
     sentences = Sentences(device)
     if wanted.probabilities == TRUE_CLASS:
         names = training_classes(project, "ImageNet")

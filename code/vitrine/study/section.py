@@ -1,0 +1,28 @@
+"""What a section of a study file is: frozen, validated data without an unknown key."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Entry = TypeVar("Entry")
+
+
+def listed_once(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """The entries, each another; tables are told apart by their name where they have one."""
+    names = [getattr(entry, "name", entry) for entry in entries]
+    doubled = dict.fromkeys(str(name) for name in names if names.count(name) > 1)
+    if doubled:
+        raise ValueError(f"listed twice: {', '.join(doubled)}")
+    return entries
+
+
+Unique = Annotated[tuple[Entry, ...], AfterValidator(listed_once)]
+"""A list in which nothing stands twice."""
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
