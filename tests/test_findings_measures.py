@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stub_study import assert_sound, stub_study
 from vitrine.measures.registry import MEASURES
-from vitrine.report.findings import measures
+from vitrine.report.findings import measures, randomisation
 from vitrine.report.scoreboard import scoreboard, stands
 from vitrine.report.study_report import StudyReport
 
@@ -65,9 +65,9 @@ def test_every_finding_is_sound(study: StudyReport) -> None:
         measures.replacements,
         measures.seeds,
         measures.stable_and_faithful,
-        measures.followers,
-        measures.blind_to_classifier,
-        measures.scatter,
+        randomisation.followers,
+        randomisation.blind_to_classifier,
+        randomisation.scatter,
         measures.measures_agree,
         measures.first_overall,
         measures.on_object,
@@ -147,8 +147,10 @@ def test_maps_that_keep_or_lose_what_they_were() -> None:
     )
     untrained["block"] = untrained["stage"].map(str)
     study = study_of(rows, randomised=untrained)
-    assert "lies GRADCAM. Above 0.3: EIGENCAM." in measures.followers(study).text
-    assert measures.blind_to_classifier(study).text.endswith("map of EIGENCAM does not change.")
+    assert "lies GRADCAM. Above 0.3: EIGENCAM." in randomisation.followers(study).text
+    assert randomisation.blind_to_classifier(study).text.endswith(
+        "map of EIGENCAM does not change."
+    )
 
 
 def test_a_method_with_fewer_stages_is_read_at_its_own_last_one() -> None:
@@ -163,5 +165,5 @@ def test_a_method_with_fewer_stages_is_read_at_its_own_last_one() -> None:
         ],
         columns=["image", "method", "stage", "block", "rho", "rho_absolute"],
     )
-    found = measures.followers(study_of(rows, randomised=untrained))
+    found = randomisation.followers(study_of(rows, randomised=untrained))
     assert "Above 0.3: SCORECAM." in found.text

@@ -18,9 +18,10 @@ from vitrine.errors import ImageError, NotApplicable, StudyError, VitrineError
 from vitrine.experiments.run import planned_passes
 from vitrine.files import write_atomically
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, attribute
+from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier
 from vitrine.models.own import IMAGENET, traced, traced_layers
-from vitrine.models.registry import CLASSIFIERS, Architecture, load_classifier, pick_architecture
+from vitrine.models.registry import CLASSIFIERS, load_classifier, pick_architecture
 from vitrine.project import Project
 from vitrine.study import Study
 from vitrine.study.sections import AttributionParameters

@@ -32,9 +32,9 @@ from vitrine.methods.input_gradients import (
 from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
+from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN, InferenceOptions, keep_memory
-from vitrine.models.registry import Architecture
 from vitrine.models.scores import scoring
 from vitrine.study.sections import AttributionParameters as Parameters
 

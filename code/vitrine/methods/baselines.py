@@ -17,7 +17,7 @@ from vitrine import study as studies
 from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, as_context
 
 if TYPE_CHECKING:
-    from vitrine.models.registry import Architecture
+    from vitrine.models.architecture import Architecture
 
 Values = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

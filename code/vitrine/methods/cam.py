@@ -30,9 +30,9 @@ from vitrine.methods.method import (
     speed_of,
 )
 from vitrine.methods.score_cam import scorecam
+from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN, InferenceOptions
-from vitrine.models.registry import Architecture
 
 
 @dataclass(frozen=True)

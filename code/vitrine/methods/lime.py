@@ -30,9 +30,9 @@ from vitrine.methods.perturbation import (
     sample_probabilities,
 )
 from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
+from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, Probabilities, preserved_state
 from vitrine.models.inference import InferenceOptions
-from vitrine.models.registry import Architecture
 from vitrine.study import lime as lime_section
 
 REVISION = 1

@@ -14,9 +14,9 @@ from vitrine import study as studies
 from vitrine.data.images import Frame, Pixels
 
 if TYPE_CHECKING:
+    from vitrine.models.architecture import Architecture
     from vitrine.models.classifier import Classifier
     from vitrine.models.inference import InferenceOptions
-    from vitrine.models.registry import Architecture
 
 Maps = npt.NDArray[np.float32]
 """``float32 [n, c, h, w]``: attributions of each colour channel, or one map where ``c`` is 1."""

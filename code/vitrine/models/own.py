@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from vitrine import study as studies
 from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
 from vitrine.files import sha256_of
+from vitrine.models.architecture import Architecture, first_line, imagenet_categories
 from vitrine.models.classifier import Classifier, Preprocessing
 from vitrine.models.head import channels_first
-from vitrine.models.registry import Architecture, first_line, imagenet_categories, pick_architecture
+from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.study import sections
 

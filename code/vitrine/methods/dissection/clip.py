@@ -15,7 +15,7 @@ from vitrine.data import sources
 from vitrine.data.images import Image
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.methods.dissection.embeddings import Embeddings, unit
-from vitrine.models.registry import first_line
+from vitrine.models.architecture import first_line
 from vitrine.project import Project
 from vitrine.study import sections
 

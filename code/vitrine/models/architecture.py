@@ -1,0 +1,127 @@
+"""What is known of a classifier before it is loaded, and how a checkpoint is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from vitrine.data import sources
+from vitrine.errors import SourceError
+from vitrine.models.classifier import Link, Preprocessing
+from vitrine.models.head import ChannelAxis
+from vitrine.project import Project
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A row of ``CLASSIFIERS``.
+
+    title : another for each row.
+    paper : of the architecture and of how it was trained, as keys of the bibliography.
+    weights : where the trained parameters come from, in words.
+    licence : of these parameters, as their owner states it.
+    build : makes the untrained network.
+    trained : makes the trained network where there is no such file.
+    weights_file : brings the file of the trained parameters and verifies it.
+    convert : turns that file's tensors into the network's own state.
+    last_convolution : the layer whose output is the last stack of feature maps, after activation.
+    channels : how many feature maps that layer has.
+    stages : the layers that network dissection looks at, from early to late.
+    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    identity : what results depend on beside the parameters, where the package does not hold it.
+    link, channel_axes : what turns logits into probabilities, and where the channels of those
+        layers lie that do not tell it; see ``Classifier``.
+    """
+
+    title: str
+    training_set: str
+    paper: tuple[str, ...]
+    weights: str
+    licence: str
+    build: Callable[[], nn.Module]
+    weights_file: Callable[[Project], Path]
+    convert: Callable[[dict[str, Any]], dict[str, Tensor]]
+    categories: Callable[[Project], tuple[str, ...]]
+    preprocessing: Preprocessing
+    last_convolution: str
+    channels: int
+    stages: tuple[str, ...]
+    wordnet: bool = False
+    link: Link | None = None
+    channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
+    trained: Callable[[], nn.Module] | None = None
+    identity: str = ""
+
+    def bring(self, project: Project) -> str:
+        """Bring the trained parameters; what they are called. Raises ``SourceError``."""
+        if self.trained is None:
+            return self.weights_file(project).name
+        self.made(self.trained)
+        return self.title
+
+    def made(self, make: Callable[[], nn.Module]) -> nn.Module:
+        """What ``build`` or ``trained`` makes. Raises ``SourceError``."""
+        try:
+            return make()
+        except Exception as error:  # downloading, or code that is not ours
+            raise SourceError(
+                f"{self.title} cannot be made ({first_line(error)})",
+                "Reach the network, or name a file of weights in the study file",
+            ) from error
+
+
+def digest_of(state: Mapping[str, Tensor], identity: str = "") -> str:
+    """The SHA-256 of a text and of tensors, with their names, in their order."""
+    digest = hashlib.sha256(identity.encode())
+    for key, value in state.items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint as plain tensors and containers; whatever would run code is refused.
+
+    Checkpoints of old Python versions are read too (their byte strings become text). Raises
+    ``SourceError``.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SourceError(
+            f"The checkpoint {path} cannot be read as plain tensors ({first_line(error)})",
+            "Fetch it again, or save network.state_dict() alone; a file that runs code is refused",
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise SourceError(
+            f"The checkpoint {path} holds no table of tensors",
+            "Delete it and fetch it again, or name a file of weights",
+        )
+    return checkpoint
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, or its name if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def imagenet_categories(_project: Project) -> tuple[str, ...]:
+    """The names of ImageNet's classes, in the order of their WordNet ids."""
+    return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+
+
+def places_categories(project: Project) -> tuple[str, ...]:
+    """Names: "apartment building, outdoor" from the line "/a/apartment_building/outdoor 8"."""
+    text = sources.fetch_one(project, "clip-dissect", "categories_places365.txt").read_text("utf-8")
+    paths = [line.split(" ")[0].split("/", 2)[2] for line in text.splitlines() if line]
+    return tuple(path.replace("_", " ").replace("/", ", ") for path in paths)
