@@ -22,8 +22,9 @@ from torch import nn
 
 from vitrine.data.wordnet import class_indices
 from vitrine.experiments.run import run
+from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Preprocessing
-from vitrine.models.registry import CLASSIFIERS, Architecture, load_classifier
+from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
 from vitrine.study import load_study
 

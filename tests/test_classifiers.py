@@ -19,6 +19,7 @@ from vitrine.data.images import Image, read_image
 from vitrine.errors import SourceError, StudyError
 from vitrine.models import inference as speed
 from vitrine.models import registry as classifiers
+from vitrine.models.architecture import read_checkpoint
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import (
     InferenceOptions,
@@ -27,7 +28,7 @@ from vitrine.models.inference import (
     keep_memory,
     prepared,
 )
-from vitrine.models.registry import CLASSIFIERS, load_classifier, read_checkpoint
+from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
 
 
