@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from conftest import ROOT
-from stub_study import assert_sound
+from stub_study import assert_sound, stub_study
+from vitrine.data.images import Frame
+from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
+from vitrine.report.findings import other_run
 from vitrine.report.findings import published as found
 from vitrine.report.published import PublishedReport
 
@@ -76,3 +79,89 @@ def test_training_sets_say_what_their_shares_say(kinds: list[str]) -> None:
     swapped = rows.assign(run=rows["run"].map(dict(zip(RUNS, RUNS[::-1], strict=True))))
     verdicts = {found.training_sets(stub(labels=table)).verdict for table in (rows, swapped)}
     assert verdicts <= {"differ", "same"} and "same" in verdicts
+
+
+@pytest.fixture
+def blobs() -> np.ndarray:
+    """A map with one bright place for each of eight images: ``[8, 12, 12]``."""
+    places = np.mgrid[:12, :12]
+    centres = np.random.default_rng(0).integers(2, 10, (8, 2, 1, 1))
+    return np.exp(-((places[None] - centres) ** 2).sum(axis=1) / 8).astype(np.float32)
+
+
+class _Run(SimpleNamespace):
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def maps_of(**maps: np.ndarray) -> tuple[Any, PublishedReport]:
+    """A study, and a published run of Grad-CAM and ScoreCAM, with these maps of eight images."""
+    frame, names = (
+        Frame("an image", (0.0, 0.0, 12.0, 12.0), (12, 12)),
+        [f"image {n}" for n in range(8)],
+    )
+    own = {key: values for key, values in maps.items() if not key.startswith("their_")}
+    study = _Run(
+        parameters=lambda section: {"share": 0.25},
+        images=names,
+        method_titles={key: key.upper() for key in own},
+        heatmap=lambda method, image: Heatmap(
+            own[method][names.index(image)], frame, False, method, 0, 0.0
+        ),
+    )
+    theirs = _Run(
+        images=names,
+        map_in=lambda run, image, _frame: maps[f"their_{run}"][names.index(image)],
+    )
+    return study, cast(PublishedReport, theirs)
+
+
+def test_maps_of_another_network_are_compared_at_equal_area(blobs: np.ndarray) -> None:
+    moved = np.roll(blobs, 1, axis=2)
+    study, theirs = maps_of(
+        gradcam=blobs, scorecam=moved, lime=blobs, their_gradcam=blobs, their_scorecam=moved,
+        their_lime_1=(blobs > 0.5),
+    )  # fmt: skip
+    rows = other_run.beside(study, theirs)
+    same = rows[rows["compared"] == other_run.NETWORKS]
+    assert same["iou"].to_numpy() == pytest.approx(1.0)
+    assert same.loc[same["first"] != "lime", "rho"].to_numpy() == pytest.approx(1.0)
+    assert same.loc[same["first"] == "lime", "rho"].isna().all()
+    assert (same["iou_other_images"] < 0.9).all()
+    within = rows[rows["compared"] == other_run.SHOWN]
+    assert (
+        list(zip(within["first"], within["second"], strict=True)) == [("gradcam", "scorecam")] * 8
+    )
+    finding = other_run.networks_or_methods(study, theirs)
+    assert finding.verdict == "larger" and finding.headline.startswith("Another method")
+    assert_sound(finding)
+    assert other_run.networks_beside_chance(study, theirs).verdict == "some"
+
+
+def test_another_network_that_looks_elsewhere_changes_a_map_more(blobs: np.ndarray) -> None:
+    turned = blobs[:, ::-1, ::-1].copy()
+    study, theirs = maps_of(
+        gradcam=blobs, scorecam=blobs, their_gradcam=turned, their_scorecam=turned
+    )
+    assert other_run.networks_or_methods(study, theirs).verdict == "smaller"
+    assert other_run.networks_beside_chance(study, theirs).verdict == "none"
+
+
+def test_a_study_without_the_images_or_the_methods_is_not_compared(blobs: np.ndarray) -> None:
+    study, theirs = maps_of(eigencam=blobs, their_gradcam=blobs)
+    assert other_run.networks_or_methods(study, theirs).is_absent
+    assert other_run.networks_beside_chance(study, theirs).is_absent
+
+
+def test_layers_of_published_runs_stand_beside_those_of_reports() -> None:
+    labels = pd.DataFrame(
+        {"layer": ["layer3"] * 2, "unit": [0, 1], "label": ["dog"] * 2, "similarity": [0.1, 0.3]}
+    )
+    runs = SimpleNamespace(labels=lambda run: labels, project=Project(ROOT))
+    rows = found.layers_beside(
+        stub_study({}), cast(PublishedReport, runs), {r: r for r in (*RUNS, "resnet50_imagenet")}
+    )
+    first = rows.iloc[0]
+    assert (first["units"], first["different"], first["highest"]) == (2, 1, 0.3)
+    assert first["printed"] == 0.167
+    only = rows[rows["source"] == "printed only"]
+    assert len(only) == 6 and only["printed"].notna().all() and only["units"].isna().all()

@@ -13,9 +13,11 @@ from vitrine.data.printed import published_figures
 from vitrine.measures.agreement import intersection_over_union, matched_and_mismatched, top_region
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
+from vitrine.report.dissected import dissected
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import span, spelt
 from vitrine.report.published import PublishedReport
+from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, p_text, part_of, percent
 
 LEVEL = 0.05
@@ -287,6 +289,52 @@ def shared_labels(published: PublishedReport) -> Finding:
 
 def _textures(labels: pd.DataFrame, layer: str) -> float:
     return float((labels.loc[labels["layer"] == layer, "kind"] == "texture").mean())
+
+
+def layers_beside(
+    study: StudyReport, published: PublishedReport, networks: dict[str, str]
+) -> pd.DataFrame:
+    """A row a layer of published runs and of the study: units, different labels, similarities.
+
+    networks : the titles of the published runs that are compared, by run. Columns: ``source``,
+    ``network``, ``layer``, ``units``, ``different``, highest similarity ``printed`` and
+    ``highest`` in the labels.
+    """
+    figures = published_figures(published.project, "highest_similarity")
+    printed = figures.set_index(["network", "layer"])["highest_similarity"]
+    tables = [
+        published.labels(run).assign(source="published", run=run, network=title)
+        for run, title in networks.items()
+    ]
+    if study.has("units"):
+        tables.append(dissected(study).units.assign(source="the study shown", run=""))
+    labels = pd.concat(tables, ignore_index=True)
+    by = labels.groupby(["source", "run", "network", "layer"], sort=False)
+    rows = by.agg(
+        units=("unit", "size"), different=("label", "nunique"), highest=("similarity", "max")
+    )
+    rows = rows.reset_index()
+    rows["printed"] = [
+        printed.get(key, np.nan) for key in zip(rows["run"], rows["layer"], strict=True)
+    ]
+    missing = [
+        key for key in printed.index if key not in set(zip(rows["run"], rows["layer"], strict=True))
+    ]
+    alone = pd.DataFrame(
+        [
+            {
+                "source": "printed only",
+                "network": networks[run],
+                "layer": layer,
+                "printed": printed[run, layer],
+            }
+            for run, layer in missing
+        ]
+    )
+    order = ["source", "network", "layer", "units", "different", "printed", "highest"]
+    return pd.concat([rows, alone], ignore_index=True)[order].astype(
+        {"units": "Int64", "different": "Int64"}
+    )
 
 
 def printed_order(published: PublishedReport, ours: pd.Series) -> Finding:

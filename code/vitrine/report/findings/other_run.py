@@ -1,0 +1,162 @@
+"""The maps of the study shown beside those of a published run on the same images."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
+from vitrine.measures.difference import paired_difference
+from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.sentences import spelt
+from vitrine.report.published import PublishedReport
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, number
+
+CAMS = ("gradcam", "ablationcam", "scorecam")
+LIME, MASK = "lime", "lime_1"
+"""LIME's key in a study, and the published run's mask of superpixels with positive weight."""
+
+NETWORKS, SHOWN, PUBLISHED = "two networks", "the network shown", "the published run"
+"""What is compared: one method's maps of two networks, or two methods' maps of one."""
+
+Values = npt.NDArray[np.floating]
+
+
+@lru_cache
+def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
+    """IoU at equal area and rank correlation of maps, by image, in the frame of the study's maps.
+
+    Columns: what is ``compared``, ``first`` and ``second`` method, ``image``, ``iou``, that with
+    the second maps of the other images (``iou_other_images``), and ``rho``. Regions cover the
+    study's share of the frame; with a mask, as much as the mask does. A mask has no ranks. Empty
+    where the study has none of the images or none of the methods.
+    """
+    images = [image for image in study.images if image in published.images]
+    methods = set(study.method_titles)
+    cams = [cam for cam in CAMS if cam in methods]
+    if not images or not cams:
+        return pd.DataFrame(columns=["compared", "first", "second", "image", "iou"])
+    share = float(study.parameters("agreement").get("share", 0.2))
+    frames = [study.heatmap(cams[0], image).frame for image in images]
+    framed = list(zip(images, frames, strict=True))
+    own = {m: [study.heatmap(m, image).values for image in images] for m in cams}
+    theirs = {m: [published.map_in(m, image, frame) for image, frame in framed] for m in cams}
+    parts = [_compared(NETWORKS, cam, cam, own[cam], theirs[cam], [share], images) for cam in cams]
+    for what, maps in ((SHOWN, own), (PUBLISHED, theirs)):
+        parts += [
+            _compared(what, one, other, maps[one], maps[other], [share], images)
+            for one, other in combinations(cams, 2)
+        ]
+    if LIME in methods:
+        masks = [np.abs(published.map_in(MASK, *one)) >= 0.5 for one in framed]
+        lime = [study.heatmap(LIME, image).values for image in images]
+        areas = [float(mask.mean()) for mask in masks]
+        marks = [mask.astype(np.float64) for mask in masks]
+        parts.append(_compared(NETWORKS, LIME, LIME, marks, lime, areas, images))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _compared(
+    what: str,
+    first: str,
+    second: str,
+    ones: list[Values],
+    others: list[Values],
+    shares: list[float],
+    images: list[str],
+) -> pd.DataFrame:
+    """The rows of one pair of maps; ``shares`` : one for all images, or each image's own."""
+    areas = shares * len(images) if len(shares) == 1 else shares
+    regions = [top_region(values, area) for values, area in zip(ones, areas, strict=True)]
+    matrix = np.array(
+        [
+            ious(np.stack([region]), np.stack([top_region(heat, area) for heat in others]))[0]
+            for region, area in zip(regions, areas, strict=True)
+        ]
+    )
+    matched, mismatched = matched_and_mismatched(matrix)
+    ranked = len(shares) == 1
+    rho = [
+        float((standard_ranks(one) * standard_ranks(other)).sum()) if ranked else np.nan
+        for one, other in zip(ones, others, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "compared": what,
+            "first": first,
+            "second": second,
+            "image": images,
+            "iou": matched,
+            "iou_other_images": mismatched,
+            "rho": rho,
+        }
+    )
+
+
+def by_image(rows: pd.DataFrame, value: str = "iou") -> pd.DataFrame:
+    """The mean over class activation maps ``[image]``, a column for what is compared."""
+    cams = rows[rows["first"] != LIME]
+    table: pd.DataFrame = cams.pivot_table(
+        index="image", columns="compared", values=value, sort=False, dropna=False
+    )
+    return table
+
+
+def networks_or_methods(study: StudyReport, published: PublishedReport) -> Finding:
+    """Whether another network changes a map more than another method does."""
+    rows = beside(study, published)
+    if rows.empty:
+        return absent("The study shown has no class activation map of the published run's images.")
+    found = by_image(rows)
+    if SHOWN not in found:
+        return absent("Of the published run's methods the study shown has one alone.")
+    within = found[[SHOWN, PUBLISHED]].mean(axis=1)
+    change = paired_difference((found[NETWORKS] - within).to_numpy())
+    headline = {
+        "larger": "Another method changes a class activation map more than another network does.",
+        "smaller": "Another network changes a class activation map more than another method does.",
+        "undecided": "Whether another network or another method changes a map more is undecided.",
+        "too few": "Too few images to say whether a network or a method changes a map more.",
+    }[change.direction]
+    titles = study.method_titles
+    names = listing(titles[m] for m in CAMS if m in titles)
+    return Finding(
+        headline,
+        f"The mean IoU of {names} is {number(found[NETWORKS].mean())} between the network shown "
+        "and the published run's, with the same method. Between two of the methods it is "
+        f"{number(found[SHOWN].mean())} in the network shown and "
+        f"{number(found[PUBLISHED].mean())} in the published run. The mean difference is "
+        f"{spelt(change)}.",
+        change.direction,
+        difference=change,
+    )
+
+
+def networks_beside_chance(study: StudyReport, published: PublishedReport) -> Finding:
+    """Whether two networks' maps of one image agree more than their maps of different images."""
+    rows = beside(study, published)
+    rows = rows[rows["compared"] == NETWORKS]
+    if rows.empty:
+        return absent("The study shown has no class activation map of the published run's images.")
+    pairs, text, above = list(dict.fromkeys(rows["first"])), [], []
+    for method in pairs:
+        own = rows[rows["first"] == method]
+        gain = paired_difference((own["iou"] - own["iou_other_images"]).to_numpy(), len(pairs))
+        above += [method] * (gain.direction == "larger")
+        text.append(
+            f"{study.method_titles[method]}: {number(own['iou'].mean())} against "
+            f"{number(own['iou_other_images'].mean())}, gain {spelt(gain)}."
+        )
+    names = listing(study.method_titles[method] for method in above)
+    return Finding(
+        f"Two networks' maps of one image agree more than those of different images for {names}."
+        if above
+        else "That two networks' maps of one image agree more than those of others is not shown.",
+        "Mean IoU of one method's maps, with the same image and with the others. " + " ".join(text),
+        "some" if above else "none",
+    )
