@@ -22,19 +22,19 @@ import numpy as np  # noqa: E402
 from measure import Measured, Sheet, ask, in_turn, network, options, tell  # noqa: E402
 
 import libraries  # noqa: E402
-from vitrine import study  # noqa: E402
 from vitrine.methods.lime import explain  # noqa: E402
 from vitrine.methods.perturbation import draw, mask  # noqa: E402
 from vitrine.methods.superpixels import superpixels  # noqa: E402
 from vitrine.models.inference import InferenceOptions, fastest_options  # noqa: E402
+from vitrine.study.lime import Lime, Quickshift  # noqa: E402
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
     """Measure one explanation or its images; ``way`` is ``ours`` or ``library``."""
     classifier, crop, frame, target = network(name, int(side))
-    segments = superpixels(crop, study.Quickshift(), seed=0)
+    segments = superpixels(crop, Quickshift(), seed=0)
     # The library's own batch is 10 images.
-    parameters = study.Lime(samples=int(samples), batch=10)
+    parameters = Lime(samples=int(samples), batch=10)
     chosen = InferenceOptions(**json.loads(settings))
 
     def whole() -> tuple[np.ndarray, dict[str, Any]]:
