@@ -179,3 +179,10 @@ def test_building_the_site_imports_no_torch(root: Path) -> None:
         "assert not {'torch', 'torchvision', 'timm', 'lime', 'pytorch_grad_cam'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.parametrize("name", ["cam", "lime_images", "dissection"])
+def test_the_benches_start(root: Path, name: str) -> None:
+    script = root / "bench" / f"{name}.py"
+    told = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
+    assert told.returncode == 0 and "--save" in told.stdout, told.stderr

@@ -1,4 +1,4 @@
-"""LIME, ours against the library lime: ``python bench/lime.py``.
+"""LIME, ours against the library lime: ``python bench/lime_images.py``.
 
 The same superpixels, samples and network; one process a measurement, ours and the library's in
 turn. "whole" is the explanation, "building" the perturbed images alone: the library's as arrays
@@ -12,21 +12,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# A script's own folder comes first on the path, and this file has the library's name.
-sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
-import lime.lime_image  # noqa: E402
+import lime.lime_image
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).resolve().parent.parent / "tests")]
 
-import numpy as np  # noqa: E402
-from measure import Measured, Sheet, ask, in_turn, network, options, tell  # noqa: E402
+import numpy as np
+from measure import Measured, Sheet, ask, in_turn, network, options, tell
 
-import libraries  # noqa: E402
-from vitrine.methods.lime import explain  # noqa: E402
-from vitrine.methods.perturbation import draw, mask  # noqa: E402
-from vitrine.methods.superpixels import superpixels  # noqa: E402
-from vitrine.models.inference import InferenceOptions, fastest_options  # noqa: E402
-from vitrine.study.lime import Lime, Quickshift  # noqa: E402
+import libraries
+from vitrine.methods.lime import explain
+from vitrine.methods.perturbation import draw, mask
+from vitrine.methods.superpixels import superpixels
+from vitrine.models.inference import InferenceOptions, fastest_options
+from vitrine.study.lime import Lime, Quickshift
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
