@@ -107,7 +107,7 @@ def main() -> None:
     elif given.one:
         one(*given.one)
     else:
-        sheet = Sheet(given.save)
+        sheet = Sheet(given.save, "grad-cam")
         for name in given.networks:
             compare(sheet, name, given.methods, given.runs, given.side)
 

@@ -1,28 +1,19 @@
-"""How fast, how exact and how small: soft WPMI beside its authors' code, and a dissection.
+"""Soft WPMI beside its authors' code, and the memory of a dissection.
 
-    python bench/dissection.py [--reference PATH] [--images 1000 10000] [--memory]
+    python bench/dissection.py --reference PATH [--images 1000 10000] [--save FILE]
+    python bench/dissection.py --memory
 
-PATH is a clone of https://github.com/Trustworthy-ML-Lab/CLIP-dissect; without it only our own
-figures are printed. Every measurement runs in a process of its own, so that none sees
-the memory or the warm caches of another; memory is the greatest resident size beside the inputs.
-Processor seconds, the sum over all threads, say more than seconds where the machine is shared.
+PATH is a clone of https://github.com/Trustworthy-ML-Lab/CLIP-dissect. One process a measurement,
+ours and theirs in turn; memory is the greatest resident size beside the inputs.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import io
-import json
 import math
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import ROOT, Measured, Sheet, ask, in_turn, options, tell
 from torch import Tensor
 
 UNITS, CONCEPTS, DIMENSIONS = 1000, 20_000, 384
@@ -38,93 +30,90 @@ CHECKED_UNITS = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = options("Soft WPMI, ours against its authors'")
     parser.add_argument("--reference", type=Path, help="a clone of the authors' code")
     parser.add_argument("--images", type=int, nargs="*", default=[1000, 10_000])
     parser.add_argument("--memory", action="store_true", help="peak memory of whole dissections")
-    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.worker:
-        print(
-            json.dumps(_worker(given.worker[0], int(given.worker[1]), Path(given.worker[2]), given))
-        )
-        return
-    print(f"soft WPMI, {UNITS} units × {CONCEPTS} concepts, {torch.get_num_threads()} threads")
-    for images in given.images:
-        _compare(images, given.reference)
-    if given.memory:
-        _memory()
+    if given.one:
+        one(given.one[0], int(given.one[1]), *map(Path, given.one[2:]))
+    elif given.memory:
+        peaks = [ask(__file__, "dissect", str(images)).megabytes for images in (1000, 8000)]
+        print(f"1,000 images {peaks[0]:.0f} MB, 8,000 images {peaks[1]:.0f} MB beside the start")
+    elif given.reference:
+        sheet = Sheet(given.save)
+        sheet.head("soft WPMI", *COLUMNS)
+        for images in given.images:
+            compare(sheet, images, given.reference, given.runs)
+    else:
+        parser.error("name the authors' code by --reference, or ask for --memory")
 
 
-def _compare(images: int, reference: Path | None) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        ours = _run("ours", images, folder, reference)
-        theirs = _run("reference", images, folder, reference) if reference else None
-        exact = _run("exact", images, folder, reference)
-    print(
-        f"\n{images:5d} images       seconds   processor   MB beside inputs"
-        "   error against float64   labels of float64"
+COLUMNS = (
+    "images",
+    "reference s",
+    "ours s",
+    "ratio",
+    "reference MB",
+    "ours MB",
+    "reference error",
+    "ours error",
+    "same labels",
+)
+
+
+def compare(sheet: Sheet, images: int, reference: Path, runs: int) -> None:
+    """A row: both, their errors against double precision, and how many labels are the same."""
+
+    def run(what: str) -> Callable[[], Measured]:
+        return lambda: ask(__file__, what, str(images), str(reference))
+
+    (theirs, long), (ours, short) = in_turn(runs, run("reference"), run("ours"))
+    exact = run("exact")()
+
+    def error(found: Measured) -> float:
+        return float(np.abs(found.values - exact.values).max())
+
+    same = np.mean(np.array(ours.facts["labels"]) == np.array(theirs.facts["labels"]))
+    sheet.row(
+        images,
+        f"{long:.2f}",
+        f"{short:.2f}",
+        f"{long / short:.1f}",
+        f"{theirs.megabytes:.0f}",
+        f"{ours.megabytes:.0f}",
+        f"{error(theirs):.2e}",
+        f"{error(ours):.2e}",
+        f"{same:.3f}",
     )
-    for name, found in (("vitrine", ours), ("reference", theirs)):
-        if found:
-            error = np.abs(np.array(found["values"]) - np.array(exact["values"])).max()
-            same = np.mean(np.array(found["labels"]) == np.array(exact["labels"]))
-            print(
-                f"  {name:18s} {found['seconds']:8.2f} {found['processor']:11.2f} "
-                f"{found['megabytes']:18.0f} {error:23.2e} {same:19.1%}"
-            )
-    if theirs:
-        same = np.mean(np.array(ours["labels"]) == np.array(theirs["labels"]))
-        ratio = theirs["seconds"] / ours["seconds"]
-        processor = theirs["processor"] / ours["processor"]
-        print(
-            f"  {ratio:.1f} times as fast ({processor:.1f} by processor seconds); "
-            f"{same:.1%} of the labels are the same"
-        )
 
 
-def _run(what: str, images: int, folder: str, reference: Path | None) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--worker", what, str(images), folder]
-    if reference:
-        command += ["--reference", str(reference)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        sys.exit(answer.stderr)
-    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    return found
-
-
-def _worker(what: str, images: int, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+def one(what: str, images: int, reference: Path = Path()) -> None:
+    """Measure ``ours`` or the ``reference``, compute what is ``exact``, or ``dissect``."""
     if what == "dissect":
-        return _dissect(images, folder)
+        tell(lambda: (np.zeros(1), _dissect(images)))
+        return
     activations, matches = _inputs(images)
-    if what == "exact":
-        found = _exact(activations, matches)
-        return {
-            "labels": found.argmax(dim=1).tolist(),
-            "values": found[:CHECKED_UNITS].tolist(),
-        }
     # Importing is no part of the measurement.
     if what == "ours":
         from vitrine.methods.dissection.similarity import Matches, similarities
 
-        before, start, processor = _resident(), time.perf_counter(), time.process_time()
-        found = similarities("soft_wpmi", activations, Matches(matches))
+        compute: Callable[[], Tensor] = lambda: similarities(  # noqa: E731
+            "soft_wpmi", activations, Matches(matches)
+        )
+    elif what == "reference":
+        module = _module(reference / "similarity.py")
+        compute = lambda: module.soft_wpmi(matches, activations, device="cpu")  # noqa: E731
     else:
-        module = _module(given.reference / "similarity.py")
-        before, start, processor = _resident(), time.perf_counter(), time.process_time()
+        compute = lambda: _exact(activations, matches)  # noqa: E731
+
+    def work() -> tuple[np.ndarray, dict[str, Any]]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            found = module.soft_wpmi(matches, activations, device="cpu")
-    seconds = time.perf_counter() - start
-    return {
-        "seconds": seconds,
-        "processor": time.process_time() - processor,
-        "megabytes": _peak() - before,
-        "labels": found.argmax(dim=1).tolist(),
-        "values": found[:CHECKED_UNITS].double().tolist(),
-    }
+            found = compute()
+        values = found[:CHECKED_UNITS].double().numpy()
+        return values, {"labels": found.argmax(dim=1).tolist()}
+
+    tell(work)
 
 
 def _inputs(images: int) -> tuple[Tensor, Tensor]:
@@ -157,20 +146,7 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-# --- the memory of a dissection ------------------------------------------------------------------
-
-
-def _memory() -> None:
-    print("\ndissection of a random EfficientNet-Lite0     images   peak MB")
-    peaks = []
-    with tempfile.TemporaryDirectory() as folder:
-        for images in (1000, 8000):
-            peaks.append(_run("dissect", images, folder, None)["megabytes"])
-            print(f"{'':45s} {images:8d} {peaks[-1]:9.0f}")
-    print(f"  {peaks[1] / peaks[0] - 1:+.1%}")
-
-
-def _dissect(images: int, folder: Path) -> dict[str, Any]:
+def _dissect(images: int) -> dict[str, Any]:
     """The default dissection over images of noise; only its memory is of interest.
 
     The images are small, which changes nothing but the time and the feature maps of a batch.
@@ -182,7 +158,7 @@ def _dissect(images: int, folder: Path) -> dict[str, Any]:
     from vitrine.models.registry import load_classifier
     from vitrine.project import Project
 
-    network = load_classifier(Project(folder), "efficientnet_lite0", "random")
+    network = load_classifier(Project(ROOT), "efficientnet_lite0", "random")
     preprocessing = replace(network.preprocessing, resize=64, crop=64)
     network = replace(network, preprocessing=preprocessing)
     generator = np.random.default_rng(0)
@@ -197,18 +173,7 @@ def _dissect(images: int, folder: Path) -> dict[str, Any]:
     row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {})
     for activations in kept.values():
         concept_labels.label(activations, embeddings, texts, row, parameters)
-    return {"megabytes": _peak()}
-
-
-def _resident() -> float:
-    """The memory that this process has now, in MB."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _peak() -> float:
-    """The greatest memory that this process had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {}
 
 
 if __name__ == "__main__":

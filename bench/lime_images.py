@@ -111,7 +111,7 @@ def main() -> None:
     elif given.one:
         one(*given.one)
     else:
-        sheet = Sheet(given.save)
+        sheet = Sheet(given.save, "lime")
         for name in given.networks:
             compare(sheet, name, given.samples, given.runs, given.side)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -95,11 +98,19 @@ def options(description: str) -> argparse.ArgumentParser:
 
 
 class Sheet:
-    """A Markdown table that is printed row by row, and kept as CSV where ``path`` says."""
+    """A Markdown table that is printed row by row, and kept as CSV where ``path`` says.
 
-    def __init__(self, path: Path | None) -> None:
+    The file's first line, a comment, says when and with what it was measured.
+
+    packages : those whose versions matter.
+    """
+
+    def __init__(self, path: Path | None, *packages: str) -> None:
         self.path = path
         self.lines: list[list[str]] = []
+        known = ", ".join(f"{name} {version(name)}" for name in ("torch", *packages))
+        self.measured = f"{date.today()}, {os.cpu_count()} cores of {_processor()}, {known}"
+        print(self.measured)
 
     def head(self, title: str, *cells: str) -> None:
         """Begin a table of these columns; ``title`` is the network that its rows are about."""
@@ -115,7 +126,14 @@ class Sheet:
         self.lines.append([self.network, *texts])
         if self.path:
             with self.path.open("w", encoding="utf-8", newline="") as file:
+                file.write(f"# {self.measured}\n")
                 csv.writer(file, lineterminator="\n").writerows(self.lines)
+
+
+def _processor() -> str:
+    """What the system calls the processor."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
 
 
 def _print(cells: Sequence[str]) -> None:
