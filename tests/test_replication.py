@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from stub_study import assert_sound, stub_study
 from vitrine.measures.difference import paired_difference
 from vitrine.project import Project
 from vitrine.report import computed_studies, replication
+from vitrine.report import findings as rooms
 from vitrine.report.findings import Finding, absent, lime
 from vitrine.report.findings.sentences import finding_of
 from vitrine.report.replication import Answered
@@ -128,3 +130,11 @@ def test_computed_studies_are_the_shown_one_first(
     alone = replication.alone(studies[:1])
     assert alone is not None and alone.is_absent
     assert_sound(alone)
+
+
+def test_no_room_of_findings_is_left_out() -> None:
+    rooms_of_studies = {m.__name__ for _, modules in replication.CHAPTERS.values() for m in modules}
+    every = {f"{rooms.__name__}.{found.name}" for found in pkgutil.iter_modules(rooms.__path__)}
+    # What findings are made of, and those about imported runs.
+    others = {f"{rooms.__name__}.{n}" for n in ("finding", "sentences", "published", "other_run")}
+    assert rooms_of_studies | others == every

@@ -26,6 +26,7 @@ from vitrine.report.findings import (
     measures,
     predictions,
     published,
+    randomisation,
     region_occlusion,
 )
 from vitrine.report.findings.sentences import bound
@@ -41,7 +42,7 @@ CHAPTERS: dict[str, tuple[str, tuple[ModuleType, ...]]] = {
     "cam.qmd": ("Class activation maps", (cam,)),
     "comparison.qmd": ("Comparison", (agreement, large_sample, region_occlusion)),
     "attribution.qmd": ("Attribution", (attribution,)),
-    "measures.qmd": ("Measures", (measures,)),
+    "measures.qmd": ("Measures", (measures, randomisation)),
 }
 """The chapters with findings: their short titles, and where their findings are."""
 
