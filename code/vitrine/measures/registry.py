@@ -150,7 +150,7 @@ VALUES: dict[str, Measure] = {
         baselines=("edges",),
         trial=MPRT,
         read=_similarity,
-        why="The map of the untrained network is the same everywhere",
+        why="The map of the untrained network is the same everywhere or not finite",
     ),
     "inside": Measure(
         "On the object",
