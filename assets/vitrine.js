@@ -3,7 +3,7 @@
  * Everything is readable without it. It adds: live charts, enlarged pictures, sortable tables, and
  * on pages of the bundled renderer also the theme button, the menu, search, tabs, copy buttons and
  * the mark on the current section. It asks for nothing but files of the same site, when they are
- * needed: assets/vega.js (charts), assets/explorer.js with its rows,
+ * needed: assets/vega.js with a chart's specification, assets/explorer.js with its rows,
  * assets/viewer.js with its maps, and search.js.
  */
 (() => {
@@ -24,7 +24,6 @@
     made.append(...children);
     return made;
   }
-  window.vitrine = { element }; // for the scripts that this one loads
 
   const loading = new Map();
 
@@ -42,6 +41,32 @@
       }));
     }
     return loading.get(url.href);
+  }
+
+  /** The data in a script of this site, which sets window.VITRINE_DATA[the name of its file]. */
+  async function dataOf(source) {
+    const url = new URL(source, document.baseURI);
+    await load(url);
+    return window.VITRINE_DATA[decodeURIComponent(url.pathname.split("/").at(-1)).replace(/\.js$/, "")];
+  }
+  window.vitrine = { element, dataOf }; // for the scripts that this one loads
+
+  /** Call `start` once for each element when it comes into view, and ahead of a reader who scrolls. */
+  function whenSeen(elements, start) {
+    const started = new Set();
+    const watch = (ahead) => {
+      const seen = new IntersectionObserver((entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          seen.unobserve(target);
+          if (!started.has(target)) start(target);
+          started.add(target);
+        }
+      }, { rootMargin: `${ahead}px 0px` });
+      for (const one of elements) seen.observe(one);
+    };
+    watch(0);
+    addEventListener("scroll", () => watch(800), { once: true, passive: true });
   }
 
   /** `run` at most once a frame. */
@@ -233,15 +258,15 @@
   }
 
   async function mountChart(chart) {
-    const text = chart.querySelector(".vitrine-spec").textContent;
+    const { source } = chart.querySelector(".vitrine-spec").dataset;
     const description = chart.querySelector("img")?.alt ?? "";
     const dark = isDark();
     const palette = tokens();
     const mount = chart.querySelector(".vitrine-mount") ?? element("div", { class: "vitrine-mount" });
     try {
-      await Promise.all([load(new URL("vega.js", assets)), document.fonts.load('12px "Source Sans 3"')]);
+      const [data] = await Promise.all([dataOf(source), load(new URL("vega.js", assets)), document.fonts.load('12px "Source Sans 3"')]);
       if (!mount.isConnected) chart.append(mount);
-      const spec = specification(text, palette, dark);
+      const spec = specification(JSON.stringify(data), palette, dark);
       if (description) {
         spec.description ??= description;
         mount.setAttribute("role", "group");
@@ -266,21 +291,8 @@
   function setUpCharts() {
     const charts = all(".vitrine-chart").filter((chart) => chart.querySelector(".vitrine-spec"));
     if (!charts.length) return;
-    // Only what comes into view is mounted: a chart in a hidden tab has no width yet. A reader who
-    // scrolls gets it ahead; one who does not never loads Vega for charts that are not seen.
-    const watch = (ahead) => {
-      const seen = new IntersectionObserver((entries) => {
-        for (const { isIntersecting, target } of entries) {
-          if (!isIntersecting) continue;
-          seen.unobserve(target);
-          if (!target.isStarted) mountChart(target);
-          target.isStarted = true;
-        }
-      }, { rootMargin: `${ahead}px 0px` });
-      for (const chart of charts) seen.observe(chart);
-    };
-    watch(0);
-    addEventListener("scroll", () => watch(800), { once: true, passive: true });
+    // A chart in a hidden tab has no width yet, and one that is not seen needs no Vega.
+    whenSeen(charts, mountChart);
 
     let drawn = isDark();
     let timer = 0;
@@ -387,16 +399,27 @@
 
   /* ---------- Explorers: tables too long for a page ---------- */
 
-  async function setUpExplorers() {
-    for (const explorer of all(".vitrine-explorer")) {
+  function setUpExplorers() {
+    const explorers = new Map(all(".vitrine-explorer").map((explorer) => [explorer, explorer.querySelector("[data-source]").dataset]));
+    const started = new Set();
+    const start = async (explorer) => {
+      if (started.has(explorer)) return;
+      started.add(explorer);
+      const { name, source, label } = explorers.get(explorer);
       try {
-        const { name, source, label } = explorer.querySelector("[data-source]").dataset;
-        await Promise.all([load(new URL("explorer.js", assets)), load(new URL(source, document.baseURI))]);
-        window.vitrineExplorer(explorer, name, label, window.VITRINE_DATA[name]);
+        const [rows] = await Promise.all([dataOf(source), load(new URL("explorer.js", assets))]);
+        window.vitrineExplorer(explorer, name, label, rows);
       } catch (error) {
         console.warn("The explorer stays a short table:", error.message);
       }
-    }
+    };
+    // Rows are loaded for who comes near them, or asks for them in the address.
+    const asked = () => {
+      for (const [explorer, { name }] of explorers) if (location.hash.slice(1).split("?")[0] === name) start(explorer);
+    };
+    whenSeen([...explorers.keys()], start);
+    addEventListener("hashchange", asked);
+    asked();
   }
 
   /* ---------- Viewers of regions and maps ---------- */
@@ -444,7 +467,7 @@
     if (!gallery) return;
     try {
       await load(new URL("gallery.js", assets));
-      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent), load);
+      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent));
     } catch (error) {
       console.warn("The gallery stays short:", error.message);
     }

@@ -17,7 +17,15 @@ import vl_convert
 from IPython.display import Markdown
 
 from vitrine.project import Project
-from vitrine.report.page import block, csv_link, drawn_once, fenced, raw_html, this_page
+from vitrine.report.page import (
+    block,
+    csv_link,
+    data_script,
+    drawn_once,
+    fenced,
+    raw_html,
+    this_page,
+)
 from vitrine.report.text import safe_attribute
 
 # After Okabe and Ito, told apart by readers with any kind of colour vision; purple and ochre are
@@ -78,13 +86,12 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         return block(image)
     live = _live(spec) | ({"width": "container"} if _is_single(spec) else {})
     live["autosize"] = {"type": "fit-x" if _is_single(spec) else "pad", "contains": "padding"}
-    script = json.dumps(_rounded(live), ensure_ascii=False, separators=(",", ":"))
-    script = script.replace("<", "\\u003c")
+    source = data_script(page, f"{name}-chart", _rounded(live))
     return block(
         fenced(
             ".vitrine-chart",
             image,
-            raw_html(f'<script type="application/json" class="vitrine-spec">{script}</script>'),
+            raw_html(f'<div hidden class="vitrine-spec" data-source="{source}"></div>'),
             csv_link(page, f"{name}-chart", _data(spec)),
         )
     )
