@@ -21,7 +21,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page
 
-from browser import TEXT_OUTSIDE
+from browser import HIDDEN, TEXT_OUTSIDE
 from vitrine.book import freeze
 from vitrine.book.render import render
 from vitrine.project import Project
@@ -368,6 +368,11 @@ def test_charts_are_whole_and_answer_the_pointer(
         page = visit.open(address + name)
         mount_charts(page)
         assert page.evaluate(TEXT_OUTSIDE) == [], name
+        assert page.evaluate(HIDDEN) == [], name
+        squeezed = page.locator(".vitrine-mount svg").evaluate_all(
+            "all => all.map(svg => svg.getAttribute('width') / svg.getBoundingClientRect().width)"
+        )
+        assert max(squeezed, default=1) < 1.05, name
         assert page.evaluate(TAB_STOPS) <= 40, name
         for chart in page.locator(".vitrine-chart").all():
             chart.scroll_into_view_if_needed()
@@ -532,6 +537,28 @@ def test_the_share_of_the_frame_can_be_chosen(visit: Visit, address: str) -> Non
     page.wait_for_function(
         "b => document.querySelector('.vitrine-chart svg').innerHTML !== b", arg=before
     )
+    said = page.locator(".vitrine-mount").first
+    page.wait_for_function("m => m.ariaLabel.includes('50%')", arg=said.element_handle())
+    assert visit.troubles == []
+
+
+def test_a_legend_can_be_operated_by_keyboard(visit: Visit, address: str) -> None:
+    page = visit.open(address + "chapters/measures.html")
+    chart = page.locator("#fig-curves .vitrine-chart")
+    chart.scroll_into_view_if_needed()
+    entries = chart.locator(".role-legend [role=button]")
+    entries.first.wait_for()
+    assert chart.locator(".role-legend [tabindex='0']").count() == 1
+    entries.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    pressed = chart.locator(".role-legend [aria-pressed=true]")
+    pressed.wait_for()
+    assert pressed.get_attribute("aria-label") == entries.nth(1).get_attribute("aria-label")
+    faded = chart.locator(".mark-line path[opacity='0.12']")
+    assert faded.count() == entries.count() - 1
+    page.keyboard.press("Enter")
+    pressed.wait_for(state="detached")
     assert visit.troubles == []
 
 
