@@ -12,7 +12,7 @@
   const GAP = 2;
   const BINS = 16;
 
-  const { element } = window.vitrine;
+  const { element, dataOf } = window.vitrine;
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -24,22 +24,17 @@
     return { unit, label, others, similarity, q, significant: Boolean(significant), images, histogram, fired, start, exponent };
   }
 
-  function setUp(gallery, head, load) {
+  function setUp(gallery, head) {
     const { layers, tile, across } = head;
     const state = { layer: head.first, words: "", part: "", unit: null, shown: PAGE };
     const url = (file) => new URL(file, document.baseURI);
 
     /* ---------- Data, loaded once ---------- */
 
-    async function data(file) {
-      await load(url(file));
-      return window.VITRINE_DATA[decodeURIComponent(url(file).pathname.split("/").at(-1)).replace(/\.js$/, "")];
-    }
-
     const known = new Map();
     async function unitsOf(place) {
       if (!known.has(place)) {
-        const { words, rows } = await data(layers[place].data);
+        const { words, rows } = await dataOf(layers[place].data);
         known.set(place, rows.map((row, unit) => unitOf(row, unit, words)));
       }
       return known.get(place);
@@ -155,7 +150,7 @@
       const where = element("p", { class: "vitrine-where" }, `${layer.title} · ${layer.name} · unit ${unit.unit}`);
       const box = element("section", { class: "vitrine-unit", "aria-label": `Unit ${unit.unit}` }, element("header", {}, title, close), where);
       if (unit.constant) return box;
-      const [names, labels] = await Promise.all([data(head.names), data(head.labels)]);
+      const [names, labels] = await Promise.all([dataOf(head.names), dataOf(head.labels)]);
       const side = 2 * tile;
       const images = unit.images.map((place, rank) => place < 0 ? "" : element("figure", {},
         canvas(side, side, (context) => drawTile(context, unit, rank, 0, 0, side, layer)),

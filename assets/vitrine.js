@@ -3,7 +3,7 @@
  * Everything is readable without it. It adds: live charts, enlarged pictures, sortable tables, and
  * on pages of the bundled renderer also the theme button, the menu, search, tabs, copy buttons and
  * the mark on the current section. It asks for nothing but files of the same site, when they are
- * needed: assets/vega.js (charts), assets/explorer.js with its rows,
+ * needed: assets/vega.js with a chart's specification, assets/explorer.js with its rows,
  * assets/viewer.js with its maps, and search.js.
  */
 (() => {
@@ -24,7 +24,6 @@
     made.append(...children);
     return made;
   }
-  window.vitrine = { element }; // for the scripts that this one loads
 
   const loading = new Map();
 
@@ -42,6 +41,32 @@
       }));
     }
     return loading.get(url.href);
+  }
+
+  /** The data in a script of this site, which sets window.VITRINE_DATA[the name of its file]. */
+  async function dataOf(source) {
+    const url = new URL(source, document.baseURI);
+    await load(url);
+    return window.VITRINE_DATA[decodeURIComponent(url.pathname.split("/").at(-1)).replace(/\.js$/, "")];
+  }
+  window.vitrine = { element, dataOf }; // for the scripts that this one loads
+
+  /** Call `start` once for each element when it comes into view, and ahead of a reader who scrolls. */
+  function whenSeen(elements, start) {
+    const started = new Set();
+    const watch = (ahead) => {
+      const seen = new IntersectionObserver((entries) => {
+        for (const { isIntersecting, target } of entries) {
+          if (!isIntersecting) continue;
+          seen.unobserve(target);
+          if (!started.has(target)) start(target);
+          started.add(target);
+        }
+      }, { rootMargin: `${ahead}px 0px` });
+      for (const one of elements) seen.observe(one);
+    };
+    watch(0);
+    addEventListener("scroll", () => watch(800), { once: true, passive: true });
   }
 
   /** `run` at most once a frame. */
@@ -141,7 +166,8 @@
 
   /** The views that a specification puts beside each other: how many, and the pixels one needs. */
   function viewsOf(spec) {
-    if (spec.hconcat) return { count: spec.hconcat.length, least: 240 };
+    const given = spec.hconcat ?? spec.concat;
+    if (given) return { count: given.length, least: 240 };
     const field = spec.facet?.column?.field;
     if (!field || spec.facet.row) return null;
     const rows = spec.data?.values ?? spec.datasets?.[spec.data?.name] ?? [];
@@ -149,10 +175,10 @@
   }
 
   /** The same views in rows of `columns`, each `width` pixels wide (its own width where none is given). */
-  function arranged({ hconcat, facet, ...rest }, count, columns, width) {
+  function arranged({ hconcat, concat, facet, ...rest }, count, columns, width) {
     const wide = (view) => (width ? { ...view, width } : view);
-    if (hconcat) {
-      const views = hconcat.map(wide);
+    if (hconcat ?? concat) {
+      const views = (hconcat ?? concat).map(wide);
       return columns < count ? { ...rest, concat: views, columns } : { ...rest, hconcat: views };
     }
     const view = wide(rest.spec);
@@ -183,11 +209,14 @@
           const words = Object.fromEntries(menu.bind.options.map((key, at) => [key, menu.bind.labels?.[at] ?? key]));
           axis.title = { signal: `(${JSON.stringify(words)})[${menu.name}]` };
         }
-        if (isNarrow && axis.orient === "bottom" && banded.has(axis.scale)) Object.assign(axis, { labelAngle: -40, labelAlign: "right", labelBaseline: "top", labelOverlap: false });
+        if (isNarrow && axis.orient === "bottom" && banded.has(axis.scale)) {
+          const isCrowded = (domains.get(axis.scale)?.length ?? 0) > 12;
+          Object.assign(axis, { labelAngle: isCrowded ? -90 : -40, labelAlign: "right", labelBaseline: isCrowded ? "middle" : "top", labelOverlap: false });
+        }
         if (axis.orient === "bottom" && typeof axis.title === "string") axis.title = lines(axis.title, plot);
       }
       for (const legend of group.legends ?? []) {
-        if (isNarrow && legend.gradientLength) legend.gradientLength = Math.min(legend.gradientLength, width * 0.35);
+        if (isNarrow && legend.gradientLength) Object.assign(legend, { gradientLength: Math.min(Number(legend.gradientLength) || Infinity, width * 0.35), tickCount: 2 });
         const domain = domains.get(legend.fill ?? legend.stroke ?? legend.shape ?? legend.strokeDash);
         if (!Array.isArray(domain)) {
           if (isNarrow) legend.columns = 1;
@@ -214,9 +243,9 @@
     if (!views?.count) return embed(spec, width * (width < NARROW ? 0.42 : 0.62));
     const most = Math.min(views.count, Math.max(1, Math.floor(width / views.least)));
     const columns = Math.ceil(views.count / Math.ceil(views.count / most)); // rows of the same length
-    const own = spec.hconcat?.[0].width ?? spec.spec.width;
+    const own = (spec.hconcat ?? spec.concat)?.[0].width ?? spec.spec.width;
     const first = await embed(arranged(spec, views.count, columns), own);
-    const spare = width - mount.querySelector("svg").getBoundingClientRect().width;
+    const spare = width - Number(mount.querySelector("svg").getAttribute("width")); // which the page may squeeze
     first.view.finalize();
     const fitting = Math.max(70, Math.floor(own + spare / columns) - 1);
     return embed(arranged(spec, views.count, columns, fitting), fitting);
@@ -232,20 +261,69 @@
     }
   }
 
+  /** Let the keyboard choose in a legend as the pointer does: arrows, then Enter or Space. */
+  function operableLegend(mount, view) {
+    for (const legend of all(".role-legend", mount)) {
+      const entries = all(".role-legend-entry .role-legend-symbol", legend).map((symbol) => symbol.parentElement);
+      const name = (entry) => entry.querySelector(".role-legend-label text")?.textContent ?? "";
+      const show = () => {
+        const chosen = new Set(Object.values(view.signal("chosen") ?? {}).filter(Array.isArray).flat().map(String));
+        for (const entry of entries) entry.setAttribute("aria-pressed", String(chosen.has(name(entry))));
+      };
+      legend.setAttribute("role", "toolbar");
+      legend.removeAttribute("aria-roledescription");
+      legend.removeAttribute("aria-hidden");
+      legend.setAttribute("aria-label", "Choose in the legend");
+      entries.forEach((entry, at) => {
+        entry.tabIndex = at ? -1 : 0;
+        entry.setAttribute("role", "button");
+        entry.setAttribute("aria-label", name(entry));
+        entry.addEventListener("keydown", (event) => {
+          const to = entries[at + STEPS[event.key]];
+          if (to) {
+            entry.tabIndex = -1;
+            to.tabIndex = 0;
+            to.focus();
+          } else if (event.key === "Enter" || event.key === " ") {
+            entry.querySelector(".role-legend-symbol > *").dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+          } else return;
+          event.preventDefault();
+        });
+      });
+      view.addSignalListener("chosen", show);
+      show();
+    }
+  }
+
+  /** Say in the description of a chart what its menus show. */
+  function describe(mount, spec, view) {
+    const menus = (spec.params ?? []).filter(({ bind }) => bind?.options);
+    const said = () => {
+      const chosen = menus.map(({ name, bind }) => {
+        const at = bind.options.indexOf(view.signal(name));
+        return ` ${bind.name ?? ""}${bind.labels?.[at] ?? view.signal(name)}.`;
+      });
+      const text = spec.description + chosen.join("");
+      mount.setAttribute("aria-label", text);
+      mount.querySelector("svg").setAttribute("aria-label", text);
+    };
+    for (const { name } of menus) view.addSignalListener(name, () => setTimeout(said));
+    said();
+  }
+
   async function mountChart(chart) {
-    const text = chart.querySelector(".vitrine-spec").textContent;
+    const { source } = chart.querySelector(".vitrine-spec").dataset;
     const description = chart.querySelector("img")?.alt ?? "";
     const dark = isDark();
     const palette = tokens();
     const mount = chart.querySelector(".vitrine-mount") ?? element("div", { class: "vitrine-mount" });
     try {
-      await Promise.all([load(new URL("vega.js", assets)), document.fonts.load('12px "Source Sans 3"')]);
+      const [data] = await Promise.all([dataOf(source), load(new URL("vega.js", assets)), document.fonts.load('12px "Source Sans 3"')]);
       if (!mount.isConnected) chart.append(mount);
-      const spec = specification(text, palette, dark);
+      const spec = specification(JSON.stringify(data), palette, dark);
       if (description) {
         spec.description ??= description;
         mount.setAttribute("role", "group");
-        mount.setAttribute("aria-label", description);
       }
       // What the reader chose stays chosen when theme or width change.
       for (const param of spec.params ?? []) if (chart.view && param.bind) param.value = chart.view.signal(param.name);
@@ -253,6 +331,8 @@
       chart.width = mount.clientWidth;
       chart.view = (await draw(mount, spec, palette, dark)).view;
       chart.classList.add("is-mounted");
+      if (description) describe(mount, spec, chart.view);
+      if ("chosen" in chart.view.getState().signals) operableLegend(mount, chart.view);
       keepInside(mount.querySelector("svg"));
       scrollable(mount, description);
       if (dark !== isDark()) mountChart(chart); // the theme changed meanwhile
@@ -266,21 +346,8 @@
   function setUpCharts() {
     const charts = all(".vitrine-chart").filter((chart) => chart.querySelector(".vitrine-spec"));
     if (!charts.length) return;
-    // Only what comes into view is mounted: a chart in a hidden tab has no width yet. A reader who
-    // scrolls gets it ahead; one who does not never loads Vega for charts that are not seen.
-    const watch = (ahead) => {
-      const seen = new IntersectionObserver((entries) => {
-        for (const { isIntersecting, target } of entries) {
-          if (!isIntersecting) continue;
-          seen.unobserve(target);
-          if (!target.isStarted) mountChart(target);
-          target.isStarted = true;
-        }
-      }, { rootMargin: `${ahead}px 0px` });
-      for (const chart of charts) seen.observe(chart);
-    };
-    watch(0);
-    addEventListener("scroll", () => watch(800), { once: true, passive: true });
+    // A chart in a hidden tab has no width yet, and one that is not seen needs no Vega.
+    whenSeen(charts, mountChart);
 
     let drawn = isDark();
     let timer = 0;
@@ -387,16 +454,27 @@
 
   /* ---------- Explorers: tables too long for a page ---------- */
 
-  async function setUpExplorers() {
-    for (const explorer of all(".vitrine-explorer")) {
+  function setUpExplorers() {
+    const explorers = new Map(all(".vitrine-explorer").map((explorer) => [explorer, explorer.querySelector("[data-source]").dataset]));
+    const started = new Set();
+    const start = async (explorer) => {
+      if (started.has(explorer)) return;
+      started.add(explorer);
+      const { name, source, label } = explorers.get(explorer);
       try {
-        const { name, source, label } = explorer.querySelector("[data-source]").dataset;
-        await Promise.all([load(new URL("explorer.js", assets)), load(new URL(source, document.baseURI))]);
-        window.vitrineExplorer(explorer, name, label, window.VITRINE_DATA[name]);
+        const [rows] = await Promise.all([dataOf(source), load(new URL("explorer.js", assets))]);
+        window.vitrineExplorer(explorer, name, label, rows);
       } catch (error) {
         console.warn("The explorer stays a short table:", error.message);
       }
-    }
+    };
+    // Rows are loaded for who comes near them, or asks for them in the address.
+    const asked = () => {
+      for (const [explorer, { name }] of explorers) if (location.hash.slice(1).split("?")[0] === name) start(explorer);
+    };
+    whenSeen([...explorers.keys()], start);
+    addEventListener("hashchange", asked);
+    asked();
   }
 
   /* ---------- Viewers of regions and maps ---------- */
@@ -444,7 +522,7 @@
     if (!gallery) return;
     try {
       await load(new URL("gallery.js", assets));
-      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent), load);
+      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent));
     } catch (error) {
       console.warn("The gallery stays short:", error.message);
     }

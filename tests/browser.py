@@ -28,6 +28,18 @@ TEXT_OUTSIDE = """() => [...document.querySelectorAll('.vitrine-mount svg')].fla
 """Words of the charts that lie outside their drawing."""
 
 
+HIDDEN = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((svg) => {
+  const drawn = '.mark-text.role-mark text:not([opacity="0"]), .mark-image image';
+  const marks = [...svg.querySelectorAll(drawn)];
+  const boxes = marks.map((mark) => [mark, mark.getBoundingClientRect()]);
+  return boxes.flatMap(([mark, one], at) => boxes.slice(0, at).filter(([, other]) =>
+    one.left < other.right - 2 && other.left < one.right - 2
+    && one.top < other.bottom - 4 && other.top < one.bottom - 4)
+    .map(([other]) => `${other.textContent || 'image'} / ${mark.textContent || 'image'}`));
+})"""
+"""Words and thumbnails of the charts that lie on others, in pairs."""
+
+
 def find_browser() -> str | None:
     """The path of a Chromium that can be started, or ``None``."""
     for name in NAMES:

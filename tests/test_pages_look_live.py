@@ -71,16 +71,20 @@ def drawings() -> dict[str, alt.TopLevelMixin]:
     }
 
 
-def chart(drawing: alt.TopLevelMixin) -> str:
+def chart(drawing: alt.TopLevelMixin, folder: Path) -> str:
     spec = drawing.to_dict() | {"config": {"legend": {"orient": "top", "title": None}}}
-    script = f'<script type="application/json" class="vitrine-spec">{json.dumps(spec)}</script>'
-    return f'<div class="vitrine-chart">{script}</div>'
+    script = f'(window.VITRINE_DATA??={{}})["c-chart"]={json.dumps(spec)};'
+    (folder / "c-chart.js").write_text(script, encoding="utf-8")
+    source = '<div hidden class="vitrine-spec" data-source="c-chart.js"></div>'
+    return f'<div class="vitrine-chart">{source}</div>'
 
 
 @pytest.mark.parametrize("width", [390, 1000])
 @pytest.mark.parametrize("kind", ["single", "beside", "grouped"])
-def test_a_chart_fills_its_place_and_cuts_no_text(opened: Open, kind: str, width: int) -> None:
-    page = opened(chart(drawings()[kind]), width)
+def test_a_chart_fills_its_place_and_cuts_no_text(
+    opened: Open, tmp_path: Path, kind: str, width: int
+) -> None:
+    page = opened(chart(drawings()[kind], tmp_path), width)
     page.locator(".vitrine-chart.is-mounted svg").wait_for()
     assert page.evaluate(TEXT_OUTSIDE) == []
     mount = page.locator(".vitrine-mount")
@@ -91,9 +95,12 @@ def test_a_chart_fills_its_place_and_cuts_no_text(opened: Open, kind: str, width
     assert drawn >= 0.9 * room
 
 
-def test_what_the_reader_chose_in_a_chart_survives_a_change_of_width(opened: Open) -> None:
+def test_what_the_reader_chose_in_a_chart_survives_a_change_of_width(
+    opened: Open, tmp_path: Path
+) -> None:
     choice = alt.param(name="least", value=0, bind=alt.binding_select(options=[0, 1], name="Least"))
-    page = opened(chart(drawings()["single"].add_params(choice)), 1000)  # type: ignore[attr-defined]
+    drawing = drawings()["single"].add_params(choice)  # type: ignore[attr-defined]
+    page = opened(chart(drawing, tmp_path), 1000)
     page.locator("select").select_option("1")
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function("document.querySelector('.vitrine-chart').width < 400")

@@ -174,7 +174,7 @@ plot()
 ![](cells_files/figure-html/plot.svg){fig-alt="A line that rises"}
 
 ``` {=html}
-<script type="application/json" class="vitrine-spec">{"title":"\\u003c/script>"}</script>
+<div hidden class="vitrine-spec" data-source="cells_files/figure-html/plot-chart.js"></div>
 ```
 :::
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import io
 import json
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page
 
-from browser import TEXT_OUTSIDE
+from browser import HIDDEN, TEXT_OUTSIDE
 from vitrine.book import freeze
 from vitrine.book.render import render
 from vitrine.project import Project
@@ -68,11 +69,23 @@ def pages(book: Project) -> list[str]:
 
 @pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
-    """The site on a web server of this machine, under a folder as GitHub Pages serves it."""
+    """The site on a web server of this machine, in a folder and compressed as on GitHub Pages."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
             return super().translate_path(path.removeprefix("/vitrine"))
+
+        def do_GET(self) -> None:
+            path = Path(self.translate_path(self.path))
+            if path.suffix not in (".html", ".css", ".js", ".svg", ".csv") or not path.is_file():
+                return super().do_GET()
+            content = gzip.compress(path.read_bytes())
+            self.send_response(200)
+            self.send_header("Content-Type", self.guess_type(path))
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -189,9 +202,24 @@ def test_the_vega_bundle_is_loaded_only_where_a_chart_is(visit: Visit, address: 
     visit.open(address + "chapters/methods.html")
     assert not [url for url in asked if "vega" in url]
     visit.open(address + "chapters/comparison.html")
+    assert not [url for url in asked if "vega" in url or "-chart.js" in url]
     visit.page.locator(".vitrine-chart").first.scroll_into_view_if_needed()
     visit.page.wait_for_selector(".vitrine-chart.is-mounted")
     assert len([url for url in asked if "vega" in url]) == 1
+
+
+def test_every_page_is_light_until_it_is_scrolled(
+    visit: Visit, address: str, pages: list[str]
+) -> None:
+    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    for name in pages:
+        page = visit.open(address + name)
+        sizes = page.evaluate(
+            "performance.getEntries().filter(entry => 'encodedBodySize' in entry)"
+            ".map(entry => [entry.encodedBodySize, entry.name])"
+        )
+        assert len(sizes) > 5, name
+        assert sum(size for size, _ in sizes) < 400_000, (name, sorted(sizes)[-5:])
 
 
 def test_every_link_and_asset_resolves(site: Path) -> None:
@@ -340,6 +368,11 @@ def test_charts_are_whole_and_answer_the_pointer(
         page = visit.open(address + name)
         mount_charts(page)
         assert page.evaluate(TEXT_OUTSIDE) == [], name
+        assert page.evaluate(HIDDEN) == [], name
+        squeezed = page.locator(".vitrine-mount svg").evaluate_all(
+            "all => all.map(svg => svg.getAttribute('width') / svg.getBoundingClientRect().width)"
+        )
+        assert max(squeezed, default=1) < 1.05, name
         assert page.evaluate(TAB_STOPS) <= 40, name
         for chart in page.locator(".vitrine-chart").all():
             chart.scroll_into_view_if_needed()
@@ -391,6 +424,7 @@ def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
 ) -> None:
     page = visit.open(address + "chapters/published.html")
     explorer = page.locator(".vitrine-explorer")
+    explorer.scroll_into_view_if_needed()
     found = explorer.locator("output")
     every = int(re.sub(r"\D", "", found.inner_text().split(" of ")[1]))
     assert every > 1000
@@ -435,14 +469,12 @@ def _gallery(page: Page, state: str) -> list[int]:
 
 
 def test_a_bar_leads_to_exactly_the_units_that_it_counts(
-    visit: Visit, address: str, book: Project
+    visit: Visit, address: str, book: Project, site: Path
 ) -> None:
-    page = visit.open(address + "chapters/dissection.html")
-    page.wait_for_timeout(200)
-    specs = page.locator(".vitrine-spec").all_text_contents()
+    scripts = (site / "chapters" / "dissection_files" / "figure-html").glob("*-chart.js")
     bars = [
         row
-        for spec in map(json.loads, specs)
+        for spec in (json.loads(path.read_text()[:-2].split("]=", 1)[1]) for path in scripts)
         for rows in spec.get("datasets", {}).values()
         for row in rows
         if row.get("part")
@@ -505,6 +537,28 @@ def test_the_share_of_the_frame_can_be_chosen(visit: Visit, address: str) -> Non
     page.wait_for_function(
         "b => document.querySelector('.vitrine-chart svg').innerHTML !== b", arg=before
     )
+    said = page.locator(".vitrine-mount").first
+    page.wait_for_function("m => m.ariaLabel.includes('50%')", arg=said.element_handle())
+    assert visit.troubles == []
+
+
+def test_a_legend_can_be_operated_by_keyboard(visit: Visit, address: str) -> None:
+    page = visit.open(address + "chapters/measures.html")
+    chart = page.locator("#fig-curves .vitrine-chart")
+    chart.scroll_into_view_if_needed()
+    entries = chart.locator(".role-legend [role=button]")
+    entries.first.wait_for()
+    assert chart.locator(".role-legend [tabindex='0']").count() == 1
+    entries.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    pressed = chart.locator(".role-legend [aria-pressed=true]")
+    pressed.wait_for()
+    assert pressed.get_attribute("aria-label") == entries.nth(1).get_attribute("aria-label")
+    faded = chart.locator(".mark-line path[opacity='0.12']")
+    assert faded.count() == entries.count() - 1
+    page.keyboard.press("Enter")
+    pressed.wait_for(state="detached")
     assert visit.troubles == []
 
 

@@ -108,7 +108,7 @@ local function size(key, written)
 end
 
 local function checked(i) -- an image with nothing but alternative text and size
-  allow(i, 'class', {}, { 'fig-alt', 'alt', 'width', 'height', 'fig-align' }, true)
+  allow(i, 'class', {}, { 'fig-alt', 'alt', 'width', 'height', 'fig-align', 'loading' }, true)
   local alt = i.attributes['fig-alt'] or i.attributes.alt
   if not alt and #i.caption == 0 then
     refuse(('the image %s has no alternative text'):format(i.src), 'Write ![text](file) or add fig-alt="text" (fig-alt="" when it only decorates)', i.src)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
-from vitrine.report.charts import COLOURS
+from vitrine.report.charts import COLOURS, legend_of
 from vitrine.report.compared import COMPLEXITY
+from vitrine.report.placement import offsets
 from vitrine.report.text import percent
 
 LEVELS = {
@@ -27,6 +29,15 @@ _LEVEL = alt.Scale(
 )
 
 
+_MARKS = {SAME: "bar", OTHER: "tick", RANDOM: "dashes"}
+
+VIEW = (250, 230)
+"""Width and height in pixels of one of several scatter charts."""
+
+THUMBNAIL = 28
+"""Side in pixels of an image as a mark."""
+
+
 def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> Layers:
     """The IoU of each image beside its baselines; the share of the frame can be chosen.
 
@@ -43,7 +54,7 @@ def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> L
     tooltip = [alt.Tooltip("image:N", title="Image")]
     tooltip += [alt.Tooltip(f"{key}:Q", title=name, format=".2f") for key, name in LEVELS.items()]
     y = alt.Y("image:N", title=None, sort=list(order))
-    colour = alt.Color("what:N", scale=_LEVEL, legend=alt.Legend(symbolType="square"))
+    colour = alt.Color("what:N", scale=_LEVEL, legend=legend_of(_MARKS))
     x = alt.X("iou:Q", title=f"IoU of {both}", scale=alt.Scale(domainMin=0))
     same, other, random = (base.transform_calculate(what=f"'{name}'") for name in LEVELS.values())
     return alt.layer(
@@ -137,10 +148,10 @@ def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
         alt.Chart(rows)
         .encode(
             x=alt.X(f"{name}:Q", title=title, axis=alt.Axis(tickCount=5)).scale(
-                zero=False, nice=False, padding=16
+                domain=[rows[name].min(), rows[name].max()], nice=False, padding=16
             ),
             y=alt.Y("iou:Q", title=f"IoU of {both}", axis=alt.Axis(tickCount=5)).scale(
-                domainMin=0, padding=18
+                domain=[0, rows["iou"].max()], nice=False, padding=18
             ),
             tooltip=[
                 alt.Tooltip("image:N", title="Image"),
@@ -148,7 +159,34 @@ def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
                 alt.Tooltip("iou:Q", title="IoU", format=".2f"),
             ],
         )
-        .properties(width=250, height=230)
+        .properties(width=VIEW[0], height=VIEW[1])
+    )
+
+
+def thumbnails(rows: pd.DataFrame, name: str, both: str) -> Layers:
+    """Images as thumbnails that do not hide each other, with a line to the place of those moved.
+
+    rows : with the address of each image's thumbnail in ``mark``.
+    """
+    shown = rows.dropna(subset=[name, "iou"])
+    low = np.array([shown[name].min(), 0.0])
+    extent = np.array([shown[name].max() - low[0] or 1.0, shown["iou"].max() or 1.0])
+    inner = np.array(VIEW) - 2 * np.array([16, 18])
+    points = (shown[[name, "iou"]].to_numpy() - low) / extent * inner + [16, 18]
+    away = offsets(points, np.full_like(points, THUMBNAIL + 1), VIEW)
+    beside = (points + away - [16, 18]) / inner * extent + low
+    shown = shown.assign(_x=beside[:, 0], _y=beside[:, 1], _moved=(away != 0).any(axis=1))
+    base = against(shown, name, both)
+    title = COMPLEXITY[name].axis
+    moved = base.transform_filter("datum._moved")
+    return alt.layer(
+        moved.mark_rule(color=COLOURS["grey"]).encode(x2="_x:Q", y2="_y:Q"),
+        base.mark_image(width=THUMBNAIL, height=THUMBNAIL).encode(
+            x=alt.X("_x:Q", title=title),
+            y=alt.Y("_y:Q", title=f"IoU of {both}"),
+            url="mark:N",
+        ),
+        moved.mark_point(size=30, filled=True, opacity=1, color=COLOURS["orange"]),
     )
 
 

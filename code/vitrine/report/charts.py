@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,15 @@ import vl_convert
 from IPython.display import Markdown
 
 from vitrine.project import Project
-from vitrine.report.page import block, csv_link, drawn_once, fenced, raw_html, this_page
+from vitrine.report.page import (
+    block,
+    csv_link,
+    data_script,
+    drawn_once,
+    fenced,
+    raw_html,
+    this_page,
+)
 from vitrine.report.text import safe_attribute
 
 # After Okabe and Ito, told apart by readers with any kind of colour vision; purple and ochre are
@@ -68,26 +76,82 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         key: given.get(key, {}) | value if isinstance(value, dict) else value
         for key, value in _config().items()
     }
+    _mend(spec)
     page = this_page()
-    # What a mark leads to is for the live chart: an image has no links.
-    svg = re.sub(r"</?a\b[^>]*>", "", _svg(_titled(spec)))
-    address = page.write(f"{name}.svg", svg.encode())
+    address = page.write(f"{name}.svg", _still(spec).encode())
     # As an attribute: in brackets it would become a visible caption.
-    image = f'![]({address}){{fig-alt="{safe_attribute(alt_text)}"}}'
+    lazy = ' loading="lazy"' if page.is_html else ""  # Quarto's images are not
+    image = f'![]({address}){{fig-alt="{safe_attribute(alt_text)}"{lazy}}}'
     if not page.is_html:
         return block(image)
     live = _live(spec) | ({"width": "container"} if _is_single(spec) else {})
     live["autosize"] = {"type": "fit-x" if _is_single(spec) else "pad", "contains": "padding"}
-    script = json.dumps(_rounded(live), ensure_ascii=False, separators=(",", ":"))
-    script = script.replace("<", "\\u003c")
+    source = data_script(page, f"{name}-chart", _rounded(live))
     return block(
         fenced(
             ".vitrine-chart",
             image,
-            raw_html(f'<script type="application/json" class="vitrine-spec">{script}</script>'),
+            raw_html(f'<div hidden class="vitrine-spec" data-source="{source}"></div>'),
             csv_link(page, f"{name}-chart", _data(spec)),
         )
     )
+
+
+SYMBOLS = {
+    "bar": "square",
+    "point": "circle",
+    "ring": "M1,0A1,1,0,1,0,-1,0A1,1,0,1,0,1,0ZM.6,0A.6,.6,0,1,1,-.6,0A.6,.6,0,1,1,.6,0Z",
+    "diamond": "diamond",
+    "tick": "M-.3,-1.2H.3V1.2H-.3Z",
+    "line": "M-1.5,-.15H1.5V.15H-1.5Z",
+    "dashed": "M-1.5,-.15H-.9V.15H-1.5ZM-.3,-.15H.3V.15H-.3ZM.9,-.15H1.5V.15H.9Z",
+    "dashes": "M-.2,-1.3H.2V-.6H-.2ZM-.2,-.35H.2V.35H-.2ZM-.2,.6H.2V1.3H-.2Z",
+}
+"""How a legend draws the marks of a chart."""
+
+
+def legend_of(marks: Mapping[str, str]) -> alt.Legend:
+    """A legend with the mark that each entry is drawn as: by entry, a key of ``SYMBOLS``."""
+    paths = json.dumps({entry: SYMBOLS[mark] for entry, mark in marks.items()})
+    return alt.Legend(symbolType=alt.ExprRef(f"({paths})[datum.label]"))
+
+
+def _mend(spec: dict[str, Any]) -> None:
+    """What all charts need and no chapter has to say.
+
+    A legend of lines shows strokes, the points of a line have its colour, and a logarithmic axis
+    has round labels in equal steps.
+    """
+    for unit in _units(spec):
+        mark, encoding = unit["mark"], unit.get("encoding", {})
+        if _kind(unit) == "line":
+            colour = encoding.get("color", {})
+            if "field" in colour and colour.get("legend", {}) is not None:
+                colour["legend"] = {"symbolType": "stroke"} | colour.get("legend", {})
+            if isinstance(mark, dict) and mark.get("point") is True and "color" in mark:
+                mark["point"] = {"color": mark["color"]}
+        for channel in {"x", "y"} & set(encoding):
+            how = encoding[channel]
+            scale, axis = how.get("scale") or {}, how.get("axis", {})
+            if scale.get("type") == "log" and axis is not None and "values" not in axis:
+                how["axis"] = axis | {"values": log_ticks(_values(spec, how.get("field", "")))}
+                if "domain" not in scale:
+                    how["scale"] = {"nice": False, "padding": 10} | scale
+
+
+def _values(spec: dict[str, Any], field: str) -> list[float]:
+    """The positive values of a field in the data of a chart."""
+    rows = (row for rows in spec.get("datasets", {}).values() for row in rows)
+    return [row[field] for row in rows if (row.get(field) or 0) > 0]
+
+
+def log_ticks(values: Iterable[float]) -> list[float]:
+    """Round ticks of a logarithmic axis: 1, 2, 5 of each decade, or 1, 3, or 1 of many."""
+    known = [*values] or [1.0]
+    low, high = math.log10(min(known)), math.log10(max(known))
+    steps = (1, 2, 5) if high - low <= 1.5 else (1, 3) if high - low <= 3 else (1,)
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    return [float(f"{step}e{decade}") for decade in decades for step in steps]
 
 
 _POINTED = ("line", "point", "circle", "square", "bar", "tick")
@@ -154,7 +218,7 @@ def _units(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The views of a specification that draw one kind of mark each."""
     if "mark" in spec:
         yield spec
-    for key in ("layer", "hconcat", "vconcat"):
+    for key in ("layer", "concat", "hconcat", "vconcat"):
         for inner in spec.get(key, ()):
             yield from _units(inner)
     if "spec" in spec:
@@ -179,9 +243,9 @@ def _data(spec: dict[str, Any]) -> pd.DataFrame:
     largest = max(frames, key=lambda frame: frame.size)
     alike = [frame for frame in frames if set(frame) == set(largest)]
     rows = pd.concat(alike).drop_duplicates(ignore_index=True)
-    # Thumbnails are drawn, not read.
+    # Thumbnails, and where words stand (`_dx`), are drawn, not read.
     images = [name for name in rows if rows[name].astype(str).str.startswith("data:").any()]
-    return rows.drop(columns=images)
+    return rows.drop(columns=[*images, *(name for name in rows if str(name).startswith("_"))])
 
 
 def _rounded(value: Any) -> Any:
@@ -196,6 +260,22 @@ def _rounded(value: Any) -> Any:
 def _is_single(spec: dict[str, Any]) -> bool:
     """Whether the chart is one view, whose width can be its container's."""
     return not {"hconcat", "vconcat", "concat", "facet", "repeat", "spec"} & set(spec)
+
+
+_LONG = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
+
+
+def _still(spec: dict[str, Any]) -> str:
+    """The SVG file of a chart: without links or words for each mark, which an image does not have.
+
+    Coordinates are as exact as a hundredth of a pixel.
+    """
+    titled = _titled(spec)
+    titled["config"] = titled["config"] | {"aria": False}
+    svg = re.sub(r"</?a\b[^>]*>", "", _svg(titled))
+    svg = re.sub(r' aria-[a-z]+="[^"]*"| role="[^"]*"', "", svg)
+    exact = lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip(".")  # noqa: E731
+    return re.sub(r' (?:transform|d|x\d?|y\d?)="[^"]*"', lambda one: _LONG.sub(exact, one[0]), svg)
 
 
 def _svg(spec: dict[str, Any]) -> str:

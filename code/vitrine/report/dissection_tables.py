@@ -1,4 +1,4 @@
-"""Tables and figures of a study's dissection: its layers, counts, units and probing sets."""
+"""Tables and figures of a study's dissection: its layers, counts and probing sets."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ import altair as alt
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.data.images import image_name
-from vitrine.report import charts, figures, tables
+from vitrine.report import charts, tables
 from vitrine.report.dissected import Dissected
 from vitrine.report.dissection import KIND_COLOURS, Networks, kind_title
-from vitrine.report.text import number, p_text
-
-EXAMPLES = 2
-"""Units of each layer that are shown with their strongest images,"""
-
-STRONGEST = 5
-"""and so many of these."""
 
 
 def layer_table(found: Dissected) -> Markdown:
@@ -68,40 +60,6 @@ def diversity_table(found: Dissected) -> Markdown:
     return tables.table(
         table.astype(whole)[list(columns)], "kinds", headings=columns, formats={"equal": 1}
     )
-
-
-def unit_cards(found: Dissected) -> Markdown:
-    """Units of every layer of the first network, with their strongest images and their labels."""
-    title = found.titles[0]
-    images = found.study.networks_table("top_images")
-    images = images[(images["network"] == title) & (images["rank"] <= STRONGEST)]
-    cards = []
-    for layer in found.layers_of(title):
-        own = images[images["layer"] == layer]
-        for unit in own["unit"].drop_duplicates().head(EXAMPLES):
-            rows = own[own["unit"] == unit].sort_values("rank")
-            cards.append(_unit_card(found, title, layer, int(unit), rows))
-    return figures.grid(cards, name="units", columns=2, paper_columns=1)
-
-
-def _unit_card(
-    found: Dissected, title: str, layer: str, unit: int, rows: pd.DataFrame
-) -> figures.Card:
-    units = found.units
-    row = units[
-        (units["network"] == title) & (units["layer"] == layer) & (units["unit"] == unit)
-    ].iloc[0]
-    panels = [
-        figures.Panel(
-            image_name(file)[0],
-            found.study.probing_image(file, 160),
-            f"The image {image_name(file)[0]}, rank {rank} for unit {unit} of {layer}",
-        )
-        for file, rank in zip(rows["image"], rows["rank"], strict=True)
-    ]
-    said = "significant" if row["significant"] else "not significant"
-    note = f"similarity {number(row['similarity'], 3)}, {p_text(row['p_value'])}, {said}"
-    return figures.Card(f"{layer}, unit {unit}: {row['label']}", tuple(panels), note)
 
 
 # --- the size of the probing set -----------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.report.page import block, fenced, raw_html, this_page
+from vitrine.report.page import block, data_script, fenced, raw_html, this_page
 from vitrine.report.tables import Format, markdown_table
 from vitrine.report.text import safe_html
 
@@ -54,9 +54,7 @@ def explorer(
         ],
         "rows": rows,
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    script = f"(window.VITRINE_DATA??={{}})[{json.dumps(name)}]={text};\n"
-    source = page.write(f"{name}.js", script.encode())
+    source = data_script(page, name, data)
     address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
     rows_of = raw_html(
         f'<div hidden data-name="{name}" data-source="{source}" '

@@ -28,6 +28,9 @@ SEQUENTIAL = "inferno"
 FOR = (213, 94, 0)
 AGAINST = (0, 114, 178)
 
+SMALL, ROW = 240, 1000
+"""Side in pixels of the copy of a panel that a page shows, at most, and of a row of panels."""
+
 Rgb = npt.NDArray[np.float64]
 
 
@@ -284,12 +287,18 @@ def _html_card(page: Page, card: Card, name: str) -> str:
 
 
 def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool) -> str:
-    file = f"{name}-{slug(card.title)}-{slug(panel.label)}.webp"
-    address = page.write(file, encoded(panel.pixels, "WEBP", quality=76, method=6))
+    name = f"{name}-{slug(card.title)}-{slug(panel.label)}"
+    address = page.write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
     height, width = panel.pixels.shape[:2]
     label = f'<span class="vitrine-label">{safe_html(panel.label)}</span>' if labelled else ""
+    side = min(SMALL, ROW // len(card.panels))
+    choice = ""
+    if width > 1.25 * side:  # the large one for dense screens, and enlarged
+        content = encoded(smaller(panel.pixels, side), "WEBP", quality=76, method=6)
+        small = page.write(f"{name}-small.webp", content)
+        choice = f' srcset="{small} {side}w, {address} {width}w" sizes="auto, {side}px"'
     return (
-        f'<a class="vitrine-zoom" href="{address}"><img src="{address}" width="{width}" '
+        f'<a class="vitrine-zoom" href="{address}"><img src="{address}"{choice} width="{width}" '
         f'height="{height}" loading="lazy" alt="{safe_html(panel.alt_text)}">{label}</a>'
     )
 
@@ -322,7 +331,7 @@ def still(panel: Panel, name: str) -> str:
 def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
-    address = page.write(file, encoded(panel.pixels, "JPEG", quality=80))
+    address = page.write(file, encoded(panel.pixels, "JPEG", quality=70))
     return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}".strip()
 
 
@@ -407,6 +416,6 @@ def _scale_bar(page: Page, scale: Scale) -> str:
     middle = f"<span>{safe_html(scale.middle)}</span>" if scale.middle else ""
     return raw_html(
         f'<div class="vitrine-scale"><span>{safe_html(scale.low)}</span>'
-        f'<img src="{address}" width="256" height="16" alt="{meaning}">'
+        f'<img src="{address}" width="256" height="16" loading="lazy" alt="{meaning}">'
         f"<span>{safe_html(scale.high)}</span>{middle}</div>"
     )

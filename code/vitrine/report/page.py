@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from IPython.display import Markdown
@@ -83,6 +83,13 @@ def csv_link(page: Page, name: str, frame: pd.DataFrame) -> str:
     """Write a frame as a CSV file beside the page; the link to it."""
     address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
     return f'[Data (CSV)]({address}){{.vitrine-download download="{name}.csv"}}'
+
+
+def data_script(page: Page, name: str, content: Any) -> str:
+    """Write data as a script, because ``fetch()`` does not read ``file://``; its address."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    script = f"(window.VITRINE_DATA??={{}})[{json.dumps(name)}]={text};\n"
+    return page.write(f"{name}.js", script.encode())
 
 
 def block(*parts: str) -> Markdown:

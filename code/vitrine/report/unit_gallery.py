@@ -25,7 +25,7 @@ from vitrine.experiments.dissection_tables import CONSTANT, RUNNERS_UP
 from vitrine.report import figures
 from vitrine.report.dissected import Dissected
 from vitrine.report.dissection import PARTS, Link
-from vitrine.report.page import Page, block, fenced, raw_html, this_page
+from vitrine.report.page import block, data_script, fenced, raw_html, this_page
 from vitrine.report.text import number, slug
 from vitrine.store import TaskResult
 from vitrine.study.sections import ProbingSet
@@ -66,7 +66,7 @@ class Layer:
 
     @property
     def file(self) -> str:
-        return f"{slug(self.network)}-{slug(self.name)}.js"
+        return f"units-{slug(self.network)}-{slug(self.name)}"
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,10 @@ def gallery(found: Dissected) -> Markdown:
         "tile": TILE,
         "across": ACROSS,
         "first": first,
-        "names": _script(page, "names", [image_name(shown.files[one])[0] for one in place]),
-        "labels": _script(page, "labels", _labels(shown)),
+        "names": data_script(
+            page, "units-names", [image_name(shown.files[one])[0] for one in place]
+        ),
+        "labels": data_script(page, "units-labels", _labels(shown)),
         "layers": [
             {
                 "network": layer.network,
@@ -228,7 +230,7 @@ def gallery(found: Dissected) -> Markdown:
                 "units": len(layer.table),
                 "cells": None if layer.fired is None else layer.fired.shape[2:],
                 "frame": round(layer.frame, 4),
-                "data": _script(page, layer.file.removesuffix(".js"), _units(layer, place)),
+                "data": data_script(page, layer.file, _units(layer, place)),
             }
             for layer in shown.layers
         ],
@@ -238,13 +240,6 @@ def gallery(found: Dissected) -> Markdown:
     # Within noscript, or a browser would load its images and throw them away.
     without = (raw_html("<noscript>"), short, raw_html("</noscript>"))
     return block(fenced(".vitrine-gallery", data, *without))
-
-
-def _script(page: Page, name: str, content: Any) -> str:
-    """Write data as a script, because fetch() does not read ``file://``; its address."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    script = f"(window.VITRINE_DATA??={{}})[{json.dumps(f'units-{name}')}]={text};\n"
-    return page.write(f"units-{name}.js", script.encode())
 
 
 def _sheet(shown: Gallery, start: int) -> bytes:
