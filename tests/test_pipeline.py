@@ -290,10 +290,11 @@ def test_the_assignment_study_runs_on_randomly_initialised_networks(
     assert len(Store(project, "assignment").table("agreement")) == 6 * 100
 
 
-def test_the_committed_results_are_those_of_the_committed_study(root: Path) -> None:
+@pytest.mark.parametrize("name", ["embedded", "public"])
+def test_the_committed_results_are_those_of_the_committed_study(root: Path, name: str) -> None:
     project = Project(root)
-    store = Store(project, "embedded")
-    asked = load_study(project, "embedded").model_dump(mode="json")
+    store = Store(project, name)
+    asked = load_study(project, name).model_dump(mode="json")
     assert store.provenance()["study"] == asked
     for name in store.tables():
         assert len(store.table(name)) > 0
@@ -301,15 +302,16 @@ def test_the_committed_results_are_those_of_the_committed_study(root: Path) -> N
     assert files == set(store.tables())
 
 
+@pytest.mark.parametrize("name", ["embedded", "public"])
 def test_the_committed_predictions_are_those_of_the_network(
-    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
     project = Project(root)
-    study = load_study(project, "embedded")
-    store = Store(project, "embedded")
-    network = pipeline.load_classifier(project, "efficientnet_lite0")
+    study = load_study(project, name)
+    store = Store(project, name)
+    network = pipeline.load_classifier(project, study.classifiers[0].name)
     assert network.digest == store.provenance()["classifiers"][0]["sha256"]
     best = store.table("predictions").query("rank == 1").set_index("image")["probability"]
     for path in pipeline.image_paths(project, study).values():

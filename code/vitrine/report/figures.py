@@ -203,6 +203,9 @@ def _pixels(image: Rgb) -> Pixels:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
+PAPER_SIDE = 280
+"""Pixels of an image on paper, of which 300 go to an inch where it is largest."""
+
 PAPER_HEIGHT, PAPER_LEAST, PAPER_MOST = 1.25, 0.085, 0.13
 """How high rows of images may be in all on paper, and each at least and at most, in page widths."""
 
@@ -311,7 +314,7 @@ def inline_image(panel: Panel, name: str) -> str:
     page = this_page()
     alt = safe(panel.alt_text)
     if not page.is_html:
-        address = page.write(f"{name}.jpg", encoded(panel.pixels, "JPEG", quality=80))
+        address = page.write(f"{name}.jpg", _on_paper(panel.pixels))
         return f"![{alt}]({address}){{width=100%}}"
     address = page.write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
     # Quarto takes the words of an image inside a link for a caption, which no cell of a table has.
@@ -331,8 +334,14 @@ def still(panel: Panel, name: str) -> str:
 def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
     file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
-    address = page.write(file, encoded(panel.pixels, "JPEG", quality=70))
+    address = page.write(file, _on_paper(panel.pixels))
     return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}".strip()
+
+
+def _on_paper(pixels: Pixels) -> bytes:
+    """A JPEG of at most ``PAPER_SIDE`` pixels a side. WebP would swell in the PDF tenfold."""
+    side = min(PAPER_SIDE, pixels.shape[1])
+    return encoded(smaller(pixels, side), "JPEG", quality=72)
 
 
 def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:

@@ -11,8 +11,9 @@
     On the coot the ten superpixels hold reeds and water at the right edge.
 
 place : the anchor in a chapter where it is shown. seen : the day on which the maps were looked at.
-when : by table, a query of pandas, or a list of them, each of which must find a row of the
-classifier. What follows the empty line is the text, in Markdown.
+when : by table, a query of pandas, or a list of them, each of which must find a row: of the study's
+classifier, or, in the tables of the dissection, of the network that its ``classifier`` names. What
+follows the empty line is the text, in Markdown.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +33,7 @@ from vitrine.report.findings import (
 from vitrine.report.findings.sentences import bound
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import plural
+from vitrine.report.text import COUNTING, plural
 
 Ask = Callable[[StudyReport], Finding]
 
@@ -53,6 +54,9 @@ PUBLISHED: dict[Ask, Callable[[PublishedReport], Finding]] = {
     agreement.same_image: published.equal_area,
 }
 """The questions that published runs answer by the same comparison."""
+
+NUMBER = re.compile(rf"\b(?:{'|'.join(COUNTING[1:])}|[\d.,]*\d)\b%?")
+"""A number in a sentence; "no" is none, since it turns what is said."""
 
 Outcome = Literal["holds", "turns round", "changes", "undecided", "not tested", "not asked"]
 
@@ -86,7 +90,8 @@ def name_of(study: StudyReport) -> str:
 def outcome(shown: Finding, other: Finding) -> Outcome:
     """How a finding of another study compares with that of the shown one.
 
-    By their verdicts, and where these are alike by what they say: another method may be the best.
+    By their verdicts, and where these are alike by what they say but for its numbers: another
+    method may be the best.
     """
     verdicts = {shown.verdict, other.verdict}
     if "absent" in verdicts:
@@ -96,7 +101,7 @@ def outcome(shown: Finding, other: Finding) -> Outcome:
     if verdicts & {"undecided", "too few"}:
         return "undecided"
     if len(verdicts) == 1:
-        return "holds" if _sentence(shown) == _sentence(other) else "changes"
+        return "holds" if _wording(shown) == _wording(other) else "changes"
     return "turns round" if verdicts == {"larger", "smaller"} else "changes"
 
 
@@ -141,6 +146,11 @@ def answers(studies: Sequence[StudyReport], runs: PublishedReport | None = None)
 
 def _sentence(finding: Finding) -> str:
     return finding.headline or finding.text.partition(". ")[0].rstrip(".") + "."
+
+
+def _wording(finding: Finding) -> str:
+    """The sentence without its numbers, which the table shows beside each other."""
+    return NUMBER.sub("#", _sentence(finding))
 
 
 def value(finding: Finding) -> str:
@@ -197,7 +207,7 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
         headline = f"Every finding that both decide holds on {other}."
     else:
         headline = f"No finding turns round on {other}, and some change."
-    text = f"Of {plural(len(decided), 'finding')} that both decide, {held} hold as they are. "
+    text = f"Of {plural(len(decided), 'finding')} that both decide, {held} hold. "
     text += f"{plural(undecided, 'more finding')} tested in both stay undecided in at least one."
     verdict = "mixed" if held < len(decided) else "holds"
     return Finding(headline[0].upper() + headline[1:], text, verdict)

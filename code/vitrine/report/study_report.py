@@ -157,13 +157,17 @@ class StudyReport:
         folder = self.store.project.studies / self.store.study
         seen = [o for o in read_observations(folder) if o.place == place]
         for observation in seen:
-            if failed := observation.failed(self.table):
+            if failed := observation.failed(self._all_of):
                 raise ResultsError(
                     f"The observation {observation.name} does not hold in these results: {failed}",
                     f"Look at the images again, and mend or remove it in "
                     f"{self.store.project.relative(folder / OBSERVATIONS)}",
                 )
         return block("\n".join("- " + o.text.replace("\n", "\n  ") for o in seen))
+
+    def _all_of(self, name: str) -> pd.DataFrame:
+        """What an observation can be about: the classifier's rows, or units of all networks."""
+        return self.store.table(name) if name in OF_NETWORKS else self.table(name)
 
     def prediction(self, image: str) -> pd.Series:
         """The most probable class of an image: its row of the table ``predictions``."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~^$@&:'\"/=])")
 
-_COUNTING = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+COUNTING = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def safe(text: object) -> str:
@@ -49,7 +49,7 @@ def number(value: float, digits: int = 2) -> str:
 
 def count(value: int) -> str:
     """A count in a sentence: words up to ten, digits above."""
-    return _COUNTING[value] if 0 <= value < len(_COUNTING) else f"{value:,}"
+    return COUNTING[value] if 0 <= value < len(COUNTING) else f"{value:,}"
 
 
 def listing(names: Iterable[object]) -> str:
