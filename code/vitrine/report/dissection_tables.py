@@ -11,6 +11,7 @@ from IPython.display import Markdown
 from vitrine.report import charts, tables
 from vitrine.report.dissected import Dissected
 from vitrine.report.dissection import KIND_COLOURS, Networks, kind_title
+from vitrine.report.page import this_page
 
 
 def layer_table(found: Dissected) -> Markdown:
@@ -32,6 +33,8 @@ def layer_table(found: Dissected) -> Markdown:
     }
     rows = found.layers.merge(low, on=["network", "layer"], how="left").fillna({"low": 0})
     rows["low"] = rows["low"].astype(int)
+    if not this_page().is_html:  # a long title once, so that the other rows are a line each
+        rows["network"] = rows["network"].mask(rows["network"].duplicated(), "")
     return tables.table(
         rows[list(columns)],
         "layers",

@@ -203,10 +203,10 @@ def _pixels(image: Rgb) -> Pixels:
     return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-PAPER_SIDE = 280
+PAPER_SIDE = 240
 """Pixels of an image on paper, of which 300 go to an inch where it is largest."""
 
-PAPER_HEIGHT, PAPER_LEAST, PAPER_MOST = 1.25, 0.085, 0.13
+PAPER_HEIGHT, PAPER_LEAST, PAPER_MOST = 1.0, 0.075, 0.11
 """How high rows of images may be in all on paper, and each at least and at most, in page widths."""
 
 
