@@ -162,27 +162,28 @@
      other gets as many in a row as stay legible, drawn once to be measured and once to fill the row. */
 
   const NARROW = 560; // pixels of a chart, below which legends stand below each other
+  const LEAST_PLOT = 110; // pixels of a plot beside others, below which it gets a row of its own
   const LETTER = 6.4; // pixels of an average letter of labels and titles
 
   /** The views that a specification puts beside each other: how many, and the pixels one needs. */
   function viewsOf(spec) {
     const given = spec.hconcat ?? spec.concat;
     if (given) return { count: given.length, least: 240 };
-    const field = spec.facet?.column?.field;
+    const field = (spec.facet?.column ?? spec.facet)?.field;
     if (!field || spec.facet.row) return null;
     const rows = spec.data?.values ?? spec.datasets?.[spec.data?.name] ?? [];
-    return { count: new Set(rows.map((row) => row[field])).size, least: 150 };
+    return { count: new Set(rows.map((row) => row[field])).size, least: 150, most: spec.columns };
   }
 
   /** The same views in rows of `columns`, each `width` pixels wide (its own width where none is given). */
-  function arranged({ hconcat, concat, facet, ...rest }, count, columns, width) {
+  function arranged({ hconcat, concat, facet, columns: most, ...rest }, count, columns, width) {
     const wide = (view) => (width ? { ...view, width } : view);
     if (hconcat ?? concat) {
       const views = (hconcat ?? concat).map(wide);
       return columns < count ? { ...rest, concat: views, columns } : { ...rest, hconcat: views };
     }
     const view = wide(rest.spec);
-    return columns < count ? { ...rest, spec: view, facet: facet.column, columns } : { ...rest, spec: view, facet };
+    return columns < count || most ? { ...rest, spec: view, facet: facet.column ?? facet, columns } : { ...rest, spec: view, facet };
   }
 
   /** Text in lines of at most `room` pixels. */
@@ -241,13 +242,17 @@
       config: chartConfig(palette, dark, width < NARROW), tooltip: { theme: dark ? "dark" : "light" },
     });
     if (!views?.count) return embed(spec, width * (width < NARROW ? 0.42 : 0.62));
-    const most = Math.min(views.count, Math.max(1, Math.floor(width / views.least)));
-    const columns = Math.ceil(views.count / Math.ceil(views.count / most)); // rows of the same length
+    const most = Math.min(views.count, views.most ?? Infinity, Math.max(1, Math.floor(width / views.least)));
     const own = (spec.hconcat ?? spec.concat)?.[0].width ?? spec.spec.width;
-    const first = await embed(arranged(spec, views.count, columns), own);
-    const spare = width - Number(mount.querySelector("svg").getAttribute("width")); // which the page may squeeze
-    first.view.finalize();
-    const fitting = Math.max(70, Math.floor(own + spare / columns) - 1);
+    let columns = Math.ceil(views.count / Math.ceil(views.count / most)); // rows of the same length
+    let fitting = await room(columns);
+    if (fitting < LEAST_PLOT && columns > 1) fitting = await room((columns = 1));
+    async function room(beside) { // for each plot, beside what stands around it
+      const first = await embed(arranged(spec, views.count, beside), own);
+      const spare = width - Number(mount.querySelector("svg").getAttribute("width")); // which the page may squeeze
+      first.view.finalize();
+      return Math.max(70, Math.floor(own + spare / beside) - 1);
+    }
     return embed(arranged(spec, views.count, columns, fitting), fitting);
   }
 

@@ -340,8 +340,9 @@ def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) ->
 
 def _on_paper(pixels: Pixels) -> bytes:
     """A JPEG of at most ``PAPER_SIDE`` pixels a side. WebP would swell in the PDF tenfold."""
-    side = min(PAPER_SIDE, pixels.shape[1])
-    return encoded(smaller(pixels, side), "JPEG", quality=72)
+    image = PilImage.fromarray(pixels)
+    image.thumbnail((PAPER_SIDE, PAPER_SIDE), PilImage.Resampling.LANCZOS)
+    return encoded(np.asarray(image), "JPEG", quality=72)
 
 
 def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
