@@ -72,6 +72,7 @@ def new_study(project: Project, wanted: Wanted) -> Looked:
     found = [
         *_said_of_images(files, chosen, damaged, classifier.categories),
         *_said_of_network(classifier, known),
+        *_assumed(row, bool(wanted.weights), bool(wanted.classes)),
         *not_applicable(classifier, image),
     ]
     text = _text(wanted, row, known, chosen, damaged, found)
@@ -186,6 +187,16 @@ def _said_of_network(classifier: Classifier, known: Architecture) -> list[str]:
         f"Stages: {', '.join(known.stages)}; activations: {', '.join(kinds) or 'functions only'}",
         classifier.preprocessing.text,
     ]
+
+
+def _assumed(row: Row, of_a_file: bool, named: bool) -> list[str]:
+    """What the report says of the network that only its owner knows."""
+    said = []
+    if of_a_file:
+        said.append("What its weights were trained on is not known; write it as training_set")
+    if row.classes == IMAGENET and not named:
+        said.append("Its classes are taken to be ImageNet's, as none are named (--classes)")
+    return said
 
 
 def not_applicable(classifier: Classifier, image: Image) -> list[str]:
