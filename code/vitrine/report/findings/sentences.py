@@ -52,10 +52,12 @@ def spelt(difference: Difference, digits: int = 2) -> str:
 
 
 def bound(value: float, digits: int = 2) -> str:
-    """A number on its own side of zero: 0.004 is "0.004" where 0.01 is "0.01"."""
-    while value and round(value, digits) == 0 and digits < 6:
-        digits += 1
-    return number(round(value, digits) + 0.0, digits)
+    """A number on its own side of zero: 0.004 is "0.004" where 0.01 is "0.01".
+
+    What is zero to six digits is zero.
+    """
+    known = next((n for n in range(digits, 7) if round(value, n)), digits)
+    return number(value, known)
 
 
 def span(values: npt.ArrayLike, as_percent: bool = False, digits: int = 2) -> str:
