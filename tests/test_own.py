@@ -14,8 +14,8 @@ from torch import nn
 from vitrine import explain
 from vitrine.book.study import book_text
 from vitrine.errors import VitrineError
-from vitrine.experiments.new import Wanted, new_study
-from vitrine.experiments.run import run
+from vitrine.experiments.new import Wanted, new_study, without
+from vitrine.experiments.run import planned_passes, run
 from vitrine.models.own import traced, traced_layers
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
@@ -105,6 +105,7 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Proj
     assert any("Left out" in line and "broken.jpg" in line for line in found)
     study = load_study(given, "own")
     assert not study.answers_assignment and len(study.images.files) == 4
+    assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
     run(given, study)
     report = StudyReport(Store(given, "own"), "build")
     assert sorted(report.images) == ["cat/IMG 1", "dog/IMG 1", "it's & ü", "x"]
