@@ -194,7 +194,8 @@ def _assumed(row: Row, of_a_file: bool, named: bool) -> list[str]:
     """What the report says of the network that only its owner knows."""
     said = []
     if of_a_file:
-        said.append("What its weights were trained on is not known; write it as training_set")
+        told = "say it as training_set beside them in the study file"
+        said.append(f"What its weights were trained on is not known; {told}")
     if row.classes == IMAGENET and not named:
         said.append("Its classes are taken to be ImageNet's, as none are named (--classes)")
     return said
