@@ -55,7 +55,7 @@ def sums(study: StudyReport) -> Finding:
     medians = {method: values.median() for method, values in promised_sums(study).items()}
     medians.pop(LIBRARY_RELEVANCE, None)
     if not medians:
-        return absent("No method of the study promises a sum that its tables hold.")
+        return absent("No map of the study comes with a sum that its method promises.")
     titles = study.method_titles
     kept = [titles[method] for method, median in medians.items() if median <= CLOSE_SUM]
     missed = [titles[method] for method, median in medians.items() if median > CLOSE_SUM]
