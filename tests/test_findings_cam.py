@@ -147,6 +147,14 @@ def test_maps_are_compared_where_one_alone_has_a_colour(monkeypatch: pytest.Monk
     assert "the least alike are" in cam.differ_most(study).text
 
 
+@pytest.mark.parametrize(("second", "said"), [(1.04, "about as long"), (3.0, "3.0 times as long")])
+def test_methods_take_as_long_unless_they_clearly_differ(second: float, said: str) -> None:
+    seconds = {"gradcam": 1.0, "eigencam": second}
+    costs = [{"method": m, "passes": 1, "head_passes": 0, "seconds": s} for m, s in seconds.items()]
+    study = build(list(seconds), 2, np.random.default_rng(0), costs=costs)
+    assert said in cam.cost(study).headline
+
+
 @pytest.mark.parametrize(
     ("values", "verdict"), [([0.99, 0.98], "all"), ([0.99, 0.3], "some"), ([0.1], "none")]
 )
