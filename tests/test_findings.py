@@ -76,7 +76,9 @@ def test_numbers_of_a_difference() -> None:
     assert spelt(found) == "0.09 (95% interval 0.004 to 0.30, p = 0.002)"
     assert spelt(paired_difference(np.ones(12), 10)).startswith("1.00 (99.5% interval 1.00 to 1.00")
     assert spelt(paired_difference(np.ones(2))) == "1.00 (two images, no test)"
+    assert spelt(paired_difference(np.full(2, -0.0012))) == "−0.001 (two images, no test)"
     assert (bound(-0.0004), bound(0.0), bound(0.126)) == ("−0.0004", "0.00", "0.13")
+    assert bound(-1e-8) == "0.00"
     assert span([0.1, np.nan, 0.304], as_percent=True) == "10% to 30%"
     assert span([0.1, 0.1]) == "0.10"
     assert span([]) == "unknown"

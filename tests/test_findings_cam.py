@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stub_study import assert_sound, stub_study
+from vitrine.report import cams
 from vitrine.report.findings import cam
 from vitrine.report.study_report import StudyReport
 
@@ -137,6 +138,21 @@ def test_one_map_follows_the_correlations(rho: float, verdict: str) -> None:
     assert cam.beyond_baseline(build(METHODS[:2], 8, rng, rho=-0.9)).verdict == "none"
     assert cam.beyond_baseline(build(METHODS[:2], 3, rng, rho=rho)).verdict == "too few"
     assert cam.one_map(build(METHODS[:1], 8, rng)).is_absent
+
+
+def test_maps_are_compared_where_one_alone_has_a_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = build(["eigencam", "layercam", "hirescam", "gradcam"], 4, np.random.default_rng(0))
+    monkeypatch.setattr(cams, "METHOD_COLOURS", {"GRADCAM": "blue"})
+    assert cams.main_methods(study) == ["gradcam", "eigencam", "layercam"]
+    assert "the least alike are" in cam.differ_most(study).text
+
+
+@pytest.mark.parametrize(("second", "said"), [(1.04, "about as long"), (3.0, "3.0 times as long")])
+def test_methods_take_as_long_unless_they_clearly_differ(second: float, said: str) -> None:
+    seconds = {"gradcam": 1.0, "eigencam": second}
+    costs = [{"method": m, "passes": 1, "head_passes": 0, "seconds": s} for m, s in seconds.items()]
+    study = build(list(seconds), 2, np.random.default_rng(0), costs=costs)
+    assert said in cam.cost(study).headline
 
 
 @pytest.mark.parametrize(

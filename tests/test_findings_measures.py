@@ -95,6 +95,9 @@ def test_the_best_method_for_each_outcome() -> None:
     assert verdict(0.0, 8, 0.1) == "undecided"
     assert verdict(0.2, 3) == "too few"
     assert measures.best_by(stub_study({}), "gini").is_absent
+    rare = [("a", "lime", "insertion_blurred", 0.0012), ("a", "edges", "insertion_blurred", 0.0021)]
+    said = measures.best_by(study_of(rare), "insertion_blurred").text
+    assert said.startswith("Its mean is 0.001, that of the baseline “EDGES” 0.002.")
 
 
 def test_the_scoreboard_for_each_outcome() -> None:

@@ -368,3 +368,10 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
     for value in (found.r_squared, found.local_prediction):
         assert np.isnan(value) == bool(reason)
+
+
+def test_a_network_that_says_one_thing_of_all_images_gives_no_weight_to_any_superpixel() -> None:
+    around = lime.Neighbourhood(lime.draw(50, 12, 0), np.full(50, 0.001, np.float32))
+    found = lime.fit(around, 0.25)
+    assert not found.weights.any() and np.isnan(found.r_squared)
+    assert found.reason == "the network gives all perturbed images one probability"

@@ -292,7 +292,11 @@ OTHERS: list[tuple[Callable[[Tensor], Tensor], nn.Module | None, str]] = [
     (functional.hardtanh, nn.Hardtanh(), "Hardtanh"),
     (torch.tanh, nn.Tanh(), "Tanh"),
     (lambda maps: maps.clamp(-1, 1), None, "clamp"),
-    (lambda maps: maps * torch.sigmoid(maps), None, "Sigmoid, mul"),
+    (
+        lambda maps: maps * torch.sigmoid(maps),
+        None,
+        r"Sigmoid and steps not known to be linear \(mul\)",
+    ),
     (lambda maps: maps.abs(), None, "abs"),
     (lambda maps: torch.where(maps > 0, maps, maps * 0.1), None, "where"),
     (lambda maps: torch.maximum(maps, maps * 0.1), None, "maximum"),

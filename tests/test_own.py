@@ -14,9 +14,9 @@ from torch import nn
 from vitrine import explain
 from vitrine.book.study import book_text
 from vitrine.errors import VitrineError
-from vitrine.experiments.new import Wanted, new_study
-from vitrine.experiments.run import run
-from vitrine.models.own import traced
+from vitrine.experiments.new import Wanted, new_study, without
+from vitrine.experiments.run import planned_passes, run
+from vitrine.models.own import traced, traced_layers
 from vitrine.project import Project
 from vitrine.report.study_report import StudyReport
 from vitrine.store import Store
@@ -105,6 +105,7 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Proj
     assert any("Left out" in line and "broken.jpg" in line for line in found)
     study = load_study(given, "own")
     assert not study.answers_assignment and len(study.images.files) == 4
+    assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
     run(given, study)
     report = StudyReport(Store(given, "own"), "build")
     assert sorted(report.images) == ["cat/IMG 1", "dog/IMG 1", "it's & ü", "x"]
@@ -173,6 +174,34 @@ def test_the_layers_of_networks_of_libraries_are_found_out(
     found = traced(given.root, row)
     assert found.last_convolution == last and found.categories(given) == ("cat", "dog", "bird")
     assert len(found.stages) >= (3 if last else 1)
+
+
+def test_what_only_the_owner_knows_is_not_claimed(given: Project) -> None:
+    torch.manual_seed(0)
+    file = given.root / "net.safetensors"
+    named = "timm:test_resnet"
+    untrained = traced(given.root, Classifier(name="n", network=named, classes="imagenet")).build()
+    safetensors.torch.save_file(untrained.state_dict(), file)
+    changed = {"network": named, "weights": file.name, "classes": "", "size": None}
+    found = "\n".join(new_study(given, _wanted(given, **changed)).found)
+    assert "trained on is not known" in found and "taken to be ImageNet's" in found
+    (row,) = load_study(given, "own").classifiers
+    assert traced(given.root, row).training_set == "images of its owner's choice"
+    said = row.model_copy(update={"training_set": "leaves"})
+    assert traced(given.root, said).training_set == "leaves"
+    brought = Classifier(name="n", network=named, classes="imagenet")
+    assert traced(given.root, brought).training_set == "ImageNet"
+
+
+def test_attention_is_no_kind_of_activation() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 8, 8),
+        nn.Flatten(2),  # 8 channels of 4 places, read as 8 tokens
+        nn.TransformerEncoderLayer(4, 2, 16, activation=nn.GELU(), batch_first=True),
+        nn.Flatten(),
+        nn.Linear(32, 3),
+    )
+    assert traced_layers(network.eval(), 16, "own").activations == ("GELU",)
 
 
 def test_chapters_whose_part_a_study_does_not_have_are_left_out_of_its_book(

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +69,15 @@ def new_study(project: Project, wanted: Wanted) -> Looked:
     chosen = spread(files, MOST[wanted.quick])
     pixels = decode(wanted.images / chosen[0])
     image = Image(image_name(chosen[0])[0], "", pixels)
+    refused = not_applicable(classifier, image)
     found = [
         *_said_of_images(files, chosen, damaged, classifier.categories),
         *_said_of_network(classifier, known),
-        *not_applicable(classifier, image),
+        *_assumed(row, bool(wanted.weights), bool(wanted.classes)),
+        *refused.values(),
     ]
     text = _text(wanted, row, known, chosen, damaged, found)
-    study = _parsed(project, wanted.name, text)
+    study = without(_parsed(project, wanted.name, text), refused)
     seconds = planned_passes(project, study) * _seconds_a_pass(classifier, image)
     told = f"about {_duration(seconds)} on this machine, measured by a few passes"
     path = project.study_file(wanted.name)
@@ -188,16 +190,27 @@ def _said_of_network(classifier: Classifier, known: Architecture) -> list[str]:
     ]
 
 
-def not_applicable(classifier: Classifier, image: Image) -> list[str]:
-    """Which methods the network does not support, and why, as they say when they are tried."""
+def _assumed(row: Row, of_a_file: bool, named: bool) -> list[str]:
+    """What the report says of the network that only its owner knows."""
+    said = []
+    if of_a_file:
+        told = "say it as training_set beside them in the study file"
+        said.append(f"What its weights were trained on is not known; {told}")
+    if row.classes == IMAGENET and not named:
+        said.append("Its classes are taken to be ImageNet's, as none are named (--classes)")
+    return said
+
+
+def not_applicable(classifier: Classifier, image: Image) -> dict[str, str]:
+    """Why the network does not support a method, by method, as it says when it is tried."""
     crop, frame = classifier.crop(image), classifier.frame(image)
     side = crop.shape[0]
     tiny = AttributionParameters(
         batch=4, steps=2, samples=2, noisy_steps=2, points=2, window=side // 2, stride=side // 2
     )
-    reasons = []
+    reasons = {}
     if not classifier.last_convolution:
-        reasons.append(
+        reasons["cam"] = (
             "Class activation maps do not apply: no layer at the end has feature maps with places"
         )
     for name, method in ATTRIBUTION_METHODS.items():
@@ -206,8 +219,16 @@ def not_applicable(classifier: Classifier, image: Image) -> list[str]:
         try:
             attribute(classifier, crop, frame, name, 0, tiny)
         except NotApplicable as error:
-            reasons.append(f"{method.title} does not apply: {error.problem}")
+            reasons[name] = f"{method.title} does not apply: {error.problem}"
     return reasons
+
+
+def without(study: Study, methods: Collection[str]) -> Study:
+    """The study without some attribution methods, which cost no passes where they do not apply."""
+    assert study.attribution is not None
+    left = tuple(name for name in study.attribution.methods if name not in methods)
+    attribution = study.attribution.model_copy(update={"methods": left})
+    return study.model_copy(update={"attribution": attribution})
 
 
 def _seconds_a_pass(classifier: Classifier, image: Image) -> float:

@@ -37,9 +37,11 @@ def check_activations(form: fx.GraphModule) -> None:
     """
     activations = [module for module in form.modules() if _bends(module)]
     others = sorted({type(each).__name__ for each in activations if not isinstance(each, GUIDED)})
-    others += sorted({_name(node) for node in form.graph.nodes if not _is_linear(node)})
-    if others or not activations:
-        found = f"has {', '.join(others)}" if others else "has no activation"
+    steps = sorted({_name(node) for node in form.graph.nodes if not _is_linear(node)})
+    if others or steps or not activations:
+        unknown = f"steps not known to be linear ({', '.join(steps)})" if steps else ""
+        parts = [part for part in (", ".join(others), unknown) if part]
+        found = f"has {' and '.join(parts) or 'no activation'}"
         raise NotApplicable(
             f"Guided backpropagation is defined for ReLU and ReLU6, and the network {found}"
         )

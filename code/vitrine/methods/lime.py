@@ -316,13 +316,14 @@ def fit(
 
     The first samples are those that a run with fewer samples draws, so one neighbourhood tells how
     an explanation depends on their number. A model with more coefficients than samples that carry
-    weight fits whatever they say, so R² and local prediction are missing, with the reason.
+    weight fits whatever they say, so R² and local prediction are missing, with the reason; as they
+    are where all samples have one probability, of which no superpixel has a part.
     """
-    shown = neighbourhood.shown[:samples]
+    shown, probabilities = neighbourhood.shown[:samples], neighbourhood.probabilities[:samples]
     distances = pairwise_distances(shown, shown[:1], metric="cosine").ravel()
     base = LimeBase(partial(_kernel, kernel_width))
     intercept, pairs, r_squared, local = base.explain_instance_with_data(
-        shown, neighbourhood.probabilities[:samples, None], distances, 0, shown.shape[1] + 7
+        shown, probabilities[:, None], distances, 0, shown.shape[1] + 7
     )
     model = LinearModel(
         _weights(pairs, shown.shape[1]),
@@ -330,6 +331,8 @@ def fit(
         float(r_squared),
         float(np.ravel(local)[0]),
     )
+    if not np.ptp(probabilities):
+        model = replace(model, weights=np.zeros(shown.shape[1]))
     return _judged(model, shown, kernel_width)
 
 
@@ -345,9 +348,11 @@ def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearMode
     samples, superpixels = shown.shape
     weights = _kernel(kernel_width, pairwise_distances(shown, shown[:1], metric="cosine").ravel())
     effective = float(weights.sum() ** 2 / (weights**2).sum())
-    if effective > superpixels:
+    if effective > superpixels and model.weights.any():
         return model
-    if samples <= superpixels:
+    if effective > superpixels:
+        reason = "the network gives all perturbed images one probability"
+    elif samples <= superpixels:
         reason = f"{samples} samples cannot tell {superpixels} superpixels apart"
     else:
         reason = (

@@ -68,9 +68,8 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
     return Architecture(
         title=row.title
         or (f"{name} ({kind})" if kind in _ORIGINS else f"{name} of {Path(kind).name}"),
-        training_set="ImageNet"
-        if is_imagenet
-        else row.training_set or "images of its owner's choice",
+        training_set=row.training_set
+        or ("ImageNet" if is_imagenet and not path else "images of its owner's choice"),
         paper=(),
         weights=f"the file {path.name}" if path else f"as {Path(row.network).name} brings them",
         licence="",
@@ -401,6 +400,7 @@ def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outp
                     type(layer).__name__
                     for layer in network.modules()
                     if type(layer).__module__.startswith("torch.nn.modules.activation")
+                    and not isinstance(layer, nn.MultiheadAttention)
                 }
             )
         ),

@@ -171,6 +171,16 @@ def how_computed(study: StudyReport) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def why_no_map(study: StudyReport, *wanted: str) -> str:
+    """Which of these methods the study tried without a map, and why; ``""`` where there is none."""
+    table = study.table("attributions")
+    tried = table[table["method"].isin(set(wanted) - set(methods(study)))]
+    return " ".join(
+        f"{study.method_titles[str(method)]} has no map: {str(reason).rstrip('.')}."
+        for method, reason in tried.groupby("method", sort=False)["reason"].first().items()
+    )
+
+
 def network_title(study: StudyReport, network: str) -> str:
     """A network's title, or its key with its weights where the provenance has no more of it."""
     for row in study.provenance["classifiers"]:

@@ -24,10 +24,10 @@ def methods(study: StudyReport) -> list[str]:
 
 
 def main_methods(study: StudyReport) -> list[str]:
-    """Those that have a colour of their own in charts, or else the first few."""
+    """Those that have a colour of their own in charts; where that is one at most, the first few."""
     known = methods(study)
     coloured = [method for method in known if study.method_titles[method] in METHOD_COLOURS]
-    return coloured or known[:3]
+    return coloured if len(coloured) > 1 else list(dict.fromkeys([*coloured, *known]))[:3]
 
 
 def preferred(study: StudyReport, among: list[str] | None = None) -> str:

@@ -26,7 +26,8 @@ def methods_table(study: StudyReport) -> Markdown:
     """Each method of a study that makes maps: idea, formula, paper, cost, and how it does."""
     rows = []
     verdicts = _verdicts(study)
-    costs = study.table("costs").groupby("method")[["passes", "seconds"]].median()
+    made = [study.table(name) for name in ("costs", "attributions") if study.has(name)]
+    costs = pd.concat(made).groupby("method")[["passes", "seconds"]].median().dropna()
     for row in study.provenance["methods"]:
         name = row["name"]
         if name not in IDEAS:

@@ -25,12 +25,13 @@ from vitrine.report.attributions import (
     promised_sums,
     relevance_of_networks,
     sensitivities,
+    why_no_map,
 )
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, p_text, part_of, percent, plural
+from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
 CLOSE_SUM = 0.05
 """Integrated Gradients counts as computed finely enough within 5% (Sundararajan et al., 2017)."""
@@ -54,7 +55,7 @@ def sums(study: StudyReport) -> Finding:
     medians = {method: values.median() for method, values in promised_sums(study).items()}
     medians.pop(LIBRARY_RELEVANCE, None)
     if not medians:
-        return absent("No method of the study promises a sum that its tables hold.")
+        return absent("No map of the study comes with a sum that its method promises.")
     titles = study.method_titles
     kept = [titles[method] for method, median in medians.items() if median <= CLOSE_SUM]
     missed = [titles[method] for method, median in medians.items() if median > CLOSE_SUM]
@@ -82,7 +83,7 @@ def relevance_sum(study: StudyReport) -> Finding:
     table = maps(study)
     known = deviations(table[table["method"] == RELEVANCE])
     if known.empty:
-        return absent("The study has no layer-wise relevance propagation.")
+        return absent(why_no_map(study, RELEVANCE) or "The study has no relevance propagation.")
     kept = int((known <= KEPT).sum())
     greatest = f"Its sum deviates from the logit by {share(known.max())} at most."
     if kept == len(known):
@@ -164,7 +165,8 @@ def relevance_stability(study: StudyReport) -> Finding:
     if isinstance(moved, Finding):
         return moved
     if RELEVANCE not in moved or moved.shape[1] < 2:
-        return absent("The study has no layer-wise relevance propagation beside other methods.")
+        none = "The study has no relevance propagation beside other methods."
+        return absent(why_no_map(study, RELEVANCE) or none)
     leads, name = _against(moved, RELEVANCE), study.method_titles[RELEVANCE]
     text = f"Its mean maximum sensitivity is {number(moved[RELEVANCE].mean())}."
     if (few := _too_few(leads)) is not None:
@@ -290,12 +292,9 @@ def front(study: StudyReport) -> Finding:
         return Finding(f"{names[0]} alone has a time and a maximum sensitivity.", "", "one")
     if len(names) == 1:
         return Finding(f"No other method is faster or more stable than {names[0]}.", "", "one")
-    return Finding(
-        f"{listing(names)} are on the front of time and stability.",
-        f"Of {plural(len(table), 'method')}, no other is both faster and more stable than one of "
-        "these.",
-        "several",
-    )
+    others = f"Of {count(len(table))} methods, no other is both faster and more stable than one of "
+    text = f"{others}these." if len(names) < len(table) else "The faster of any two is less stable."
+    return Finding(f"{listing(names)} are on the front of time and stability.", text, "several")
 
 
 def price(study: StudyReport) -> pd.DataFrame:
@@ -327,7 +326,8 @@ def _alike(study: StudyReport, first: str, second: str) -> Finding:
     names = study.method_titles
     both = f"{names[first]} and {names[second]}" if {first, second} <= {*methods(study)} else ""
     if not both:
-        return absent("The study has not both of the methods that this compares.")
+        none = "The study does not try both of the methods that this compares."
+        return absent(why_no_map(study, first, second) or none)
     rho = correlation_of_maps(study, first, second)
     if rho.empty:
         return absent(f"{both} have no maps of one image that could be compared.")

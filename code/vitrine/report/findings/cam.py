@@ -19,6 +19,9 @@ SAME_MAP = 0.95
 SMALL = 0.1
 """An object that covers less of the frame is called small."""
 
+AS_LONG = 1.5
+"""Seconds that differ by less than this factor are called about as long: machines vary so much."""
+
 BLIND = "eigencam"
 """The method that asks for no class."""
 
@@ -344,6 +347,10 @@ def cost(study: StudyReport) -> Finding:
         return absent("There are no two methods whose seconds could be compared.")
     least, most = (study.method_titles[str(seconds.index[place])] for place in (0, -1))
     factor = seconds.iloc[-1] / seconds.iloc[0]
+    if factor < AS_LONG:
+        medians = f"{_seconds(seconds.iloc[0])} ({least}) to {_seconds(seconds.iloc[-1])} ({most})"
+        text = f"Their medians are {medians} an image."
+        return Finding("All class activation maps take about as long.", text)
     times = number(factor, 1) if factor < 10 else f"{float(f'{factor:.2g}'):,.0f}"
     return Finding(
         f"{most} takes {times} times as long as {least}.",

@@ -9,7 +9,7 @@ from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import finding_of, span, spelt
+from vitrine.report.findings.sentences import bound, finding_of, span, spelt
 from vitrine.report.parts import missing
 from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
@@ -50,13 +50,12 @@ def best_by(study: StudyReport, measure: str) -> Finding:
     first = f"{who} has the best mean by {name}"
     own = [key for key in gains if key[1] == best]
     if not own:
-        return Finding(f"{first}.", f"It is {number(mean[best])}.", "no baseline")
+        return Finding(f"{first}.", f"It is {bound(mean[best])}.", "no baseline")
     key = min(own, key=lambda one: gains[one].mean)
     gain, baseline = gains[key], titles[key[2]]
     rival = "the strongest baseline" if len(own) > 1 else "the baseline"
     text = (
-        f"Its mean is {number(mean[best])}, that of the baseline “{baseline}” "
-        f"{number(mean[key[2]])}."
+        f"Its mean is {bound(mean[best])}, that of the baseline “{baseline}” {bound(mean[key[2]])}."
     )
     if gain.direction == "too few":
         return Finding(f"{first}.", f"{text} {_no_result(len(gains), gain.count)}", "too few")
@@ -155,8 +154,8 @@ def edges_and_random(study: StudyReport) -> Finding:
             "undecided": "Which of the two baselines is the stronger by insertion is undecided.",
             "too few": "Two baselines are compared by insertion.",
         },
-        f"By {_title(INSERTION)} the edges have a mean of {number(mean['edges'])}, and random "
-        f"weights {number(mean['random'])}. The difference is {spelt(gain)}.",
+        f"By {_title(INSERTION)} the edges have a mean of {bound(mean['edges'])}, and random "
+        f"weights {bound(mean['random'])}. The difference is {spelt(gain)}.",
     )
 
 

@@ -36,26 +36,28 @@ def finding_of(
 def spelt(difference: Difference, digits: int = 2) -> str:
     """A mean difference with its interval and p-value: "0.11 (95% interval 0.02 to 0.19, p = ...)".
 
-    The interval belongs to the test at its corrected level, and says which that is. A bound takes
-    more digits rather than be rounded to zero.
+    The interval belongs to the test at its corrected level, and says which that is. No number is
+    rounded to zero that is not zero; it takes more digits.
     """
     if math.isnan(difference.mean):
         return "unknown"
     if not math.isfinite(difference.low):
-        return f"{number(difference.mean, digits)} ({plural(difference.count, 'image')}, no test)"
+        return f"{bound(difference.mean, digits)} ({plural(difference.count, 'image')}, no test)"
     share = percent(1 - difference.level, 0 if difference.level >= 0.05 else 1)
     low, high = (bound(end, digits) for end in (difference.low, difference.high))
     return (
-        f"{number(difference.mean, digits)} "
+        f"{bound(difference.mean, digits)} "
         f"({share} interval {low} to {high}, {p_text(difference.p_value)})"
     )
 
 
 def bound(value: float, digits: int = 2) -> str:
-    """A bound of an interval, on its own side of zero: 0.004 is "0.004" where 0.01 is "0.01"."""
-    while value and round(value, digits) == 0 and digits < 6:
-        digits += 1
-    return number(round(value, digits) + 0.0, digits)
+    """A number on its own side of zero: 0.004 is "0.004" where 0.01 is "0.01".
+
+    What is zero to six digits is zero.
+    """
+    known = next((n for n in range(digits, 7) if round(value, n)), digits)
+    return number(value, known)
 
 
 def span(values: npt.ArrayLike, as_percent: bool = False, digits: int = 2) -> str:
