@@ -1,13 +1,14 @@
-# make report   the site and the PDF, from what is committed
-# make test     the tests, with all they need
-# make study    fetch, run, freeze and show a study: make study STUDY=embedded
+# make report     the site and the PDF, from what is committed
+# make test       the tests, with all they need
+# make test-fast  those that need neither a study nor a book nor a browser
+# make study      fetch, run, freeze and show a study: make study STUDY=embedded
 
 PYTHON ?= python3
 STUDY ?= embedded
 BIN := .venv/bin
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.txt
 
-.PHONY: report test study freeze requirements clean
+.PHONY: report test test-fast study freeze requirements clean
 
 report: .venv/.site
 	@$(BIN)/vitrine render
@@ -19,6 +20,9 @@ test: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+test-fast: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses auto -m "not slow"
 
 study: .venv/.study
 	@$(BIN)/vitrine fetch --study $(STUDY)

@@ -23,6 +23,32 @@ MIRROR = Path(os.environ.get("VITRINE_MIRROR") or ROOT.parent / "shared" / "mirr
 TEN = "EliSchwartz/imagenet-sample-images/bc69043e2862758a1906c6a24a792bb28c6bb2ff"
 
 
+SLOW = {
+    "test_cli",
+    "test_evaluation",
+    "test_experiments",
+    "test_freeze",
+    "test_import",
+    "test_maps",
+    "test_matrix",
+    "test_methods",
+    "test_networks_of_others",
+    "test_own",
+    "test_pipeline",
+    "test_public_networks",
+    "test_render",
+    "test_site",
+    "test_viewer",
+}
+"""Tests that compute studies, render books or need a browser; `make test-fast` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

@@ -302,7 +302,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         reference=True,
     ),
     "lrp_captum": AttributionMethod(
-        "Layer-wise Relevance Propagation as in Captum",
+        "LRP as in Captum",
         _captum_relevance,
         passes=lambda _parameters, _side: 1,
         paper="kokhlikyan2020",
