@@ -39,6 +39,7 @@ from vitrine.experiments.lime_control import LimeControl
 from vitrine.experiments.maps import Maps
 from vitrine.experiments.network_dissection import NetworkDissection
 from vitrine.experiments.region_occlusion import RegionOcclusion
+from vitrine.models import engine
 from vitrine.models.own import architecture_of
 from vitrine.models.registry import best_device, load_classifier
 from vitrine.project import Project
@@ -300,6 +301,11 @@ def _label(context: Context, file: str) -> str:
 # --- provenance -----------------------------------------------------------------------------------
 
 
+def reported_packages() -> tuple[str, ...]:
+    """The packages whose versions the provenance tells: OpenVINO's where it can run passes."""
+    return (*REPORTED_PACKAGES, *(["openvino"] if engine.installed() else []))
+
+
 def _provenance(context: Context, signature: str) -> dict[str, Any]:
     study, project = context.study, context.project
     paths = image_paths(project, study)
@@ -313,7 +319,7 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "device": torch.cuda.get_device_name() if cuda else "CPU",
-        "packages": {name: importlib.metadata.version(name) for name in REPORTED_PACKAGES},
+        "packages": {name: importlib.metadata.version(name) for name in reported_packages()},
         "classifiers": [classifier_facts(one) for one in context.classifiers.values()],
         "networks": {row.name: row.weights for row in study.networks},
         "methods": [row for experiment in _asked(study) for row in experiment.methods(study)],

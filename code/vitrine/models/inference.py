@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.errors import NotApplicable
+from vitrine.models import engine
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier, preserved_state
 
@@ -42,6 +44,7 @@ class InferenceOptions:
     precision : of weights and feature maps; logits are ``float32`` always.
     threads : of PyTorch; 0 leaves their number as it is.
     keep_memory : the allocator keeps freed blocks instead of giving them back to the system.
+    engine : what runs passes in ``float32``; memory order and folding are PyTorch's alone.
 
     Everything but ``precision`` changes logits by rounding only.
     """
@@ -52,10 +55,14 @@ class InferenceOptions:
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = 0
     keep_memory: bool = False
+    engine: Literal["torch", "openvino"] = "torch"
 
     def facts(self) -> dict[str, Any]:
-        """The settings as they are written to the provenance."""
-        return asdict(self)
+        """The settings as they are written to the provenance, the engine if it is not PyTorch."""
+        known = asdict(self)
+        if self.engine == "torch":
+            del known["engine"]
+        return known
 
 
 PLAIN = InferenceOptions()
@@ -66,7 +73,8 @@ def prepared(classifier: Classifier, settings: InferenceOptions) -> Iterator[For
     """The classifier's network, made ready by ``settings``; its own network stays as it is.
 
     Threads are set back afterwards, in every case. Batch normalisation that cannot be folded with
-    the same logits stays where it is.
+    the same logits stays where it is, and a network that OpenVINO cannot run with the same logits
+    runs on PyTorch, with a warning that says why.
     """
     threads = torch.get_num_threads()
     if settings.keep_memory:
@@ -75,7 +83,7 @@ def prepared(classifier: Classifier, settings: InferenceOptions) -> Iterator[For
         torch.set_num_threads(settings.threads)
     try:
         with preserved_state(classifier.network):
-            yield _forward(classifier, _variant(classifier, settings), settings)
+            yield _on_openvino(classifier, settings) or _forward(classifier, settings)
     finally:
         torch.set_num_threads(threads)
 
@@ -85,10 +93,11 @@ def fastest_options(
 ) -> InferenceOptions:
     """The settings that are fastest on this machine, by measuring each choice for a moment.
 
-    Memory order and folding are chosen first, then the batch, then the threads, each by the best of
-    three passes over seeded noise; a plainer setting is kept unless another gains 3%. bfloat16 is
-    tried only on request and only taken when the logits' correlation over the noise is 0.999 or
-    better; a method that depends on more than that checks for itself.
+    Memory order and folding are chosen first, then the batch, then the engine where OpenVINO is
+    installed and gives the same logits, then the threads, each by the best of three passes over
+    seeded noise; a plainer setting is kept unless another gains 3%. bfloat16 is tried only on
+    request and only taken when the logits' correlation over the noise is 0.999 or better; a method
+    that depends on more than that checks for itself.
 
     memory : whether the allocator may be tuned for the rest of this process.
 
@@ -105,6 +114,8 @@ def fastest_options(
     ]
     found = _fastest(classifier, layouts)
     found = _fastest(classifier, [found, *(replace(found, batch=batch) for batch in BATCHES)])
+    if engine.installed() and _same_on_openvino(classifier):
+        found = _fastest(classifier, [found, replace(found, engine="openvino")])
     half = torch.get_num_threads() // 2
     if half:
         found = _fastest(classifier, [found, replace(found, threads=half)])
@@ -148,7 +159,29 @@ def correlation(first: Tensor, second: Tensor) -> float:
 # --- variants of a network -----------------------------------------------------------------------
 
 
-def _forward(classifier: Classifier, network: nn.Module, settings: InferenceOptions) -> Forward:
+def _on_openvino(classifier: Classifier, settings: InferenceOptions) -> Forward | None:
+    """The network on OpenVINO, where the settings ask for it and its logits stay the same."""
+    if settings.engine == "torch" or settings.precision != "float32":
+        return None
+    try:
+        return engine.converted(classifier, _noise(classifier, 2))
+    except NotApplicable as reason:
+        warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=4)
+        return None
+
+
+def _same_on_openvino(classifier: Classifier) -> bool:
+    """Whether OpenVINO can run the network with the same logits."""
+    try:
+        with preserved_state(classifier.network):
+            engine.converted(classifier, _noise(classifier, 2))
+    except NotApplicable:
+        return False
+    return True
+
+
+def _forward(classifier: Classifier, settings: InferenceOptions) -> Forward:
+    network = _variant(classifier, settings)
     form = torch.channels_last if settings.channels_last else torch.contiguous_format
     precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
 
@@ -162,7 +195,7 @@ def _forward(classifier: Classifier, network: nn.Module, settings: InferenceOpti
 
 def _variant(classifier: Classifier, settings: InferenceOptions) -> nn.Module:
     network = classifier.network
-    if replace(settings, batch=0, threads=0, keep_memory=False) == replace(PLAIN, batch=0):
+    if not settings.folded and not settings.channels_last and settings.precision == "float32":
         return network
     changed = _fold(classifier) if settings.folded else copy.deepcopy(network)
     if settings.precision == "bfloat16":

@@ -104,6 +104,12 @@ def speed(study: StudyReport) -> Finding:
     layout = "channels last" if asked.get("channels_last") else "channels first"
     folded = "folded into the convolutions" if asked.get("folded") else "as it is"
     memory = "keeps" if asked.get("keep_memory") else "gives back"
+    if asked.get("engine") == "openvino":
+        return Finding(
+            "",
+            f"The passes without gradients ran on OpenVINO in batches of {asked['batch']}, each "
+            "network's logits compared with PyTorch's before.",
+        )
     return Finding(
         "",
         f"The passes of this study ran in batches of {asked['batch']}, with images and weights "

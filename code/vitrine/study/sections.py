@@ -133,6 +133,9 @@ class Speed(Section):
     folded: bool = False
     threads: int = Field(default=0, ge=0)
     keep_memory: bool = False
+    engine: Annotated[
+        Literal["torch", "openvino"], Field(exclude_if=lambda value: value == "torch")
+    ] = "torch"
 
 
 class Cam(Section):

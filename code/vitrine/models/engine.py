@@ -1,0 +1,119 @@
+"""The passes of a network on OpenVINO, where its logits are PyTorch's up to rounding."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+
+from vitrine.errors import NotApplicable, StudyError
+from vitrine.models.classifier import Classifier
+
+Run = Callable[[Tensor], Tensor]
+"""Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, side, side]``."""
+
+TOLERANCE = 1e-4
+"""The greatest difference of a logit that is rounding, as a share of the logits' range."""
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    """What became of a network, by what it was made of: how it is run, or why it cannot be."""
+
+    network: ref[nn.Module]
+    made_of: tuple[int, ...]
+    outcome: Run | str
+
+
+_last: list[_Conversion] = []
+"""The last conversion alone, as it holds a copy of the parameters."""
+
+
+def installed() -> bool:
+    """Whether OpenVINO can be imported; it is not imported to find out."""
+    return find_spec("openvino") is not None
+
+
+def converted(classifier: Classifier, noise: Tensor) -> Run:
+    """The classifier's network on OpenVINO, in ``float32`` and with PyTorch's number of threads.
+
+    noise : ``float32 [n, 3, side, side]`` with two images or more, on which logits are compared.
+
+    Conversion takes seconds: the last one is kept while its network lives and has the same
+    parameters. The logits are compared each time. Raises ``NotApplicable`` where OpenVINO is not
+    installed, and for a network that is not on a CPU, that cannot be converted, or whose logits
+    differ by more than ``TOLERANCE``.
+    """
+    if classifier.device.type != "cpu":
+        raise NotApplicable("OpenVINO runs networks on a CPU only")
+    if not installed():
+        raise NotApplicable("OpenVINO is not installed (pip install 'vitrine[fast]')")
+    outcome = _outcome(classifier.network, noise[:1])
+    if isinstance(outcome, str):
+        raise NotApplicable(f"OpenVINO cannot convert the network: {outcome}")
+    with torch.inference_mode():
+        expected = classifier.logits(noise)
+    try:
+        found = classifier.checked(outcome(noise), len(noise))
+    except (RuntimeError, StudyError) as error:
+        raise NotApplicable(f"OpenVINO cannot run the network: {_first_line(error)}") from error
+    difference = float((found - expected).abs().max())
+    if not difference <= TOLERANCE * float(expected.max() - expected.min()):
+        raise NotApplicable(f"Logits from OpenVINO differ by {difference:.2g} from PyTorch's")
+    return outcome
+
+
+def _outcome(network: nn.Module, example: Tensor) -> Run | str:
+    """What the conversion of the network gave, the last time or now."""
+    made_of = (torch.get_num_threads(), *example.shape, *_checksums(network))
+    for last in _last:
+        if last.network() is network and last.made_of == made_of:
+            return last.outcome
+    _last.clear()
+    try:
+        outcome: Run | str = _convert(network, example)
+    except Exception as error:  # tracing runs the network's own Python, which may raise anything
+        outcome = _first_line(error)
+    _last.append(_Conversion(ref(network, lambda _: _last.clear()), made_of, outcome))
+    return outcome
+
+
+def _convert(network: nn.Module, example: Tensor) -> Run:
+    # Without this module OpenVINO reports its use to its makers as soon as it is imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    # A copy, as what is converted shares memory with the parameters that it was made of.
+    own = copy.deepcopy(network).eval().requires_grad_(False)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing warns of its age and of each branch in Python
+        traced = torch.jit.trace(own, example.clone(), check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(
+            traced, example_input=example, input=[(-1, *example.shape[1:])]
+        )
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    return lambda batch: torch.from_numpy(compiled(batch.detach().contiguous().numpy())[0])
+
+
+def _checksums(network: nn.Module) -> tuple[int, ...]:
+    """A checksum of each parameter and buffer."""
+    return tuple(
+        zlib.crc32(value.detach().contiguous().numpy()) for value in network.state_dict().values()
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
