@@ -214,6 +214,7 @@
           const isCrowded = (domains.get(axis.scale)?.length ?? 0) > 12;
           Object.assign(axis, { labelAngle: isCrowded ? -90 : -40, labelAlign: "right", labelBaseline: isCrowded ? "middle" : "top", labelOverlap: false });
         }
+        if (isNarrow && axis.orient === "left" && axis.labelLimit > width * 0.42) axis.labelLimit = width * 0.42; // a mark's words say all
         if (axis.orient === "bottom" && typeof axis.title === "string") axis.title = lines(axis.title, plot);
       }
       for (const legend of group.legends ?? []) {
