@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from conftest import ROOT
 from stub_study import assert_sound, stub_study
 from vitrine.data.images import Frame
+from vitrine.errors import FrameError
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.findings import other_run
@@ -165,3 +166,17 @@ def test_layers_of_published_runs_stand_beside_those_of_reports() -> None:
     assert first["printed"] == 0.167
     only = rows[rows["source"] == "printed only"]
     assert len(only) == 6 and only["printed"].notna().all() and only["units"].isna().all()
+
+
+def test_a_mask_that_does_not_show_the_whole_frame_is_left_out(blobs: np.ndarray) -> None:
+    study, theirs = maps_of(gradcam=blobs, lime=blobs, their_gradcam=blobs)
+    whole = theirs.map_in
+
+    def map_in(run: str, image: str, frame: Frame) -> np.ndarray:
+        if run == other_run.MASK:
+            raise FrameError("it does not show all of the other", "Compare the others")
+        return whole(run, image, frame)
+
+    theirs.map_in = map_in  # type: ignore[method-assign]
+    rows = other_run.beside(study, theirs)
+    assert set(rows["first"]) == {"gradcam"}

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from vitrine.data.images import Frame
+from vitrine.errors import FrameError
 from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.finding import Finding, absent
@@ -33,7 +35,8 @@ def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
 
     Columns: what is ``compared``, ``first`` and ``second`` method, ``image``, ``iou``, that with
     the second maps of the other images (``iou_other_images``), and ``rho``. Regions cover the
-    study's share of the frame; with a mask, as much as the mask does. A mask has no ranks. Empty
+    study's share of the frame; with a mask, as much as the mask does. A mask has no ranks, and is
+    left out where it does not show all of the frame. Empty
     where the study has none of the images or none of the methods.
     """
     images = [image for image in study.images if image in published.images]
@@ -52,13 +55,23 @@ def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
             _compared(what, one, other, maps[one], maps[other], [share], images)
             for one, other in combinations(cams, 2)
         ]
-    if LIME in methods:
+    if LIME in methods and _shows_all(published, framed):
         masks = [np.abs(published.map_in(MASK, *one)) >= 0.5 for one in framed]
         lime = [study.heatmap(LIME, image).values for image in images]
         areas = [float(mask.mean()) for mask in masks]
         marks = [mask.astype(np.float64) for mask in masks]
         parts.append(_compared(NETWORKS, LIME, LIME, marks, lime, areas, images))
     return pd.concat(parts, ignore_index=True)
+
+
+def _shows_all(published: PublishedReport, framed: list[tuple[str, Frame]]) -> bool:
+    """Whether the run's masks show all of the frames in which the study's network sees."""
+    try:
+        for image, frame in framed:
+            published.map_in(MASK, image, frame)
+    except FrameError:
+        return False
+    return True
 
 
 def _compared(
