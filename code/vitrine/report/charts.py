@@ -28,11 +28,11 @@ from vitrine.report.page import (
 )
 from vitrine.report.text import safe_attribute
 
+alt.data_transformers.disable_max_rows()  # a point for each unit may be more than 5,000
+
 # After Okabe and Ito, told apart by readers with any kind of colour vision; purple and ochre are
 # darker than theirs, so that each has a contrast of 3 to 1 on the page. The site's script swaps
 # them for their partners in the dark theme (`--v-series-*` in assets/vitrine.css).
-alt.data_transformers.disable_max_rows()  # a point for each unit may be more than 5,000
-
 COLOURS = {
     "blue": "#0072b2",
     "orange": "#d55e00",
