@@ -181,7 +181,7 @@ def test_building_the_site_imports_no_torch(root: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
-@pytest.mark.parametrize("name", ["cam", "lime_images", "dissection"])
+@pytest.mark.parametrize("name", ["cam", "lime_images", "dissection", "runtimes"])
 def test_the_benches_start(root: Path, name: str) -> None:
     script = root / "bench" / f"{name}.py"
     told = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
