@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from networks import CLASSES, SIDE, Awkward, Plain, classifier_of
 from vitrine.models import engine, inference
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions, fastest_options, prepared
+from vitrine.models.inference import PLAIN, InferenceOptions, as_run, fastest_options, prepared
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.report import provenance
@@ -94,6 +94,8 @@ def test_what_the_engine_cannot_run_alike_runs_on_pytorch_and_the_reason_is_said
     plain = _logits(tiny, PLAIN)
     with pytest.warns(UserWarning, match=f"Tiny network runs on PyTorch: .*{reason}"):
         assert torch.equal(_logits(tiny, OPENVINO), plain)
+    with pytest.warns(UserWarning, match=reason):
+        assert as_run(tiny, OPENVINO) == PLAIN
     found = fastest_options(tiny, memory=False)
     assert found.engine == "torch" and "engine" not in found.facts()
 
@@ -114,6 +116,7 @@ def test_a_network_is_converted_once_until_its_parameters_change(
     for _ in range(2):
         assert torch.equal(_logits(tiny, OPENVINO), _logits(tiny, PLAIN))
     assert fake.conversions == 1 and fake.passes == 4  # the check on noise, and the batch
+    assert as_run(tiny, OPENVINO) is OPENVINO and as_run(tiny, PLAIN) is PLAIN
     tiny.network.get_parameter("0.bias").data.add_(1)
     assert torch.equal(_logits(tiny, OPENVINO), _logits(tiny, PLAIN))
     assert fake.conversions == 2

@@ -15,6 +15,7 @@ from vitrine.errors import ImageError, ResultsError, StudyError
 from vitrine.experiments import run as pipeline
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
+from vitrine.models import engine
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study, load_study
@@ -166,6 +167,18 @@ def test_images_that_left_the_study_leave_the_store(done: Project) -> None:
     run(done, _study(done))
     assert not list((done.results / "tiny").rglob("*noise*"))
     assert set(Store(done, "tiny").table("lime")["image"]) == {"red square"}
+
+
+def test_results_tell_the_engine_that_ran_and_not_the_one_asked_for(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "installed", lambda: False)
+    text = tiny.study_file("tiny").read_text(encoding="utf-8")
+    write_study(tiny, "tiny", text.replace("[speed]", '[speed]\nengine = "openvino"'))
+    with pytest.warns(UserWarning, match="runs on PyTorch: OpenVINO is not installed"):
+        run(tiny, _study(tiny))
+    told = Store(tiny, "tiny").provenance()["passes"]
+    assert told and all("engine" not in settings for settings in told.values())
 
 
 def test_progress_is_told_in_forward_passes(tiny: Project) -> None:

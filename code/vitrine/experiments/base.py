@@ -14,7 +14,7 @@ import pandas as pd
 from vitrine.data import sources
 from vitrine.data.images import Image
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions, fastest_options
+from vitrine.models.inference import PLAIN, InferenceOptions, as_run, fastest_options
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
@@ -140,16 +140,20 @@ class Context:
 
         A network that is not explained takes the study's settings or none.
         """
+        if network not in self._settings:
+            self._settings[network] = self._chosen(network, tasks)
+        return self._settings[network]
+
+    def _chosen(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
+        classifier = self.networks[network]
         if self.study.speed:
-            return InferenceOptions(**self.study.speed.model_dump())
+            return as_run(classifier, InferenceOptions(**self.study.speed.model_dump()))
         if network not in self.classifiers:
             return PLAIN
-        if network not in self._settings:
-            known = self.stored_settings(network, tasks)
-            self._settings[network] = (
-                InferenceOptions(**known) if known else fastest_options(self.networks[network])
-            )
-        return self._settings[network]
+        known = self.stored_settings(network, tasks)
+        if known:
+            return as_run(classifier, InferenceOptions(**known))
+        return fastest_options(classifier)
 
     def stored_settings(self, network: str, tasks: Sequence[Task]) -> dict[str, Any] | None:
         """How the passes of the first stored task that tells it were run."""

@@ -88,6 +88,17 @@ def prepared(classifier: Classifier, settings: InferenceOptions) -> Iterator[For
         torch.set_num_threads(threads)
 
 
+def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptions:
+    """The settings with which the passes of a network really run, as results are to tell them.
+
+    Without the engine, and with a warning that says why, where it cannot give the same logits.
+    """
+    if settings.engine == "torch" or not (reason := _refusal(classifier)):
+        return settings
+    warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=2)
+    return replace(settings, engine="torch")
+
+
 def fastest_options(
     classifier: Classifier, *, bfloat16: bool = False, memory: bool = True
 ) -> InferenceOptions:
@@ -114,7 +125,7 @@ def fastest_options(
     ]
     found = _fastest(classifier, layouts)
     found = _fastest(classifier, [found, *(replace(found, batch=batch) for batch in BATCHES)])
-    if engine.installed() and _same_on_openvino(classifier):
+    if engine.installed() and not _refusal(classifier):
         found = _fastest(classifier, [found, replace(found, engine="openvino")])
     half = torch.get_num_threads() // 2
     if half:
@@ -170,14 +181,14 @@ def _on_openvino(classifier: Classifier, settings: InferenceOptions) -> Forward 
         return None
 
 
-def _same_on_openvino(classifier: Classifier) -> bool:
-    """Whether OpenVINO can run the network with the same logits."""
+def _refusal(classifier: Classifier) -> str:
+    """Why OpenVINO cannot run the network with the same logits; empty where it can."""
     try:
         with preserved_state(classifier.network):
             engine.converted(classifier, _noise(classifier, 2))
-    except NotApplicable:
-        return False
-    return True
+    except NotApplicable as reason:
+        return str(reason)
+    return ""
 
 
 def _forward(classifier: Classifier, settings: InferenceOptions) -> Forward:
