@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import Measured, Sheet, ask, in_turn, network, options, tell
+from measure import Measured, Sheet, ask, in_turn, network, options, settings_of, tell
 
 from vitrine.data.images import Frame, Pixels
 from vitrine.methods.cam import CAM_METHODS, ClassActivation, class_activation
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions, fastest_options
+from vitrine.models.inference import PLAIN, InferenceOptions
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 import libraries
@@ -49,12 +49,6 @@ def one(name: str, method: str, way: str, side: str, settings: str) -> None:
         return found.heatmap.values, facts
 
     tell(work)
-
-
-def settings_of(name: str, side: str) -> None:
-    """Measure the fastest settings in a process of its own."""
-    classifier, *_ = network(name, int(side))
-    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
 
 
 def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -> None:

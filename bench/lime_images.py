@@ -17,13 +17,13 @@ import lime.lime_image
 sys.path += [str(Path(__file__).parent), str(Path(__file__).resolve().parent.parent / "tests")]
 
 import numpy as np
-from measure import Measured, Sheet, ask, in_turn, network, options, tell
+from measure import Measured, Sheet, ask, in_turn, network, options, settings_of, tell
 
 import libraries
 from vitrine.methods.lime import explain
 from vitrine.methods.perturbation import draw, mask
 from vitrine.methods.superpixels import superpixels
-from vitrine.models.inference import InferenceOptions, fastest_options
+from vitrine.models.inference import InferenceOptions
 from vitrine.study.lime import Lime, Quickshift
 
 
@@ -61,12 +61,6 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
         return np.zeros(2), {"superpixels": count}
 
     tell(whole if part == "whole" else building)
-
-
-def settings_of(name: str, side: str) -> None:
-    """Measure the fastest settings in a process of its own."""
-    classifier, *_ = network(name, int(side))
-    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
 
 
 def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.models.classifier import Classifier
+from vitrine.models.inference import fastest_options
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
@@ -74,6 +75,12 @@ def ask(script: str, *arguments: str) -> Measured:
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, extra, values, facts = json.loads(answer.stdout.splitlines()[-1])
     return Measured(seconds, extra, np.asarray(values), facts)
+
+
+def settings_of(name: str, side: str) -> None:
+    """Measure the fastest settings of a network in a process of its own."""
+    classifier, *_ = network(name, int(side))
+    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
 
 
 def in_turn(runs: int, *asks: Callable[[], Measured]) -> list[tuple[Measured, float]]:

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Measured, Sheet, ask, in_turn, network, options, tell
+from measure import Measured, Sheet, ask, in_turn, network, options, settings_of, tell
 from torch import Tensor, nn
 
 from vitrine.models import engine
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import InferenceOptions, fastest_options, prepared
+from vitrine.models.inference import InferenceOptions, prepared
 
 BATCH, PASSES = 16, 5
 
@@ -106,13 +106,6 @@ def exact(name: str, side: str) -> None:
     tell(lambda: (_torch(module)(batch.double()), {}))
 
 
-def settings_of(name: str, side: str) -> None:
-    """Measure PyTorch's fastest settings in a process of its own."""
-    engine.installed = lambda: False
-    classifier, *_ = network(name, int(side))
-    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
-
-
 def _noise(classifier: Classifier) -> Tensor:
     side = classifier.preprocessing.crop
     drawn = np.random.default_rng(2).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
@@ -153,6 +146,7 @@ def _has(runtime: str) -> bool:
 def main() -> None:
     given = options("A pass of a network through other runtimes").parse_args()
     if given.one and given.one[0] == "settings":
+        engine.installed = lambda: False  # PyTorch's own
         settings_of(*given.one[1:])
     elif given.one and given.one[0] == "exact":
         exact(*given.one[1:])
