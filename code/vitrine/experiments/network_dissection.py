@@ -412,7 +412,7 @@ class NetworkDissection(Experiment):
             },
             "encoder": {
                 "name": self.wanted.encoder.name,
-                **encoders.pick_encoder(self.wanted.encoder.name).facts,
+                **encoders.pick_encoder(self.wanted.encoder.name).facts(self.wanted.encoder),
                 "identity": self.encoder.identity,
             },
             "probing_set": {

@@ -41,6 +41,7 @@ class EncoderRow:
     about : that in one sentence, for a page that shows labels.
     load : makes the encoder that a study asks for, on a device.
     check : stops before work starts if the study's settings name something that does not exist.
+    settings : those of the study that say which encoder it is.
     """
 
     title: str
@@ -49,11 +50,12 @@ class EncoderRow:
     about: str
     load: Callable[[Project, sections.Encoder, str], Encoder]
     check: Callable[[Project, sections.Encoder], None]
+    settings: tuple[str, ...] = ()
 
-    @property
-    def facts(self) -> dict[str, str]:
-        """What the provenance says about the encoder."""
-        return {key: getattr(self, key) for key in ("title", "paper", "places_by", "about")}
+    def facts(self, wanted: sections.Encoder) -> dict[str, str]:
+        """What the provenance says about the encoder that a study asks for."""
+        known = {key: getattr(self, key) for key in ("title", "paper", "places_by", "about")}
+        return known | {key: getattr(wanted, key) for key in self.settings}
 
 
 def pick_encoder(name: str) -> EncoderRow:
@@ -259,5 +261,6 @@ ENCODERS: dict[str, EncoderRow] = {
         "their captions.",
         load=load_clip,
         check=check_clip,
+        settings=("model", "pretrained"),
     ),
 }
