@@ -36,8 +36,8 @@ def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
     Columns: what is ``compared``, ``first`` and ``second`` method, ``image``, ``iou``, that with
     the second maps of the other images (``iou_other_images``), and ``rho``. Regions cover the
     study's share of the frame; with a mask, as much as the mask does. A mask has no ranks, and is
-    left out where it does not show all of the frame. Empty
-    where the study has none of the images or none of the methods.
+    left out where it does not show all of the frame. Empty where the study has none of the images
+    or none of the methods.
     """
     images = [image for image in study.images if image in published.images]
     methods = set(study.method_titles)
@@ -49,29 +49,25 @@ def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
     framed = list(zip(images, frames, strict=True))
     own = {m: [study.heatmap(m, image).values for image in images] for m in cams}
     theirs = {m: [published.map_in(m, image, frame) for image, frame in framed] for m in cams}
-    parts = [_compared(NETWORKS, cam, cam, own[cam], theirs[cam], [share], images) for cam in cams]
+    parts = [_compared(NETWORKS, cam, cam, own[cam], theirs[cam], images, share) for cam in cams]
     for what, maps in ((SHOWN, own), (PUBLISHED, theirs)):
         parts += [
-            _compared(what, one, other, maps[one], maps[other], [share], images)
+            _compared(what, one, other, maps[one], maps[other], images, share)
             for one, other in combinations(cams, 2)
         ]
-    if LIME in methods and _shows_all(published, framed):
-        masks = [np.abs(published.map_in(MASK, *one)) >= 0.5 for one in framed]
+    masks = _masks(published, framed) if LIME in methods else None
+    if masks:
         lime = [study.heatmap(LIME, image).values for image in images]
-        areas = [float(mask.mean()) for mask in masks]
-        marks = [mask.astype(np.float64) for mask in masks]
-        parts.append(_compared(NETWORKS, LIME, LIME, marks, lime, areas, images))
+        parts.append(_compared(NETWORKS, LIME, LIME, masks, lime, images))
     return pd.concat(parts, ignore_index=True)
 
 
-def _shows_all(published: PublishedReport, framed: list[tuple[str, Frame]]) -> bool:
-    """Whether the run's masks show all of the frames in which the study's network sees."""
+def _masks(published: PublishedReport, framed: list[tuple[str, Frame]]) -> list[Values] | None:
+    """The run's masks in the study's frames; ``None`` where one does not show all of its frame."""
     try:
-        for image, frame in framed:
-            published.map_in(MASK, image, frame)
+        return [(np.abs(published.map_in(MASK, *one)) >= 0.5).astype(np.float64) for one in framed]
     except FrameError:
-        return False
-    return True
+        return None
 
 
 def _compared(
@@ -80,22 +76,19 @@ def _compared(
     second: str,
     ones: list[Values],
     others: list[Values],
-    shares: list[float],
     images: list[str],
+    share: float | None = None,
 ) -> pd.DataFrame:
-    """The rows of one pair of maps; ``shares`` : one for all images, or each image's own."""
-    areas = shares * len(images) if len(shares) == 1 else shares
-    regions = [top_region(values, area) for values, area in zip(ones, areas, strict=True)]
-    matrix = np.array(
-        [
-            ious(np.stack([region]), np.stack([top_region(heat, area) for heat in others]))[0]
-            for region, area in zip(regions, areas, strict=True)
-        ]
-    )
+    """The rows of one pair of maps; without a ``share`` the first are masks, without ranks."""
+    if share is not None:
+        matrix = ious(*(np.stack([top_region(v, share) for v in maps]) for maps in (ones, others)))
+    else:
+        matrix = np.concatenate(
+            [ious(m[None], np.stack([top_region(v, m.mean()) for v in others])) for m in ones]
+        )
     matched, mismatched = matched_and_mismatched(matrix)
-    ranked = len(shares) == 1
     rho = [
-        float((standard_ranks(one) * standard_ranks(other)).sum()) if ranked else np.nan
+        float((standard_ranks(one) * standard_ranks(other)).sum()) if share is not None else np.nan
         for one, other in zip(ones, others, strict=True)
     ]
     return pd.DataFrame(
