@@ -163,7 +163,7 @@ def test_what_is_committed_stays_small(root: Path) -> None:
         if path.is_file()
     }
     assert max(sizes.values()) < 2_000_000, max(sizes, key=lambda path: sizes[path])
-    assert sum(sizes.values()) < 72_000_000
+    assert sum(sizes.values()) < 68_000_000
 
 
 def test_every_page_is_quiet_complete_and_asks_no_other_host(
