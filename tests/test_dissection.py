@@ -550,7 +550,7 @@ def test_activations_that_are_not_numbers_stop_the_run(
             nn.init.constant_(found.layer("fc").bias, float("nan"))
         return found
 
-    monkeypatch.setattr("vitrine.experiments.run.load_classifier", broken)
+    monkeypatch.setattr("vitrine.experiments.registry.load_classifier", broken)
     steps: list[str] = []
     with pytest.raises(DissectionError, match="'fc' of ResNet-18 gives activations that are not"):
         run(one_network, load_study(one_network, "tiny"), progress=Progress(step=steps.append))

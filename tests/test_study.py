@@ -9,7 +9,7 @@ import pytest
 
 from conftest import STUDY, write_study
 from vitrine.errors import StudyError, suggestion
-from vitrine.experiments.run import _context
+from vitrine.experiments.registry import context_of
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.study import load_study, read_study
@@ -162,7 +162,7 @@ def test_a_study_states_where_the_channels_of_a_layer_lie(tiny: Project) -> None
     path.write_text(path.read_text().replace('weights = "random"', stated))
     study = load_study(tiny, "tiny")
     assert study.classifiers[0].channel_axes == {layer: "first"}
-    known = _context(tiny, study, "cpu").networks["efficientnet_lite0"]
+    known = context_of(tiny, study, "cpu").networks["efficientnet_lite0"]
     assert known.channel_axes == {layer: "first"}
     assert known.digest != load_classifier(tiny, "efficientnet_lite0", "random").digest
 

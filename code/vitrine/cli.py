@@ -163,14 +163,29 @@ def run(
     device: Annotated[
         Device, typer.Option(help="auto takes the GPU where there is one.")
     ] = Device.auto,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="So many processes of this machine, through Dask.")
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="Of a Dask cluster that is there already, as tcp://HOST:8786.")
+    ] = "",
 ) -> None:
     """Compute what a study asks for and is not there yet."""
     project = Project.find()
+    if workers and scheduler:
+        raise VitrineError(
+            "The workers of a scheduler are there already", "Leave --workers or --scheduler away"
+        )
     if is_import_study(project, study):
         _import_all(project, study)
         return
     wanted = load_study(project, study)
     pipeline = _pipeline()
+    from vitrine.experiments.workers import workers_for
+
+    def told(address: str) -> None:
+        _say(f"Dask: {address}", complaints)
+
     with _bar(TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
         task = bar.add_task("loading", total=None)
         summary = pipeline.run(
@@ -182,6 +197,7 @@ def run(
                 step=lambda name: _announce(bar, task, name),
                 advance=lambda passes: bar.update(task, advance=passes),
             ),
+            workers_for(device.value, workers, scheduler, told),
         )
         bar.update(task, description="done", total=1, completed=1)
     folder = project.relative(project.results / study)

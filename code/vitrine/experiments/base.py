@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from vitrine.data import sources
 from vitrine.data.images import Image
+from vitrine.errors import NotApplicable, StudyError
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, as_run, fastest_options
 from vitrine.project import Project
@@ -108,6 +110,22 @@ SILENT = Progress()
 """Tells nothing."""
 
 
+@contextmanager
+def counted(progress: Progress, passes: int) -> Iterator[Progress]:
+    """A progress whose passes add up to what was planned, whatever an estimate was worth."""
+    left = passes
+
+    def advance(done: int) -> None:
+        nonlocal left
+        told = min(done, left)
+        left -= told
+        progress.advance(told)
+
+    yield replace(progress, advance=advance)
+    if left:
+        progress.advance(left)
+
+
 @dataclass
 class Context:
     """What the experiments of one run share: the study with its networks, images and store.
@@ -134,6 +152,10 @@ class Context:
     def explained(self) -> dict[str, Image]:
         """The images under ``images.files``, without those that only evaluation looks at."""
         return {file: self.images[file] for file in self.study.images.files}
+
+    def known_settings(self, settings: dict[str, InferenceOptions]) -> None:
+        """Take over how the passes of networks are run, as another process has chosen it."""
+        self._settings.update(settings)
 
     def settings(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
         """How passes are run: as the study says, as stored results of tasks were, or measured here.
@@ -186,6 +208,21 @@ def classifier_facts(classifier: Classifier) -> dict[str, Any]:
         "last_convolution": classifier.last_convolution,
         "input": list((classifier.preprocessing.crop,) * 2),
     }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a task that workers share: a method of the experiment, its arguments, its passes.
+
+    What two neighbouring pieces give, ``Experiment.joined`` makes one.
+
+    about : what a run says when the first one begins.
+    """
+
+    about: str
+    method: str
+    arguments: tuple[Any, ...]
+    passes: int
 
 
 class Experiment:
@@ -248,6 +285,31 @@ class Experiment:
     def prepare(self, progress: Progress) -> None:
         """Do that work."""
 
+    def found_out(self) -> Any:
+        """What took long to find out; workers take it over instead of finding it out again."""
+
+    def take_over(self, known: Any) -> None:
+        """Take over what the leading process found out."""
+
+    def waves(self, todo: Sequence[Task]) -> Sequence[Sequence[Task]]:
+        """The tasks, parted where later ones build on the stored results of earlier ones."""
+        return [todo]
+
+    def together(self, task: Task) -> str:
+        """Tasks of the same name here leave each other passes, and one worker computes them."""
+        return task.name
+
+    def pieces(self, task: Task | None) -> Sequence[Piece]:
+        """The parts of a task that workers share, or of the preparation (``None``)."""
+        return ()
+
+    def joined(self, first: Any, second: Any) -> Any:
+        """What two neighbouring pieces gave, as the piece of both would have given it."""
+        raise NotImplementedError(f"{type(self).__name__} has no pieces to join")
+
+    def take(self, task: Task | None, found: Any) -> None:
+        """Take what all pieces of a task gave together, so that it need not be computed."""
+
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """One task's result. Raises ``NotApplicable`` where the network does not support it."""
         raise NotImplementedError(f"{type(self).__name__} has no tasks to compute")
@@ -262,3 +324,32 @@ class Experiment:
     def provenance(self) -> dict[str, Any]:
         """What the study's provenance says about this experiment."""
         return {}
+
+
+def computed(experiment: Experiment, task: Task, progress: Progress) -> TaskResult:
+    """A task's result; where a method is not applicable, the reason and nothing else."""
+    progress.step(experiment.describe(task))
+    try:
+        with counted(progress, task.passes) as own:
+            try:
+                gather(experiment, task, own)
+                return experiment.compute(task, own)
+            except NotApplicable as error:
+                return TaskResult({}, {"reason": str(error.problem)})
+    except StudyError as error:
+        image = experiment.context.images.get(task.file)
+        about = f"{image.name}: " if image else ""
+        raise StudyError(f"{about}{error.problem}", error.remedy) from error
+
+
+def gather(experiment: Experiment, task: Task | None, progress: Progress) -> None:
+    """Do the pieces of a task, or of the preparation, one after the other in this process."""
+    found, pieces = None, experiment.pieces(task)
+    if pieces:
+        progress.step(pieces[0].about)
+    for piece in pieces:
+        part = getattr(experiment, piece.method)(*piece.arguments)
+        found = part if found is None else experiment.joined(found, part)
+        progress.advance(piece.passes)
+    if found is not None:
+        experiment.take(task, found)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from vitrine.data import image_sets, sources
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, read_concepts
+from vitrine.data.images import Image, pixels_digest, read_image
 from vitrine.errors import StudyError
 from vitrine.experiments.dissection_tables import RUNNERS_UP
 from vitrine.methods.dissection import activations as dissection
-from vitrine.methods.dissection import encoders
+from vitrine.methods.dissection import embeddings, encoders
+from vitrine.methods.dissection.embeddings import Embeddings, Encoder
 from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.study import sections
+
+MOST_PARTS = 64
+"""Into so many parts, of whole batches, a probing set is divided."""
 
 
 def check(project: Project, wanted: sections.Dissection) -> None:
@@ -65,3 +76,50 @@ def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:
             "Take a longer list",
         )
     return concepts
+
+
+class Probing:
+    """The images of a probing set, to be encoded or passed through a network part by part."""
+
+    def __init__(self, project: Project, paths: dict[str, Path], batch: int) -> None:
+        self.project, self.paths, self.batch = project, paths, batch
+        self.files = tuple(paths)
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """The file and the digest of every image."""
+        return [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
+
+    @property
+    def digest(self) -> str:
+        """That of the whole set."""
+        return hashlib.sha256("\n".join(self.digests).encode()).hexdigest()
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First position and end of each part; batches are the same however it is divided."""
+        count = len(self.files)
+        step = self.batch * -(-count // (self.batch * MOST_PARTS))
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def images(self, start: int, stop: int) -> Iterator[tuple[int, Image]]:
+        """Images with their positions, read when they are asked for."""
+        for place in range(start, stop):
+            yield place, read_image(self.paths[self.files[place]])
+
+    def encoded(self, encoder: Encoder, start: int, stop: int) -> Embeddings:
+        """The embeddings of some images, one batch after the other."""
+        ends = [*range(start, stop, self.batch), stop]
+        batches = ([image for _, image in self.images(*span)] for span in pairwise(ends))
+        return np.concatenate([encoder.encode_images(batch) for batch in batches])
+
+    def embeddings(self, encoder: Encoder) -> Embeddings | None:
+        """Those of all images, if they are in the cache."""
+        return embeddings.read(self.project, self._known(encoder), len(self.files))
+
+    def keep(self, encoder: Encoder, found: Embeddings) -> None:
+        """Put them there. Raises ``SourceError`` where it cannot be written."""
+        embeddings.write(self.project, self._known(encoder), found)
+
+    def _known(self, encoder: Encoder) -> list[str]:
+        return [encoder.identity, "images", *self.digests]

@@ -99,6 +99,9 @@ class Evaluation(Experiment):
     def tasks(self) -> list[Task]:
         return list(evaluation_tasks(self.study))
 
+    def together(self, task: Task) -> str:
+        return f"{task.classifier}/{task.variant}/{task.file}"
+
     # --- one task --------------------------------------------------------------------------------
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:

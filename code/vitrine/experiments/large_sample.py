@@ -126,12 +126,15 @@ class LargeSample(Experiment):
         self.classifiers = context.classifiers
         files = drawn_files(self.project, self.study, self.wanted)
         self.paths = image_sets.paths_of(self.project, self.wanted.images, files)
-        self.image_digests = {file: pixels_digest(path) for file, path in self.paths.items()}
         self.chunks = {
             f"{start:04d}": files[start : start + self.wanted.batch]
             for start in range(0, len(files), self.wanted.batch)
         }
         self.methods_compared = ["lime", *self.wanted.methods]
+
+    @cached_property
+    def image_digests(self) -> dict[str, str]:
+        return {file: pixels_digest(path) for file, path in self.paths.items()}
 
     @cached_property
     def tasks(self) -> list[Task]:

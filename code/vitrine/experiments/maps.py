@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -207,6 +207,10 @@ class Maps(Experiment):
             for name in self.context.classifiers
         }
         return {"passes": {name: settings for name, settings in known.items() if settings}}
+
+    def waves(self, todo: Sequence[Task]) -> list[list[Task]]:
+        predictions = [task for task in todo if task.method == "predictions"]
+        return [predictions, [task for task in todo if task.method != "predictions"]]
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """One task's result. Those of an image build on its predictions in the store."""

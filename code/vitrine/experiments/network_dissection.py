@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -16,10 +15,17 @@ import torch
 from vitrine.data import concept_categories as kinds
 from vitrine.data import sources
 from vitrine.data.concepts import concept_file
-from vitrine.data.images import Image, pixels_digest, read_image
 from vitrine.errors import Missing
 from vitrine.experiments import dissection_inputs as inputs
-from vitrine.experiments.base import Context, Experiment, Progress, Task, classifier_facts
+from vitrine.experiments.base import (
+    Context,
+    Experiment,
+    Piece,
+    Progress,
+    Task,
+    classifier_facts,
+)
+from vitrine.experiments.dissection_arrays import class_arrays, layer_arrays
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
     TABLES,
@@ -33,10 +39,11 @@ from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import embeddings, encoders, probing_size, unit_records
 from vitrine.methods.dissection import labels as concept_labels
 from vitrine.methods.dissection import null as nulls
-from vitrine.methods.dissection.activations import Activations
-from vitrine.methods.dissection.labels import Labels
+from vitrine.methods.dissection.activations import Activations, merge
+from vitrine.methods.dissection.embeddings import Embeddings
 from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
+from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study, sections
@@ -120,17 +127,17 @@ class NetworkDissection(Experiment):
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity)
         self.parameters = parameters_of(wanted.similarity, wanted.parameters)
-        self.paths = inputs.image_paths(project, wanted)
-        self.files = tuple(self.paths)
+        self.probing_set = inputs.Probing(
+            project, inputs.image_paths(project, wanted), wanted.batch
+        )
+        self.files = self.probing_set.files
         self.top = self.similarity.top(len(self.files), **self.parameters)
         check_top(self.top, len(self.files))
-        first = read_image(self.paths[self.files[0]])
+        _, first = next(self.probing_set.images(0, 1))
         self.units = {
             name: dissection.check_layers(network, self.layers(name), first, wanted.pooling)
             for name, network in self.networks.items()
         }
-        self.image_digests = [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
-        self.images_digest = hashlib.sha256("\n".join(self.image_digests).encode()).hexdigest()
         self.encoder = encoders.pick_encoder(wanted.encoder.name).load(
             project, wanted.encoder, context.device
         )
@@ -140,6 +147,12 @@ class NetworkDissection(Experiment):
     def layers(self, classifier: str) -> tuple[str, ...]:
         """The layers that are dissected: the study's, or the network's own stages."""
         return self.wanted.layers or self.networks[classifier].stages
+
+    def found_out(self) -> list[str]:
+        return self.probing_set.digests
+
+    def take_over(self, known: list[str]) -> None:
+        self.probing_set.digests = known
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -192,7 +205,7 @@ class NetworkDissection(Experiment):
         )
 
     def digests(self, task: Task) -> tuple[str, str]:
-        return self.networks[task.classifier].digest, self.images_digest
+        return self.networks[task.classifier].digest, self.probing_set.digest
 
     def describe(self, task: Task) -> str:
         return f"dissection · {task.file} of {self.networks[task.classifier].title}"
@@ -207,51 +220,71 @@ class NetworkDissection(Experiment):
         return PASSES_OF_TEXTS * batches + len(self.files)
 
     def prepare(self, progress: Progress) -> None:
-        self._embedded = self._embed(progress)
-
-    def compute(self, task: Task, progress: Progress) -> TaskResult:
-        """One task's result; the pass through the network is shared by the tasks that follow it."""
-        assert self._embedded is not None
-        activations = self._activations(task.classifier, progress)
-        compute = self._labels if task.file == "labels" else self._probing
-        return compute(task.classifier, activations, self._embedded, progress)
-
-    def _embed(self, progress: Progress) -> Embedded:
-        """The embeddings of images and concepts, ``float32 [n, d]`` each."""
+        """The embeddings of the concepts, and those of the images, which are in the cache now."""
 
         def texts_done(_count: int) -> None:
             progress.advance(PASSES_OF_TEXTS)
 
-        # Images first: what is wrong with one is told before the longer work.
-        progress.step(f"embeddings · {len(self.files)} images")
-        images = embeddings.image_embeddings(
-            self.project, self.encoder, self.image_digests, self._batches, progress.advance
-        )
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
         texts = embeddings.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
-        return torch.from_numpy(images), torch.from_numpy(texts)
+        images = self.probing_set.embeddings(self.encoder)
+        assert images is not None
+        self._embedded = torch.from_numpy(images), torch.from_numpy(texts)
 
-    def _batches(self) -> Iterator[list[Image]]:
-        for start in range(0, len(self.files), self.wanted.batch):
-            files = self.files[start : start + self.wanted.batch]
-            yield [read_image(self.paths[file]) for file in files]
+    def pieces(self, task: Task | None) -> list[Piece]:
+        """The probing set in parts: to be encoded, or passed through a task's network."""
+        spans = self.probing_set.spans
+        if task is None:
+            known = self.probing_set.embeddings(self.encoder) is not None
+            about = f"embeddings · {len(self.files)} images"
+            return (
+                []
+                if known
+                else [Piece(about, "encoded", (start, end), end - start) for start, end in spans]
+            )
+        if self._last_pass and self._last_pass[0] == task.classifier:
+            return []
+        about, name = self.describe(task), task.classifier
+        return [Piece(about, "passed", (name, start, end), end - start) for start, end in spans]
 
-    def _activations(self, name: str, progress: Progress) -> dict[str, Activations]:
-        if self._last_pass and self._last_pass[0] == name:
-            progress.advance(len(self.files))
-            return self._last_pass[1]
-        found = dissection.collect(
+    def encoded(self, start: int, stop: int) -> Embeddings:
+        """The embeddings of some images of the probing set."""
+        return self.probing_set.encoded(self.encoder, start, stop)
+
+    def passed(self, name: str, start: int, stop: int) -> dict[str, Activations]:
+        """A pass of some images of the probing set through a network."""
+        return dissection.collect(
             self.networks[name],
             self.layers(name),
-            ((place, read_image(path)) for place, path in enumerate(self.paths.values())),
+            self.probing_set.images(start, stop),
             self.wanted.pooling,
-            max(self.top, self.wanted.example_images),
+            self._kept,
             self.wanted.batch,
             everything=self.similarity.everything or self.wanted.probing is not None,
-            progress=progress.advance,
         )
-        self._last_pass = (name, found)
-        return found
+
+    def joined(self, first: Any, second: Any) -> Any:
+        if isinstance(first, np.ndarray):
+            return np.concatenate([first, second])
+        return {layer: merge(first[layer], second[layer], self._kept) for layer in first}
+
+    def take(self, task: Task | None, found: Any) -> None:
+        if task is None:
+            self.probing_set.keep(self.encoder, found)
+        else:
+            self._last_pass = (task.classifier, found)
+
+    @property
+    def _kept(self) -> int:
+        """How many of the strongest images of each unit are kept."""
+        return max(self.top, self.wanted.example_images)
+
+    def compute(self, task: Task, progress: Progress) -> TaskResult:
+        """One task's result, from the pass of the probing set through its network."""
+        assert self._embedded is not None
+        assert self._last_pass is not None
+        compute = self._labels if task.file == "labels" else self._probing
+        return compute(task.classifier, self._last_pass[1], self._embedded, progress)
 
     # --- results ---------------------------------------------------------------------------------
 
@@ -272,11 +305,14 @@ class NetworkDissection(Experiment):
             progress.advance(PASSES_A_ROUND)
         null = self._null(activations, embedded, progress)
         for place, layer in enumerate(self.layers(name)):
-            arrays |= _layer_arrays(
+            arrays |= layer_arrays(
                 place, activations[layer], labels[layer], null[layer], self.wanted.example_images
             )
             if self._is_classifier(name, layer):
-                arrays |= self._class_arrays(name, labels[layer])
+                names = self._class_names(name)
+                arrays |= class_arrays(
+                    self.project, self._sentences, names, self.concepts.words, labels[layer]
+                )
         facts = {
             "layers": list(self.layers(name)),
             "seconds": time.perf_counter() - start,
@@ -313,24 +349,8 @@ class NetworkDissection(Experiment):
         network = self.networks[name]
         return layer == network.stages[-1] and self.units[name][layer] == len(network.categories)
 
-    def _class_arrays(self, name: str, labels: Labels) -> dict[str, np.ndarray]:
-        """How alike each unit's label is to its class, and to the others' labels on average.
-
-        ``nan`` for a unit that has no label.
-        """
-        names = self._class_names(name)
-        used, places = np.unique(labels.concepts[:, 0].numpy(), return_inverse=True)
-        words = self._sentences.encode_texts([self.concepts.words[place] for place in used])
-        classes = encoders.name_embeddings(self.project, self._sentences, names)
-        cosines = classes @ words[places].T  # [classes, labels]
-        silent = labels.silent.numpy()
-        own = np.where(silent, np.nan, np.diagonal(cosines))
-        sums = np.where(silent, 0, cosines).sum(axis=1)
-        shuffled = (sums - own) / (len(names) - silent.sum() - 1)
-        return {"cosine": own.astype(np.float32), "cosine_shuffled": shuffled.astype(np.float32)}
-
     def _class_names(self, name: str) -> tuple[str, ...]:
-        return encoders.class_names(self.project, name)
+        return encoders.class_names(self.project, architecture_of(self.study, name))
 
     @cached_property
     def _sentences(self) -> encoders.Sentences:
@@ -418,7 +438,7 @@ class NetworkDissection(Experiment):
             "probing_set": {
                 "source": row.url if row else str(self.wanted.images.folder),
                 "images": len(self.files),
-                "sha256": self.images_digest,
+                "sha256": self.probing_set.digest,
             },
             "similarity": {
                 "name": self.wanted.similarity,
@@ -427,23 +447,3 @@ class NetworkDissection(Experiment):
             },
             "null_draws": self.wanted.null_draws,
         }
-
-
-def _layer_arrays(
-    place: int, kept: Activations, labels: Labels, null: Null, images: int
-) -> dict[str, np.ndarray]:
-    known = null.similarities[null.similarities.isfinite()].numpy()
-    spread = np.quantile(known, (0.5, 0.95)) if len(known) else np.full(2, np.nan)
-    mean = known.mean(dtype=np.float64) if len(known) else np.nan
-    assert kept.records is not None
-    return kept.records.arrays(place) | {
-        f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
-        f"{place}_similarities": labels.similarities.numpy(),
-        f"{place}_p_values": nulls.p_values(labels.similarities[:, 0], null),
-        f"{place}_constant": labels.silent.numpy(),
-        f"{place}_null": spread.astype(np.float32),
-        f"{place}_null_mean": np.array(mean, dtype=np.float32),
-        f"{place}_null_draws": np.array(len(known), dtype=np.int64),
-        f"{place}_images": kept.images[:, :images].numpy().astype(np.int32),
-        f"{place}_activations": kept.values[:, :images].numpy(),
-    }

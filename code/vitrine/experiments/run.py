@@ -8,9 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,45 +16,25 @@ import pandas as pd
 import torch
 
 from vitrine.data import sources
-from vitrine.data.images import distinct_names, in_folder, pixels_digest, read_image
-from vitrine.errors import Missing, NotApplicable, ResultsError, StudyError
-from vitrine.experiments.agreement import Agreement
+from vitrine.errors import Missing, ResultsError
 from vitrine.experiments.base import (
     SILENT,
     Columns,
     Context,
-    Experiment,
     Progress,
     Row,
-    Task,
     classifier_facts,
+    counted,
     task_key,
 )
-from vitrine.experiments.evaluation import Evaluation
-from vitrine.experiments.large_sample import LargeSample
-from vitrine.experiments.lime_analysis import LimeAnalysis
-from vitrine.experiments.lime_control import LimeControl
-from vitrine.experiments.maps import Maps
-from vitrine.experiments.network_dissection import NetworkDissection
-from vitrine.experiments.region_occlusion import RegionOcclusion
+from vitrine.experiments.registry import asked, context_of, image_paths
+from vitrine.experiments.workers import Workers, hired
 from vitrine.models import engine
 from vitrine.models.own import architecture_of
-from vitrine.models.registry import best_device, load_classifier
+from vitrine.models.registry import best_device
 from vitrine.project import Project
-from vitrine.store import Store, TaskResult
+from vitrine.store import Store
 from vitrine.study import Study
-
-EXPERIMENTS: tuple[type[Experiment], ...] = (
-    Maps,
-    LimeAnalysis,
-    LimeControl,
-    Evaluation,
-    Agreement,
-    LargeSample,
-    RegionOcclusion,
-    NetworkDissection,
-)
-"""In an order in which each finds what it builds on in the store."""
 
 REPORTED_PACKAGES = (
     "torch",
@@ -95,12 +73,8 @@ def check(project: Project, study: Study) -> None:
     """Stop before work starts if the study names something that does not exist."""
     for classifier in study.networks:
         architecture_of(study, classifier.name)
-    for experiment in _asked(study):
+    for experiment in asked(study):
         experiment.check(project, study)
-
-
-def _asked(study: Study) -> list[type[Experiment]]:
-    return [experiment for experiment in EXPERIMENTS if experiment.is_asked(study)]
 
 
 def fetch(
@@ -122,7 +96,7 @@ def fetch(
         if classifier.weights != "random":
             with missing.noted():
                 report(row.bring(project))
-    for experiment in _asked(study):
+    for experiment in asked(study):
         with missing.noted():
             experiment.fetch(project, study, report)
     missing.stop()
@@ -133,22 +107,16 @@ def fetched_files(project: Project, study: Study) -> int:
     """How many files ``fetch`` reports."""
     own = len(study.images.all) if study.images.source is not None else 0
     weights = sum(classifier.weights != "random" for classifier in study.networks)
-    others = sum(experiment.fetched_files(project, study) for experiment in _asked(study))
+    others = sum(experiment.fetched_files(project, study) for experiment in asked(study))
     return own + weights + others
 
 
-def image_paths(
-    project: Project, study: Study, report: sources.Report = lambda _: None
-) -> dict[str, Path]:
-    """The study's images by file name: fetched from their source, or in their folder."""
-    images = study.images
-    if images.source is not None:
-        return sources.fetch(project, images.source, images.all, report)
-    return in_folder(project.path(str(images.folder)), images.all)
-
-
 def run(
-    project: Project, study: Study, device: str = "auto", progress: Progress = SILENT
+    project: Project,
+    study: Study,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    workers: Workers | None = None,
 ) -> Summary:
     """Compute what the study asks for and is not there yet, then its tables and provenance.
 
@@ -156,11 +124,13 @@ def run(
     same parameters, from the same bytes of the image and the same parameters of the network.
     Running twice computes nothing the second time; a run that was stopped goes on where it was. A
     file of the store that was changed since is not believed: it is computed or assembled again.
+
+    workers : who computes; this process where there are none. The results are the same.
     """
     check(project, study)
-    context = _context(project, study, best_device(device))
+    context = context_of(project, study, best_device(device))
     store = context.store
-    experiments = [experiment(context) for experiment in _asked(study)]
+    experiments = [experiment(context) for experiment in asked(study)]
     changed = tuple(store.changed())
     keys = {
         task.name: task_key(task.method, task.parameters, *experiment.digests(task))
@@ -182,12 +152,13 @@ def run(
     before = {} if left else _made_with(store)
     # Until it is whole again, nothing is shown of a store in which old and new results mix.
     store.reopen()
-    for experiment, tasks in todo:
-        with counted(progress, experiment.preparation(tasks)) as own:
-            if tasks:
-                experiment.prepare(own)
-        for task in tasks:
-            store.write_task(task.name, keys[task.name], _compute(experiment, task, progress))
+    with hired(workers if left else None, context, experiments) as crew:
+        for experiment, tasks in todo:
+            with counted(progress, experiment.preparation(tasks)) as own:
+                if tasks:
+                    crew.prepare(experiment, own)
+            for task, result in crew.results(experiment, tasks, progress):
+                store.write_task(task.name, keys[task.name], result)
     store.drop_other_tasks(set(keys))
     store.write_tables(
         {
@@ -206,8 +177,8 @@ def run(
 def planned_passes(project: Project, study: Study) -> int:
     """The forward passes that a study takes from the beginning. Raises as ``run`` does."""
     check(project, study)
-    context = _context(project, study, "cpu")
-    experiments = [experiment(context) for experiment in _asked(study)]
+    context = context_of(project, study, "cpu")
+    experiments = [experiment(context) for experiment in asked(study)]
     return sum(
         one.preparation(one.tasks) + sum(task.passes for task in one.tasks) for one in experiments
     )
@@ -221,52 +192,6 @@ def _made_with(store: Store) -> dict[str, Any]:
         return {}
     known = ("computed", "vitrine", "python", "machine", "device", "packages")
     return {key: provenance[key] for key in known if key in provenance}
-
-
-def _context(project: Project, study: Study, device: str) -> Context:
-    """What the experiments share, with all images and networks read."""
-    paths = image_paths(project, study)
-    names = distinct_names(tuple(paths))
-    images = {file: replace(read_image(path), name=names[file]) for file, path in paths.items()}
-    networks = {
-        row.name: load_classifier(
-            project, row.name, row.weights, row.seed, device, architecture_of(study, row.name)
-        ).stating(row.channel_axes)
-        for row in study.networks
-    }
-    digests = {file: pixels_digest(path) for file, path in paths.items()}
-    return Context(project, study, networks, images, digests, Store(project, study.name), device)
-
-
-@contextmanager
-def counted(progress: Progress, passes: int) -> Iterator[Progress]:
-    """A progress whose passes add up to what was planned, whatever an estimate was worth."""
-    left = passes
-
-    def advance(done: int) -> None:
-        nonlocal left
-        told = min(done, left)
-        left -= told
-        progress.advance(told)
-
-    yield replace(progress, advance=advance)
-    if left:
-        progress.advance(left)
-
-
-def _compute(experiment: Experiment, task: Task, progress: Progress) -> TaskResult:
-    """A task's result; where a method is not applicable, the reason and nothing else."""
-    progress.step(experiment.describe(task))
-    try:
-        with counted(progress, task.passes) as own:
-            try:
-                return experiment.compute(task, own)
-            except NotApplicable as error:
-                return TaskResult({}, {"reason": str(error.problem)})
-    except StudyError as error:
-        image = experiment.context.images.get(task.file)
-        about = f"{image.name}: " if image else ""
-        raise StudyError(f"{about}{error.problem}", error.remedy) from error
 
 
 def _frame(name: str, columns: Columns, rows: list[Row] | pd.DataFrame) -> pd.DataFrame:
@@ -322,7 +247,7 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in reported_packages()},
         "classifiers": [classifier_facts(one) for one in context.classifiers.values()],
         "networks": {row.name: row.weights for row in study.networks},
-        "methods": [row for experiment in _asked(study) for row in experiment.methods(study)],
+        "methods": [row for experiment in asked(study) for row in experiment.methods(study)],
         "images": [
             {
                 "name": image.name,

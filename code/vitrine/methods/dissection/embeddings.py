@@ -67,54 +67,31 @@ def text_embeddings(
     )
 
 
-def image_embeddings(
-    project: Project,
-    encoder: Encoder,
-    digests: Sequence[str],
-    batches: Callable[[], Any],
-    progress: Progress = lambda _: None,
-) -> Embeddings:
-    """The embeddings of a probing set; from the cache if they were computed before.
-
-    digests : the SHA-256 of every image's file and its name, in order.
-    batches : gives the images, some at a time; called only if they are needed.
-    """
-
-    def compute() -> Embeddings:
-        parts = []
-        for images in batches():
-            parts.append(encoder.encode_images(images))
-            progress(len(images))
-        return np.concatenate(parts)
-
-    return cached(project, [encoder.identity, "images", *digests], len(digests), compute)
-
-
 def _cache_path(project: Project, known: list[str]) -> Path:
     digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
     return project.cache / "embeddings" / f"{digest}.npy"
 
 
-def cached(
-    project: Project, known: list[str], rows: int, compute: Callable[[], Embeddings]
-) -> Embeddings:
-    """Embeddings ``[rows, d]`` from the cache; computed and kept if they are not in it.
+def read(project: Project, known: list[str], rows: int) -> Embeddings | None:
+    """Embeddings ``[rows, d]`` from the cache; ``None`` where they are not in it, or damaged.
 
-    known : everything that they depend on. Raises ``SourceError`` if the cache cannot be written.
+    known : everything that they depend on.
     """
-    path = _cache_path(project, known)
     try:
-        found: Embeddings = np.load(path, allow_pickle=False)
-        if found.ndim == 2 and len(found) == rows and found.dtype == np.float32:
-            return found
+        found: Embeddings = np.load(_cache_path(project, known), allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        pass  # not there, or damaged: computed again
-    computed = compute()
+        return None
+    return found if found.ndim == 2 and len(found) == rows and found.dtype == np.float32 else None
+
+
+def write(project: Project, known: list[str], found: Embeddings) -> None:
+    """Keep embeddings in the cache. Raises ``SourceError`` if it cannot be written."""
+    path = _cache_path(project, known)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
-            np.save(stream, computed)
+            np.save(stream, found)
         temporary.replace(path)
     except OSError as error:
         raise SourceError(
@@ -126,4 +103,14 @@ def cached(
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cached(
+    project: Project, known: list[str], rows: int, compute: Callable[[], Embeddings]
+) -> Embeddings:
+    """Embeddings ``[rows, d]`` from the cache; computed and kept if they are not in it."""
+    if (found := read(project, known, rows)) is not None:
+        return found
+    computed = compute()
+    write(project, known, computed)
     return computed

@@ -26,6 +26,7 @@ from vitrine.data.wordnet import class_indices
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.methods.dissection.clip import check_clip, load_clip
 from vitrine.methods.dissection.embeddings import Embeddings, Encoder, cached, unit
+from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier, pick_architecture
 from vitrine.project import Project
@@ -142,13 +143,12 @@ TRUE_CLASS = "true"
 """The probabilities of a probing set whose file names give the true class of each image."""
 
 
-def class_names(project: Project, classifier: str) -> tuple[str, ...]:
-    """The classes of a classifier, with all the names of each where its training set lists them.
+def class_names(project: Project, row: Architecture) -> tuple[str, ...]:
+    """The classes of a network, with all the names of each where its training set lists them.
 
-    >>> class_names(project, "resnet18")[0]  # doctest: +SKIP
+    >>> class_names(project, CLASSIFIERS["resnet18"])[0]  # doctest: +SKIP
     'tench, Tinca tinca'
     """
-    row = pick_architecture(classifier)
     return training_classes(project, row.training_set) or row.categories(project)
 
 
@@ -215,7 +215,7 @@ def _load_conse(project: Project, wanted: sections.Encoder, device: str) -> Cons
     return Conse(
         project,
         sentences,
-        class_names(project, wanted.probabilities),
+        class_names(project, pick_architecture(wanted.probabilities)),
         lambda found: _predicted(network, found, wanted.top),
         f"{network.digest} {wanted.top}",
     )

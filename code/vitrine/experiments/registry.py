@@ -1,0 +1,65 @@
+"""The experiments of a study, and what they share: its images, networks and store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vitrine.data import sources
+from vitrine.data.images import distinct_names, in_folder, pixels_digest, read_image
+from vitrine.experiments.agreement import Agreement
+from vitrine.experiments.base import Context, Experiment
+from vitrine.experiments.evaluation import Evaluation
+from vitrine.experiments.large_sample import LargeSample
+from vitrine.experiments.lime_analysis import LimeAnalysis
+from vitrine.experiments.lime_control import LimeControl
+from vitrine.experiments.maps import Maps
+from vitrine.experiments.network_dissection import NetworkDissection
+from vitrine.experiments.region_occlusion import RegionOcclusion
+from vitrine.models.own import architecture_of
+from vitrine.models.registry import load_classifier
+from vitrine.project import Project
+from vitrine.store import Store
+from vitrine.study import Study
+
+EXPERIMENTS: tuple[type[Experiment], ...] = (
+    Maps,
+    LimeAnalysis,
+    LimeControl,
+    Evaluation,
+    Agreement,
+    LargeSample,
+    RegionOcclusion,
+    NetworkDissection,
+)
+"""In an order in which each finds what it builds on in the store."""
+
+
+def asked(study: Study) -> list[type[Experiment]]:
+    """The experiments that a study asks for, in order."""
+    return [experiment for experiment in EXPERIMENTS if experiment.is_asked(study)]
+
+
+def image_paths(
+    project: Project, study: Study, report: sources.Report = lambda _: None
+) -> dict[str, Path]:
+    """The study's images by file name: fetched from their source, or in their folder."""
+    images = study.images
+    if images.source is not None:
+        return sources.fetch(project, images.source, images.all, report)
+    return in_folder(project.path(str(images.folder)), images.all)
+
+
+def context_of(project: Project, study: Study, device: str) -> Context:
+    """What the experiments share, with all images and networks read."""
+    paths = image_paths(project, study)
+    names = distinct_names(tuple(paths))
+    images = {file: replace(read_image(path), name=names[file]) for file, path in paths.items()}
+    networks = {
+        row.name: load_classifier(
+            project, row.name, row.weights, row.seed, device, architecture_of(study, row.name)
+        ).stating(row.channel_axes)
+        for row in study.networks
+    }
+    digests = {file: pixels_digest(path) for file, path in paths.items()}
+    return Context(project, study, networks, images, digests, Store(project, study.name), device)

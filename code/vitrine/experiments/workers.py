@@ -1,0 +1,374 @@
+"""Who computes the tasks of a run: this process, more processes of this machine, or a Dask cluster.
+
+Dask schedules, retries and carries. A worker loads networks and images once, computes one task at a
+time and sends its result home; only the leading process writes the store, which workers read for
+what a task builds on: on a cluster the project's folder lies at the same path for all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from vitrine.errors import VitrineError
+from vitrine.experiments.base import (
+    SILENT,
+    Context,
+    Experiment,
+    Piece,
+    Progress,
+    Task,
+    computed,
+    gather,
+)
+from vitrine.experiments.maps import map_tasks
+from vitrine.experiments.registry import asked, context_of
+from vitrine.models.inference import InferenceOptions
+from vitrine.models.registry import best_device
+from vitrine.project import Project
+from vitrine.store import TaskResult
+from vitrine.study import Study
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+DEATHS = 20
+"""So many workers of this machine may die over a task until it is the task that is to blame."""
+
+PATIENCE = 30
+"""Seconds to wait for a scheduler, and for its first worker."""
+
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What a worker of this machine begins with: a terminal sends Ctrl-C to the whole group, and it is
+the leading process that ends its workers."""
+
+Results = Iterator[tuple[Task, TaskResult]]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Whom to hire: ``count`` processes of this machine, or those of a scheduler that runs.
+
+    told : called with the address of Dask's dashboard, where there is one.
+    """
+
+    count: int = 0
+    scheduler: str = ""
+    told: Callable[[str], None] = lambda address: None
+
+
+def workers_for(
+    device: str, count: int | None, scheduler: str, told: Callable[[str], None]
+) -> Workers | None:
+    """Whom a command hires: as it was asked, or a worker for each of several GPUs; else nobody."""
+    if not (count or scheduler) and best_device(device) == "cuda":
+        several = torch.cuda.device_count()
+        count = several if several > 1 else None
+    return Workers(count or 0, scheduler, told) if count or scheduler else None
+
+
+class Crew(Protocol):
+    """Who computes."""
+
+    def prepare(self, experiment: Experiment, progress: Progress) -> None:
+        """Do the work that comes before an experiment's tasks."""
+        ...
+
+    def results(self, experiment: Experiment, tasks: Sequence[Task], progress: Progress) -> Results:
+        """Each task with its result as soon as it is there, to be stored before the next."""
+        ...
+
+
+class Alone:
+    """This process."""
+
+    def prepare(self, experiment: Experiment, progress: Progress) -> None:
+        gather(experiment, None, progress)
+        experiment.prepare(progress)
+
+    def results(self, experiment: Experiment, tasks: Sequence[Task], progress: Progress) -> Results:
+        for task in tasks:
+            yield task, computed(experiment, task, progress)
+
+
+@contextmanager
+def hired(
+    workers: Workers | None, context: Context, experiments: Sequence[Experiment]
+) -> Iterator[Crew]:
+    """Who computes. Processes that are started here end with the block, in every case.
+
+    Raises ``VitrineError`` where Dask is not installed, a scheduler does not answer or is lost, or
+    workers die over the same task again and again.
+    """
+    if workers is None:
+        yield Alone()
+        return
+    if importlib.util.find_spec("distributed") is None:
+        raise VitrineError(
+            "Several workers need Dask, which is not installed",
+            "Install the project with its extra `scale`, or let one process compute",
+        )
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        client = _client(workers, stack)
+        if importlib.util.find_spec("bokeh"):
+            workers.told(client.dashboard_link)
+        yield Hired(client, _setup(workers, context, experiments))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log of Dask's own comings and goings; what goes wrong is raised."""
+    import distributed as _  # noqa: F401, which sets them
+
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _client(workers: Workers, stack: ExitStack) -> Client:
+    import dask
+    from distributed import Client, LocalCluster
+
+    if not workers.scheduler:
+        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}))
+        cluster = LocalCluster(
+            n_workers=workers.count,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=":0" if importlib.util.find_spec("bokeh") else None,
+            silence_logs=logging.CRITICAL,
+            preload=DEAF,
+        )
+        local: Client = stack.enter_context(Client(stack.enter_context(cluster)))
+        return local
+    try:
+        client: Client = stack.enter_context(Client(workers.scheduler, timeout=PATIENCE))
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+        raise VitrineError(
+            f"The scheduler {workers.scheduler} does not answer, or has no workers",
+            "Start them with `dask scheduler` and `dask worker ADDRESS`, or correct the address",
+        ) from error
+    return client
+
+
+# --- on a worker ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker makes its own experiments from.
+
+    token : another for every run.
+    threads : of torch; 0 leaves them as they are.
+    found_out : by experiment, what the leading process sends ahead.
+    """
+
+    token: str
+    project: Project
+    study: Study
+    device: str
+    threads: int
+    settings: dict[str, InferenceOptions]
+    found_out: dict[str, Any]
+
+
+def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]) -> Setup:
+    every = map_tasks(context.study)
+    return Setup(
+        uuid.uuid4().hex,
+        context.project,
+        context.study,
+        context.device,
+        max(1, torch.get_num_threads() // workers.count) if workers.count else 0,
+        # Measured once: other settings give other last digits.
+        {name: context.settings(name, every) for name in context.classifiers},
+        {type(one).__name__: one.found_out() for one in experiments},
+    )
+
+
+_one_at_a_time = threading.Lock()
+_own: dict[str, dict[str, Experiment]] = {}
+"""The experiments of this worker, by the run's token and by name."""
+
+_prepared: set[int] = set()
+
+
+@contextmanager
+def _twin(setup: Setup, name: str) -> Iterator[Experiment]:
+    """This worker's own experiment of that name, for one piece of work at a time."""
+    with _one_at_a_time:
+        if setup.token not in _own:
+            _own.clear()
+            _prepared.clear()
+            _own[setup.token] = _experiments(setup)
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        yield _own[setup.token][name]
+
+
+def _experiments(setup: Setup) -> dict[str, Experiment]:
+    from distributed import get_worker
+
+    place = get_worker().name
+    if setup.device == "cuda" and isinstance(place, int):
+        torch.cuda.set_device(place % torch.cuda.device_count())
+    context = context_of(setup.project, setup.study, setup.device)
+    context.known_settings(setup.settings)
+    found = {one.__name__: one(context) for one in asked(setup.study)}
+    for name, known in setup.found_out.items():
+        found[name].take_over(known)
+    return found
+
+
+def _piece(setup: Setup, name: str, piece: Piece) -> Any:
+    with _twin(setup, name) as experiment:
+        return getattr(experiment, piece.method)(*piece.arguments)
+
+
+def _joined(setup: Setup, name: str, first: Any, second: Any) -> Any:
+    with _twin(setup, name) as experiment:
+        return experiment.joined(first, second)
+
+
+def _results(setup: Setup, name: str, tasks: list[Task], found: Any) -> list[TaskResult]:
+    """The results of tasks that belong together; ``found`` is what their pieces gave."""
+    with _twin(setup, name) as experiment:
+        if id(experiment) not in _prepared:
+            experiment.prepare(SILENT)
+            _prepared.add(id(experiment))
+        if found is not None:
+            experiment.take(tasks[0], found)
+        return [computed(experiment, task, SILENT) for task in tasks]
+
+
+# --- in the leading process -----------------------------------------------------------------------
+
+
+class Hired:
+    """Workers of Dask."""
+
+    def __init__(self, client: Client, setup: Setup) -> None:
+        self._client, self._token = client, setup.token
+        # As a task, not as data that is scattered: Dask makes it again where it is lost.
+        self._setup = self._submit("setup", lambda: setup)
+
+    def prepare(self, experiment: Experiment, progress: Progress) -> None:
+        if pieces := experiment.pieces(None):
+            progress.step(pieces[0].about)
+            worth: dict[Any, int] = {}
+            futures = self._pieces(experiment, pieces, worth)
+            whole = self._whole(experiment, futures)
+            for _, found in self._done([*futures, whole], {whole.key}, worth, progress):
+                experiment.take(None, found)
+        experiment.prepare(progress)
+
+    def results(self, experiment: Experiment, tasks: Sequence[Task], progress: Progress) -> Results:
+        for wave in experiment.waves(tasks):
+            asked: dict[Any, list[Task]] = {}
+            worth: dict[Any, int] = {}
+            futures = self._asked(experiment, wave, asked, worth)
+            for key, found in self._done(futures, asked.keys(), worth, progress):
+                progress.step(experiment.describe(asked[key][-1]))
+                yield from zip(asked[key], found, strict=True)
+
+    def _asked(
+        self,
+        experiment: Experiment,
+        wave: Sequence[Task],
+        asked: dict[Any, list[Task]],
+        worth: dict[Any, int],
+    ) -> list[Future[Any]]:
+        """The results of a wave's tasks, and the pieces before them.
+
+        asked, worth : told by key: whose results they are, and the passes that are done with each.
+        """
+        futures, name = [], type(experiment).__name__
+        groups: dict[str, list[Task]] = {}
+        for task in wave:
+            groups.setdefault(experiment.together(task), []).append(task)
+        for about, tasks in groups.items():
+            own: dict[Any, int] = {}
+            parts = self._pieces(experiment, experiment.pieces(tasks[0]), own)
+            whole = self._whole(experiment, parts) if parts else None
+            key = f"{name} {about}"
+            future = self._submit(key, _results, self._setup, name, tasks, whole)
+            new = {key: passes for key, passes in own.items() if key not in worth}
+            worth |= new
+            worth[future.key] = sum(task.passes for task in tasks) - sum(new.values())
+            asked[future.key] = tasks
+            futures += [*(part for part in parts if part.key in new), future]
+        return futures
+
+    def _submit(self, about: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """What a worker gives; the same future for what was asked of this run before."""
+        return self._client.submit(function, *arguments, key=f"{about} {self._token}")
+
+    def _pieces(
+        self, experiment: Experiment, pieces: Sequence[Piece], worth: dict[Any, int]
+    ) -> list[Future[Any]]:
+        name, futures = type(experiment).__name__, []
+        for piece in pieces:
+            about = f"{name}.{piece.method}{piece.arguments}"
+            future = self._submit(about, _piece, self._setup, name, piece)
+            worth[future.key] = piece.passes
+            futures.append(future)
+        return futures
+
+    def _whole(self, experiment: Experiment, futures: list[Future[Any]]) -> Future[Any]:
+        """What all pieces give, neighbours joined again and again, so that none waits for all."""
+        name = type(experiment).__name__
+        while len(futures) > 1:
+            pairs = zip_longest(futures[::2], futures[1::2])
+            futures = [
+                self._submit(f"{first.key}+", _joined, self._setup, name, first, second)
+                if second is not None
+                else first
+                for first, second in pairs
+            ]
+        return futures[0]
+
+    def _done(
+        self,
+        futures: list[Future[Any]],
+        wanted: Container[Any],
+        worth: dict[Any, int],
+        progress: Progress,
+    ) -> Iterator[tuple[str, Any]]:
+        """The results that are wanted, as they come; the list is emptied, so that none is kept."""
+        from distributed import KilledWorker, as_completed
+
+        waiting = as_completed(futures)
+        futures.clear()
+        try:
+            for future in waiting:
+                progress.advance(worth.get(future.key, 0))
+                if future.key in wanted:
+                    yield future.key, future.result()
+        except KilledWorker as error:
+            raise VitrineError(
+                f"Every worker that began this step was killed ({error.task})",
+                "Look whether memory suffices, and take fewer workers",
+            ) from error
+        except (CancelledError, OSError) as error:
+            raise VitrineError(
+                "The scheduler of the workers is lost",
+                "Start it again; the same command goes on where this run was",
+            ) from error
