@@ -32,6 +32,8 @@ from vitrine.methods.dissection.similarity import (
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
+from vitrine.report.dissected import encoder_line
+from vitrine.report.study_report import StudyReport
 from vitrine.store import Store
 from vitrine.study import load_study
 
@@ -532,6 +534,38 @@ def test_what_cannot_be_dissected_stops_the_run_before_the_long_pass(
         run(one_network, load_study(one_network, "tiny"), progress=Progress(step=steps.append))
     assert steps == []
     assert not (one_network.results / "tiny").exists()
+
+
+def test_what_is_no_image_in_a_probing_folder_is_left_out_and_said(one_network: Project) -> None:
+    folder = one_network.root / "probing"
+    run(one_network, load_study(one_network, "tiny"))
+    before = Store(one_network, "tiny").table("units")
+    (folder / "deep").mkdir()
+    (folder / f"{WNIDS[3]}.png").rename(folder / "deep" / f"{WNIDS[3]}.png")
+    whole = (folder / f"{WNIDS[0]}.png").read_bytes()
+    (folder / "deep" / "half.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "read me.txt").write_text("These are my images.")
+    (folder / ".hidden.png").write_bytes(whole)
+    assert run(one_network, load_study(one_network, "tiny")).computed == 2
+    told = Store(one_network, "tiny").provenance()["dissection"]["probing_set"]
+    assert told["images"] == 4
+    assert set(told["left_out"]) == {"deep/half.png", "read me.txt"}
+    assert all(file.split("/")[-1] in why for file, why in told["left_out"].items())
+    line = encoder_line(StudyReport(Store(one_network, "tiny"), "resnet18")).data
+    assert "Left out of the probing set, as no image could be read there: deep" in line
+    files = [f"deep/{WNIDS[3]}.png", f"{WNIDS[1]}.png", f"{WNIDS[0]}.png", f"{WNIDS[2]}.png"]
+    (one_network.root / "list.txt").write_text("\n".join([*files, "read me.txt", ""]))
+    _change(one_network, 'folder = "probing"', 'folder = "probing"\nfile_list = "list.txt"')
+    assert run(one_network, load_study(one_network, "tiny")).computed == 2
+    told = Store(one_network, "tiny").provenance()["dissection"]["probing_set"]
+    assert told["images"] == 4 and set(told["left_out"]) == {"read me.txt"}
+    after = Store(one_network, "tiny").table("units")
+    assert len(after) == len(before)
+    (one_network.root / "list.txt").unlink()
+    with pytest.raises(
+        StudyError, match="'list.txt', named by dissection.images.file_list, cannot"
+    ):
+        run(one_network, load_study(one_network, "tiny"))
 
 
 def test_an_empty_or_short_concept_list_stops_the_run(one_network: Project) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vitrine.errors import SourceError, unwritten
+
 
 def sha256_of(name: str, content: bytes) -> str:
     """The SHA-256 digest of a file's bytes; of a table's, with the line ends that it was written
@@ -50,6 +52,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_into_cache(path: Path, content: bytes) -> None:
+    """Write a file of the cache likewise. Raises ``SourceError`` where it cannot be written."""
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise SourceError(
+            f"The cache folder {path.parent} cannot be written ({error.strerror})",
+            unwritten(
+                error,
+                "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
+            ),
+        ) from error
 
 
 def toml_table(path: Path) -> dict[str, Any]:

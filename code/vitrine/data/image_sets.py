@@ -1,34 +1,96 @@
-"""Sets of images: all of a source or a folder, or those that are named."""
+"""Sets of images: all of a source or a folder, or those that are named or listed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vitrine.data import sources
-from vitrine.data.images import in_folder
-from vitrine.errors import StudyError
+from vitrine.data.images import decode, in_folder
+from vitrine.errors import ImageError, StudyError
+from vitrine.files import write_into_cache
 from vitrine.project import Project
 from vitrine.study import sections
 
 
 def files_of(project: Project, images: sections.ProbingSet, key: str) -> tuple[str, ...]:
-    """The files of a set, sorted unless they are named. Raises ``StudyError``.
+    """The files of a set, sorted unless they are named or listed. Raises ``StudyError``.
 
-    key : of the set in the study file, for the reader of an error.
+    key : of the set in the study file, for the reader of an error. Of a folder or a list, files
+        that are no image, or a damaged one, are left out.
     """
     if images.files:
         return images.files
     if images.source is not None:
         return tuple(sorted(sources.pick_source(project, images.source).digests))
+    files, bad = _in_folder(project, images, key), left_out(project, images, key)
+    found = tuple(file for file in files if file not in bad)
+    if not found:
+        raise StudyError(
+            f"Of the {len(files)} files named by {key}.folder, none can be read as an image: "
+            f"{next(iter(bad.values()))}",
+            "Put images there, or correct the name in the study file",
+        )
+    return found
+
+
+def left_out(project: Project, images: sections.ProbingSet, key: str) -> dict[str, str]:
+    """The files of a folder or a list that cannot be decoded, and why.
+
+    Each is decoded once; what was found is kept in the cache, by their names, sizes and times.
+    """
+    if images.files or images.folder is None:
+        return {}
+    paths = paths_of(project, images, _in_folder(project, images, key))
+    known = [
+        (file, (found := path.stat()).st_size, found.st_mtime_ns) for file, path in paths.items()
+    ]
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    cached = project.cache / "unreadable" / f"{digest}.json"
+    try:
+        return dict(json.loads(cached.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        pass  # not looked at yet
+    with ThreadPoolExecutor() as threads:
+        reasons = zip(paths, threads.map(_why_unreadable, paths.values()), strict=True)
+        bad = {file: why for file, why in reasons if why}
+    write_into_cache(cached, json.dumps(bad).encode())
+    return bad
+
+
+def _why_unreadable(path: Path) -> str:
+    try:
+        decode(path)
+    except ImageError as error:
+        return error.problem
+    return ""
+
+
+def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple[str, ...]:
+    """The files of a folder at any depth, without hidden ones, or those of a list in its order."""
     folder = project.path(str(images.folder))
-    within = folder.iterdir() if folder.is_dir() else ()
-    found = sorted(path.name for path in within if path.is_file() and path.name[0] != ".")
+    if images.file_list is not None:
+        try:
+            lines = project.path(images.file_list).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError(
+                f"The list {images.file_list!r}, named by {key}.file_list, cannot be read",
+                "Write one file a line, as its path in the folder",
+            ) from error
+        found = [line.strip() for line in lines if line.strip()]
+    else:
+        inner = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        found = sorted(
+            path.as_posix() for path in inner if not any(part[0] == "." for part in path.parts)
+        )
     if not found:
         raise StudyError(
             f"The folder {images.folder!r}, named by {key}.folder, has no files",
             "Put images there, or correct the name in the study file",
         )
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def paths_of(

@@ -58,6 +58,11 @@ def files_of(project: Project, wanted: sections.Dissection) -> tuple[str, ...]:
     return image_sets.files_of(project, wanted.images, "dissection.images")
 
 
+def left_out(project: Project, wanted: sections.Dissection) -> dict[str, str]:
+    """Files of the probing set's folder that cannot be read as images, and why."""
+    return image_sets.left_out(project, wanted.images, "dissection.images")
+
+
 def image_paths(
     project: Project, wanted: sections.Dissection, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:

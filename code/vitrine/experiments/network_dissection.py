@@ -439,6 +439,7 @@ class NetworkDissection(Experiment):
                 "source": row.url if row else str(self.wanted.images.folder),
                 "images": len(self.files),
                 "sha256": self.probing_set.digest,
+                "left_out": inputs.left_out(self.project, self.wanted),
             },
             "similarity": {
                 "name": self.wanted.similarity,

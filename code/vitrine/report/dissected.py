@@ -162,7 +162,20 @@ def encoder_line(study: StudyReport) -> Markdown:
     cited = f"{safe(encoder['title'])} [@{encoder['paper']}]"
     return block(
         f"The encoder of this study is {cited}. It places an image by "
-        f"{safe(encoder['places_by'])}. {safe(encoder['about'])}"
+        f"{safe(encoder['places_by'])}. {safe(encoder['about'])}{_left_out(study)}"
+    )
+
+
+def _left_out(study: StudyReport) -> str:
+    """Which files of the probing set were no images, as a sentence; nothing where all were."""
+    files = list(study.dissection["probing_set"].get("left_out", {}))
+    if not files:
+        return ""
+    named = [safe(file) for file in files[:5]]
+    more = [f"{len(files) - 5} more"] if files[5:] else []
+    return (
+        " Left out of the probing set, as no image could be read there: "
+        f"{listing([*named, *more])}."
     )
 
 

@@ -240,16 +240,24 @@ class Agreement(Section):
 
 
 class ProbingSet(Section):
-    """The images whose activations are looked at: all of a source, or those that are named."""
+    """The images whose activations are looked at: all of a source or a folder, or some of them.
+
+    folder : at any depth; what cannot be read as an image there is left out, and said.
+    files : these alone.
+    file_list : a text file with one file of the folder a line, for as many as one likes.
+    """
 
     source: str | None = None
     folder: str | None = None
     files: Annotated[Unique[str], Field(min_length=1)] | None = None
+    file_list: Said[str | None] = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> ProbingSet:
         if (self.source is None) == (self.folder is None):
             raise ValueError("name either a `source` or a `folder`, not both and not neither")
+        if self.file_list and (self.files or self.folder is None):
+            raise ValueError("a `file_list` names files of a `folder`, without `files`")
         return self
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from vitrine.data.concepts import Concepts
 from vitrine.data.images import Image
-from vitrine.errors import SourceError, unwritten
+from vitrine.files import write_into_cache
 from vitrine.project import Project
 
 Embeddings = npt.NDArray[np.float32]
@@ -86,23 +85,9 @@ def read(project: Project, known: list[str], rows: int) -> Embeddings | None:
 
 def write(project: Project, known: list[str], found: Embeddings) -> None:
     """Keep embeddings in the cache. Raises ``SourceError`` if it cannot be written."""
-    path = _cache_path(project, known)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            np.save(stream, found)
-        temporary.replace(path)
-    except OSError as error:
-        raise SourceError(
-            f"The cache folder {path.parent} cannot be written ({error.strerror})",
-            unwritten(
-                error,
-                "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
-            ),
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    stream = io.BytesIO()
+    np.save(stream, found)
+    write_into_cache(_cache_path(project, known), stream.getvalue())
 
 
 def cached(
