@@ -13,7 +13,7 @@
   const { element } = window.vitrine;
 
   const shown = (value, column) =>
-    value === null ? "–" : column.kind === "number" ? value.toFixed(column.digits ?? 0).replace("-", "−") : String(value);
+    value === null ? "–" : column.kind === "number" ? window.vitrine.number(value, column.digits ?? 0) : String(value);
 
   /** What the address says of the explorer called `name`: #name?q=...&page=2&row=17&Network=... */
   function readAddress(name) {

@@ -14,7 +14,7 @@
 
   const { element } = window.vitrine;
 
-  const number = (value, digits = 2) => (Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–");
+  const number = (value, digits = 2) => (Number.isFinite(value) ? window.vitrine.number(value, digits) : "–");
   const percent = (share) => (share > 0 && share < 0.005 ? "<1%" : `${Math.round(100 * share)}%`);
   const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN);
 

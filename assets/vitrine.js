@@ -49,7 +49,13 @@
     await load(url);
     return window.VITRINE_DATA[decodeURIComponent(url.pathname.split("/").at(-1)).replace(/\.js$/, "")];
   }
-  window.vitrine = { element, dataOf }; // for the scripts that this one loads
+  /** A number as tables have it (report/text.py): "< 0.01" for what is above zero and would be 0.00. */
+  function number(value, digits) {
+    const shown = value.toFixed(digits).replace("-", "−");
+    return value > 0 && Number(shown) === 0 ? `< ${(10 ** -digits).toFixed(digits)}` : shown;
+  }
+
+  window.vitrine = { element, dataOf, number }; // for the scripts that this one loads
 
   /** Call `start` once for each element when it comes into view, and ahead of a reader who scrolls. */
   function whenSeen(elements, start) {
@@ -395,7 +401,7 @@
 
   /** The number a cell shows ("83.1 %", "1,204", "−0.3", "0.41 ± 0.02"), or NaN. */
   function numberIn(text) {
-    const plain = text.replace(/[\s\u00a0\u2009\u202f,]/g, "").replace(/[\u2212\u2013]/g, "-");
+    const plain = text.replace(/[\s\u00a0\u2009\u202f,]/g, "").replace(/[\u2212\u2013]/g, "-").replace(/^</, "");
     return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(%|s|ms|pp|×|±.*)?$/i.test(plain) ? parseFloat(plain) : NaN;
   }
 

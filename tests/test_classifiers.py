@@ -315,8 +315,20 @@ def test_folding_leaves_no_batch_normalisation_behind(root: Path) -> None:
     for name in ("efficientnet_lite0", "resnet18"):
         classifier = load_classifier(Project(root), name, weights="random")
         folded = speed._fold(classifier)
+        assert folded is not None
         assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
         assert [m for m in classifier.network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+def test_a_network_without_batch_normalisation_is_not_said_to_be_folded(root: Path) -> None:
+    found = load_classifier(Project(root), "resnet18", weights="random")
+    folded = InferenceOptions(folded=True)
+    assert speed.as_run(found, folded) == folded
+    plain = replace(
+        found, network=nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(9))
+    )
+    plain.network(plain.normalise(np.zeros((1, 224, 224, 3))))
+    assert not speed.as_run(plain, folded).folded
 
 
 def test_the_fastest_settings_are_measured_and_can_be_written_down(root: Path) -> None:

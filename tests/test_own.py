@@ -11,6 +11,7 @@ import torch
 from PIL import Image as PilImage
 from torch import nn
 
+from stub_study import stub_study
 from vitrine import explain
 from vitrine.book.study import book_text
 from vitrine.errors import VitrineError
@@ -18,6 +19,7 @@ from vitrine.experiments.new import Wanted, new_study, without
 from vitrine.experiments.run import planned_passes, run
 from vitrine.models.own import traced, traced_layers
 from vitrine.project import Project
+from vitrine.report.cams import layer_in_words
 from vitrine.report.study_report import StudyReport
 from vitrine.store import Store
 from vitrine.study import load_study
@@ -59,6 +61,13 @@ def given(project: Project) -> Project:
         turned[274] = 6
         PilImage.fromarray(pixels).save(path, exif=turned)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 not an image")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "text.png").write_text("no image either")
+    for name, kind, cut in (("cut.jpg", "JPEG", 2), ("bent.png", "PNG", 3)):
+        PilImage.fromarray(pixels).save(folder / name, kind)
+        whole = (folder / name).read_bytes()
+        bent = b"?" * 99 + whole[-len(whole) // cut :] if kind == "PNG" else b""
+        (folder / name).write_bytes(whole[: len(whole) // cut] + bent)
     for name, text in (
         ("labels.txt", "cat\ndog\nbird\n"),
         ("two.txt", "cat\ndog\n"),
@@ -102,8 +111,11 @@ def _wanted(project: Project, **changed: object) -> Wanted:
 
 def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Project) -> None:
     found = new_study(given, _wanted(given)).found
-    assert any("Left out" in line and "broken.jpg" in line for line in found)
+    damaged = ("bent.png", "broken.jpg", "cut.jpg", "text.png")
+    left_out = [line.split(": ")[1] for line in found if line.startswith("Left out")]
+    assert left_out == list(damaged)
     study = load_study(given, "own")
+    assert study.description.endswith(f"cannot be read: {', '.join(damaged)}.")
     assert not study.answers_assignment and len(study.images.files) == 4
     assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
     run(given, study)
@@ -174,6 +186,19 @@ def test_the_layers_of_networks_of_libraries_are_found_out(
     found = traced(given.root, row)
     assert found.last_convolution == last and found.categories(given) == ("cat", "dog", "bird")
     assert len(found.stages) >= (3 if last else 1)
+
+
+def test_an_activation_that_is_called_on_the_last_maps_is_said(given: Project) -> None:
+    said = {}
+    for network in ("torchvision:densenet121", "timm:resnet10t"):
+        row = Classifier(name="n", network=network, size=64, weights="random")
+        said[network] = traced(given.root, row).activation_after
+    assert said == {"torchvision:densenet121": "ReLU", "timm:resnet10t": ""}
+    facts = {"last_convolution": "features", "activation_after": "ReLU"}
+    words = layer_in_words(stub_study({}, facts=facts))
+    assert words == "features, whose feature maps are those before the ReLU that follows"
+    at = stub_study({}, {"cam": {"layer": "denseblock3"}}, facts=facts)
+    assert layer_in_words(at) == "denseblock3"
 
 
 def test_what_only_the_owner_knows_is_not_claimed(given: Project) -> None:

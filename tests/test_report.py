@@ -23,7 +23,16 @@ from vitrine.report.explorer import explorer
 from vitrine.report.page import facts, this_page
 from vitrine.report.provenance import studies_table
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import count, listing, number, percent, safe, safe_html, slug
+from vitrine.report.text import (
+    count,
+    listing,
+    number,
+    number_cell,
+    percent,
+    safe,
+    safe_html,
+    slug,
+)
 from vitrine.store import Store
 from vitrine.study import load_study
 
@@ -56,6 +65,10 @@ def test_numbers_in_sentences() -> None:
     assert percent(0.0314, 1) == "3.1%"
     assert [percent(share) for share in (0, 0.002, 0.006)] == ["0%", "<1%", "1%"]
     assert number(-0.126) == "−0.13"
+    values = (0.0, 0.001, -0.001, 0.009, -0.126)
+    assert [number_cell(v) for v in values] == ["0.00", "< 0.01", "0.00", "0.01", "−0.13"]
+    rows = tables.markdown_table(pd.DataFrame({"p": [0.0004]}), {}, {"p": 3})
+    assert rows.endswith(r"| < 0.001 |")
     assert [count(n) for n in (0, 7, 10, 11, 20000)] == ["no", "seven", "ten", "11", "20,000"]
     assert listing(["a"]) == "a"
     assert listing(["a", "b", "c"]) == "a, b and c"

@@ -8,13 +8,17 @@ import http.server
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from vitrine.data import sources
+from vitrine.data.concepts import CONCEPT_LISTS
 from vitrine.errors import FileMissing, SourceError, unwritten
+from vitrine.methods.dissection.encoders import ENCODERS
+from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
 
 CONTENT = b"an image, say"
@@ -323,3 +327,25 @@ def test_of_many_files_the_closest_are_told_and_their_number(root: Path) -> None
     assert "Did you mean 'n02007558_flamingo.JPEG'" in caught.value.remedy
     assert "1,000 in all" in caught.value.remedy
     assert len(caught.value.remedy) < 200
+
+
+def test_each_source_names_the_networks_whose_weights_it_brings(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path))
+    asked: list[str] = []
+
+    def refuse(_project: Project, source: str, *_: object) -> None:
+        asked.append(source)
+        raise SourceError("not now", "later")
+
+    monkeypatch.setattr(sources, "fetch", refuse)
+    monkeypatch.setattr(sources, "fetch_one", refuse)
+    known = sources.load_sources(Project(root))
+    for name, row in CLASSIFIERS.items():
+        asked.clear()
+        with suppress(SourceError):
+            row.weights_file(Project(root))
+        assert {*asked} <= {each.name for each in known.values() if name in each.brings}
+    for source in known.values():
+        assert {*source.brings} <= {*CLASSIFIERS, *ENCODERS, *CONCEPT_LISTS}

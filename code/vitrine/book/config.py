@@ -62,6 +62,16 @@ class _About(_Section):
     chapters: list[str]
 
 
+LEFT_OUT = "assets/left-out.lua"
+
+
+class Filter(_Section):
+    """The one filter of Pandoc's that both renderers run, before any of their own."""
+
+    path: Literal["assets/left-out.lua"]
+    at: Literal["pre-ast"]
+
+
 class Look(_Section):
     """How a format is set; what else stands there concerns only how Quarto's own pages look."""
 
@@ -80,7 +90,7 @@ class Book(_Section):
     """What the book is called, which chapters it has, in order, and how it is set.
 
     The fields have the names of ``_quarto.yml``. A key at the top that is not known here could
-    change what the book says (``filters``, ``crossref``), and is refused.
+    change what the book says (``crossref``, another filter), and is refused.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -97,6 +107,7 @@ class Book(_Section):
     typst: Look
     format: Any = None
     execute: Any = None
+    filters: tuple[Filter, ...] = ()
     jupyter: Any = None
     engine: Any = None
 

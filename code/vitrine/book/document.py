@@ -12,7 +12,7 @@ from typing import Any
 from vitrine.book import pandoc
 from vitrine.book.chapter import Chapter as Source
 from vitrine.book.chapter import read_chapter
-from vitrine.book.config import Book, Look
+from vitrine.book.config import LEFT_OUT, Book, Look
 from vitrine.book.frozen import Frozen, read_frozen
 from vitrine.project import Project
 
@@ -130,12 +130,14 @@ def _settings(project: Project, source: Source, target: str, book: Book | None) 
     own = source.front_matter
     chapters = book.chapters if book else ()
     look = book.html if book else Look()
+    left_out = project.root / LEFT_OUT
     return {
         "target": target,
         "name": source.name,
         "page": _page(source.name),
         "folder": "" if folder == "." else folder,
         "stem": source.path.stem,
+        "before": str(left_out) if left_out.is_file() else "",
         "frozen": project.relative(project.freeze / PurePosixPath(source.name).with_suffix("")),
         "index": chapters.index(source.name) if book else int(source.name != "index.qmd"),
         "pages": {name: index for index, name in enumerate(chapters)},

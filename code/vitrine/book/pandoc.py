@@ -72,7 +72,8 @@ def run(
 def read(markdown: str, chapter: Chapter, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A chapter's executed Markdown as Pandoc's document (JSON), after the filter's first run."""
     text = markdown.replace("\r\n", "\n").replace("{=html}", _EXPLICIT_HTML)
-    options = ["--from=markdown", "--to=json", f"--lua-filter={FILTER}"]
+    before = [f"--lua-filter={settings['before']}"] if settings["before"] else []
+    options = ["--from=markdown", "--to=json", *before, f"--lua-filter={FILTER}"]
     return dict(json.loads(run(options, text, [chapter], settings)))
 
 

@@ -46,7 +46,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """One owner's files: a base URL and the SHA-256 of each file below it."""
+    """One owner's files: a base URL and the SHA-256 of each file below it.
+
+    brings : the networks, encoders and concept lists whose files these are, by their keys.
+    """
 
     name: str
     title: str
@@ -55,6 +58,7 @@ class Source:
     licence: str
     used_for: str
     digests: dict[str, str]
+    brings: tuple[str, ...] = ()
 
 
 def load_sources(project: Project) -> dict[str, Source]:
@@ -113,7 +117,8 @@ def _source(project: Project, where: str, name: str, row: object) -> Source:
                 f"{origin}: {digest!r} is no SHA-256 of the file {file!r}",
                 f'Write 64 digits from 0 to f, or "{PIN}" where the owner publishes none',
             )
-    return Source(name=name, digests=digests, **{key: row[key] for key in _TEXTS})
+    brings = tuple(row.get("brings", ()))
+    return Source(name=name, digests=digests, brings=brings, **{key: row[key] for key in _TEXTS})
 
 
 def pick_source(project: Project, name: str) -> Source:

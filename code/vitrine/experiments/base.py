@@ -206,6 +206,7 @@ def classifier_facts(classifier: Classifier) -> dict[str, Any]:
         "preprocessing": classifier.preprocessing.text,
         "sha256": classifier.digest,
         "last_convolution": classifier.last_convolution,
+        "activation_after": classifier.activation_after,
         "input": list((classifier.preprocessing.crop,) * 2),
     }
 

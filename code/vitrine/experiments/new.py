@@ -178,8 +178,10 @@ def _said_of_images(
 def _said_of_network(classifier: Classifier, known: Architecture) -> list[str]:
     title, side = classifier.title, classifier.preprocessing.crop
     kinds = traced_layers(classifier.network, side, title).activations
+    after = known.activation_after
     maps = (
-        f"its last feature maps are those of {known.last_convolution} ({known.channels} channels)"
+        f"its last feature maps are those of {known.last_convolution} ({known.channels} channels"
+        f"{f', before the {after} that follows' if after else ''})"
         if known.last_convolution
         else "it has no feature maps at its end"
     )

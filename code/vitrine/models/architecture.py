@@ -33,6 +33,8 @@ class Architecture:
     weights_file : brings the file of the trained parameters and verifies it.
     convert : turns that file's tensors into the network's own state.
     last_convolution : the layer whose output is the last stack of feature maps, after activation.
+    activation_after : the activation, such as ``"ReLU"``, to which the network gives these maps
+        where they are those before it.
     channels : how many feature maps that layer has.
     stages : the layers that network dissection looks at, from early to late.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
@@ -59,6 +61,7 @@ class Architecture:
     channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
     trained: Callable[[], nn.Module] | None = None
     identity: str = ""
+    activation_after: str = ""
 
     def bring(self, project: Project) -> str:
         """Bring the trained parameters; what they are called. Raises ``SourceError``."""

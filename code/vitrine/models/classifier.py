@@ -64,6 +64,7 @@ class Classifier:
     paper, licence : keys of the bibliography, and under what the parameters are published.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
     build : makes the untrained network.
+    activation_after : the activation to which it gives the last feature maps, or ``""``.
     digest : SHA-256 of all parameters and buffers (and of ``channel_axes``, where it has any), so
         that results know their network.
     channel_axes : of layers by name, where their channels lie, as far as it was stated.
@@ -93,6 +94,7 @@ class Classifier:
     licence: str = ""
     channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
     build: Callable[[], nn.Module] | None = None
+    activation_after: str = ""
 
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:

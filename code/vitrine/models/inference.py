@@ -91,8 +91,11 @@ def prepared(classifier: Classifier, settings: InferenceOptions) -> Iterator[For
 def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptions:
     """The settings with which the passes of a network really run, as results are to tell them.
 
-    Without the engine, and with a warning that says why, where it cannot give the same logits.
+    Without the engine, and with a warning that says why, where it cannot give the same logits; and
+    as it stands where no batch normalisation can be folded.
     """
+    if settings.folded and not _folds(classifier):
+        settings = replace(settings, folded=False)
     if settings.engine == "torch" or not (reason := _refusal(classifier)):
         return settings
     warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=2)
@@ -121,7 +124,7 @@ def fastest_options(
     layouts = [
         replace(plain, channels_last=last, folded=fold)
         for last in (False, True)
-        for fold in (False, True)
+        for fold in ((False, True) if _folds(classifier) else (False,))
     ]
     found = _fastest(classifier, layouts)
     found = _fastest(classifier, [found, *(replace(found, batch=batch) for batch in BATCHES)])
@@ -208,7 +211,7 @@ def _variant(classifier: Classifier, settings: InferenceOptions) -> nn.Module:
     network = classifier.network
     if not settings.folded and not settings.channels_last and settings.precision == "float32":
         return network
-    changed = _fold(classifier) if settings.folded else copy.deepcopy(network)
+    changed = (_fold(classifier) if settings.folded else None) or copy.deepcopy(network)
     if settings.precision == "bfloat16":
         changed = changed.to(torch.bfloat16)
     if settings.channels_last:
@@ -216,12 +219,19 @@ def _variant(classifier: Classifier, settings: InferenceOptions) -> nn.Module:
     return changed.eval()
 
 
-def _fold(classifier: Classifier) -> nn.Module:
+def _folds(classifier: Classifier) -> bool:
+    """Whether the network has batch normalisation that can be folded with the same logits."""
+    if not any(isinstance(layer, nn.BatchNorm2d) for layer in classifier.network.modules()):
+        return False
+    return _fold(classifier) is not None
+
+
+def _fold(classifier: Classifier) -> nn.Module | None:
     """A copy of the network with batch normalisations folded, if its logits stay the same."""
     try:
         return canonical(classifier.network, _noise(classifier, 1))
     except NotApplicable:
-        return copy.deepcopy(classifier.network)
+        return None
 
 
 # --- measuring -----------------------------------------------------------------------------------

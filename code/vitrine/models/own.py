@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import torchvision
 from PIL import Image
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vitrine import study as studies
 from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
@@ -36,6 +37,9 @@ IMAGENET = "imagenet"
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CROP_SHARE = 0.875
+_ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU"} | {
+    "hardswish": "Hardswish", "leaky_relu": "LeakyReLU", "elu": "ELU", "mish": "Mish",
+}  # fmt: skip
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -80,6 +84,7 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
         categories=lambda _: named,
         preprocessing=preprocessing,
         last_convolution=layers.last_convolution,
+        activation_after=layers.activation_after,
         channels=layers.channels,
         stages=layers.stages,
         wordnet=is_imagenet,
@@ -152,6 +157,7 @@ def classifier_of(
         preprocessing=preprocessing,
         categories=names,
         last_convolution=layers.last_convolution,
+        activation_after=layers.activation_after,
         stages=layers.stages,
         digest="",
         device=device,
@@ -320,7 +326,8 @@ def fitted(checkpoint: dict[str, Any], keys: frozenset[str]) -> dict[str, Tensor
 class Layers:
     """What one pass showed. last_convolution : ``""`` where the last maps are turned into tokens.
 
-    activations : the kinds of activation modules.
+    activations : the kinds of activation modules. activation_after : the activation, such as
+        ``"ReLU"``, to which the network gives the last maps; else ``""``.
     """
 
     outputs: int
@@ -328,6 +335,22 @@ class Layers:
     channels: int
     stages: tuple[str, ...]
     activations: tuple[str, ...]
+    activation_after: str = ""
+
+
+class _Called(TorchFunctionMode):
+    """Notes activations: how many layers were finished, the tensor given, and which one it is."""
+
+    def __init__(self, finished: Sized) -> None:
+        super().__init__()
+        self.finished = finished
+        self.found: list[tuple[int, Tensor, str]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "").rstrip("_")
+        if name in _ACTIVATIONS and args and isinstance(args[0], Tensor):
+            self.found.append((len(self.finished), args[0], _ACTIVATIONS[name]))
+        return func(*args, **(kwargs or {}))
 
 
 def traced_layers(
@@ -346,8 +369,9 @@ def traced_layers(
         for name, layer in network.named_modules()
         if name
     ]
+    called = _Called(finished)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), called:
             logits = network(torch.zeros(1, 3, side, side, device=device))
     except Exception as error:
         raise StudyError(
@@ -364,7 +388,14 @@ def traced_layers(
             f"{title} gives {shape} and not logits of the shape (1, classes)",
             "Wrap it in a module whose forward returns the logits alone, one for each category",
         )
-    return _layers(network, finished, int(logits.shape[1]))
+    layers = _layers(network, finished, int(logits.shape[1]))
+    last = [row for row in enumerate(finished) if row[1][0] == layers.last_convolution]
+    after = (
+        activation
+        for done, given, activation in called.found
+        if any(given is output and done > place for place, (_, _, output) in last)
+    )
+    return replace(layers, activation_after=next(after, ""))
 
 
 def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outputs: int) -> Layers:

@@ -74,6 +74,7 @@ def load_classifier(
         preprocessing=row.preprocessing,
         categories=row.categories(project),
         last_convolution=row.last_convolution,
+        activation_after=row.activation_after,
         stages=row.stages,
         digest=digest_of(network.state_dict(), row.identity),
         device=torch.device(device),

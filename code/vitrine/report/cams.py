@@ -41,6 +41,14 @@ def layer(study: StudyReport) -> str:
     return str(study.parameters("cam").get("layer") or study.facts["last_convolution"])
 
 
+def layer_in_words(study: StudyReport) -> str:
+    """The layer that the maps explain, and the activation that follows where its maps have none."""
+    name, after = layer(study), str(study.facts.get("activation_after") or "")
+    if not after or name != study.facts["last_convolution"]:
+        return name
+    return f"{name}, whose feature maps are those before the {after} that follows"
+
+
 def correlations(study: StudyReport, among: list[str] | None = None) -> pd.DataFrame:
     """The rows of ``correlations`` between two class activation maps, with ``pair`` in words."""
     known, titles = methods(study) if among is None else among, study.method_titles

@@ -41,7 +41,7 @@ def explorer(
     rest = f"The first {min(rows_shown, len(frame))} of {len(frame):,} rows."
     if not page.is_html:
         return block(short, f"{rest} The site has all of them, to be searched.")
-    rows = json.loads(frame.round(dict(digits)).to_json(orient="values"))
+    rows = json.loads(frame.to_json(orient="values", double_precision=6))
     data = {
         "columns": [
             {

@@ -12,8 +12,8 @@ from IPython.display import Markdown
 from vitrine.measures.registry import MEASURES
 from vitrine.methods.ideas import IDEAS
 from vitrine.project import Project
-from vitrine.report.page import block, float_lines, this_page
-from vitrine.report.parts import chapters_of, missing
+from vitrine.report.page import block, this_page
+from vitrine.report.parts import chapters_of, kept_floats, missing
 from vitrine.report.scoreboard import scoreboard, stands
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import Citation, table
@@ -71,7 +71,7 @@ def list_of_figures(study: StudyReport) -> Markdown:
         title = re.search(r'^(?:title: "|# )(.+?)(?:"| \{|$)', "\n".join(lines), re.MULTILINE)
         entries = [
             f"- @{label}: {_caption(lines[number - 2 : number + 3])}"
-            for label, number in float_lines(path).items()
+            for label, number in kept_floats(study, path).items()
         ]
         if entries and title:
             address = os.path.relpath(path, this_page().document.parent)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ from IPython.display import Markdown, display
 
 from vitrine.project import chapters
 from vitrine.report.findings import Finding, absent
-from vitrine.report.page import block
-from vitrine.report.text import listing
+from vitrine.report.page import block, fenced, float_lines, this_page
+from vitrine.report.text import listing, safe
 from vitrine.store import explained_alike
 
 if TYPE_CHECKING:
@@ -84,6 +85,96 @@ def purpose(study: StudyReport) -> Markdown:
         "and their comparison on given images. This report answers it, and asks of attribution "
         "methods too which explanation to believe."
     )
+
+
+_NEEDS = re.compile(r'\{[^{}]*\bneeds="([^"]*)"[^{}]*\}')
+"""What a heading, a div or a span of a chapter needs of a study."""
+
+
+def has_part(study: StudyReport, part: str) -> bool:
+    """Whether a study has what ``needs="..."`` in a chapter names.
+
+    part : a section of ``SECTIONS``, which must have a row in one of its tables; another key of
+        the study file, such as ``"cam.second"``; ``"methods.lrp"``, a method; ``"extra_images"``,
+        ``"outlines"``; ``"answers_assignment"``, and ``"own_study"`` for one that does not.
+    """
+    if part in ("answers_assignment", "own_study"):
+        return answers_assignment(study) == (part == "answers_assignment")
+    if part in ("extra_images", "outlines"):
+        return bool(study.extra_images if part == "extra_images" else study.objects)
+    if part.startswith("methods."):
+        return part.partition(".")[2] in study.method_titles
+    section, _, key = part.rpartition(".")
+    asked = study.parameters(section) if section else study.provenance["study"]
+    tables = SECTIONS[part][1].split() if part in SECTIONS else ()
+    return bool(asked.get(key)) and (not tables or any(study.has(table) for table in tables))
+
+
+def lacking(study: StudyReport, text: str) -> list[str]:
+    """The parts that the text of a chapter needs somewhere and a study does not have."""
+    needed = dict.fromkeys(part for needs in _NEEDS.findall(text) for part in _split(needs))
+    return [part for part in needed if not has_part(study, part)]
+
+
+def _split(needs: str) -> list[str]:
+    return re.split(r"[ /]+", needs.strip())
+
+
+def without(study: StudyReport) -> Markdown:
+    """At the head of a chapter: the parts that the study does not have, once and for all.
+
+    What needs them is left out of the page by ``assets/left-out.lua``, which reads their names
+    here. Nothing for a study that has them all.
+    """
+    document = this_page().document
+    text = document.read_text(encoding="utf-8") if document.is_file() else ""
+    lacks = lacking(study, text)
+    if not lacks:
+        return block()
+    named = [
+        f"{SECTIONS[part][0]} (section [{part}])"
+        for part in lacks
+        if part in SECTIONS and part.partition(".")[0] not in set(lacks) - {part}
+    ]
+    said = f"Not part of this study, and so left out here: {listing(named)}."
+    words = [safe(said)] if named else []
+    return block(fenced(f'.vitrine-absent .vitrine-without parts="{" ".join(lacks)}"', *words))
+
+
+def kept_floats(study: StudyReport, document: Path) -> dict[str, int]:
+    """The figures and tables of a chapter that a study has, by label, with their lines."""
+    lines = document.read_text(encoding="utf-8").splitlines()
+    left_out = _lines_left_out(lines, set(lacking(study, "\n".join(lines))))
+    floats = float_lines(document)
+    return {label: line for label, line in floats.items() if line not in left_out}
+
+
+def _lines_left_out(lines: Collection[str], missing: Collection[str]) -> set[int]:
+    """The numbers, from 1, of the lines in sections and divs that need what is missing.
+
+    As ``assets/left-out.lua`` has it.
+    """
+
+    def lacks(line: str) -> bool:
+        needs = " ".join(_NEEDS.findall(line)).split()
+        return any(all(part in missing for part in need.split("/")) for need in needs)
+
+    out: set[int] = set()
+    in_code, level, divs = False, 0, list[bool]()
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("```"):
+            in_code = not in_code
+        elif not in_code and (heading := re.match(r"(#+) ", line)):
+            if not level or len(heading[1]) <= level:
+                level = len(heading[1]) if lacks(line) else 0
+        elif not in_code and line.startswith(":::"):
+            if line.strip(": "):
+                divs.append(lacks(line))
+            elif divs:
+                divs.pop()
+        if level or any(divs):
+            out.add(number)
+    return out
 
 
 def missing(study: StudyReport, *tables: str) -> Finding | None:

@@ -30,11 +30,29 @@ def sources_table() -> Markdown:
     return table(pd.DataFrame(rows, columns=["Source", "Owner", "Used for", "Licence"]), "sources")
 
 
-def studies_table() -> Markdown:
-    """The studies of the project, and when each was computed here; what is wrong with a file."""
+def used_sources(study: StudyReport) -> Markdown:
+    """The sources of which a study takes files, as a list; nothing where it takes none."""
+    told = study.provenance
+    asked = told["study"]
+    dissection = asked.get("dissection") or {}
+    images = [asked, asked.get("large_sample") or {}, dissection]
+    named = {(part.get("images") or {}).get("source") for part in images}
+    keys = {*told["networks"], dissection.get("concepts")}
+    keys.add((dissection.get("encoder") or {}).get("name"))
+    used = [
+        f"- **{safe(source.title)}**, {safe(source.owner)} (licence: {safe(source.licence)})"
+        for source in load_sources(Project.find()).values()
+        if source.name in named or keys & {*source.brings}
+    ]
+    return block(*(["From outside the study takes:", "\n".join(used)] if used else []))
+
+
+def studies_table(*names: str) -> Markdown:
+    """Studies, all by default, and when each was computed here; what is wrong with a file."""
     project = Project.find()
-    rows = [_study_row(project, name) for name in study_names(project)]
-    return table(pd.DataFrame(rows, columns=["Study", "What it is", "Computed"]), "studies")
+    rows = [_study_row(project, name) for name in names or study_names(project)]
+    shown = pd.DataFrame(rows, columns=["Study", "What it is", "Computed"])
+    return table(shown, "study" if names else "studies")
 
 
 def _study_row(project: Project, name: str) -> tuple[str, str, str]:
@@ -102,7 +120,7 @@ def speed(study: StudyReport) -> Finding:
     if not asked:
         return absent("The provenance does not say how the passes of this study ran.")
     layout = "channels last" if asked.get("channels_last") else "channels first"
-    folded = "folded into the convolutions" if asked.get("folded") else "as it is"
+    folded = ", batch normalisation folded into the convolutions" if asked.get("folded") else ""
     memory = "keeps" if asked.get("keep_memory") else "gives back"
     if asked.get("engine") == "openvino":
         return Finding(
@@ -113,7 +131,7 @@ def speed(study: StudyReport) -> Finding:
     return Finding(
         "",
         f"The passes of this study ran in batches of {asked['batch']}, with images and weights "
-        f"{layout}, batch normalisation {folded} and an allocator that {memory} memory.",
+        f"{layout}{folded} and an allocator that {memory} memory.",
     )
 
 

@@ -23,6 +23,7 @@ from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
 from vitrine.report.page import block, fenced, study_line
+from vitrine.report.parts import without
 from vitrine.report.text import percent, safe
 from vitrine.store import Store, explained_alike
 
@@ -308,7 +309,7 @@ class StudyReport:
         images: int | None = None,
         training_set: str | None = None,
     ) -> Markdown:
-        """One line that says which study a page shows.
+        """One line that says which study a page shows, and what the page leaves out without it.
 
         networks, images, training_set : of the page, where they are not those that are explained.
         """
@@ -319,7 +320,8 @@ class StudyReport:
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        return study_line(self.store.study, *words)
+        lines = (study_line(self.store.study, *words), without(self))
+        return block(*(line.data for line in lines if line.data))
 
 
 def computed_studies() -> list[StudyReport]:

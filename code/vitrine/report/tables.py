@@ -12,7 +12,7 @@ from IPython.display import Markdown
 
 from vitrine.report.figures import Panel, inline_image
 from vitrine.report.page import block, csv_link, fenced, this_page
-from vitrine.report.text import number, safe, slug
+from vitrine.report.text import number_cell, safe, slug
 
 IMAGE_SHARE = 14
 """How wide a column of images is beside the others, in letters."""
@@ -128,7 +128,7 @@ def _cell(value: object, how: Format | None) -> str:
     if isinstance(value, Citation):
         return f"@{value.key}"
     if isinstance(how, int):
-        return number(float(str(value)), how)
+        return number_cell(float(str(value)), how)
     return safe(value if how is None else how(value))
 
 

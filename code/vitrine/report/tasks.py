@@ -254,7 +254,7 @@ def _subject(study: StudyReport) -> str:
 
 def _cam(study: StudyReport) -> str:
     titles = listing(study.method_titles[name] for name in cams.methods(study))
-    return f"{titles} of {_subject(study)}, at the layer {cams.layer(study)}."
+    return f"{titles} of {_subject(study)}, at the layer {cams.layer_in_words(study)}."
 
 
 def _agreement(study: StudyReport) -> str:

@@ -47,6 +47,12 @@ def number(value: float, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
+def number_cell(value: float, digits: int = 2) -> str:
+    """A number in a table: as ``number``, and "< 0.01" for what is above zero and would be 0.00."""
+    is_small = value > 0 and round(value, digits) == 0
+    return f"< {10.0**-digits:.{digits}f}" if is_small else number(value, digits)
+
+
 def count(value: int) -> str:
     """A count in a sentence: words up to ten, digits above."""
     return COUNTING[value] if 0 <= value < len(COUNTING) else f"{value:,}"
