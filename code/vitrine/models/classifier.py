@@ -135,10 +135,17 @@ class Classifier:
         return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
 
     def probabilities(self, crops: npt.NDArray[Any]) -> Probabilities:
-        """Class probabilities ``float32 [n, categories]`` of crops ``[n, h, w, 3]``, 0 to 255."""
+        """Class probabilities ``float32 [n, categories]`` of crops ``[n, h, w, 3]``, 0 to 255.
+
+        Raises ``StudyError`` where the network gives logits that are not numbers.
+        """
         with preserved_state(self.network), torch.inference_mode():
             found = self.linked(self.logits(self.normalise(crops)))
-            return np.asarray(found.cpu().numpy(), dtype=np.float32)
+        if found.isnan().any():
+            raise StudyError(
+                f"{self.title} gives logits that are not numbers", "Check the network's weights"
+            )
+        return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def linked(self, logits: Tensor) -> Tensor:
         """Probabilities ``[n, categories]`` of logits, by the head's own link."""
