@@ -112,15 +112,13 @@ class Dissected:
 
     def last_layers(self) -> list[str]:
         """The last layer before each network's classifier, and the classifier."""
+        with_classes = dict(self.class_layers)
         last = [
             layer
             for title in self.titles
-            for layer in self.layers_of(title)[-2 if self._has_classes(title) else -1 :]
+            for layer in self.layers_of(title)[-2 if title in with_classes else -1 :]
         ]
         return list(dict.fromkeys(last))
-
-    def _has_classes(self, network: str) -> bool:
-        return any(title == network for title, _ in self.class_layers)
 
     @cached_property
     def diversity(self) -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.display import Markdown, display
 
 from vitrine.project import chapters
-from vitrine.report.findings import Finding, absent
+from vitrine.report.findings.finding import Absent, Finding, absent
 from vitrine.report.page import block
 from vitrine.report.text import listing
 from vitrine.store import explained_alike
@@ -97,6 +98,28 @@ def missing(study: StudyReport, *tables: str) -> Finding | None:
         part = SECTIONS[section][0].removeprefix("a ")
         return absent(f"This study has no {part} (section [{section}]).")
     return None
+
+
+Ask = TypeVar("Ask", bound=Callable[..., Finding])
+
+
+def needs(*tables: str) -> Callable[[Ask], Ask]:
+    """Ask a study for a finding only if it has these tables; another has none, and says why.
+
+    So has one whose tables hold nothing that could decide, where the function raises ``Absent``.
+    """
+
+    def decorate(ask: Ask) -> Ask:
+        @wraps(ask)
+        def asked(study: StudyReport, *rest: Any) -> Finding:
+            try:
+                return missing(study, *tables) or ask(study, *rest)
+            except Absent as reason:
+                return absent(str(reason))
+
+        return cast(Ask, asked)
+
+    return decorate
 
 
 def shows(study: StudyReport, *tables: str) -> Callable[[Callable[[], Any]], None]:

@@ -23,9 +23,6 @@ from vitrine.measures.registry import MEASURES, SEED_STABILITY
 from vitrine.methods.baselines import BASELINES
 from vitrine.report.study_report import StudyReport
 
-FAMILIES = ("class activation map", "LIME", "attribution", "baseline")
-"""The families of methods, as the charts colour them."""
-
 POSITIVE_BASELINE = ("sensitivity",)
 """Measures whose baseline has positive weights alone, so that a signed map has none to beat."""
 

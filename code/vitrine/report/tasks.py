@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +95,11 @@ def activation_maps(study: StudyReport, image: str, most: int | None = None) -> 
     """An image under the main class activation maps, the preferred one first."""
     names = cams.main_methods(study)
     names = sorted(names, key=lambda name: name != cams.preferred(study, names))[:most]
-    return figures.Card(image, tuple(_map(study, name, image) for name in names))
-
-
-def _map(study: StudyReport, method: str, image: str) -> figures.Panel:
-    title = study.method_title(method)
-    pixels = figures.overlay(study.crop(image), study.heatmap(method, image))
-    return figures.Panel(title, pixels, f"{title} map of {study.subject(image)}")
+    panels = []
+    for title, name in [(study.method_title(name), name) for name in names]:
+        pixels = figures.overlay(study.crop(image), study.heatmap(name, image))
+        panels.append(figures.Panel(title, pixels, f"{title} map of {study.subject(image)}"))
+    return figures.Card(image, tuple(panels))
 
 
 def both_regions(study: StudyReport, image: str) -> figures.Card:
@@ -135,21 +134,13 @@ class Card:
     found: tuple[Callable[[StudyReport], Finding], ...]
 
 
-def _unit(study: StudyReport, _: str) -> figures.Card | None:
-    return next(iter(strongest_units(study, 1)), None)
-
-
-def _first_map(study: StudyReport, image: str) -> figures.Card:
-    return activation_maps(study, image, 1)
-
-
 CARDS = (
     Card("Network dissection", "dissection", ("units", "top_images"), "tasks/1", "dissection",
-         _unit, (labels.significant_units,)),
+         lambda study, _: next(iter(strongest_units(study, 1)), None), (labels.significant_units,)),
     Card("LIME", "lime", ("superpixels", "fidelity"), "tasks/2", "lime",
          superpixels, (lime.best_alone, lime.concentrated)),
     Card("Class activation maps", "cam", ("correlations",), "tasks/3", "cam",
-         _first_map, (cam.on_object, cam.one_map, cam.half_maximum)),
+         partial(activation_maps, most=1), (cam.on_object, cam.one_map, cam.half_maximum)),
     Card("Comparison", "agreement", ("agreement",), "tasks/4", "comparison",
          both_regions, (agreement.same_image,)),
     Card("Attribution", "attribution", ("attributions",), "attribution", "attribution",

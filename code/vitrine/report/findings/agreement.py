@@ -23,8 +23,9 @@ from vitrine.report.compared import (
     share_of,
 )
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import finding_of, spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.large_sample import iou_and
+from vitrine.report.findings.sentences import finding_of, spelt, ways
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
@@ -35,10 +36,9 @@ CLOSE = 0.05
 """Two shares that differ by less are called the same."""
 
 
+@needs("agreement")
 def same_image(study: StudyReport) -> Finding:
     """Whether the two maps of one image agree more than maps of different images do."""
-    if reason := missing(study, "agreement"):
-        return reason
     rows, both = at_share(study), pair(study)
     known = rows["iou"].dropna()
     if known.empty:
@@ -58,40 +58,30 @@ def same_image(study: StudyReport) -> Finding:
     )
     return finding_of(
         gain,
-        {
-            "larger": f"{both} agree more on an image than across images.",
-            "smaller": f"{both} agree less on an image than across images.",
-            "undecided": f"Whether {both} agree more on an image than across images is undecided.",
-            "too few": compared,
-        },
+        ways(f"{both} agree [more|less] on an image than across images", few=compared),
         text,
     )
 
 
+@needs("agreement")
 def below_baseline(study: StudyReport) -> Finding:
     """The images on which the two maps agree no better than with the maps of other images."""
-    if reason := missing(study, "agreement"):
-        return reason
     gain = at_share(study)[IMAGE_SPECIFIC].dropna().sort_values()
     if gain.empty:
         return absent("There are no two images whose maps could be compared.")
     below = list(gain.index[gain <= 0])
-    text = f"The IoU is at or below the cross-image baseline for {_part(below, len(gain))}"
+    part = part_of(len(below), len(gain), "image")
+    text = f"The IoU is at or below the cross-image baseline for {part}"
     named = f": {listing(below)}" if 0 < len(below) <= 8 and len(gain) > 1 else ""
     return Finding("", f"{text}{named}.", "some" if below else "none")
-
-
-def _part(names: list[str], whole: int) -> str:
-    return part_of(len(names), whole, "image")
 
 
 # --- by rule ------------------------------------------------------------------------------------
 
 
+@needs("agreement", "ious")
 def rule_or_image(study: StudyReport) -> Finding:
     """Whether the IoU depends more on the threshold rule or on the image."""
-    if reason := missing(study, "agreement", "ious"):
-        return reason
     table = pair_rows(study, "ious").pivot(index="image", columns="rule", values="iou")
     values = table.dropna(axis="columns", how="all").dropna().to_numpy(dtype=float)
     if len(values) < 3 or values.shape[1] < 2:
@@ -100,13 +90,12 @@ def rule_or_image(study: StudyReport) -> Finding:
     apart = paired_difference(rules - images)
     return finding_of(
         apart,
-        {
-            "larger": "IoU depends more on the threshold rule than on the image.",
-            "smaller": "IoU depends more on the image than on the threshold rule.",
-            "undecided": "Whether IoU depends more on the threshold rule or on the image is "
+        ways(
+            "IoU depends more on the [threshold rule|image] than on the [image|threshold rule]",
+            few="IoU depends on the threshold rule and on the image.",
+            undecided="Whether IoU depends more on the threshold rule or on the image is "
             "undecided.",
-            "too few": "IoU depends on the threshold rule and on the image.",
-        },
+        ),
         f"Two rules give an image IoUs that differ by {number(rules.mean())} on average, and two "
         f"images differ by {number(images.mean())} under one rule. The difference is "
         f"{spelt(apart)}.",
@@ -125,50 +114,36 @@ def tested_rules(study: StudyReport) -> dict[str, Difference]:
     }
 
 
+@needs("agreement", "ious")
 def rules(study: StudyReport) -> Finding:
     """By which rules the two maps of an image agree more than maps of different images do."""
-    if reason := missing(study, "agreement", "ious"):
-        return reason
-    tested = tested_rules(study)
-    more = _titles(tested, "larger")
-    text = f"Corrected for {plural(len(tested), 'test')}"
-    if all(found.direction == "too few" for found in tested.values()):
+    titles: dict[str, list[str]] = {}
+    for rule, found in tested_rules(study).items():
+        titles.setdefault(found.direction, []).append(f"“{rule_title(rule)}”")
+    tests = sum(map(len, titles.values()))
+    if titles.keys() <= {"too few"}:
         return Finding("", "So few images cannot tell one rule's IoU from its baseline.", "too few")
-    if len(more) == len(tested):
+    more, less = titles.get("larger", []), titles.get("smaller", [])
+    text = f"Corrected for {plural(tests, 'test')}"
+    if len(more) == tests:
         headline = "By every rule the IoU exceeds the cross-image baseline."
-        text = f"{text}, this holds by each of them." if len(tested) > 1 else ""
-        return Finding(headline, text, "all")
+        return Finding(headline, f"{text}, this holds by each of them." if tests > 1 else "", "all")
+    below = f"; it is below it by {listing(less)}" if less else ""
     if not more:
-        return Finding(
-            "By no rule is the IoU significantly above the cross-image baseline.",
-            f"{text}, none shows it{_less(tested)}.",
-            "none",
-        )
-    part = part_of(len(more), len(tested), "rule")
+        headline = "By no rule is the IoU significantly above the cross-image baseline."
+        return Finding(headline, f"{text}, none shows it{below}.", "none")
+    which = f"these are {listing(more)}" if len(more) > 1 else f"this is {more[0]}"
     return Finding(
-        f"By {part} the IoU significantly exceeds the cross-image baseline.",
-        f"{text}, these are {listing(more)}{_less(tested)}."
-        if len(more) > 1
-        else f"{text}, this is {more[0]}{_less(tested)}.",
+        f"By {part_of(len(more), tests, 'rule')} the IoU significantly exceeds the cross-image "
+        "baseline.",
+        f"{text}, {which}{below}.",
         "some",
     )
 
 
-def _less(tested: dict[str, Difference]) -> str:
-    less = _titles(tested, "smaller")
-    return f"; it is below it by {listing(less)}" if less else ""
-
-
-def _titles(tested: dict[str, Difference], direction: str) -> list[str]:
-    return [
-        f"“{rule_title(rule)}”" for rule, found in tested.items() if found.direction == direction
-    ]
-
-
+@needs("agreement", "ious", "regions")
 def largest_rule(study: StudyReport) -> Finding:
     """What the greatest IoU of any rule says."""
-    if reason := missing(study, "agreement", "ious", "regions"):
-        return reason
     rows = pair_rows(study, "ious")
     means = rows.groupby("rule", sort=False)[["iou", "iou_other_images"]].mean().dropna()
     if means.empty:
@@ -190,10 +165,9 @@ def largest_rule(study: StudyReport) -> Finding:
     return Finding("", text)
 
 
+@needs("agreement")
 def shares(study: StudyReport) -> Finding:
     """How the IoU and its baseline grow with the regions."""
-    if reason := missing(study, "agreement"):
-        return reason
     rows = pair_rows(study)
     means = rows.groupby("share")[["iou", "iou_other_images"]].mean()["iou"].dropna()
     if len(means) < 2:
@@ -233,10 +207,9 @@ def _methods(study: StudyReport, section: str) -> list[str]:
     return [name for name in study.parameters(section).get("methods", ()) if name in compared]
 
 
+@needs("ious")
 def cams(study: StudyReport) -> Finding:
     """Whether class activation maps agree with each other more than with LIME."""
-    if reason := missing(study, "ious"):
-        return reason
     methods = _methods(study, "cam")
     if len(methods) < 2:
         return absent("This study has fewer than two class activation maps.")
@@ -247,22 +220,18 @@ def cams(study: StudyReport) -> Finding:
     gain = paired_difference((among - with_lime).to_numpy())
     return finding_of(
         gain,
-        {
-            "larger": "Class activation maps agree with each other more than with LIME.",
-            "smaller": "Class activation maps agree with LIME more than with each other.",
-            "undecided": "Whether class activation maps agree with each other more than with LIME "
-            "is undecided.",
-            "too few": "Class activation maps are compared with each other and with LIME.",
-        },
+        ways(
+            "class activation maps agree with [each other|LIME] more than with [LIME|each other]",
+            few="Class activation maps are compared with each other and with LIME.",
+        ),
         f"Their mean IoU is {number(among.mean())} among themselves and "
         f"{number(with_lime.mean())} with LIME. The difference is {spelt(gain)}.",
     )
 
 
+@needs("ious")
 def furthest_cams(study: StudyReport) -> Finding:
     """Which class activation maps agree least."""
-    if reason := missing(study, "ious"):
-        return reason
     methods = _methods(study, "cam")
     pairs = list(combinations(methods, 2))
     means = {one: float(_by_image(study, [one]).mean()) for one in pairs}
@@ -277,10 +246,9 @@ def furthest_cams(study: StudyReport) -> Finding:
     )
 
 
+@needs("ious")
 def attributions(study: StudyReport) -> Finding:
     """Whether attribution methods agree with each other more on an image than across images."""
-    if reason := missing(study, "ious"):
-        return reason
     pairs = list(combinations(_methods(study, "attribution"), 2))
     among = _by_image(study, pairs) if pairs else pd.Series(dtype=float)
     if among.dropna().empty:
@@ -292,23 +260,17 @@ def attributions(study: StudyReport) -> Finding:
         return Finding(compared, text, "too few")
     return finding_of(
         gain,
-        {
-            "larger": "Attribution methods agree with each other more on an image than across "
-            "images.",
-            "smaller": "Attribution methods agree with each other less on an image than across "
-            "images.",
-            "undecided": "Whether attribution methods agree with each other more on an image than "
-            "across images is undecided.",
-            "too few": compared,
-        },
+        ways(
+            "attribution methods agree with each other [more|less] on an image than across images",
+            few=compared,
+        ),
         f"{text} The image-specific IoU is {spelt(gain)}.",
     )
 
 
+@needs("agreement", "ious")
 def nearest_attribution(study: StudyReport) -> Finding:
     """Which attribution methods agree most and least with the class activation map."""
-    if reason := missing(study, "agreement", "ious"):
-        return reason
     other = second_method(study, "ious")
     means = {
         method: float(_by_image(study, [(other, method)]).mean())
@@ -329,10 +291,9 @@ def nearest_attribution(study: StudyReport) -> Finding:
 # --- limits -------------------------------------------------------------------------------------
 
 
+@needs("agreement")
 def precision(study: StudyReport) -> Finding:
     """How well so many images tell the mean IoU."""
-    if reason := missing(study, "agreement"):
-        return reason
     iou = at_share(study)["iou"].dropna()
     mean, low, high = mean_interval(study, iou)
     if not np.isfinite(low):
@@ -344,10 +305,9 @@ def precision(study: StudyReport) -> Finding:
     )
 
 
+@needs("agreement")
 def centred(study: StudyReport) -> Finding:
     """Whether the IoU goes with how far the object lies from the frame's centre."""
-    if reason := missing(study, "agreement"):
-        return reason
     offset = {
         image: float(np.hypot(*(np.argwhere(mask).mean(axis=0) / mask.shape - 0.5)))
         for image, mask in study.objects.items()
@@ -357,13 +317,11 @@ def centred(study: StudyReport) -> Finding:
     found = spearman(np.array(list(offset.values())), iou)
     if not np.isfinite(found.rho):
         return absent("Too few images have an outlined object to ask where it lies.")
-    clear = found.p_value < 0.05
-    how = "lower" if found.rho < 0 else "higher"
-    return Finding(
-        f"IoU is {how} where the object lies off the centre."
-        if clear
-        else "IoU is not significantly correlated with the object's distance from the centre.",
+    return iou_and(
+        found,
+        0.05,
+        "where the object lies off the centre",
+        "IoU is not significantly correlated with the object's distance from the centre.",
         f"Over {count(found.count)} images with an outlined object rho is {number(found.rho)} "
         f"({p_text(found.p_value)}).",
-        how if clear else "undecided",
     )

@@ -37,10 +37,9 @@ class Finding:
     @property
     def markdown(self) -> str:
         """The finding as one paragraph of Markdown."""
-        parts = [f"**{_prose(self.headline)}**"] * bool(self.headline)
-        parts += [_prose(self.text)] * bool(self.text)
-        parts += [f"See [{safe(self.see[0])}]({self.see[1]})."] if self.see else []
-        return " ".join(parts)
+        headline = f"**{_prose(self.headline)}**" if self.headline else ""
+        see = f"See [{safe(self.see[0])}]({self.see[1]})." if self.see else ""
+        return " ".join(part for part in (headline, _prose(self.text), see) if part)
 
     def _repr_markdown_(self) -> str:
         return fenced(".vitrine-absent", self.markdown) if self.is_absent else self.markdown
@@ -49,6 +48,10 @@ class Finding:
 def _prose(text: str) -> str:
     """A sentence in Markdown, with the apostrophe that the rest of the page has."""
     return safe(text.replace("'", "\u2019"))
+
+
+class Absent(Exception):
+    """Ends a finding that a study cannot have; it says why. See ``parts.needs``."""
 
 
 def absent(reason: str) -> Finding:
