@@ -1,7 +1,5 @@
 """How the charts about agreement are drawn, from tables that the chapters compute."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -179,9 +177,7 @@ def thumbnails(rows: pd.DataFrame, name: str, both: str) -> Layers:
     return alt.layer(
         moved.mark_rule(color=COLOURS["grey"]).encode(x2="_x:Q", y2="_y:Q"),
         base.mark_image(width=THUMBNAIL, height=THUMBNAIL).encode(
-            x=alt.X("_x:Q", title=title),
-            y=alt.Y("_y:Q", title=f"IoU of {both}"),
-            url="mark:N",
+            x=alt.X("_x:Q", title=title), y=alt.Y("_y:Q", title=f"IoU of {both}"), url="mark:N"
         ),
         moved.mark_point(size=30, filled=True, opacity=1, color=COLOURS["orange"]),
     )

@@ -1,7 +1,5 @@
 """What the chapter on attribution reads of a study: maps, promised sums, sensitivities."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

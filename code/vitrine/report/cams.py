@@ -1,7 +1,5 @@
 """Class activation maps: the rows of a study's tables, and what its maps have on the objects."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

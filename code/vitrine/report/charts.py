@@ -1,7 +1,5 @@
 """Charts of a chapter: Altair in, a static image and on the site a live chart out."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math

@@ -1,7 +1,5 @@
 """LIME beside a class activation map: the rows of a study's tables that compare the two."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

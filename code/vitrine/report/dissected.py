@@ -1,7 +1,5 @@
 """The units of a study's dissected networks, as findings, charts and tables take them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache

@@ -5,8 +5,6 @@ similarity, and ``significant`` where it is known; the networks are told apart b
 one colour each. Networks may have layers of other names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -172,12 +170,7 @@ def _parted(frequent: pd.DataFrame) -> pd.DataFrame:
 
 
 def _frequent_of(
-    frequent: pd.DataFrame,
-    title: str,
-    colour: str,
-    choice: alt.Parameter,
-    width: int,
-    longest: int,
+    frequent: pd.DataFrame, title: str, colour: str, choice: alt.Parameter, width: int, longest: int
 ) -> Any:
     parted = "significant" in frequent
     shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
@@ -276,13 +269,8 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
             "cosine": "Cosine of label and class",
             "cosine_shuffled": "Cosine with labels of other units",
         },
-        formats={"exact": percent, "exact_listed": _share, "cosine": 2, "cosine_shuffled": 2},
+        formats={"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},
     )
-
-
-def _share(value: float) -> str:
-    """A share, which is not known where there is nothing to be a share of."""
-    return "–" if np.isnan(value) else percent(value)
 
 
 def top_table(units: pd.DataFrame, networks: Networks) -> Markdown:

@@ -1,7 +1,5 @@
 """Tables and figures of a study's dissection: its layers, counts and probing sets."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import altair as alt
@@ -61,8 +59,6 @@ def diversity_table(found: Dissected) -> Markdown:
         table.astype(whole)[list(columns)], "kinds", headings=columns, formats={"equal": 1}
     )
 
-
-# --- the size of the probing set -----------------------------------------------------------------
 
 RULES = {"fixed": "same number of strongest", "share": "same share of strongest"}
 

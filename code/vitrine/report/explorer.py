@@ -1,7 +1,5 @@
 """An explorer: a table too long for a page, searchable and linkable on the site."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 

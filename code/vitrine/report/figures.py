@@ -1,7 +1,5 @@
 """Images of a chapter: heatmaps over what the network saw, in grids that can be enlarged."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence
@@ -32,9 +30,6 @@ SMALL, ROW = 240, 1000
 """Side in pixels of the copy of a panel that a page shows, at most, and of a row of panels."""
 
 Rgb = npt.NDArray[np.float64]
-
-
-# --- what a panel shows --------------------------------------------------------------------------
 
 
 def crop_of(image: Image, frame: Frame, side: int = SIDE) -> Pixels:
@@ -202,9 +197,6 @@ PAPER_SIDE = 240
 
 PAPER_HEIGHT, PAPER_LEAST, PAPER_MOST = 1.0, 0.075, 0.11
 """How high rows of images may be in all on paper, and each at least and at most, in page widths."""
-
-
-# --- grids of panels -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

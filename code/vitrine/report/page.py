@@ -1,7 +1,5 @@
 """The page that is being executed: its format, and where its figures go."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Tables about the report itself: its sources, its studies, its software."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

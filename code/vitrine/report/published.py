@@ -1,7 +1,5 @@
 """What chapters read of a study of imported runs: its labels, its maps, its tables."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Regions outlined by hand: what a map puts on them, and what hiding them does."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from vitrine.data.wordnet import class_indices

@@ -1,7 +1,5 @@
 """Whether what one network's study finds holds in another's: each finding, study by study."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +49,7 @@ BY_MEASURE = (measures.best_by, measures.passed)
 """Findings that are asked of each measure."""
 
 PUBLISHED: dict[Ask, Callable[[PublishedReport], Finding]] = {
-    agreement.same_image: published.equal_area,
+    agreement.same_image: published.equal_area
 }
 """The questions that published runs answer by the same comparison."""
 
@@ -120,8 +118,8 @@ def _asked(function: Callable[..., Finding], chapter: str) -> Iterator[tuple[str
         for measure, row in MEASURES.items():
             question = f"{row.title}: {first[0].lower()}{first[1:]}"
             yield question, chapter, partial(_of_measure, function, measure)
-    signature = inspect.signature(function, eval_str=False)
-    if [*signature.parameters] == ["study"] and signature.return_annotation == "Finding":
+    signature = inspect.signature(function)
+    if [*signature.parameters] == ["study"] and signature.return_annotation is Finding:
         yield first, chapter, function
 
 

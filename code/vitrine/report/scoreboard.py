@@ -1,7 +1,5 @@
 """The scoreboard: each method's mean, rank and standing against the baselines, by measure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """What chapters read: one study's tables, images and maps. Nothing here needs torch."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -77,7 +75,6 @@ class StudyReport:
         self.classifier = classifier
         self.provenance = store.provenance()
         self._crops: dict[str, Pixels] = {}
-        self._masks: dict[str, Mask | None] = {}
 
     @property
     def images(self) -> list[str]:
@@ -264,11 +261,6 @@ class StudyReport:
 
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
-        if image not in self._masks:
-            self._masks[image] = self._object_mask(image)
-        return self._masks[image]
-
-    def _object_mask(self, image: str) -> Mask | None:
         origin, file = self.provenance["study"]["images"], self.store.files()[image]
         source = origin["source"]
         outlines = outlines_of(self.store.project, source, file) if source else None
@@ -280,12 +272,11 @@ class StudyReport:
 
     def on_object(self, method: str) -> pd.Series:
         """By image with an outline: the share of a map's positive weight on the object."""
-        return pd.Series(
-            {
-                image: share_inside(self.heatmap(method, image).values, mask)
-                for image, mask in self.objects.items()
-            }
-        )
+        shares = {
+            image: share_inside(self.heatmap(method, image).values, mask)
+            for image, mask in self.objects.items()
+        }
+        return pd.Series(shares)
 
     def parts(self, image: str) -> dict[str, Mask]:
         """The parts ``bool [h, w]`` of an image's frame that were outlined, by what they show.

@@ -1,7 +1,5 @@
 """The front page's cards, what a study does otherwise than the assignment, and its tasks' pages."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +15,7 @@ from vitrine.measures.agreement import top_region
 from vitrine.methods.superpixels import top_superpixels
 from vitrine.report import cams, compared, figures, parts
 from vitrine.report.dissected import dissected
-from vitrine.report.findings import (
-    Finding,
-    agreement,
-    attribution,
-    cam,
-    labels,
-    lime,
-    measures,
-)
+from vitrine.report.findings import Finding, agreement, attribution, cam, labels, lime, measures
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, percent, plural, safe, safe_html
@@ -46,9 +36,6 @@ PACKAGE = Path(__file__).parents[1]
 
 SIDE = 320
 """Pixels along a side of an image on a card."""
-
-
-# --- what a task's image shows -------------------------------------------------------------------
 
 
 def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
@@ -111,9 +98,6 @@ def both_regions(study: StudyReport, image: str) -> figures.Card:
     panel = figures.Panel("Regions", figures.regions(study.crop(image), *shown), alt)
     iou = compared.at_share(study)["iou"].dropna()
     return figures.Card(image, (panel,), f"IoU {number(iou[image])}" if image in iou else "no IoU")
-
-
-# --- the front page ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -227,9 +211,6 @@ def differences(study: StudyReport) -> Markdown:
 
 def _named(titles: object) -> str:
     return safe(listing(dict.fromkeys(titles)))  # type: ignore[call-overload]
-
-
-# --- the pages of the tasks ----------------------------------------------------------------------
 
 
 def ran(study: StudyReport, part: str) -> Markdown:

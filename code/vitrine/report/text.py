@@ -4,8 +4,6 @@ What inline expressions of a chapter return is escaped by Quarto; what goes into
 HTML that helpers write has to be escaped there, by ``safe`` and ``safe_html``.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterable

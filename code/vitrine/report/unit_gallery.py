@@ -4,8 +4,6 @@ The page holds what its first view needs to know; the units of a layer, the imag
 sheets of thumbnails are files of their own, which assets/gallery.js loads when they are needed.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from dataclasses import dataclass
@@ -290,9 +288,6 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
             ]
         )
     return {"words": words, "rows": rows}
-
-
-# --- without JavaScript, and on paper -------------------------------------------------------------
 
 
 def _short(shown: Gallery) -> Markdown:

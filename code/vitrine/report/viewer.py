@@ -5,8 +5,6 @@ maps. A map is sent as levels on 8 bits, cut where a region can end, so that its
 of the map itself. The maps of a method are a file, loaded when the method is chosen.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from base64 import b64encode
@@ -21,12 +19,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.errors import NotApplicable
-from vitrine.measures.agreement import (
-    chance_agreement,
-    ious,
-    matched_and_mismatched,
-    top_region,
-)
+from vitrine.measures.agreement import chance_agreement, ious, matched_and_mismatched, top_region
 from vitrine.measures.registry import VALUES
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.heatmap import Heatmap
@@ -55,9 +48,6 @@ SCALE_STEPS = 16
 Values = npt.NDArray[np.floating]
 
 
-# --- which maps there are ------------------------------------------------------------------------
-
-
 def mapped_methods(study: StudyReport) -> list[str]:
     """The methods with a map of one of the study's images or more; LIME first."""
     methods = [m for m in study.method_titles if any(_map(study, m, i) for i in study.images)]
@@ -81,9 +71,6 @@ def _why_not(study: StudyReport, method: str, image: str) -> str:
 
 def _share(study: StudyReport) -> float:
     return float(study.parameters("agreement").get("share", SHARE))
-
-
-# --- a map on eight bits -------------------------------------------------------------------------
 
 
 def levels_of(
@@ -183,9 +170,6 @@ def _inside(areas: Sequence[float]) -> list[float]:
     return [area for area in areas if 0 < area < 1]
 
 
-# --- what the page holds -------------------------------------------------------------------------
-
-
 def viewer(study: StudyReport) -> Markdown:
     """The viewer of the study's maps; without JavaScript and on paper, the default views."""
     methods = mapped_methods(study)
@@ -244,9 +228,6 @@ def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
             for category, probability in zip(rows["category"], rows["probability"], strict=True)
         ],
     }
-
-
-# --- without JavaScript, and in numbers ----------------------------------------------------------
 
 
 def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:

@@ -1,7 +1,5 @@
 """Findings about how far LIME and a class activation map, and all methods, agree."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np
@@ -22,7 +20,7 @@ from vitrine.report.compared import (
     second_method,
     share_of,
 )
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.large_sample import iou_and
 from vitrine.report.findings.sentences import finding_of, spelt, ways
 from vitrine.report.parts import needs
@@ -41,8 +39,7 @@ def same_image(study: StudyReport) -> Finding:
     """Whether the two maps of one image agree more than maps of different images do."""
     rows, both = at_share(study), pair(study)
     known = rows["iou"].dropna()
-    if known.empty:
-        return absent(f"{both} have no maps to compare.")
+    absent_if(known.empty, f"{both} have no maps to compare.")
     gain = paired_difference(rows[IMAGE_SPECIFIC].to_numpy())
     compared = f"{both} are compared on {plural(len(known), 'image')}."
     text = (
@@ -57,9 +54,7 @@ def same_image(study: StudyReport) -> Finding:
         f"image-specific IoU (minus that baseline) {spelt(gain)}."
     )
     return finding_of(
-        gain,
-        ways(f"{both} agree [more|less] on an image than across images", few=compared),
-        text,
+        gain, ways(f"{both} agree [more|less] on an image than across images", few=compared), text
     )
 
 
@@ -67,16 +62,12 @@ def same_image(study: StudyReport) -> Finding:
 def below_baseline(study: StudyReport) -> Finding:
     """The images on which the two maps agree no better than with the maps of other images."""
     gain = at_share(study)[IMAGE_SPECIFIC].dropna().sort_values()
-    if gain.empty:
-        return absent("There are no two images whose maps could be compared.")
+    absent_if(gain.empty, "There are no two images whose maps could be compared.")
     below = list(gain.index[gain <= 0])
     part = part_of(len(below), len(gain), "image")
     text = f"The IoU is at or below the cross-image baseline for {part}"
     named = f": {listing(below)}" if 0 < len(below) <= 8 and len(gain) > 1 else ""
     return Finding("", f"{text}{named}.", "some" if below else "none")
-
-
-# --- by rule ------------------------------------------------------------------------------------
 
 
 @needs("agreement", "ious")
@@ -146,8 +137,7 @@ def largest_rule(study: StudyReport) -> Finding:
     """What the greatest IoU of any rule says."""
     rows = pair_rows(study, "ious")
     means = rows.groupby("rule", sort=False)[["iou", "iou_other_images"]].mean().dropna()
-    if means.empty:
-        return absent("No rule has IoUs of two images or more.")
+    absent_if(means.empty, "No rule has IoUs of two images or more.")
     rule = str(means["iou"].idxmax())
     iou, baseline = (float(means[column][rule]) for column in ("iou", "iou_other_images"))
     text = (
@@ -170,8 +160,7 @@ def shares(study: StudyReport) -> Finding:
     """How the IoU and its baseline grow with the regions."""
     rows = pair_rows(study)
     means = rows.groupby("share")[["iou", "iou_other_images"]].mean()["iou"].dropna()
-    if len(means) < 2:
-        return absent("The maps are compared at one share of the frame only.")
+    absent_if(len(means) < 2, "The maps are compared at one share of the frame only.")
     tested = [
         paired_difference(group[IMAGE_SPECIFIC].to_numpy(), comparisons=len(means))
         for _, group in rows.groupby("share")
@@ -188,9 +177,6 @@ def shares(study: StudyReport) -> Finding:
             f"{part_of(more, len(tested), 'share')}."
         )
     return Finding("", text)
-
-
-# --- all methods --------------------------------------------------------------------------------
 
 
 def _by_image(study: StudyReport, pairs: list[tuple[str, str]], column: str = "iou") -> pd.Series:
@@ -211,8 +197,7 @@ def _methods(study: StudyReport, section: str) -> list[str]:
 def cams(study: StudyReport) -> Finding:
     """Whether class activation maps agree with each other more than with LIME."""
     methods = _methods(study, "cam")
-    if len(methods) < 2:
-        return absent("This study has fewer than two class activation maps.")
+    absent_if(len(methods) < 2, "This study has fewer than two class activation maps.")
     among = _by_image(study, list(combinations(methods, 2)))
     with_lime = _by_image(study, [(LIME, method) for method in methods])
     if among.dropna().empty or with_lime.dropna().empty:
@@ -236,8 +221,7 @@ def furthest_cams(study: StudyReport) -> Finding:
     pairs = list(combinations(methods, 2))
     means = {one: float(_by_image(study, [one]).mean()) for one in pairs}
     known = {one: mean for one, mean in means.items() if np.isfinite(mean)}
-    if len(known) < 2:
-        return absent("This study has fewer than three class activation maps.")
+    absent_if(len(known) < 2, "This study has fewer than three class activation maps.")
     least = min(known, key=lambda one: known[one])
     return Finding(
         "",
@@ -251,8 +235,7 @@ def attributions(study: StudyReport) -> Finding:
     """Whether attribution methods agree with each other more on an image than across images."""
     pairs = list(combinations(_methods(study, "attribution"), 2))
     among = _by_image(study, pairs) if pairs else pd.Series(dtype=float)
-    if among.dropna().empty:
-        return absent("This study has fewer than two attribution methods.")
+    absent_if(among.dropna().empty, "This study has fewer than two attribution methods.")
     gain = paired_difference((among - _by_image(study, pairs, "iou_other_images")).to_numpy())
     text = f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}."
     compared = "Attribution methods are compared with each other."
@@ -278,8 +261,7 @@ def nearest_attribution(study: StudyReport) -> Finding:
         if method != other
     }
     ranked = sorted((m for m in means if np.isfinite(means[m])), key=lambda m: means[m])
-    if len(ranked) < 2:
-        return absent("This study has fewer than two attribution methods.")
+    absent_if(len(ranked) < 2, "This study has fewer than two attribution methods.")
     titles, least, most = study.method_titles, ranked[0], ranked[-1]
     return Finding(
         "",
@@ -288,16 +270,12 @@ def nearest_attribution(study: StudyReport) -> Finding:
     )
 
 
-# --- limits -------------------------------------------------------------------------------------
-
-
 @needs("agreement")
 def precision(study: StudyReport) -> Finding:
     """How well so many images tell the mean IoU."""
     iou = at_share(study)["iou"].dropna()
     mean, low, high = mean_interval(study, iou)
-    if not np.isfinite(low):
-        return absent("An interval of the mean IoU needs five images or more.")
+    absent_if(not np.isfinite(low), "An interval of the mean IoU needs five images or more.")
     return Finding(
         "",
         f"Over {plural(len(iou), 'image')} the mean IoU is {number(mean)}, with a 95% bootstrap "

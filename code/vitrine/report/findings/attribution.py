@@ -1,7 +1,5 @@
 """Findings about attribution methods: promised sums, stability, draws, what is nearly one map."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,7 +25,7 @@ from vitrine.report.attributions import (
     sensitivities,
     why_no_map,
 )
-from vitrine.report.findings.finding import Absent, Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import as_sentence, how_many, rho_direction, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
@@ -45,16 +43,12 @@ SAME_MAP = 0.95
 NO_SENSITIVITY = "The study has no maximum sensitivity of an attribution method."
 
 
-# --- promised sums --------------------------------------------------------------------------------
-
-
 @needs("attributions")
 def sums(study: StudyReport) -> Finding:
     """Whether attributions add up to what their method promises."""
     medians = {method: values.median() for method, values in promised_sums(study).items()}
     medians.pop(LIBRARY_RELEVANCE, None)
-    if not medians:
-        return absent("No map of the study comes with a sum that its method promises.")
+    absent_if(not medians, "No map of the study comes with a sum that its method promises.")
     titles = study.method_titles
     kept = [titles[method] for method, median in medians.items() if median <= CLOSE_SUM]
     missed = [titles[method] for method, median in medians.items() if median > CLOSE_SUM]
@@ -91,8 +85,7 @@ def library_relevance(study: StudyReport) -> Finding:
     """What the library's own rules of relevance propagation make of the logit, by network."""
     table = relevance_of_networks(study)
     library = table[table["method"] == LIBRARY_RELEVANCE]
-    if library.empty:
-        return absent("The study does not try the library's own relevance propagation.")
+    absent_if(library.empty, "The study does not try the library's own relevance propagation.")
     worked, name = library[library["deviation"].notna()], "The library's own relevance propagation"
     if worked.empty:
         return Finding(f"{name} gives no map of these networks.", _reasons(library), "absent maps")
@@ -119,9 +112,6 @@ def _reasons(rows: pd.DataFrame) -> str:
         f"On {row['network']}: {str(row['reason']).rstrip('.')}."
         for row in rows.head(3).to_dict("records")
     )
-
-
-# --- stability ------------------------------------------------------------------------------------
 
 
 @needs("attributions", "sensitivities")
@@ -216,12 +206,10 @@ def seeds(study: StudyReport) -> Finding:
     """Whether another seed moves a stochastic method's map more than a perturbation does."""
     moved = _moved(study)
     parts = sensitivities(study, "seed_part_by_channel")
-    if parts.empty:
-        return absent("The tables hold no seed's part of an attribution method.")
+    absent_if(parts.empty, "The tables hold no seed's part of an attribution method.")
     titles = study.method_titles
     both = [str(method) for method in parts if method in moved]
-    if not both:
-        return absent(NO_SENSITIVITY)
+    absent_if(not both, NO_SENSITIVITY)
     tested = {
         titles[method]: paired_difference((parts[method] - moved[method]).to_numpy(), len(both))
         for method in both
@@ -267,8 +255,7 @@ def printed(study: StudyReport, values: pd.Series) -> Finding:
 def front(study: StudyReport) -> Finding:
     """Which methods no other beats in both time and stability."""
     table = price(study)
-    if table.empty:
-        return absent(NO_SENSITIVITY)
+    absent_if(table.empty, NO_SENSITIVITY)
     names = [study.method_titles[method] for method in table.index[table["front"]]]
     if len(table) == 1:
         return Finding(f"{names[0]} alone has a time and a maximum sensitivity.", "", "one")
@@ -287,9 +274,6 @@ def price(study: StudyReport) -> pd.DataFrame:
     table = table.loc[[method for method in methods(study) if method in table.index]]
     table["front"] = pareto_front(table[["seconds", "moved"]].to_numpy(float), [False, False])
     return table
-
-
-# --- maps that are nearly one ---------------------------------------------------------------------
 
 
 @needs("attributions")
@@ -320,22 +304,17 @@ def _alike(study: StudyReport, first: str, second: str) -> Finding:
     )
 
 
-# --- parts of these -------------------------------------------------------------------------------
-
-
 def _moved(study: StudyReport) -> pd.DataFrame:
     """Maximum sensitivities by image and attribution method. Raises ``Absent`` without any."""
     moved = sensitivities(study)
-    if moved.empty:
-        raise Absent(NO_SENSITIVITY)
+    absent_if(moved.empty, NO_SENSITIVITY)
     return moved
 
 
 def _complete(study: StudyReport) -> pd.DataFrame:
     """``_moved`` of the images on which every method has one."""
     whole = _moved(study).dropna()
-    if whole.empty:
-        raise Absent("No image has a maximum sensitivity of every attribution method.")
+    absent_if(whole.empty, "No image has a maximum sensitivity of every attribution method.")
     return whole
 
 

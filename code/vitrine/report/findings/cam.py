@@ -1,13 +1,10 @@
 """Findings about class activation maps: how alike they are, where they lie, what they cost."""
 
-from __future__ import annotations
-
 import numpy as np
-import pandas as pd
 
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.report import cams
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import finding_of, how_many, span, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
@@ -29,15 +26,11 @@ ONE_METHOD = "This study has no two class activation maps to compare."
 NO_OBJECT = "No object is outlined in the images of this study."
 
 
-# --- how alike they are ---------------------------------------------------------------------------
-
-
 @needs("correlations")
 def one_map(study: StudyReport) -> Finding:
     """Whether the methods give nearly the same map, over all pairs of the study."""
     means = cams.correlations(study).groupby("pair")["rho"].mean().dropna().sort_values()
-    if means.empty:
-        return absent(ONE_METHOD)
+    absent_if(means.empty, ONE_METHOD)
     verdict = how_many(means >= SAME_MAP)
     if len(means) == 1:
         words = "are nearly one map" if verdict == "all" else "are not the same map"
@@ -112,14 +105,10 @@ def _tested(
 def differ_most(study: StudyReport) -> Finding:
     """The image on which two of the main methods are least alike."""
     rows = cams.correlations(study, cams.main_methods(study)).dropna(subset=["rho"])
-    if rows.empty:
-        return absent(ONE_METHOD)
+    absent_if(rows.empty, ONE_METHOD)
     least = rows.sort_values("rho").iloc[0]
-    return Finding(
-        "",
-        f"Of the methods in the chart, the least alike are {least['pair']} on {least['image']}, "
-        f"with a rank correlation of {number(least['rho'])}.",
-    )
+    text = f"Of the methods in the chart, the least alike are {least['pair']} on {least['image']}, "
+    return Finding("", f"{text}with a rank correlation of {number(least['rho'])}.")
 
 
 @needs("correlations")
@@ -128,21 +117,14 @@ def same_weights(study: StudyReport) -> Finding:
     if not {"gradcam", "hirescam"} <= set(cams.methods(study)):
         return absent("This study does not have both Grad-CAM and HiResCAM.")
     rho = cams.between(study, "gradcam", "hirescam")["rho"].dropna()
-    if rho.empty:
-        return absent("Grad-CAM and HiResCAM have no maps to compare.")
-    same = rho.min() >= 0.999
+    absent_if(rho.empty, "Grad-CAM and HiResCAM have no maps to compare.")
+    same, everywhere = rho.min() >= 0.999, number(rho.min(), 3) == number(rho.max(), 3)
+    where = f"on {part_of(len(rho), len(rho), 'image')}" if everywhere else "by image"
     return Finding(
-        "Grad-CAM and HiResCAM are one map." if same else "Grad-CAM and HiResCAM differ.",
-        f"Their rank correlation is {_on_every(rho)}.",
+        f"Grad-CAM and HiResCAM {'are one map' if same else 'differ'}.",
+        f"Their rank correlation is {span(rho, digits=3)} {where}.",
         "all" if same else "none",
     )
-
-
-def _on_every(rho: pd.Series) -> str:
-    """The rank correlations of all images: one number where they are the same."""
-    if number(rho.min(), 3) == number(rho.max(), 3):
-        return f"{number(rho.min(), 3)} on {part_of(len(rho), len(rho), 'image')}"
-    return f"{span(rho, digits=3)} by image"
 
 
 @needs("correlations")
@@ -152,11 +134,9 @@ def without_class(study: StudyReport) -> Finding:
     others = [name for name in names if name != BLIND]
     if BLIND not in names or not others:
         return absent("This study has no map without a class beside maps of a class.")
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     shares = cams.inside(study, names).dropna()
-    if shares.empty:
-        return absent("No map has positive weight to compare on an object.")
+    absent_if(shares.empty, "No map has positive weight to compare on an object.")
     rest = shares[others].mean(axis=1)
     more, title = paired_difference((shares[BLIND] - rest).to_numpy()), study.method_titles[BLIND]
     who = f"{title}, which asks for no class, has"
@@ -174,18 +154,13 @@ def without_class(study: StudyReport) -> Finding:
     )
 
 
-# --- where they lie -------------------------------------------------------------------------------
-
-
 @needs("correlations")
 def on_object(study: StudyReport) -> Finding:
     """Whether the methods have more of their weight on the object than its area, by method."""
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     shares, area = cams.inside(study, cams.methods(study)), study.object_areas
     shares = shares.dropna(axis="columns", how="all")
-    if shares.empty:
-        return absent("No map has positive weight to compare on an object.")
+    absent_if(shares.empty, "No map has positive weight to compare on an object.")
     gain = shares.div(area, axis=0)
     tests = [
         paired_difference((shares[name] - area).to_numpy(), shares.shape[1]) for name in shares
@@ -210,12 +185,10 @@ def on_object(study: StudyReport) -> Finding:
 @needs("correlations")
 def maximum(study: StudyReport) -> Finding:
     """On how many objects the maximum of one method lies."""
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     method = cams.preferred(study)
     on, title = cams.maxima(study)[method].dropna(), study.method_titles[method]
-    if on.empty:
-        return absent(f"No map of {title} has a maximum on an image with an outlined object.")
+    absent_if(on.empty, f"No map of {title} has a maximum on an image with an outlined object.")
     verdict = how_many(on)
     headline = {
         "all": f"{title}'s maximum lies on every object.",
@@ -232,13 +205,11 @@ def maximum(study: StudyReport) -> Finding:
 @needs("correlations")
 def small_objects(study: StudyReport) -> Finding:
     """Whether the maxima of all methods lie on objects that are small."""
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     small = study.object_areas.index[study.object_areas < SMALL]
     on = cams.maxima(study).loc[list(small)].to_numpy(dtype=float)
     on = on[np.isfinite(on)]
-    if not len(on):
-        return absent("No outlined object is small enough to ask where the maxima lie.")
+    absent_if(not len(on), "No outlined object is small enough to ask where the maxima lie.")
     verdict = how_many(on)
     headline = {
         "all": "On small objects every maximum lies on the object.",
@@ -256,8 +227,7 @@ def half_maximum(study: StudyReport) -> Finding:
     areas = cams.half_maximum(study)
     areas = areas.where(areas > 0)
     ratio = (areas.max(axis=1) / areas.min(axis=1))[areas.notna().sum(axis=1) > 1]
-    if ratio.empty:
-        return absent("There are no two maps of an image whose areas could be compared.")
+    absent_if(ratio.empty, "There are no two maps of an image whose areas could be compared.")
     large = ratio.max() >= 1.5
     limits = ", which limits their overlap before their places matter" if large else ""
     return Finding(
@@ -267,15 +237,11 @@ def half_maximum(study: StudyReport) -> Finding:
     )
 
 
-# --- other classes and layers ---------------------------------------------------------------------
-
-
 @needs("correlations")
 def second_class(study: StudyReport) -> Finding:
     """Whether the maps of the two most probable classes are nearly the same."""
     rows = cams.second_class(study).dropna(subset=["rho"])
-    if rows.empty:
-        return absent("This study has no maps of the second most probable class.")
+    absent_if(rows.empty, "This study has no maps of the second most probable class.")
     rho, title = rows["rho"], study.method_titles[str(rows["method"].iloc[0])]
     same = rho >= SAME_MAP
     verdict = how_many(same)
@@ -297,11 +263,9 @@ def second_class(study: StudyReport) -> Finding:
 def layers(study: StudyReport) -> Finding:
     """Whether the map depends on the layer."""
     rows = cams.other_layers(study)
-    if rows.empty:
-        return absent("This study has class activation maps of one layer only.")
+    absent_if(rows.empty, "This study has class activation maps of one layer only.")
     means = rows.groupby("layer")["rho"].mean().dropna().sort_values()
-    if means.empty:
-        return absent("The maps at other layers cannot be compared: they are blank.")
+    absent_if(means.empty, "The maps at other layers cannot be compared: they are blank.")
     same = bool((means >= SAME_MAP).all())
     text = f"With the map of {cams.layer(study)} the mean rank correlation is "
     text += f"{number(means.iloc[0])} at {means.index[0]}"
@@ -311,9 +275,6 @@ def layers(study: StudyReport) -> Finding:
         text += f" Without positive evidence {verb} {part_of(blank, len(rows), 'map')}."
     headline = "The map hardly depends on the layer." if same else "The map depends on the layer."
     return Finding(headline, text, "all" if same else "some")
-
-
-# --- what they cost -------------------------------------------------------------------------------
 
 
 @needs("costs", "correlations")

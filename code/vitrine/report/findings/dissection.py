@@ -3,8 +3,6 @@
 Counts are of significant labels: those left at a false discovery rate of 5% within each layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sized
 from itertools import combinations
 
@@ -13,7 +11,7 @@ from scipy.stats import fisher_exact
 
 from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.report.dissected import Dissected, dissected
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.labels import ALL_CONSTANT
 from vitrine.report.findings.sentences import span
 from vitrine.report.parts import needs
@@ -28,9 +26,6 @@ NAMED = 6
 
 CLOSE = 0.05
 """Two shares that differ by less are called the same."""
-
-
-# --- which concepts, and how many ----------------------------------------------------------------
 
 
 @needs("units")
@@ -96,8 +91,7 @@ def _most_frequent(title: str, counted: pd.Series) -> str:
 def how_many(study: StudyReport) -> Finding:
     """How many different concepts each network learned, also at equal numbers of units."""
     found = dissected(study)
-    if found.units.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(found.units.empty, ALL_CONSTANT)
     table = found.diversity.set_index("network")
     labels = table["labels"].astype(int)
     said = plural(int(labels.iloc[0]), "different concept")
@@ -170,9 +164,6 @@ def kinds_of_others(study: StudyReport) -> Finding:
     return Finding("", text, "same")
 
 
-# --- how networks differ -------------------------------------------------------------------------
-
-
 @needs("units")
 def networks_alike(study: StudyReport) -> Finding:
     """How many of the concepts of hidden layers all networks learned.
@@ -230,8 +221,7 @@ def training_sets(study: StudyReport) -> Finding:
     """Whether networks trained on different images learned scenes and objects to another part."""
     found = dissected(study)
     sets = list(dict.fromkeys(found.training_sets.values()))
-    if len(sets) == 1:
-        return absent(f"All dissected networks were trained on {sets[0]}.")
+    absent_if(len(sets) == 1, f"All dissected networks were trained on {sets[0]}.")
     counted = {name: _scenes_of(found, name) for name in sets}
     known = {name: part for name, part in counted.items() if part[1] >= FEW}
     if len(known) < 2:

@@ -1,7 +1,5 @@
 """A finding: a verdict, its sentence and its number, all from one comparison."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from IPython.display import Markdown
@@ -57,6 +55,12 @@ class Absent(Exception):
 def absent(reason: str) -> Finding:
     """A finding that a study cannot have, and why."""
     return Finding("", reason, "absent")
+
+
+def absent_if(holds: object, reason: str) -> None:
+    """End a finding that a study cannot have if something holds. See ``parts.needs``."""
+    if holds:
+        raise Absent(reason)
 
 
 def findings(*found: Finding, numbered: bool = False) -> Markdown:

@@ -1,7 +1,5 @@
 """Findings about the labels of units: how far to trust them, and what they depend on."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -10,7 +8,7 @@ from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
 from vitrine.report.dissected import dissected, in_layers
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import bound, how_many, rho_direction, span, ways
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
@@ -25,15 +23,11 @@ RATE = f"{SIGNIFICANT:.0%}"
 ALL_CONSTANT = "Every dissected unit responds to all images of the probing set alike."
 
 
-# --- how far to trust a label --------------------------------------------------------------------
-
-
 @needs("units")
 def significant_units(study: StudyReport) -> Finding:
     """For how many units the label is better than chance, before the classifier and in it."""
     found = dissected(study)
-    if found.units.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(found.units.empty, ALL_CONSTANT)
     share = found.units["significant"].mean()
     if share == 0:
         headline, verdict = "For no unit is the label significantly better than chance.", "none"
@@ -67,8 +61,7 @@ def _have(units: pd.DataFrame) -> str:
 def layers_without(study: StudyReport) -> Finding:
     """The layers of which no label survives."""
     found = dissected(study)
-    if found.units.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(found.units.empty, ALL_CONSTANT)
     survive = found.units.groupby(["network", "layer"], sort=False)["significant"].sum()
     none: list[tuple[str, str]] = list(survive.index[survive == 0])
     if not none:
@@ -85,8 +78,7 @@ def power(study: StudyReport) -> Finding:
     """What the test can see: how many labels that are exactly right are significant."""
     classes = dissected(study).classes
     right = classes[classes["exact"]]
-    if right.empty:
-        return absent("No label of a classifier unit names its class exactly.")
+    absent_if(right.empty, "No label of a classifier unit names its class exactly.")
     survive = int(right["significant"].sum())
     verdict = how_many(right["significant"])
     missed = percent(1 - survive / len(right))
@@ -108,8 +100,7 @@ def power(study: StudyReport) -> Finding:
 def best_hidden_label(study: StudyReport) -> Finding:
     """Whether the label of the highest similarity names its unit's strongest images."""
     found = dissected(study)
-    if found.hidden.empty:
-        return absent("No layer before a classifier was dissected.")
+    absent_if(found.hidden.empty, "No layer before a classifier was dissected.")
     best = found.hidden.nlargest(1, "similarity").iloc[0]
     images = study.networks_table("top_images")
     key = ["network", "layer", "unit"]
@@ -145,8 +136,7 @@ def ceiling(study: StudyReport) -> Finding:
         return absent("The similarity of this study has no ceiling that depends on the layer.")
     layers = found.layers[found.layers["greatest"].notna()]
     share = layers["greatest"] / layers["ceiling"].where(layers["ceiling"] > 0)
-    if share.isna().all():
-        return absent("No layer has two units with a label.")
+    absent_if(share.isna().all(), "No layer has two units with a label.")
     text = (
         f"The greatest similarities reach {span(share, as_percent=True)} of the ceiling, which is "
         "the logarithm of the number of units."
@@ -168,15 +158,11 @@ def ceiling(study: StudyReport) -> Finding:
     return Finding(headlines[verdict], f"{text} {beside}", verdict)
 
 
-# --- classifier layers ---------------------------------------------------------------------------
-
-
 @needs("units", "classes")
 def classes_named(study: StudyReport) -> Finding:
     """Whether the labels of classifier units are the names of their classes."""
     classes = dissected(study).classes
-    if classes.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(classes.empty, ALL_CONSTANT)
     listed = classes[classes["listed"]]
     apart = paired_difference((classes["cosine"] - classes["cosine_shuffled"]).to_numpy())
     alike = (
@@ -204,9 +190,6 @@ def classes_named(study: StudyReport) -> Finding:
         f"exactly; {percent(classes['listed'].mean())} of all classes have one."
     )
     return Finding(headline, f"{text} {alike}".strip(), verdict)
-
-
-# --- the probing set -----------------------------------------------------------------------------
 
 
 @needs("probing")
@@ -250,8 +233,7 @@ def similarity_and_size(study: StudyReport) -> Finding:
             f"With {words}, the mean similarity is {bound(small.mean())} at {sizes[0]:,} images "
             f"and {bound(large.mean())} at {sizes[-1]:,}."
         )
-    if not parts:
-        return absent("The probing set was drawn in one size, so there are none to compare.")
+    absent_if(not parts, "The probing set was drawn in one size, so there are none to compare.")
     if len(set(directions)) > 1:
         headline = "How similarity changes with the probing set depends on the rule."
         return Finding(headline, " ".join(parts), "differ")

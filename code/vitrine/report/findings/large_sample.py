@@ -1,7 +1,5 @@
 """Findings about LIME and a class activation map on many images, and about complexity."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import factorial
 
@@ -19,7 +17,7 @@ from vitrine.report.compared import (
     pair,
     sample,
 )
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import bound, finding_of, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
@@ -35,8 +33,7 @@ def same_image(study: StudyReport) -> Finding:
     """Whether the two maps agree more on an image than across images, in the large sample."""
     table, both = sample(study), pair(study, "large_sample_iou")
     gain = paired_difference(table[IMAGE_SPECIFIC].to_numpy(dtype=float))
-    if not gain.count:
-        return absent(f"In the large sample {both} have no maps to compare.")
+    absent_if(not gain.count, f"In the large sample {both} have no maps to compare.")
     images = plural(gain.count, "image")
     return finding_of(
         gain,
@@ -49,9 +46,6 @@ def same_image(study: StudyReport) -> Finding:
         f"The mean IoU of {both} there is {number(table['iou'].mean())}, and the image-specific "
         f"IoU {spelt(gain)}.",
     )
-
-
-# --- complexity ---------------------------------------------------------------------------------
 
 
 @needs(*SAMPLE)
@@ -169,8 +163,7 @@ def draws(study: StudyReport) -> pd.DataFrame:
 def few_images(study: StudyReport) -> Finding:
     """What random draws of as few images as the study has would have shown."""
     table = draws(study).dropna(subset=["low", "high"])
-    if table.empty:
-        return absent("The large sample is no larger than the study, or its images are alike.")
+    absent_if(table.empty, "The large sample is no larger than the study, or its images are alike.")
     size = plural(len(study.images), "image")
     return Finding(
         "",
@@ -179,8 +172,6 @@ def few_images(study: StudyReport) -> Finding:
         f"{number(table['all'].abs().max())} at most in size.",
     )
 
-
-# --- looked at afterwards -----------------------------------------------------------------------
 
 AFTERWARDS = 2
 """Questions that are exploratory, as they were not fixed before the first IoUs were seen."""

@@ -1,13 +1,11 @@
 """Findings about LIME: where its weight lies, how faithful it is, how far it repeats."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.findings.finding import Absent, Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import (
     Sentences,
     finding_of,
@@ -29,8 +27,7 @@ def fit(study: StudyReport) -> Finding:
     """How much of the network's variation around an image the linear model tells."""
     local = study.table("lime").set_index("image")
     r_squared = local["r_squared"].dropna()
-    if r_squared.empty:
-        return absent("LIME's linear model could be fitted to none of the images.")
+    absent_if(r_squared.empty, "LIME's linear model could be fitted to none of the images.")
     if (r_squared >= 0.9).all():
         headline = "LIME's linear model describes the network well around every image."
     elif (r_squared < 0.5).all():
@@ -76,8 +73,7 @@ def concentrated(study: StudyReport) -> Finding:
     """How much of the positive weight the three best superpixels hold."""
     weights = study.table("superpixels")
     positive = weights[weights["weight"] > 0].groupby("image")["weight"]
-    if not len(positive):
-        return absent("No superpixel has a positive weight.")
+    absent_if(not len(positive), "No superpixel has a positive weight.")
     top_three = positive.apply(lambda values: values.nlargest(3).sum() / values.sum())
     headline = {
         "all": "Most of LIME's positive weight lies on three superpixels.",
@@ -127,17 +123,16 @@ def best_hidden(study: StudyReport) -> Finding:
 
 def _chosen(study: StudyReport) -> pd.DataFrame:
     """The images in which a superpixel has a positive weight, with what LIME 1 chose of them."""
-    rows = study.table("fidelity").query("rule == 'positive' and superpixels > 0")
-    if rows.empty:
-        raise Absent("LIME chose no superpixels of positive weight.")
+    table = study.table("fidelity")
+    rows = table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
+    absent_if(rows.empty, "LIME chose no superpixels of positive weight.")
     return rows
 
 
 @needs("lime")
 def on_object(study: StudyReport) -> Finding:
     """Whether more of LIME's positive weight lies on the object than the object's area."""
-    if not study.objects:
-        return absent("No object is outlined in the images of this study.")
+    absent_if(not study.objects, "No object is outlined in the images of this study.")
     inside, area = study.on_object("lime"), study.object_areas
     more = paired_difference((inside - area).to_numpy())
     return finding_of(
@@ -185,11 +180,9 @@ def _by_samples(study: StudyReport, column: str, headlines: Sentences, what: str
     """A column of the table ``stability`` at the most samples against the fewest, by image."""
     by_size = study.table("stability").pivot(index="image", columns="samples", values=column)
     fewest, most = by_size.columns.min(), by_size.columns.max()
-    if fewest == most:
-        return absent("This study compares explanations of one number of samples only.")
+    absent_if(fewest == most, "This study compares explanations of one number of samples only.")
     ends = by_size[[fewest, most]].dropna()
-    if ends.empty:
-        return absent(f"{what} is known of no image at both {fewest:,} and {most:,} samples.")
+    absent_if(ends.empty, f"{what} is known of no image at both {fewest:,} and {most:,} samples.")
     change = paired_difference((ends[most] - ends[fewest]).to_numpy())
     return finding_of(
         change,

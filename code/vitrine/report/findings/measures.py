@@ -1,14 +1,12 @@
 """Findings about the measures: who beats the baselines, and how far the measures agree."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
-from vitrine.report.findings.finding import Absent, Finding, absent
+from vitrine.report.findings.finding import Absent, Finding, absent, absent_if
 from vitrine.report.findings.sentences import bound, finding_of, span, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
@@ -25,8 +23,7 @@ ALIKE = 0.5
 def board_of(study: StudyReport, *measures: str) -> Scoreboard:
     """The scoreboard; raises ``Absent`` where there is none with these measures."""
     board = scoreboard(study)
-    if not board.methods:
-        raise Absent("No method has a value of any measure.")
+    absent_if(not board.methods, "No method has a value of any measure.")
     for measure in measures:
         if measure not in board.measures:
             raise Absent(f"No method has a value of “{MEASURES[measure].title}”.")
@@ -80,8 +77,7 @@ def against_baselines(study: StudyReport) -> Finding:
     """How many comparisons of the scoreboard are decided, and which way."""
     board = board_of(study)
     gains = board.gains()
-    if not gains:
-        return absent("This study has no baseline to compare the methods with.")
+    absent_if(not gains, "This study has no baseline to compare the methods with.")
     kinds = [standing_of(gain) for gain in gains.values()]
     better, worse, few = (kinds.count(kind) for kind in ("better", "worse", "too few"))
     if few == len(kinds):
@@ -137,8 +133,7 @@ def edges_and_random(study: StudyReport) -> Finding:
     if not {"edges", "random"} <= set(board.baselines):
         return absent("This study has fewer than two baselines.")
     values, mean = board.values[INSERTION], board.mean[INSERTION]
-    if mean[["edges", "random"]].isna().any():
-        return absent("A baseline has no value of insertion.")
+    absent_if(mean[["edges", "random"]].isna().any(), "A baseline has no value of insertion.")
     gain = paired_difference((values["edges"] - values["random"]).to_numpy())
     return finding_of(
         gain,
@@ -218,8 +213,7 @@ def replacements(study: StudyReport) -> Finding:
         for name, pair in zip(("deletion", "insertion"), REPLACEMENTS, strict=True)
         if pair in taus
     ]
-    if not said:
-        return absent("The rankings by two replacements of pixels cannot be compared.")
+    absent_if(not said, "The rankings by two replacements of pixels cannot be compared.")
     text = "Between the rankings with blurred pixels and with the mean colour, Kendall's τ is"
     return Finding("", f"{text} {listing(said)}.")
 
@@ -280,8 +274,7 @@ def measures_agree(study: StudyReport) -> Finding:
     """The mean, the least and the greatest τ between measures that are not variants of one."""
     board = board_of(study)
     taus = {pair: t for pair, t in board.taus().items() if pair not in REPLACEMENTS}
-    if not taus:
-        return absent("Fewer than two measures rank the methods.")
+    absent_if(not taus, "Fewer than two measures rank the methods.")
     mean = float(np.mean(list(taus.values())))
     least, most = (pick(taus, key=lambda one: taus[one]) for pick in (min, max))
     text = f"Over {plural(len(taus), 'pair')} of measures the mean Kendall's τ is {number(mean)}."
@@ -328,8 +321,7 @@ def unfair(study: StudyReport) -> Finding:
     """Which methods have no baseline of sensitivity."""
     board = board_of(study, "sensitivity")
     signed = [m for m in board.methods if board.without_baseline("sensitivity", m)]
-    if not signed:
-        return absent("No method of this study has signed maps.")
+    absent_if(not signed, "No method of this study has signed maps.")
     return Finding(
         "",
         f"{part_of(len(signed), len(board.methods), 'method').capitalize()} "

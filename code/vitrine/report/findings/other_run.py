@@ -1,7 +1,5 @@
 """The maps of the study shown beside those of a published run on the same images."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import combinations
 

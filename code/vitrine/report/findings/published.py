@@ -1,7 +1,5 @@
 """Findings about imported runs: what a printed IoU says, and how far labels of a unit agree."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -97,9 +95,6 @@ def printed_beside(published: PublishedReport) -> pd.DataFrame:
     return held
 
 
-# --- regions -----------------------------------------------------------------------------------
-
-
 def printed_iou(published: PublishedReport) -> Finding:
     """What the printed IoUs measure: the agreement of two methods, or the size of a region."""
     held, rows = printed_beside(published), published.table("ious")
@@ -155,9 +150,6 @@ def size_of_change(published: PublishedReport) -> Finding:
     return Finding(
         said[change.direction], f"The mean change is {spelt(change, 3)}.", change.direction
     )
-
-
-# --- labels ------------------------------------------------------------------------------------
 
 
 def weighted(rows: pd.DataFrame, what: str) -> float:

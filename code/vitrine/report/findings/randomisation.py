@@ -1,11 +1,9 @@
 """Findings on maps of networks whose weights are randomised, block by block."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
-from vitrine.report.findings.finding import Absent, Finding, absent
+from vitrine.report.findings.finding import Absent, Finding, absent, absent_if
 from vitrine.report.findings.measures import board_of
 from vitrine.report.findings.sentences import bound
 from vitrine.report.parts import needs
@@ -47,8 +45,7 @@ def followers(study: StudyReport) -> Finding:
     """Which maps lose their likeness when the network is untrained, and which keep it."""
     found = randomised(study)
     last, titles = found["last"].dropna(), study.method_titles
-    if last.empty:
-        return absent("No map of the untrained network could be compared.")
+    absent_if(last.empty, "No map of the untrained network could be compared.")
     lost, kept = last[last < UNLIKE], last[last > LIKE]
     headline = "No method's map keeps much of its pattern when the network is untrained."
     text = (
@@ -90,8 +87,7 @@ def scatter(study: StudyReport) -> Finding:
     table = study.table("randomised")
     last = _last_stage(table[table["method"].isin(found.index)])
     spread = last.groupby("method")["rho"].std().dropna().sort_values()
-    if len(spread) < 2:
-        return absent("Too few images to say how far they differ.")
+    absent_if(len(spread) < 2, "Too few images to say how far they differ.")
     least, most, titles = str(spread.index[0]), str(spread.index[-1]), study.method_titles
     return Finding(
         "",

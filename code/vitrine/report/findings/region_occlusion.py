@@ -1,14 +1,12 @@
 """Findings about regions outlined by hand, hidden and shown alone."""
 
-from __future__ import annotations
-
 from math import factorial, prod
 
 import numpy as np
 import pandas as pd
 
 from vitrine.measures.association import within_groups
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import how_many
 from vitrine.report.parts import needs
 from vitrine.report.regions import mapped_methods, occlusion, weights
@@ -126,8 +124,7 @@ def weight_and_effect(study: StudyReport) -> Finding:
         if np.isfinite(result[0]):
             found[study.method_title(method)] = result
             few |= prod(factorial(images.count(one)) for one in set(images)) < 2 / LEVEL
-    if not found:
-        return absent("No image has two regions to compare with a map's weight.")
+    absent_if(not found, "No image has two regions to compare with a map's weight.")
     return _of_methods(found, few, len(table))
 
 

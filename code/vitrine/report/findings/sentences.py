@@ -1,7 +1,5 @@
 """How findings say numbers: differences with their intervals, and the sentence for a direction."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping
