@@ -1,7 +1,5 @@
 """How the charts about agreement are drawn, from tables that the chapters compute."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -13,21 +11,16 @@ from vitrine.report.compared import COMPLEXITY
 from vitrine.report.placement import offsets
 from vitrine.report.text import percent
 
-LEVELS = {
-    "iou": "the same image",
-    "iou_other_images": "cross-image baseline",
-    "iou_chance": "at random",
-}
+SAME, OTHER, RANDOM = "the same image", "cross-image baseline", "at random"
+
+LEVELS = {"iou": SAME, "iou_other_images": OTHER, "iou_chance": RANDOM}
 """An IoU and its two baselines, by column."""
 
 Layers = alt.LayerChart | alt.FacetChart
 
-SAME, OTHER, RANDOM = LEVELS.values()
-
 _LEVEL = alt.Scale(
     domain=[SAME, OTHER, RANDOM], range=[COLOURS["blue"], COLOURS["orange"], COLOURS["grey"]]
 )
-
 
 _MARKS = {SAME: "bar", OTHER: "tick", RANDOM: "dashes"}
 
@@ -100,8 +93,14 @@ def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) 
     """
     shown = {"value": "agreement", "specific": "agreement minus the cross-image baseline"}
     params = [
-        alt.param(name=name, value=next(iter(titles)), bind=_menu(titles, label))
-        for name, titles, label in (("rule", rules, "Rule: "), ("shown", shown, "Shown: "))
+        alt.param(
+            name=name,
+            value=next(iter(titles)),
+            bind=alt.binding_select(
+                options=list(titles), labels=list(titles.values()), name=f"{name.capitalize()}: "
+            ),
+        )
+        for name, titles in (("rule", rules), ("shown", shown))
     ]
 
     def axis(**more: object) -> alt.Axis:
@@ -135,10 +134,6 @@ def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) 
     return (
         alt.layer(squares, words).add_params(*params).properties(height=max(120, 27 * len(names)))
     )
-
-
-def _menu(titles: Mapping[str, str], label: str) -> alt.BindRadioSelect:
-    return alt.binding_select(options=list(titles), labels=list(titles.values()), name=label)
 
 
 def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
@@ -182,9 +177,7 @@ def thumbnails(rows: pd.DataFrame, name: str, both: str) -> Layers:
     return alt.layer(
         moved.mark_rule(color=COLOURS["grey"]).encode(x2="_x:Q", y2="_y:Q"),
         base.mark_image(width=THUMBNAIL, height=THUMBNAIL).encode(
-            x=alt.X("_x:Q", title=title),
-            y=alt.Y("_y:Q", title=f"IoU of {both}"),
-            url="mark:N",
+            x=alt.X("_x:Q", title=title), y=alt.Y("_y:Q", title=f"IoU of {both}"), url="mark:N"
         ),
         moved.mark_point(size=30, filled=True, opacity=1, color=COLOURS["orange"]),
     )

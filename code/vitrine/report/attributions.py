@@ -1,7 +1,5 @@
 """What the chapter on attribution reads of a study: maps, promised sums, sensitivities."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -53,10 +51,9 @@ def methods(study: StudyReport) -> list[str]:
 
 def repeated_methods(study: StudyReport) -> list[str]:
     """Those of ``methods`` that ask the network many times for a map."""
-    if not methods(study):
-        return []
-    passes = maps(study).groupby("method")["passes"].mean()
-    return [method for method in methods(study) if passes[method] > FEW_PASSES]
+    known = methods(study)
+    passes = maps(study).groupby("method")["passes"].mean() if known else pd.Series(dtype=float)
+    return [method for method in known if passes[method] > FEW_PASSES]
 
 
 def single_pass_methods(study: StudyReport) -> list[str]:
@@ -134,8 +131,6 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
     rows = []
     for (network, method), own in both.groupby(["classifier", "method"], sort=False):
         sound = own[own["reason"].fillna("") == ""]
-        known = deviations(sound)
-        reason = "" if len(sound) else str(own["reason"].iloc[0])
         rows.append(
             {
                 "network": network_title(study, str(network)),
@@ -143,9 +138,9 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
                 "images": len(sound),
                 "logit": sound["logit"].mean(),
                 "total": sound["total"].mean(),
-                "deviation": known.max() if len(known) else float("nan"),
+                "deviation": deviations(sound).max(),
                 "sensitivity": moved.get((network, method), float("nan")),
-                "reason": reason,
+                "reason": "" if len(sound) else str(own["reason"].iloc[0]),
             }
         )
     columns = ["network", "method", "images", "logit", "total", "deviation", "sensitivity"]

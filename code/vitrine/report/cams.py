@@ -1,7 +1,5 @@
 """Class activation maps: the rows of a study's tables, and what its maps have on the objects."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -83,14 +81,14 @@ def maxima(study: StudyReport) -> pd.DataFrame:
 
     Not a number for a map that is the same everywhere: it has no maximum.
     """
-    found: dict[str, dict[str, float]] = {}
-    for method in methods(study):
-        found[method] = {}
-        for image, mask in study.objects.items():
-            values = study.heatmap(method, image).values
-            on = mask[np.unravel_index(int(values.argmax()), values.shape)]
-            found[method][image] = float(on) if np.ptp(values) else float("nan")
-    return pd.DataFrame(found)
+
+    def on_object(method: str, image: str) -> float:
+        values = study.heatmap(method, image).values
+        return float(study.objects[image].flat[values.argmax()]) if np.ptp(values) else np.nan
+
+    return pd.DataFrame(
+        {m: {image: on_object(m, image) for image in study.objects} for m in methods(study)}
+    )
 
 
 def half_maximum(study: StudyReport) -> pd.DataFrame:
@@ -104,16 +102,13 @@ def costs(study: StudyReport) -> pd.DataFrame:
     """By method: the median seconds an image, and its passes as median and mean."""
     rows = study.table("costs")
     rows = rows[rows["method"].isin(with_lime(study, methods(study)))]
-    return (
-        rows.groupby("method")
-        .agg(
-            seconds=("seconds", "median"),
-            passes=("passes", "median"),
-            mean_passes=("passes", "mean"),
-            head=("head_passes", "median"),
-        )
-        .sort_values("seconds")
+    by_method = rows.groupby("method").agg(
+        seconds=("seconds", "median"),
+        passes=("passes", "median"),
+        mean_passes=("passes", "mean"),
+        head=("head_passes", "median"),
     )
+    return by_method.sort_values("seconds")
 
 
 def second_class(study: StudyReport) -> pd.DataFrame:

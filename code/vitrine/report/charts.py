@@ -1,15 +1,12 @@
 """Charts of a chapter: Altair in, a static image and on the site a live chart out."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import pandas as pd
@@ -59,11 +56,6 @@ FONT = "'Source Sans 3', sans-serif"
 
 STATIC_WIDTH = 620
 """Width in pixels of a static chart. On paper this makes its labels as large as a caption's."""
-
-
-def method_scale(*names: str) -> alt.Scale:
-    """The colour scale of the given methods."""
-    return alt.Scale(domain=list(names), range=[METHOD_COLOURS[name] for name in names])
 
 
 def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
@@ -172,8 +164,7 @@ def _titled(spec: dict[str, Any]) -> dict[str, Any]:
             shown = dict(zip(bind["options"], bind.get("labels") or bind["options"], strict=True))
             first = json.dumps(str(shown.get(param.get("value"), "")), ensure_ascii=False)
             text = text.replace(f'"{{{param["name"]}}}"', first)
-    titled: dict[str, Any] = json.loads(text)
-    return titled
+    return cast(dict[str, Any], json.loads(text))
 
 
 def _live(spec: dict[str, Any]) -> dict[str, Any]:
@@ -296,10 +287,8 @@ def _svg(spec: dict[str, Any]) -> str:
 
 def _views(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """The views that a specification sets beside each other."""
-    return [
-        *spec.get("hconcat", ()),
-        *([spec["spec"]] if "column" in spec.get("facet", ()) else ()),
-    ]
+    faceted = "column" in spec.get("facet", ())
+    return [*spec.get("hconcat", ()), *([spec["spec"]] if faceted else [])]
 
 
 def _with_views(spec: dict[str, Any], more: int) -> dict[str, Any]:
@@ -311,7 +300,7 @@ def _with_views(spec: dict[str, Any], more: int) -> dict[str, Any]:
 
 
 def _drawn(spec: dict[str, Any]) -> str:
-    fonts = _fonts()
+    fonts = Project.find().assets / "fonts"
 
     def draw() -> bytes:
         vl_convert.register_font_directory(str(fonts))
@@ -326,10 +315,6 @@ def _width(svg: str) -> float:
     """The width in pixels that an SVG file says it has."""
     found = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
     return float(found.group(1)) if found else 0.0
-
-
-def _fonts() -> Path:
-    return Project.find().assets / "fonts"
 
 
 def _config() -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """LIME beside a class activation map: the rows of a study's tables that compare the two."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -190,8 +188,7 @@ def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, flo
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
     if len(known) < LEAST:
-        mean = float(known.mean()) if len(known) else float("nan")
-        return mean, float("nan"), float("nan")
+        return float(known.mean()) if len(known) else np.nan, np.nan, np.nan
     section = study.parameters("agreement")
     draws, seed = section.get("bootstrap", 2000), section.get("seed", 0)
     return float(known.mean()), *bootstrap_interval(known, draws, seed)

@@ -1,7 +1,5 @@
 """The units of a study's dissected networks, as findings, charts and tables take them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -112,15 +110,13 @@ class Dissected:
 
     def last_layers(self) -> list[str]:
         """The last layer before each network's classifier, and the classifier."""
+        with_classes = dict(self.class_layers)
         last = [
             layer
             for title in self.titles
-            for layer in self.layers_of(title)[-2 if self._has_classes(title) else -1 :]
+            for layer in self.layers_of(title)[-2 if title in with_classes else -1 :]
         ]
         return list(dict.fromkeys(last))
-
-    def _has_classes(self, network: str) -> bool:
-        return any(title == network for title, _ in self.class_layers)
 
     @cached_property
     def diversity(self) -> pd.DataFrame:

@@ -5,10 +5,9 @@ similarity, and ``significant`` where it is known; the networks are told apart b
 one colour each. Networks may have layers of other names.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import altair as alt
@@ -48,21 +47,19 @@ class Networks:
     @property
     def colours(self) -> alt.Scale:
         """One colour a network, the same in every chart."""
-        known = list(charts.COLOURS.values())
-        return alt.Scale(
-            domain=list(self.titles),
-            range=[known[place % len(known)] for place in range(len(self.titles))],
-        )
+        return self._scale(charts.COLOURS.values())
 
     @property
     def dashes(self) -> alt.Scale:
-        return alt.Scale(
-            domain=list(self.titles),
-            range=[DASHES[place % len(DASHES)] for place in range(len(self.titles))],
-        )
+        return self._scale(DASHES)
+
+    def _scale(self, looks: Iterable[Any]) -> alt.Scale:
+        """One of some looks a network, from the first again where there are more networks."""
+        looked = islice(cycle(looks), len(self.titles))
+        return alt.Scale(domain=list(self.titles), range=list(looked))
 
 
-def similarity_chart(units: pd.DataFrame, networks: Networks, width: int = 125) -> Markdown:
+def similarity_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
     """How the similarity of labels is distributed over the units of each layer."""
     units = units[units["similarity"].notna()]
     edges = np.linspace(units["similarity"].min(), units["similarity"].max(), 31)
@@ -70,16 +67,9 @@ def similarity_chart(units: pd.DataFrame, networks: Networks, width: int = 125) 
     for (network, layer), group in units.groupby(["network", "layer"], sort=False):
         heights, _ = np.histogram(group["similarity"], edges)
         for left, right, height in zip(edges[:-1], edges[1:], heights / len(group), strict=True):
-            bins.append(
-                {
-                    "Network": network,
-                    "layer": layer,
-                    "similarity": (left + right) / 2,
-                    "share": height,
-                }
-            )
+            bins.append((network, layer, (left + right) / 2, height))
     drawing = (
-        alt.Chart(pd.DataFrame(bins))
+        alt.Chart(pd.DataFrame(bins, columns=["Network", "layer", "similarity", "share"]))
         .mark_line(interpolate="step", strokeWidth=2)
         .encode(
             x=alt.X("similarity:Q", title="Similarity"),
@@ -92,14 +82,11 @@ def similarity_chart(units: pd.DataFrame, networks: Networks, width: int = 125) 
                 alt.Tooltip("share:Q", format=".1%"),
             ],
         )
-        .properties(width=width, height=170)
+        .properties(width=125, height=170)
         .facet(**_panels("layer:N", networks.layers))
     )
-    return charts.chart(
-        drawing,
-        "similarity",
-        "Step charts of the similarity of labels for each layer and network.",
-    )
+    words = "Step charts of the similarity of labels for each layer and network."
+    return charts.chart(drawing, "similarity", words)
 
 
 def _panels(field: str, order: Sequence[str]) -> dict[str, Any]:
@@ -163,11 +150,8 @@ def frequent_chart(
     # Each network has its own colour, so each panel its own legend.
     per_row = alt.concat(*bars, columns=3) if len(bars) > 3 else alt.hconcat(*bars)
     per_row = per_row.resolve_scale(color="independent")
-    return charts.chart(
-        per_row.add_params(*choices),
-        "frequent",
-        "Bar charts of the labels that most units of one layer have, a chart for each network.",
-    )
+    words = "Bar charts of the labels that most units of one layer have, a chart for each network."
+    return charts.chart(per_row.add_params(*choices), "frequent", words)
 
 
 PARTS = {"significant": "significant", "others": "not significant"}
@@ -177,23 +161,16 @@ def _parted(frequent: pd.DataFrame) -> pd.DataFrame:
     """A row for the units of each concept whose label is significant, and one for the others."""
     if "significant" not in frequent:
         return frequent.assign(part="", number=frequent["units"], rank=0)
-    parts = [
-        frequent.assign(part=PARTS["significant"], number=frequent["significant"], rank=0),
-        frequent.assign(
-            part=PARTS["others"], number=frequent["units"] - frequent["significant"], rank=1
-        ),
-    ]
-    rows = pd.concat(parts)
+    numbers = (frequent["significant"], frequent["units"] - frequent["significant"])
+    rows = pd.concat(
+        frequent.assign(part=part, number=number, rank=rank)
+        for rank, (part, number) in enumerate(zip(PARTS.values(), numbers, strict=True))
+    )
     return rows[rows["number"] > 0]
 
 
 def _frequent_of(
-    frequent: pd.DataFrame,
-    title: str,
-    colour: str,
-    choice: alt.Parameter,
-    width: int,
-    longest: int,
+    frequent: pd.DataFrame, title: str, colour: str, choice: alt.Parameter, width: int, longest: int
 ) -> Any:
     parted = "significant" in frequent
     shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
@@ -240,9 +217,8 @@ def scatter_chart(
     """
     deep = units[units["layer"].isin(layers) & units["similarity"].notna()]
     twenty = deep["label"].value_counts().head(FREQUENT).index
-    points = deep.loc[
-        deep["label"].isin(twenty), ["label", "similarity", "network", "layer", "unit"]
-    ]
+    columns = ["label", "similarity", "network", "layer", "unit"]
+    points = deep.loc[deep["label"].isin(twenty), columns]
     drawing = (
         alt.Chart(points.assign(link=[link(point) for point in points.itertuples()]))
         .mark_point(size=34, filled=True, opacity=0.6, cursor="pointer")
@@ -263,11 +239,8 @@ def scatter_chart(
         )
         .properties(height=420)
     )
-    return charts.chart(
-        drawing,
-        "scatter",
-        "Scatter chart of similarity against concept for the twenty most frequent labels.",
-    )
+    words = "Scatter chart of similarity against concept for the twenty most frequent labels."
+    return charts.chart(drawing, "scatter", words)
 
 
 def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
@@ -296,40 +269,20 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
             "cosine": "Cosine of label and class",
             "cosine_shuffled": "Cosine with labels of other units",
         },
-        formats={"exact": percent, "exact_listed": _share, "cosine": 2, "cosine_shuffled": 2},
+        formats={"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},
     )
 
 
-def _share(value: float) -> str:
-    """A share, which is not known where there is nothing to be a share of."""
-    return "–" if np.isnan(value) else percent(value)
-
-
-def top_table(units: pd.DataFrame, networks: Networks, layer: str | None = None) -> Markdown:
-    """The labels of the fifty units of greatest similarity, with their numbers.
-
-    layer : the units of one layer, where ``units`` has several.
-    """
+def top_table(units: pd.DataFrame, networks: Networks) -> Markdown:
+    """The labels of the fifty units of greatest similarity, with their numbers."""
     columns = {}
     for title in networks.titles:
-        own = units[(units["network"] == title) & (units["layer"].eq(layer) if layer else True)]
-        if own.empty:
-            continue
-        counted = own.nlargest(50, "similarity")["label"].value_counts()
-        columns[title] = [f"{label} ({number})" for label, number in counted.items()][:12]
-    longest = max(map(len, columns.values()))
-    filled = {title: [*cells, *[""] * (longest - len(cells))] for title, cells in columns.items()}
-    return tables.table(pd.DataFrame(filled), "top50")
-
-
-def kind_table(units: pd.DataFrame, networks: Networks) -> Markdown:
-    """Different labels by kind."""
-    kinds = units.groupby(["network", "kind"])["label"].nunique().unstack(fill_value=0)
-    kinds = kinds.reindex(list(networks.titles), fill_value=0).rename_axis("network")
-    different = units.groupby("network")["label"].nunique()
-    kinds.insert(0, "all", different.reindex(kinds.index, fill_value=0))
-    headings = {"network": "Network"} | {str(kind): kind_title(str(kind)) for kind in kinds}
-    return tables.table(kinds.reset_index(), "kinds", headings=headings)
+        own = units[units["network"] == title]
+        counted = own.nlargest(50, "similarity")["label"].value_counts().head(12)
+        cells = [f"{label} ({number})" for label, number in counted.items()]
+        if cells:
+            columns[title] = pd.Series(cells)
+    return tables.table(pd.DataFrame(columns).fillna(""), "top50")
 
 
 def kind_title(kind: str) -> str:
@@ -337,7 +290,7 @@ def kind_title(kind: str) -> str:
     return {"color": "Colour"}.get(kind, kind.capitalize())
 
 
-def kind_chart(units: pd.DataFrame, networks: Networks, width: int = 195) -> Markdown:
+def kind_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
     """Units by the kind of their label, layer by layer."""
     shares = units.groupby(["network", "layer", "kind"]).size().rename("units").reset_index()
     shares["Kind"] = shares["kind"].map(kind_title)
@@ -346,18 +299,13 @@ def kind_chart(units: pd.DataFrame, networks: Networks, width: int = 195) -> Mar
     scale = alt.Scale(
         domain=[kind_title(kind) for kind in present], range=[KIND_COLOURS[k] for k in present]
     )
-    x = alt.X(
-        "units:Q",
-        title="Share of these units",
-        stack="normalize",
-        axis=alt.Axis(format="%"),
-    )
+    shown = alt.Axis(format="%")
     titles = [title for title in networks.titles if (shares["network"] == title).any()]
     drawing = (
         alt.Chart(shares)
         .mark_bar()
         .encode(
-            x=x,
+            x=alt.X("units:Q", title="Share of these units", stack="normalize", axis=shown),
             y=alt.Y("layer:N", sort=list(networks.layers), title=None),
             color=alt.Color("Kind:N", scale=scale),
             order="rank:Q",
@@ -368,7 +316,7 @@ def kind_chart(units: pd.DataFrame, networks: Networks, width: int = 195) -> Mar
                 alt.Tooltip("units:Q", title="Units"),
             ],
         )
-        .properties(width=width, height=alt.Step(26))
+        .properties(width=195, height=alt.Step(26))
         .facet(**_panels("network:N", titles))
         .resolve_scale(y="independent")
     )

@@ -1,7 +1,5 @@
 """Tables and figures of a study's dissection: its layers, counts and probing sets."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import altair as alt
@@ -46,11 +44,8 @@ def layer_table(found: Dissected) -> Markdown:
 def diversity_table(found: Dissected) -> Markdown:
     """How many different significant labels each network has, in all and of each kind."""
     table = found.diversity
+    table = table.assign(**{kind: 0 for kind in ("object", "scene") if kind not in table})
     kinds = [kind for kind in KIND_COLOURS if kind in table]
-    for kind in ("object", "scene"):
-        if kind not in kinds:
-            table, kinds = table.assign(**{kind: 0}), [*kinds, kind]
-    kinds = [kind for kind in KIND_COLOURS if kind in kinds]
     columns = {
         "network": "Network",
         "training_set": "Trained on",
@@ -64,8 +59,6 @@ def diversity_table(found: Dissected) -> Markdown:
         table.astype(whole)[list(columns)], "kinds", headings=columns, formats={"equal": 1}
     )
 
-
-# --- the size of the probing set -----------------------------------------------------------------
 
 RULES = {"fixed": "same number of strongest", "share": "same share of strongest"}
 
@@ -89,39 +82,26 @@ def probing_chart(found: Dissected) -> Markdown:
             ("stable", "Share of units with the same label", "%"),
         )
     ]
-    return charts.chart(
-        alt.hconcat(*views),
-        "probing",
-        "Two line charts: mean similarity and label stability against the size of the probing set.",
-    )
+    words = "Two line charts: mean similarity and label stability against the size of the probing "
+    return charts.chart(alt.hconcat(*views), "probing", f"{words}set.")
 
 
 def _probing_view(lines: pd.DataFrame, title: str, form: str) -> Any:
     present = [name for name in RULES.values() if (lines["Rule"] == name).any()]
-    colours = [charts.COLOURS["blue"], charts.COLOURS["orange"]]
+    colours = [charts.COLOURS["blue"], charts.COLOURS["orange"]][: len(present)]
     legend = alt.Legend(symbolType="stroke")
-    colour = alt.Color(
-        "Rule:N", scale=alt.Scale(domain=present, range=colours[: len(present)]), legend=legend
-    )
     dashes = alt.Scale(domain=present, range=[[1, 0], [6, 3]][: len(present)])
-    sizes = sorted(int(size) for size in lines["size"].unique())
-    x = alt.X(
-        "size:Q",
-        title="Images in the probing set",
-        scale=alt.Scale(type="log"),
-        axis=alt.Axis(values=sizes),
+    axis = alt.Axis(values=sorted(int(size) for size in lines["size"].unique()))
+    log = alt.Scale(type="log")
+    base = alt.Chart(lines).encode(
+        x=alt.X("size:Q", title="Images in the probing set", scale=log, axis=axis),
+        color=alt.Color("Rule:N", scale=alt.Scale(domain=present, range=colours), legend=legend),
     )
-    base = alt.Chart(lines)
     band = base.mark_area(opacity=0.2).encode(
-        x=x,
-        y=alt.Y("min:Q", title=title, axis=alt.Axis(format=form)),
-        y2="max:Q",
-        color=colour,
+        y=alt.Y("min:Q", title=title, axis=alt.Axis(format=form)), y2="max:Q"
     )
     line = base.mark_line(point=True).encode(
-        x=x,
         y=alt.Y("mean:Q", title=title),
-        color=colour,
         strokeDash=alt.StrokeDash("Rule:N", scale=dashes),
         tooltip=[
             "Rule:N",
@@ -134,6 +114,5 @@ def _probing_view(lines: pd.DataFrame, title: str, form: str) -> Any:
 
 def common_layers(found: Dissected) -> Networks:
     """The networks with the layers that all of them have, by name."""
-    own = [set(found.layers_of(title)) for title in found.titles]
-    shared = set.intersection(*own)
+    shared = set.intersection(*(set(found.layers_of(title)) for title in found.titles))
     return Networks(found.titles, [name for name in found.networks.layers if name in shared])

@@ -1,14 +1,12 @@
 """An explorer: a table too long for a page, searchable and linkable on the site."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.report.page import block, data_script, fenced, raw_html, this_page
+from vitrine.report.page import block, csv_link, data_script, fenced, raw_html, this_page
 from vitrine.report.tables import Format, markdown_table
 from vitrine.report.text import safe_html
 
@@ -41,7 +39,6 @@ def explorer(
     rest = f"The first {min(rows_shown, len(frame))} of {len(frame):,} rows."
     if not page.is_html:
         return block(short, f"{rest} The site has all of them, to be searched.")
-    rows = json.loads(frame.to_json(orient="values", double_precision=6))
     data = {
         "columns": [
             {
@@ -52,15 +49,14 @@ def explorer(
             }
             for column in frame.columns
         ],
-        "rows": rows,
+        "rows": json.loads(frame.to_json(orient="values", double_precision=6)),
     }
     source = data_script(page, name, data)
-    address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
     rows_of = raw_html(
         f'<div hidden data-name="{name}" data-source="{source}" '
         f'data-label="{safe_html(label)}"></div>'
     )
-    download = f'[Download all rows as CSV]({address}){{.vitrine-download download="{name}.csv"}}'
+    download = csv_link(page, name, frame, "Download all rows as CSV")
     return block(
         fenced(".vitrine-explorer", rows_of, fenced(".vitrine-table", short, rest), download)
     )

@@ -1,7 +1,5 @@
 """Images of a chapter: heatmaps over what the network saw, in grids that can be enlarged."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence
@@ -34,9 +32,6 @@ SMALL, ROW = 240, 1000
 Rgb = npt.NDArray[np.float64]
 
 
-# --- what a panel shows --------------------------------------------------------------------------
-
-
 def crop_of(image: Image, frame: Frame, side: int = SIDE) -> Pixels:
     """The frame of an image as ``uint8 [side, side, 3]``, straight from the image's pixels."""
     top, left, height, width = frame.box
@@ -67,7 +62,8 @@ def overlay(
         single pixels, such as a gradient, has a few outliers that would leave the rest dark.
     positive : show positive evidence only, on the sequential scale.
     """
-    shown, signed = _shown(heatmap, positive=positive)
+    signed = heatmap.signed and not positive
+    shown = np.clip(heatmap.values, 0, None) if positive else heatmap.values
     values = _scaled(_resized(shown, crop.shape[0], smooth=not signed), share)
     return _pixels(_coloured(_pale(crop), values, signed=signed) if values.any() else _pale(crop))
 
@@ -77,7 +73,7 @@ def alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
 
     On the sequential scale, from black; ``share`` as in ``overlay``.
     """
-    values, _ = _shown(heatmap, positive=True)
+    values = np.clip(heatmap.values, 0, None)
     scaled = np.clip(_scaled(_resized(values, side, smooth=False), share), 0, 1)
     return _pixels(matplotlib.colormaps[SEQUENTIAL](scaled)[..., :3])
 
@@ -93,13 +89,6 @@ def thumbnail(crop: Pixels, side: int) -> str:
     return f"data:image/jpeg;base64,{content}"
 
 
-def _shown(heatmap: Heatmap, *, positive: bool) -> tuple[npt.NDArray[np.float32], bool]:
-    """The values that are shown, and whether they have signs."""
-    if positive:
-        return np.clip(heatmap.values, 0, None), False
-    return heatmap.values, heatmap.signed
-
-
 def _scaled(values: Rgb, share: float) -> Rgb:
     """Values up to 1 in size where ``share`` of them lie; zeros where all are zero."""
     extent = float(np.quantile(np.abs(values), share)) or float(np.abs(values).max())
@@ -110,10 +99,13 @@ def _coloured(base: Rgb, values: Rgb, *, signed: bool) -> Rgb:
     """The colours of a map laid on ``base [h, w, 3]``; values ``[h, w]`` up to 1 in size."""
     if signed:
         colour = np.where(values[..., None] > 0, np.array(FOR), np.array(AGAINST)) / 255
-        strength = 0.85 * np.abs(values)[..., None]
-        return base * (1 - strength) + colour * strength
+        return _blended(base, colour, 0.85 * np.abs(values)[..., None])
     colour = matplotlib.colormaps[SEQUENTIAL](np.clip(values, 0, 1))[..., :3]
     return 0.4 * base + 0.6 * colour
+
+
+def _blended(base: Rgb, colour: Rgb, strength: Rgb) -> Rgb:
+    return base * (1 - strength) + colour * strength
 
 
 def outlined(
@@ -159,12 +151,9 @@ def regions(
     """
     side = crop.shape[0]
     one, two = (_resized(region, side, smooth=False)[..., None] for region in (first, second))
-    orange, blue = np.array(FOR) / 255, np.array(AGAINST) / 255
-    image = _pale(crop)
-    image = image * (1 - 0.65 * one * (1 - two)) + orange * 0.65 * one * (1 - two)
-    image = image * (1 - 0.65 * two * (1 - one)) + blue * 0.65 * two * (1 - one)
-    both = one * two
-    return _pixels(image * (1 - both) + crop / 255 * both)
+    image = _blended(_pale(crop), np.array(FOR) / 255, 0.65 * one * (1 - two))
+    image = _blended(image, np.array(AGAINST) / 255, 0.65 * two * (1 - one))
+    return _pixels(_blended(image, crop / 255, one * two))
 
 
 TINTS = {"orange": FOR, "blue": AGAINST, "green": (0, 158, 115), "purple": (176, 74, 134)}
@@ -176,7 +165,7 @@ def tinted(crop: Pixels, parts: Sequence[npt.NDArray[np.bool_]]) -> Pixels:
     image = _pale(crop)
     for mask, colour in zip(parts, TINTS.values(), strict=False):
         large = _resized(mask.astype(np.float32), crop.shape[0], smooth=False)[..., None]
-        image = image * (1 - 0.45 * large) + np.array(colour) / 255 * 0.45 * large
+        image = _blended(image, np.array(colour) / 255, 0.45 * large)
     return _pixels(image)
 
 
@@ -208,9 +197,6 @@ PAPER_SIDE = 240
 
 PAPER_HEIGHT, PAPER_LEAST, PAPER_MOST = 1.0, 0.075, 0.11
 """How high rows of images may be in all on paper, and each at least and at most, in page widths."""
-
-
-# --- grids of panels -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -291,14 +277,13 @@ def _html_card(page: Page, card: Card, name: str) -> str:
 
 def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool) -> str:
     name = f"{name}-{slug(card.title)}-{slug(panel.label)}"
-    address = page.write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
+    address = page.write(f"{name}.webp", webp(panel.pixels))
     height, width = panel.pixels.shape[:2]
     label = f'<span class="vitrine-label">{safe_html(panel.label)}</span>' if labelled else ""
     side = min(SMALL, ROW // len(card.panels))
     choice = ""
     if width > 1.25 * side:  # the large one for dense screens, and enlarged
-        content = encoded(smaller(panel.pixels, side), "WEBP", quality=76, method=6)
-        small = page.write(f"{name}-small.webp", content)
+        small = page.write(f"{name}-small.webp", webp(smaller(panel.pixels, side)))
         choice = f' srcset="{small} {side}w, {address} {width}w" sizes="auto, {side}px"'
     return (
         f'<a class="vitrine-zoom" href="{address}"><img src="{address}"{choice} width="{width}" '
@@ -316,7 +301,7 @@ def inline_image(panel: Panel, name: str) -> str:
     if not page.is_html:
         address = page.write(f"{name}.jpg", _on_paper(panel.pixels))
         return f"![{alt}]({address}){{width=100%}}"
-    address = page.write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
+    address = page.write(f"{name}.webp", webp(panel.pixels))
     # Quarto takes the words of an image inside a link for a caption, which no cell of a table has.
     kept = f'.vitrine-thumbnail fig-alt="{safe_attribute(panel.alt_text)}"'
     return f"[![{alt}]({address}){{{kept}}}]({address}){{.vitrine-zoom}}"
@@ -325,10 +310,9 @@ def inline_image(panel: Panel, name: str) -> str:
 def still(panel: Panel, name: str) -> str:
     """An image of the site as an HTML element that cannot be enlarged. name : of its file."""
     height, width = panel.pixels.shape[:2]
-    address = this_page().write(f"{name}.webp", encoded(panel.pixels, "WEBP", quality=76, method=6))
-    return (
-        f'<img src="{address}" width="{width}" height="{height}" alt="{safe_html(panel.alt_text)}">'
-    )
+    address = this_page().write(f"{name}.webp", webp(panel.pixels))
+    words = safe_html(panel.alt_text)
+    return f'<img src="{address}" width="{width}" height="{height}" alt="{words}">'
 
 
 def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
@@ -352,15 +336,12 @@ def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
     labels the images heads the columns where the cards have the same labels, some of them fewer;
     otherwise it stands below the images.
     """
-    labels = max(([panel.label for panel in card.panels] for card in cards), key=len)
+    known = [[panel.label for panel in card.panels] for card in cards]
+    labels = max(known, key=len)
     alike = (
         len(cards) > 1
         and len(set(labels)) == len(labels)
-        and all(
-            [panel.label for panel in card.panels]
-            == [label for label in labels if label in {panel.label for panel in card.panels}]
-            for card in cards
-        )
+        and all(own == [label for label in labels if label in own] for own in known)
     )
     side = min(max(PAPER_HEIGHT / len(cards), PAPER_LEAST), PAPER_MOST, 0.84 / len(labels))
     widths = [round(1000 * (1 - side * len(labels))), *[round(1000 * side)] * len(labels)]
@@ -410,6 +391,11 @@ def encoded(pixels: Pixels, kind: str, **options: int) -> bytes:
     return drawn_once(made_of, pixels.tobytes(), draw)
 
 
+def webp(pixels: Pixels) -> bytes:
+    """An image as the site has it."""
+    return encoded(pixels, "WEBP", quality=76, method=6)
+
+
 def _scale_bar(page: Page, scale: Scale) -> str:
     steps = np.linspace(-1 if scale.signed else 0, 1, 256)
     middle_grey = np.full((16, 256, 3), 0.75)
@@ -420,9 +406,8 @@ def _scale_bar(page: Page, scale: Scale) -> str:
     meaning = safe_html(f"Colour scale from {scale.low} to {scale.high}")
     if not page.is_html:
         middle = f" (middle: {safe(scale.middle)})" if scale.middle else ""
-        return (
-            f"{safe(scale.low)} ![Colour scale]({address}){{width=30%}} {safe(scale.high)}{middle}"
-        )
+        bar_of = f"![Colour scale]({address}){{width=30%}}"
+        return f"{safe(scale.low)} {bar_of} {safe(scale.high)}{middle}"
     middle = f"<span>{safe_html(scale.middle)}</span>" if scale.middle else ""
     return raw_html(
         f'<div class="vitrine-scale"><span>{safe_html(scale.low)}</span>'

@@ -16,8 +16,6 @@ classifier, or, in the tables of the dissection, of the network that its ``class
 follows the empty line is the text, in Markdown.
 """
 
-from __future__ import annotations
-
 import datetime
 import re
 from collections.abc import Callable, Iterator

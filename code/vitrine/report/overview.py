@@ -1,7 +1,5 @@
 """What stands at the end of the book: a table of methods, a list of figures, how to cite it."""
 
-from __future__ import annotations
-
 import os
 import re
 

@@ -1,7 +1,5 @@
 """The page that is being executed: its format, and where its figures go."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -79,10 +77,10 @@ def drawn_once(made_of: str, content: bytes, draw: Callable[[], bytes]) -> bytes
     return drawn
 
 
-def csv_link(page: Page, name: str, frame: pd.DataFrame) -> str:
+def csv_link(page: Page, name: str, frame: pd.DataFrame, words: str = "Data (CSV)") -> str:
     """Write a frame as a CSV file beside the page; the link to it."""
     address = page.write(f"{name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
-    return f'[Data (CSV)]({address}){{.vitrine-download download="{name}.csv"}}'
+    return f'[{words}]({address}){{.vitrine-download download="{name}.csv"}}'
 
 
 def data_script(page: Page, name: str, content: Any) -> str:

@@ -1,22 +1,19 @@
 """Which parts a study has, and what a page says where it has not."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar, cast
 
 from IPython.display import Markdown, display
 
 from vitrine.project import chapters
-from vitrine.report.findings import Finding, absent
+from vitrine.report.findings.finding import Absent, Finding, absent
 from vitrine.report.page import block, fenced, float_lines, this_page
+from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, safe
 from vitrine.store import explained_alike
-
-if TYPE_CHECKING:
-    from vitrine.report.study_report import StudyReport
 
 SECTIONS = {
     "cam": ("class activation maps", "correlations costs"),
@@ -188,6 +185,28 @@ def missing(study: StudyReport, *tables: str) -> Finding | None:
         part = SECTIONS[section][0].removeprefix("a ")
         return absent(f"This study has no {part} (section [{section}]).")
     return None
+
+
+Ask = TypeVar("Ask", bound=Callable[..., Finding])
+
+
+def needs(*tables: str) -> Callable[[Ask], Ask]:
+    """Ask a study for a finding only if it has these tables; another has none, and says why.
+
+    So has one whose tables hold nothing that could decide, where the function raises ``Absent``.
+    """
+
+    def decorate(ask: Ask) -> Ask:
+        @wraps(ask)
+        def asked(study: StudyReport, *rest: Any) -> Finding:
+            try:
+                return missing(study, *tables) or ask(study, *rest)
+            except Absent as reason:
+                return absent(str(reason))
+
+        return cast(Ask, asked)
+
+    return decorate
 
 
 def shows(study: StudyReport, *tables: str) -> Callable[[Callable[[], Any]], None]:

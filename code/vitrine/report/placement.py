@@ -1,7 +1,5 @@
 """Where thumbnails and names beside the points of a chart do not hide each other."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

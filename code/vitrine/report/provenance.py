@@ -1,7 +1,5 @@
 """Tables about the report itself: its sources, its studies, its software."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,7 +109,8 @@ def encoder(study: StudyReport) -> Finding:
     row = found if isinstance(found, Mapping) else {"name": found}
     title = str(row.get("title") or row.get("name"))
     more = [str(row[key]) for key in ("model", "pretrained", "weights") if row.get(key)]
-    return Finding("", f"Images and words are placed by the encoder {title}{_in_brackets(more)}.")
+    brackets = f" ({', '.join(more)})" if more else ""
+    return Finding("", f"Images and words are placed by the encoder {title}{brackets}.")
 
 
 def speed(study: StudyReport) -> Finding:
@@ -122,34 +121,29 @@ def speed(study: StudyReport) -> Finding:
     layout = "channels last" if asked.get("channels_last") else "channels first"
     folded = ", batch normalisation folded into the convolutions" if asked.get("folded") else ""
     memory = "keeps" if asked.get("keep_memory") else "gives back"
-    if asked.get("engine") == "openvino":
-        return Finding(
-            "",
-            f"The passes without gradients ran on OpenVINO in batches of {asked['batch']}, each "
-            "network's logits compared with PyTorch's before.",
-        )
-    return Finding(
-        "",
+    text = (
         f"The passes of this study ran in batches of {asked['batch']}, with images and weights "
-        f"{layout}{folded} and an allocator that {memory} memory.",
+        f"{layout}{folded} and an allocator that {memory} memory."
     )
+    if asked.get("engine") == "openvino":
+        text = (
+            f"The passes without gradients ran on OpenVINO in batches of {asked['batch']}, each "
+            "network's logits compared with PyTorch's before."
+        )
+    return Finding("", text)
 
 
 def cost_table(study: StudyReport) -> Markdown:
     """What an image costs by each method: passes, passes of the head, seconds."""
     costs = study.table("costs")
     titles = study.method_titles
-    cost = (
-        costs[costs["method"].isin(titles)]
-        .groupby("method", sort=False)
-        .agg(
-            passes=("passes", "median"),
-            head=("head_passes", "median"),
-            seconds=("seconds", "median"),
-            most=("seconds", "max"),
-        )
-        .reset_index()
-    )
+    by_method = costs[costs["method"].isin(titles)].groupby("method", sort=False)
+    cost = by_method.agg(
+        passes=("passes", "median"),
+        head=("head_passes", "median"),
+        seconds=("seconds", "median"),
+        most=("seconds", "max"),
+    ).reset_index()
     cost["method"] = cost["method"].map(titles)
     headings = {
         "method": "Method",
@@ -169,7 +163,3 @@ def images_table(study: StudyReport) -> Markdown:
     return table(
         rows, "images", headings=headings, formats={"sha256": lambda digest: f"{digest[:12]}…"}
     )
-
-
-def _in_brackets(parts: list[str]) -> str:
-    return f" ({', '.join(parts)})" if parts else ""

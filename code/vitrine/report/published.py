@@ -1,8 +1,5 @@
 """What chapters read of a study of imported runs: its labels, its maps, its tables."""
 
-from __future__ import annotations
-
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,14 +7,14 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.data import sources
-from vitrine.data.images import Frame, Pixels, read_image
+from vitrine.data.images import Frame, Pixels
 from vitrine.errors import ResultsError, suggestion
 from vitrine.external.store import ImportStore, open_imported
 from vitrine.methods.heatmap import resample_to
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
 from vitrine.report.page import study_line
+from vitrine.report.study_report import image_of
 
 
 class PublishedReport:
@@ -50,15 +47,12 @@ class PublishedReport:
     def labels(self, run: str) -> pd.DataFrame:
         """The units that a run labels: layer, unit, label, kind and similarity (its score)."""
         self.run(run)
-        table = self.table("labels")
-        own = table[table["run"] == run].drop(columns="run").rename(columns={"score": "similarity"})
-        return own.reset_index(drop=True)
+        own = self.table("labels").query("run == @run").drop(columns="run")
+        return own.rename(columns={"score": "similarity"}).reset_index(drop=True)
 
     def on_object(self, image: str) -> pd.Series:
         """By run of maps: the share of positive weight on the object, ``nan`` without outline."""
-        regions = self.table("regions")
-        found: pd.Series = regions[regions["image"] == image].set_index("run")["inside"]
-        return found
+        return self.table("regions").query("image == @image").set_index("run")["inside"]
 
     def frame(self, run: str, image: str) -> Frame:
         """The frame in which a run's map of an image lives."""
@@ -71,20 +65,9 @@ class PublishedReport:
 
     def crop(self, image: str, frame: Frame, side: int = 400) -> Pixels:
         """What a frame shows of an image: ``uint8 [side, side, 3]``."""
-        row = next(row for row in self.provenance["images"] if row["name"] == image)
-        origin = self.provenance["study"]["images"]
-        path = (
-            sources.fetch_one(self.project, origin["source"], row["file"])
-            if origin["source"]
-            else self.project.root / str(origin["folder"]) / row["file"]
-        )
-        if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-            raise ResultsError(
-                f"The image {self.project.relative(path)} is not the one whose maps the study "
-                f"{self.store.study!r} imported: its SHA-256 is another",
-                f"Restore it, or run `vitrine import --study {self.store.study}`",
-            )
-        return crop_of(read_image(path), frame, side)
+        which = f"whose maps the study {self.store.study!r} imported"
+        again = f"run `vitrine import --study {self.store.study}`"
+        return crop_of(image_of(self.project, self.provenance, image, which, again), frame, side)
 
     def badge(self) -> Markdown:
         """One line that says which study a page shows."""

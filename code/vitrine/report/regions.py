@@ -1,7 +1,5 @@
 """Regions outlined by hand: what a map puts on them, and what hiding them does."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from vitrine.data.wordnet import class_indices
@@ -27,14 +25,13 @@ def mapped_methods(study: StudyReport, image: str | None = None) -> list[str]:
 
 def weights(study: StudyReport) -> pd.DataFrame:
     """The share of each method's positive weight on each region, by image and region."""
-    images = study.table("region_occlusion")["image"].unique()
     rows = [
         {"image": image, "region": region}
         | {
             method: share_inside(study.heatmap(method, image).values, mask)
             for method in mapped_methods(study, image)
         }
-        for image in images
+        for image in study.table("region_occlusion")["image"].unique()
         for region, mask in study.parts(image).items()
     ]
     return pd.DataFrame(rows, columns=[*KEYS, *mapped_methods(study)]).set_index(KEYS)
@@ -80,9 +77,8 @@ def misread(study: StudyReport) -> list[str]:
     if not study.facts.get("wordnet", True):
         return []
     known = class_indices(study.store.project)
-    images = study.table("region_occlusion")["image"].unique()
     return [
         image
-        for image in images
+        for image in study.table("region_occlusion")["image"].unique()
         if study.prediction(image)["wnid"] in known and not study.is_correct(image)
     ]

@@ -1,7 +1,5 @@
 """Whether what one network's study finds holds in another's: each finding, study by study."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +28,7 @@ from vitrine.report.findings import (
     randomisation,
     region_occlusion,
 )
-from vitrine.report.findings.sentences import bound
+from vitrine.report.findings.sentences import as_sentence, bound
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import COUNTING, plural
@@ -51,7 +49,7 @@ BY_MEASURE = (measures.best_by, measures.passed)
 """Findings that are asked of each measure."""
 
 PUBLISHED: dict[Ask, Callable[[PublishedReport], Finding]] = {
-    agreement.same_image: published.equal_area,
+    agreement.same_image: published.equal_area
 }
 """The questions that published runs answer by the same comparison."""
 
@@ -120,8 +118,8 @@ def _asked(function: Callable[..., Finding], chapter: str) -> Iterator[tuple[str
         for measure, row in MEASURES.items():
             question = f"{row.title}: {first[0].lower()}{first[1:]}"
             yield question, chapter, partial(_of_measure, function, measure)
-    signature = inspect.signature(function, eval_str=False)
-    if [*signature.parameters] == ["study"] and signature.return_annotation == "Finding":
+    signature = inspect.signature(function)
+    if [*signature.parameters] == ["study"] and signature.return_annotation is Finding:
         yield first, chapter, function
 
 
@@ -202,15 +200,14 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
         return absent(f"{reason}, of {plural(undecided, 'finding')} that both test.")
     held, turned = decided.count("holds"), decided.count("turns round")
     if turned:
-        headline = f"{plural(turned, 'finding')} turn{'s' if turned == 1 else ''} round on {other}."
+        headline = f"{plural(turned, 'finding')} turn{'s' if turned == 1 else ''} round on {other}"
     elif held == len(decided):
-        headline = f"Every finding that both decide holds on {other}."
+        headline = f"every finding that both decide holds on {other}"
     else:
-        headline = f"No finding turns round on {other}, and some change."
+        headline = f"no finding turns round on {other}, and some change"
     text = f"Of {plural(len(decided), 'finding')} that both decide, {held} hold. "
     text += f"{plural(undecided, 'more finding')} tested in both stay undecided in at least one."
-    verdict = "mixed" if held < len(decided) else "holds"
-    return Finding(headline[0].upper() + headline[1:], text, verdict)
+    return Finding(as_sentence(headline), text, "mixed" if held < len(decided) else "holds")
 
 
 def alone(studies: Sequence[StudyReport]) -> Finding | None:

@@ -1,7 +1,5 @@
 """The scoreboard: each method's mean, rank and standing against the baselines, by measure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,9 +20,6 @@ from vitrine.measures.ranking import (
 from vitrine.measures.registry import MEASURES, SEED_STABILITY
 from vitrine.methods.baselines import BASELINES
 from vitrine.report.study_report import StudyReport
-
-FAMILIES = ("class activation map", "LIME", "attribution", "baseline")
-"""The families of methods, as the charts colour them."""
 
 POSITIVE_BASELINE = ("sensitivity",)
 """Measures whose baseline has positive weights alone, so that a signed map has none to beat."""

@@ -1,7 +1,5 @@
 """What chapters read: one study's tables, images and maps. Nothing here needs torch."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,7 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.data import sources
-from vitrine.data.images import Pixels, read_image
+from vitrine.data.images import Image, Pixels, read_image
 from vitrine.data.outlines import outlines_of, regions_of
 from vitrine.data.wordnet import SAMPLES, class_indices
 from vitrine.errors import ResultsError, suggestion
@@ -45,6 +43,31 @@ def distinct_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return next((titles for titles in ways if len(set(titles)) == len(titles)), ways[-1])
 
 
+def path_of(project: Project, origin: Mapping[str, Any], file: str) -> Path:
+    """Where an image of a study lies; fetched if its source's cache does not hold it."""
+    if origin["source"]:
+        return sources.fetch_one(project, origin["source"], file)
+    return project.path(str(origin["folder"])) / file
+
+
+def image_of(
+    project: Project, provenance: Mapping[str, Any], name: str, which: str, again: str
+) -> Image:
+    """The image of that name whose maps a study has.
+
+    which, again : what a study did with it, and how that is done again, for the ``ResultsError``
+        where another file lies in its place.
+    """
+    row = next(row for row in provenance["images"] if row["name"] == name)
+    path = path_of(project, provenance["study"]["images"], row["file"])
+    if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+        raise ResultsError(
+            f"The image {project.relative(path)} is not the one {which}: its SHA-256 is another",
+            f"Restore it, or {again}",
+        )
+    return read_image(path)
+
+
 class StudyReport:
     """The results of one study and one of its classifiers, as the chapters show them."""
 
@@ -53,7 +76,6 @@ class StudyReport:
         self.classifier = classifier
         self.provenance = store.provenance()
         self._crops: dict[str, Pixels] = {}
-        self._masks: dict[str, Mask | None] = {}
 
     @property
     def images(self) -> list[str]:
@@ -122,9 +144,8 @@ class StudyReport:
         facts = dict(self.provenance.get("dissection") or {})
         rows = facts.get("classifiers", [])
         names = distinct_titles(rows)
-        facts["classifiers"] = [
-            row | {"network": name} for row, name in zip(rows, names, strict=True)
-        ]
+        named = zip(rows, names, strict=True)
+        facts["classifiers"] = [row | {"network": name} for row, name in named]
         return facts if rows else {}
 
     def networks_table(self, name: str) -> pd.DataFrame:
@@ -179,9 +200,8 @@ class StudyReport:
         """The prediction as a note: its probability, and its class where that is another."""
         best = self.prediction(image)
         probability = percent(best["probability"])
-        if self.is_correct(image):
-            return probability
-        return f"predicted: {best['category']}, {probability}"
+        known = self.is_correct(image)
+        return probability if known else f"predicted: {best['category']}, {probability}"
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
@@ -217,30 +237,21 @@ class StudyReport:
     def crop(self, image: str) -> Pixels:
         """What the classifier saw of an image, large enough to be shown."""
         if image not in self._crops:
-            frame = self.store.frame(self.classifier, image)
-            row = next(r for r in self.provenance["images"] if r["name"] == image)
-            path = self._path(self.provenance["study"]["images"], row["file"])
-            pixels = read_image(path)
-            if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-                raise ResultsError(
-                    f"The image {self.store.project.relative(path)} is not the one that the "
-                    f"study {self.store.study!r} explained: its SHA-256 is another",
-                    f"Restore it, or run `vitrine run --study {self.store.study}`",
-                )
+            frame, name = self.store.frame(self.classifier, image), self.store.study
+            pixels = image_of(
+                self.store.project,
+                self.provenance,
+                image,
+                f"that the study {name!r} explained",
+                f"run `vitrine run --study {name}`",
+            )
             self._crops[image] = crop_of(pixels, frame)
         return self._crops[image]
 
     def probing_image(self, file: str, side: int) -> Pixels:
         """The middle square of an image of the probing set: ``uint8 [side, side, 3]``."""
         origin = self.provenance["study"]["dissection"]["images"]
-        return middle_of(read_image(self._path(origin, file)), side)
-
-    def _path(self, origin: dict[str, Any], file: str) -> Path:
-        """Where an image lies; fetched if its source's cache does not hold it."""
-        project = self.store.project
-        if origin["source"]:
-            return sources.fetch_one(project, origin["source"], file)
-        return project.path(str(origin["folder"])) / file
+        return middle_of(read_image(path_of(self.store.project, origin, file)), side)
 
     def heatmap(self, method: str, image: str, variant: str = "") -> Heatmap:
         """A method's map of an image, or a variant of it."""
@@ -251,28 +262,22 @@ class StudyReport:
 
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
-        if image not in self._masks:
-            self._masks[image] = self._object_mask(image)
-        return self._masks[image]
-
-    def _object_mask(self, image: str) -> Mask | None:
         origin, file = self.provenance["study"]["images"], self.store.files()[image]
         source = origin["source"]
         outlines = outlines_of(self.store.project, source, file) if source else None
         if outlines is None or not outlines.outlines:
             return None
         frame = self.store.frame(self.classifier, image)
-        size = read_image(self._path(origin, file)).size
+        size = read_image(path_of(self.store.project, origin, file)).size
         return object_mask(outlines.in_frame(frame, size), frame.size)
 
     def on_object(self, method: str) -> pd.Series:
         """By image with an outline: the share of a map's positive weight on the object."""
-        return pd.Series(
-            {
-                image: share_inside(self.heatmap(method, image).values, mask)
-                for image, mask in self.objects.items()
-            }
-        )
+        shares = {
+            image: share_inside(self.heatmap(method, image).values, mask)
+            for image, mask in self.objects.items()
+        }
+        return pd.Series(shares)
 
     def parts(self, image: str) -> dict[str, Mask]:
         """The parts ``bool [h, w]`` of an image's frame that were outlined, by what they show.
@@ -286,7 +291,8 @@ class StudyReport:
             return {}
         shown = outlines_of(self.store.project, source, file)
         frame = self.store.frame(self.classifier, image)
-        return parts_of_frame(regions, shown, frame, read_image(self._path(origin, file)).size)
+        size = read_image(path_of(self.store.project, origin, file)).size
+        return parts_of_frame(regions, shown, frame, size)
 
     def sample_of(self, target: int, side: int = SIDE) -> Pixels:
         """The sample image of an ImageNet class: its middle square ``uint8 [side, side, 3]``."""
@@ -327,9 +333,7 @@ class StudyReport:
 def computed_studies() -> list[StudyReport]:
     """Every classifier that explains the images of the shown study, its own first."""
     project = Project.find()
-    return [
-        StudyReport(store, name) for store, name in explained_alike(project, project.shown_study)
-    ]
+    return [StudyReport(*known) for known in explained_alike(project, project.shown_study)]
 
 
 def open_study(name: str | None = None, classifier: str | None = None) -> StudyReport:
@@ -349,8 +353,6 @@ def open_study(name: str | None = None, classifier: str | None = None) -> StudyR
         )
     chosen = classifier or known[0]
     if chosen not in known:
-        raise ResultsError(
-            f"The study {name!r} has no classifier {chosen!r}",
-            suggestion(chosen, known, "It has"),
-        )
+        problem = f"The study {name!r} has no classifier {chosen!r}"
+        raise ResultsError(problem, suggestion(chosen, known, "It has"))
     return StudyReport(store, chosen)

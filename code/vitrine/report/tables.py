@@ -1,7 +1,5 @@
 """Tables of a chapter: Markdown to read, and on the site a CSV file to take away."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,8 @@
 """The front page's cards, what a study does otherwise than the assignment, and its tasks' pages."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,7 @@ from vitrine.measures.agreement import top_region
 from vitrine.methods.superpixels import top_superpixels
 from vitrine.report import cams, compared, figures, parts
 from vitrine.report.dissected import dissected
-from vitrine.report.findings import (
-    Finding,
-    agreement,
-    attribution,
-    cam,
-    labels,
-    lime,
-    measures,
-)
+from vitrine.report.findings import Finding, agreement, attribution, cam, labels, lime, measures
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, percent, plural, safe, safe_html
@@ -45,9 +36,6 @@ PACKAGE = Path(__file__).parents[1]
 
 SIDE = 320
 """Pixels along a side of an image on a card."""
-
-
-# --- what a task's image shows -------------------------------------------------------------------
 
 
 def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
@@ -94,13 +82,11 @@ def activation_maps(study: StudyReport, image: str, most: int | None = None) -> 
     """An image under the main class activation maps, the preferred one first."""
     names = cams.main_methods(study)
     names = sorted(names, key=lambda name: name != cams.preferred(study, names))[:most]
-    return figures.Card(image, tuple(_map(study, name, image) for name in names))
-
-
-def _map(study: StudyReport, method: str, image: str) -> figures.Panel:
-    title = study.method_title(method)
-    pixels = figures.overlay(study.crop(image), study.heatmap(method, image))
-    return figures.Panel(title, pixels, f"{title} map of {study.subject(image)}")
+    panels = []
+    for title, name in [(study.method_title(name), name) for name in names]:
+        pixels = figures.overlay(study.crop(image), study.heatmap(name, image))
+        panels.append(figures.Panel(title, pixels, f"{title} map of {study.subject(image)}"))
+    return figures.Card(image, tuple(panels))
 
 
 def both_regions(study: StudyReport, image: str) -> figures.Card:
@@ -112,9 +98,6 @@ def both_regions(study: StudyReport, image: str) -> figures.Card:
     panel = figures.Panel("Regions", figures.regions(study.crop(image), *shown), alt)
     iou = compared.at_share(study)["iou"].dropna()
     return figures.Card(image, (panel,), f"IoU {number(iou[image])}" if image in iou else "no IoU")
-
-
-# --- the front page ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -135,21 +118,13 @@ class Card:
     found: tuple[Callable[[StudyReport], Finding], ...]
 
 
-def _unit(study: StudyReport, _: str) -> figures.Card | None:
-    return next(iter(strongest_units(study, 1)), None)
-
-
-def _first_map(study: StudyReport, image: str) -> figures.Card:
-    return activation_maps(study, image, 1)
-
-
 CARDS = (
     Card("Network dissection", "dissection", ("units", "top_images"), "tasks/1", "dissection",
-         _unit, (labels.significant_units,)),
+         lambda study, _: next(iter(strongest_units(study, 1)), None), (labels.significant_units,)),
     Card("LIME", "lime", ("superpixels", "fidelity"), "tasks/2", "lime",
          superpixels, (lime.best_alone, lime.concentrated)),
     Card("Class activation maps", "cam", ("correlations",), "tasks/3", "cam",
-         _first_map, (cam.on_object, cam.one_map, cam.half_maximum)),
+         partial(activation_maps, most=1), (cam.on_object, cam.one_map, cam.half_maximum)),
     Card("Comparison", "agreement", ("agreement",), "tasks/4", "comparison",
          both_regions, (agreement.same_image,)),
     Card("Attribution", "attribution", ("attributions",), "attribution", "attribution",
@@ -236,9 +211,6 @@ def differences(study: StudyReport) -> Markdown:
 
 def _named(titles: object) -> str:
     return safe(listing(dict.fromkeys(titles)))  # type: ignore[call-overload]
-
-
-# --- the pages of the tasks ----------------------------------------------------------------------
 
 
 def ran(study: StudyReport, part: str) -> Markdown:

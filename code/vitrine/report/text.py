@@ -4,8 +4,6 @@ What inline expressions of a chapter return is escaped by Quarto; what goes into
 HTML that helpers write has to be escaped there, by ``safe`` and ``safe_html``.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Iterable
@@ -71,9 +69,9 @@ def slug(text: object) -> str:
     return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-") or "unnamed"
 
 
-def plural(value: int, noun: str, several: str | None = None) -> str:
+def plural(value: int, noun: str) -> str:
     """A counted noun: "one image", "ten images", "no image"."""
-    return f"{count(value)} {noun if value < 2 else several or noun + 's'}"
+    return f"{count(value)} {noun if value < 2 else noun + 's'}"
 
 
 def part_of(value: int, whole: int, noun: str, several: str | None = None) -> str:

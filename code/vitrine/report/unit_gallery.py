@@ -4,8 +4,6 @@ The page holds what its first view needs to know; the units of a layer, the imag
 sheets of thumbnails are files of their own, which assets/gallery.js loads when they are needed.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from dataclasses import dataclass
@@ -88,6 +86,10 @@ class Gallery:
             )
         return list(files)
 
+    def name(self, image: int) -> str:
+        """What an image shows, by its position."""
+        return image_name(self.files[image])[0]
+
     @cached_property
     def layers(self) -> list[Layer]:
         """The layers of all networks, from early to late."""
@@ -148,14 +150,11 @@ class Gallery:
     def with_images(self) -> int:
         """The units all of whose images are on the sheets."""
         held = set(self.images)
-        shown = [
-            sum(
-                held.issuperset(layer.strongest[unit].tolist())
-                for unit in layer.table.index[layer.table["similarity"].notna()]
-            )
+        return sum(
+            held.issuperset(layer.strongest[unit].tolist())
             for layer in self.layers
-        ]
-        return sum(shown)
+            for unit in layer.table.index[layer.table["similarity"].notna()]
+        )
 
 
 def address(network: str, layer: str, unit: int | None = None, **query: str) -> str:
@@ -172,11 +171,9 @@ def address(network: str, layer: str, unit: int | None = None, **query: str) -> 
 def bar_link(found: Dissected) -> Link:
     """A bar of the concept histogram leads to the units that it counts."""
     keys = {row["network"]: row["name"] for row in found.facts["classifiers"]}
-    part = {title: known for known, title in PARTS.items()}
-    shown = {"significant": "yes", "others": "no"}
 
     def link(bar: Any) -> str:
-        which = shown[part[bar.part]]
+        which = "yes" if bar.part == PARTS["significant"] else "no"
         return address(keys[bar.network], bar.layer, q=f'"{bar.concept}"', significant=which)
 
     return link
@@ -218,9 +215,7 @@ def gallery(found: Dissected) -> Markdown:
         "tile": TILE,
         "across": ACROSS,
         "first": first,
-        "names": data_script(
-            page, "units-names", [image_name(shown.files[one])[0] for one in place]
-        ),
+        "names": data_script(page, "units-names", [shown.name(image) for image in place]),
         "labels": data_script(page, "units-labels", _labels(shown)),
         "layers": [
             {
@@ -280,6 +275,7 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
             rows.append(None)
             continue
         bits = b"" if layer.fired is None else np.packbits(layer.fired[index]).tobytes()
+        counts = layer.histogram[index].clip(max=65535).astype("<u2")
         rows.append(
             [
                 [numbers[unit[column]] for column in columns],
@@ -287,19 +283,11 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
                 float(f"{unit['q_value']:.3g}"),
                 int(unit["significant"]),
                 [place.get(int(image), -1) for image in layer.strongest[index]],
-                _base64(layer.histogram[index].clip(max=65535).astype("<u2").tobytes()),
-                _base64(bits),
+                *(base64.b64encode(each).decode() for each in (counts.tobytes(), bits)),
                 *layer.bins[index].tolist(),
             ]
         )
     return {"words": words, "rows": rows}
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-# --- without JavaScript, and on paper -------------------------------------------------------------
 
 
 def _short(shown: Gallery) -> Markdown:
@@ -318,10 +306,9 @@ def _card(shown: Gallery, layer: Layer, unit: dict[Any, Any]) -> figures.Card:
     index = int(unit["unit"])
     panels = []
     for rank, image in enumerate(layer.strongest[index][:SHORT_IMAGES]):
-        file = shown.files[image]
-        pixels = shown.found.study.probing_image(file, 112)
+        pixels = shown.found.study.probing_image(shown.files[image], 112)
         cells = None if layer.fired is None else layer.fired[index, rank]
-        name = image_name(file)[0]
+        name = shown.name(image)
         words = f"{name}, rank {rank + 1} for unit {index} of {layer.name} of {layer.title}"
         panels.append(figures.Panel(name, dimmed(pixels, cells, layer.frame), words))
     note = f"similarity {number(unit['similarity'], 3)}, q = {unit['q_value']:.2g}"

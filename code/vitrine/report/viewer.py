@@ -5,8 +5,6 @@ maps. A map is sent as levels on 8 bits, cut where a region can end, so that its
 of the map itself. The maps of a method are a file, loaded when the method is chosen.
 """
 
-from __future__ import annotations
-
 import json
 import zlib
 from base64 import b64encode
@@ -21,12 +19,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.errors import NotApplicable
-from vitrine.measures.agreement import (
-    chance_agreement,
-    ious,
-    matched_and_mismatched,
-    top_region,
-)
+from vitrine.measures.agreement import chance_agreement, ious, matched_and_mismatched, top_region
 from vitrine.measures.registry import VALUES
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.heatmap import Heatmap
@@ -55,9 +48,6 @@ SCALE_STEPS = 16
 Values = npt.NDArray[np.floating]
 
 
-# --- which maps there are ------------------------------------------------------------------------
-
-
 def mapped_methods(study: StudyReport) -> list[str]:
     """The methods with a map of one of the study's images or more; LIME first."""
     methods = [m for m in study.method_titles if any(_map(study, m, i) for i in study.images)]
@@ -81,9 +71,6 @@ def _why_not(study: StudyReport, method: str, image: str) -> str:
 
 def _share(study: StudyReport) -> float:
     return float(study.parameters("agreement").get("share", SHARE))
-
-
-# --- a map on eight bits -------------------------------------------------------------------------
 
 
 def levels_of(
@@ -130,11 +117,8 @@ class _Maps:
             for pair, rows in self.study.table(name).groupby(keys[:2], sort=False)
         }
 
-    def of_method(self, method: str) -> list[dict[str, Any]]:
-        """One entry an image: the map, or the reason why there is none."""
-        return [self._of_image(method, image) for image in self.study.images]
-
-    def _of_image(self, method: str, image: str) -> dict[str, Any]:
+    def of(self, method: str, image: str) -> dict[str, Any]:
+        """The map with its curves and measures, or the reason why there is none."""
         reason = _why_not(self.study, method, image)
         told = self._told(method, image)
         return told | ({"reason": reason} if reason else self._levels(method, image))
@@ -186,9 +170,6 @@ def _inside(areas: Sequence[float]) -> list[float]:
     return [area for area in areas if 0 < area < 1]
 
 
-# --- what the page holds -------------------------------------------------------------------------
-
-
 def viewer(study: StudyReport) -> Markdown:
     """The viewer of the study's maps; without JavaScript and on paper, the default views."""
     methods = mapped_methods(study)
@@ -200,7 +181,7 @@ def viewer(study: StudyReport) -> Markdown:
         return block(first)
     maps, sources = _Maps(study), []
     for place, method in enumerate(methods):
-        text = json.dumps(maps.of_method(method), separators=(",", ":"))
+        text = json.dumps([maps.of(method, i) for i in study.images], separators=(",", ":"))
         script = f"(window.VITRINE_MAPS??=[])[{place}]={text};\n"
         sources.append(page.write(f"maps-{place}-{slug(method)}.js", script.encode()))
     index = _index(study, methods, sources)
@@ -236,22 +217,17 @@ def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[s
 
 def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
     crop, table = study.crop(image), study.table("predictions")
-    content = figures.encoded(crop, "WEBP", quality=76, method=6)
     rows = table[table["image"] == image].sort_values("rank")
-    known = study.has_true_class(image)
     return {
         "name": image,
-        "source": this_page().write(f"image-{place}-{slug(image)}.webp", content),
+        "source": this_page().write(f"image-{place}-{slug(image)}.webp", figures.webp(crop)),
         "thumbnail": figures.thumbnail(crop, 64),
-        "correct": study.is_correct(image) if known else None,
+        "correct": study.is_correct(image) if study.has_true_class(image) else None,
         "predictions": [
             [category, round(probability, 4)]
             for category, probability in zip(rows["category"], rows["probability"], strict=True)
         ],
     }
-
-
-# --- without JavaScript, and in numbers ----------------------------------------------------------
 
 
 def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
@@ -260,9 +236,10 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
     titles = " and ".join(study.method_titles[method] for method in methods)
 
     def card(image: str, iou: float) -> figures.Card:
-        drawn = [_region(_map(study, m, image), share, study.crop(image)) for m in methods]
+        crop = study.crop(image)
+        drawn = [_region(_map(study, m, image), share, crop.shape[:2]) for m in methods]
         both = drawn if len(drawn) > 1 else [*drawn, np.zeros_like(drawn[0])]
-        pixels = figures.regions(study.crop(image), *both)
+        pixels = figures.regions(crop, *both)
         alt = f"The strongest {percent(share)} of the frame by {titles} on {image}"
         note = f"IoU {number(iou)}" if np.isfinite(iou) else ""
         return figures.Card(image, (figures.Panel("Regions", pixels, alt),), note)
@@ -273,8 +250,8 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
     return block(f"The strongest {percent(share)} of the frame by {safe(titles)}.", str(grid.data))
 
 
-def _region(shown: Heatmap | None, share: float, crop: npt.NDArray[Any]) -> Values:
-    return np.zeros(crop.shape[:2]) if shown is None else top_region(shown.values, share)
+def _region(shown: Heatmap | None, share: float, size: tuple[int, ...]) -> Values:
+    return np.zeros(size) if shown is None else top_region(shown.values, share)
 
 
 def agreement_rows(study: StudyReport, methods: Sequence[str]) -> pd.DataFrame:
@@ -285,12 +262,8 @@ def agreement_rows(study: StudyReport, methods: Sequence[str]) -> pd.DataFrame:
     maps = [[_map(study, method, image) for image in images] for method in methods]
     size = next((m.values.shape for row in maps for m in row if m), (1, 1))
     if len(maps) == 2:
-        first, second = (
-            np.stack([top_region(m.values, share) if m else np.zeros(size) for m in row])
-            for row in maps
-        )
-        pairs = ious(first, second)
-        frame["iou"], frame["iou_other_images"] = matched_and_mismatched(pairs)
+        regions = (np.stack([_region(m, share, size) for m in row]) for row in maps)
+        frame["iou"], frame["iou_other_images"] = matched_and_mismatched(ious(*regions))
     return frame
 
 
@@ -300,8 +273,7 @@ def agreement_table(study: StudyReport) -> Markdown:
     if len(methods) < 2:
         return block(absent("An IoU needs two methods with maps.").markdown)
     rows = agreement_rows(study, methods)
-    predicted = [study.prediction_note(image) for image in rows["image"]]
-    rows.insert(1, "prediction", predicted)
+    rows.insert(1, "prediction", [study.prediction_note(image) for image in rows["image"]])
     if this_page().is_html:
         rows["image"] = rows["image"].map(
             lambda image: tables.Link(image, f"?{urlencode({'image': image})}#look")

@@ -1,7 +1,5 @@
 """Findings about how far LIME and a class activation map, and all methods, agree."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np
@@ -22,9 +20,10 @@ from vitrine.report.compared import (
     second_method,
     share_of,
 )
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import finding_of, spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.large_sample import iou_and
+from vitrine.report.findings.sentences import finding_of, spelt, ways
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
@@ -35,14 +34,12 @@ CLOSE = 0.05
 """Two shares that differ by less are called the same."""
 
 
+@needs("agreement")
 def same_image(study: StudyReport) -> Finding:
     """Whether the two maps of one image agree more than maps of different images do."""
-    if reason := missing(study, "agreement"):
-        return reason
     rows, both = at_share(study), pair(study)
     known = rows["iou"].dropna()
-    if known.empty:
-        return absent(f"{both} have no maps to compare.")
+    absent_if(known.empty, f"{both} have no maps to compare.")
     gain = paired_difference(rows[IMAGE_SPECIFIC].to_numpy())
     compared = f"{both} are compared on {plural(len(known), 'image')}."
     text = (
@@ -57,41 +54,25 @@ def same_image(study: StudyReport) -> Finding:
         f"image-specific IoU (minus that baseline) {spelt(gain)}."
     )
     return finding_of(
-        gain,
-        {
-            "larger": f"{both} agree more on an image than across images.",
-            "smaller": f"{both} agree less on an image than across images.",
-            "undecided": f"Whether {both} agree more on an image than across images is undecided.",
-            "too few": compared,
-        },
-        text,
+        gain, ways(f"{both} agree [more|less] on an image than across images", few=compared), text
     )
 
 
+@needs("agreement")
 def below_baseline(study: StudyReport) -> Finding:
     """The images on which the two maps agree no better than with the maps of other images."""
-    if reason := missing(study, "agreement"):
-        return reason
     gain = at_share(study)[IMAGE_SPECIFIC].dropna().sort_values()
-    if gain.empty:
-        return absent("There are no two images whose maps could be compared.")
+    absent_if(gain.empty, "There are no two images whose maps could be compared.")
     below = list(gain.index[gain <= 0])
-    text = f"The IoU is at or below the cross-image baseline for {_part(below, len(gain))}"
+    part = part_of(len(below), len(gain), "image")
+    text = f"The IoU is at or below the cross-image baseline for {part}"
     named = f": {listing(below)}" if 0 < len(below) <= 8 and len(gain) > 1 else ""
     return Finding("", f"{text}{named}.", "some" if below else "none")
 
 
-def _part(names: list[str], whole: int) -> str:
-    return part_of(len(names), whole, "image")
-
-
-# --- by rule ------------------------------------------------------------------------------------
-
-
+@needs("agreement", "ious")
 def rule_or_image(study: StudyReport) -> Finding:
     """Whether the IoU depends more on the threshold rule or on the image."""
-    if reason := missing(study, "agreement", "ious"):
-        return reason
     table = pair_rows(study, "ious").pivot(index="image", columns="rule", values="iou")
     values = table.dropna(axis="columns", how="all").dropna().to_numpy(dtype=float)
     if len(values) < 3 or values.shape[1] < 2:
@@ -100,13 +81,12 @@ def rule_or_image(study: StudyReport) -> Finding:
     apart = paired_difference(rules - images)
     return finding_of(
         apart,
-        {
-            "larger": "IoU depends more on the threshold rule than on the image.",
-            "smaller": "IoU depends more on the image than on the threshold rule.",
-            "undecided": "Whether IoU depends more on the threshold rule or on the image is "
+        ways(
+            "IoU depends more on the [threshold rule|image] than on the [image|threshold rule]",
+            few="IoU depends on the threshold rule and on the image.",
+            undecided="Whether IoU depends more on the threshold rule or on the image is "
             "undecided.",
-            "too few": "IoU depends on the threshold rule and on the image.",
-        },
+        ),
         f"Two rules give an image IoUs that differ by {number(rules.mean())} on average, and two "
         f"images differ by {number(images.mean())} under one rule. The difference is "
         f"{spelt(apart)}.",
@@ -125,54 +105,39 @@ def tested_rules(study: StudyReport) -> dict[str, Difference]:
     }
 
 
+@needs("agreement", "ious")
 def rules(study: StudyReport) -> Finding:
     """By which rules the two maps of an image agree more than maps of different images do."""
-    if reason := missing(study, "agreement", "ious"):
-        return reason
-    tested = tested_rules(study)
-    more = _titles(tested, "larger")
-    text = f"Corrected for {plural(len(tested), 'test')}"
-    if all(found.direction == "too few" for found in tested.values()):
+    titles: dict[str, list[str]] = {}
+    for rule, found in tested_rules(study).items():
+        titles.setdefault(found.direction, []).append(f"“{rule_title(rule)}”")
+    tests = sum(map(len, titles.values()))
+    if titles.keys() <= {"too few"}:
         return Finding("", "So few images cannot tell one rule's IoU from its baseline.", "too few")
-    if len(more) == len(tested):
+    more, less = titles.get("larger", []), titles.get("smaller", [])
+    text = f"Corrected for {plural(tests, 'test')}"
+    if len(more) == tests:
         headline = "By every rule the IoU exceeds the cross-image baseline."
-        text = f"{text}, this holds by each of them." if len(tested) > 1 else ""
-        return Finding(headline, text, "all")
+        return Finding(headline, f"{text}, this holds by each of them." if tests > 1 else "", "all")
+    below = f"; it is below it by {listing(less)}" if less else ""
     if not more:
-        return Finding(
-            "By no rule is the IoU significantly above the cross-image baseline.",
-            f"{text}, none shows it{_less(tested)}.",
-            "none",
-        )
-    part = part_of(len(more), len(tested), "rule")
+        headline = "By no rule is the IoU significantly above the cross-image baseline."
+        return Finding(headline, f"{text}, none shows it{below}.", "none")
+    which = f"these are {listing(more)}" if len(more) > 1 else f"this is {more[0]}"
     return Finding(
-        f"By {part} the IoU significantly exceeds the cross-image baseline.",
-        f"{text}, these are {listing(more)}{_less(tested)}."
-        if len(more) > 1
-        else f"{text}, this is {more[0]}{_less(tested)}.",
+        f"By {part_of(len(more), tests, 'rule')} the IoU significantly exceeds the cross-image "
+        "baseline.",
+        f"{text}, {which}{below}.",
         "some",
     )
 
 
-def _less(tested: dict[str, Difference]) -> str:
-    less = _titles(tested, "smaller")
-    return f"; it is below it by {listing(less)}" if less else ""
-
-
-def _titles(tested: dict[str, Difference], direction: str) -> list[str]:
-    return [
-        f"“{rule_title(rule)}”" for rule, found in tested.items() if found.direction == direction
-    ]
-
-
+@needs("agreement", "ious", "regions")
 def largest_rule(study: StudyReport) -> Finding:
     """What the greatest IoU of any rule says."""
-    if reason := missing(study, "agreement", "ious", "regions"):
-        return reason
     rows = pair_rows(study, "ious")
     means = rows.groupby("rule", sort=False)[["iou", "iou_other_images"]].mean().dropna()
-    if means.empty:
-        return absent("No rule has IoUs of two images or more.")
+    absent_if(means.empty, "No rule has IoUs of two images or more.")
     rule = str(means["iou"].idxmax())
     iou, baseline = (float(means[column][rule]) for column in ("iou", "iou_other_images"))
     text = (
@@ -190,14 +155,12 @@ def largest_rule(study: StudyReport) -> Finding:
     return Finding("", text)
 
 
+@needs("agreement")
 def shares(study: StudyReport) -> Finding:
     """How the IoU and its baseline grow with the regions."""
-    if reason := missing(study, "agreement"):
-        return reason
     rows = pair_rows(study)
     means = rows.groupby("share")[["iou", "iou_other_images"]].mean()["iou"].dropna()
-    if len(means) < 2:
-        return absent("The maps are compared at one share of the frame only.")
+    absent_if(len(means) < 2, "The maps are compared at one share of the frame only.")
     tested = [
         paired_difference(group[IMAGE_SPECIFIC].to_numpy(), comparisons=len(means))
         for _, group in rows.groupby("share")
@@ -216,9 +179,6 @@ def shares(study: StudyReport) -> Finding:
     return Finding("", text)
 
 
-# --- all methods --------------------------------------------------------------------------------
-
-
 def _by_image(study: StudyReport, pairs: list[tuple[str, str]], column: str = "iou") -> pd.Series:
     """The mean of a column of ``ious`` over pairs of methods at equal area, by image."""
     rows = study.table("ious").query("rule == 'share'")
@@ -233,13 +193,11 @@ def _methods(study: StudyReport, section: str) -> list[str]:
     return [name for name in study.parameters(section).get("methods", ()) if name in compared]
 
 
+@needs("ious")
 def cams(study: StudyReport) -> Finding:
     """Whether class activation maps agree with each other more than with LIME."""
-    if reason := missing(study, "ious"):
-        return reason
     methods = _methods(study, "cam")
-    if len(methods) < 2:
-        return absent("This study has fewer than two class activation maps.")
+    absent_if(len(methods) < 2, "This study has fewer than two class activation maps.")
     among = _by_image(study, list(combinations(methods, 2)))
     with_lime = _by_image(study, [(LIME, method) for method in methods])
     if among.dropna().empty or with_lime.dropna().empty:
@@ -247,28 +205,23 @@ def cams(study: StudyReport) -> Finding:
     gain = paired_difference((among - with_lime).to_numpy())
     return finding_of(
         gain,
-        {
-            "larger": "Class activation maps agree with each other more than with LIME.",
-            "smaller": "Class activation maps agree with LIME more than with each other.",
-            "undecided": "Whether class activation maps agree with each other more than with LIME "
-            "is undecided.",
-            "too few": "Class activation maps are compared with each other and with LIME.",
-        },
+        ways(
+            "class activation maps agree with [each other|LIME] more than with [LIME|each other]",
+            few="Class activation maps are compared with each other and with LIME.",
+        ),
         f"Their mean IoU is {number(among.mean())} among themselves and "
         f"{number(with_lime.mean())} with LIME. The difference is {spelt(gain)}.",
     )
 
 
+@needs("ious")
 def furthest_cams(study: StudyReport) -> Finding:
     """Which class activation maps agree least."""
-    if reason := missing(study, "ious"):
-        return reason
     methods = _methods(study, "cam")
     pairs = list(combinations(methods, 2))
     means = {one: float(_by_image(study, [one]).mean()) for one in pairs}
     known = {one: mean for one, mean in means.items() if np.isfinite(mean)}
-    if len(known) < 2:
-        return absent("This study has fewer than three class activation maps.")
+    absent_if(len(known) < 2, "This study has fewer than three class activation maps.")
     least = min(known, key=lambda one: known[one])
     return Finding(
         "",
@@ -277,14 +230,12 @@ def furthest_cams(study: StudyReport) -> Finding:
     )
 
 
+@needs("ious")
 def attributions(study: StudyReport) -> Finding:
     """Whether attribution methods agree with each other more on an image than across images."""
-    if reason := missing(study, "ious"):
-        return reason
     pairs = list(combinations(_methods(study, "attribution"), 2))
     among = _by_image(study, pairs) if pairs else pd.Series(dtype=float)
-    if among.dropna().empty:
-        return absent("This study has fewer than two attribution methods.")
+    absent_if(among.dropna().empty, "This study has fewer than two attribution methods.")
     gain = paired_difference((among - _by_image(study, pairs, "iou_other_images")).to_numpy())
     text = f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}."
     compared = "Attribution methods are compared with each other."
@@ -292,23 +243,17 @@ def attributions(study: StudyReport) -> Finding:
         return Finding(compared, text, "too few")
     return finding_of(
         gain,
-        {
-            "larger": "Attribution methods agree with each other more on an image than across "
-            "images.",
-            "smaller": "Attribution methods agree with each other less on an image than across "
-            "images.",
-            "undecided": "Whether attribution methods agree with each other more on an image than "
-            "across images is undecided.",
-            "too few": compared,
-        },
+        ways(
+            "attribution methods agree with each other [more|less] on an image than across images",
+            few=compared,
+        ),
         f"{text} The image-specific IoU is {spelt(gain)}.",
     )
 
 
+@needs("agreement", "ious")
 def nearest_attribution(study: StudyReport) -> Finding:
     """Which attribution methods agree most and least with the class activation map."""
-    if reason := missing(study, "agreement", "ious"):
-        return reason
     other = second_method(study, "ious")
     means = {
         method: float(_by_image(study, [(other, method)]).mean())
@@ -316,8 +261,7 @@ def nearest_attribution(study: StudyReport) -> Finding:
         if method != other
     }
     ranked = sorted((m for m in means if np.isfinite(means[m])), key=lambda m: means[m])
-    if len(ranked) < 2:
-        return absent("This study has fewer than two attribution methods.")
+    absent_if(len(ranked) < 2, "This study has fewer than two attribution methods.")
     titles, least, most = study.method_titles, ranked[0], ranked[-1]
     return Finding(
         "",
@@ -326,17 +270,12 @@ def nearest_attribution(study: StudyReport) -> Finding:
     )
 
 
-# --- limits -------------------------------------------------------------------------------------
-
-
+@needs("agreement")
 def precision(study: StudyReport) -> Finding:
     """How well so many images tell the mean IoU."""
-    if reason := missing(study, "agreement"):
-        return reason
     iou = at_share(study)["iou"].dropna()
     mean, low, high = mean_interval(study, iou)
-    if not np.isfinite(low):
-        return absent("An interval of the mean IoU needs five images or more.")
+    absent_if(not np.isfinite(low), "An interval of the mean IoU needs five images or more.")
     return Finding(
         "",
         f"Over {plural(len(iou), 'image')} the mean IoU is {number(mean)}, with a 95% bootstrap "
@@ -344,10 +283,9 @@ def precision(study: StudyReport) -> Finding:
     )
 
 
+@needs("agreement")
 def centred(study: StudyReport) -> Finding:
     """Whether the IoU goes with how far the object lies from the frame's centre."""
-    if reason := missing(study, "agreement"):
-        return reason
     offset = {
         image: float(np.hypot(*(np.argwhere(mask).mean(axis=0) / mask.shape - 0.5)))
         for image, mask in study.objects.items()
@@ -357,13 +295,11 @@ def centred(study: StudyReport) -> Finding:
     found = spearman(np.array(list(offset.values())), iou)
     if not np.isfinite(found.rho):
         return absent("Too few images have an outlined object to ask where it lies.")
-    clear = found.p_value < 0.05
-    how = "lower" if found.rho < 0 else "higher"
-    return Finding(
-        f"IoU is {how} where the object lies off the centre."
-        if clear
-        else "IoU is not significantly correlated with the object's distance from the centre.",
+    return iou_and(
+        found,
+        0.05,
+        "where the object lies off the centre",
+        "IoU is not significantly correlated with the object's distance from the centre.",
         f"Over {count(found.count)} images with an outlined object rho is {number(found.rho)} "
         f"({p_text(found.p_value)}).",
-        how if clear else "undecided",
     )

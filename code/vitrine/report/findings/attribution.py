@@ -1,7 +1,5 @@
 """Findings about attribution methods: promised sums, stability, draws, what is nearly one map."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,9 +25,9 @@ from vitrine.report.attributions import (
     sensitivities,
     why_no_map,
 )
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import as_sentence, how_many, rho_direction, spelt, ways
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
@@ -45,30 +43,19 @@ SAME_MAP = 0.95
 NO_SENSITIVITY = "The study has no maximum sensitivity of an attribution method."
 
 
-# --- promised sums --------------------------------------------------------------------------------
-
-
+@needs("attributions")
 def sums(study: StudyReport) -> Finding:
     """Whether attributions add up to what their method promises."""
-    if reason := missing(study, "attributions"):
-        return reason
     medians = {method: values.median() for method, values in promised_sums(study).items()}
     medians.pop(LIBRARY_RELEVANCE, None)
-    if not medians:
-        return absent("No map of the study comes with a sum that its method promises.")
+    absent_if(not medians, "No map of the study comes with a sum that its method promises.")
     titles = study.method_titles
     kept = [titles[method] for method, median in medians.items() if median <= CLOSE_SUM]
     missed = [titles[method] for method, median in medians.items() if median > CLOSE_SUM]
-    said = []
+    headline = f"The attributions of {listing(kept)} add up to what they promise."
     if missed:
-        said.append(f"the attributions of {listing(missed)} miss the sum that they promise")
-    if kept:
-        said.append(f"those of {listing(kept)} add up" if missed else "")
-    headline = (
-        _sentence("; ".join(said))
-        if missed
-        else f"The attributions of {listing(kept)} add up to what they promise."
-    )
+        headline = f"The attributions of {listing(missed)} miss the sum that they promise"
+        headline += f"; those of {listing(kept)} add up." if kept else "."
     text = " ".join(
         f"{titles[method]} deviates by {share(median)} (median over images)."
         for method, median in medians.items()
@@ -76,52 +63,48 @@ def sums(study: StudyReport) -> Finding:
     return Finding(headline, text, "none" if not kept else "some" if missed else "all")
 
 
+@needs("attributions")
 def relevance_sum(study: StudyReport) -> Finding:
     """Whether layer-wise relevance propagation keeps the logit."""
-    if reason := missing(study, "attributions"):
-        return reason
     table = maps(study)
     known = deviations(table[table["method"] == RELEVANCE])
     if known.empty:
         return absent(why_no_map(study, RELEVANCE) or "The study has no relevance propagation.")
-    kept = int((known <= KEPT).sum())
+    part = part_of(int((known <= KEPT).sum()), len(known), "image")
+    does, verdict = {
+        "all": ("keeps the logit", "kept"),
+        "some": (f"keeps the logit on {part}", "in part"),
+        "none": ("does not keep the logit", "lost"),
+    }[how_many(known <= KEPT)]
     greatest = f"Its sum deviates from the logit by {share(known.max())} at most."
-    if kept == len(known):
-        return Finding("Layer-wise relevance propagation keeps the logit.", greatest, "kept")
-    if not kept:
-        headline = "Layer-wise relevance propagation does not keep the logit."
-        return Finding(headline, greatest, "lost")
-    part = part_of(kept, len(known), "image")
-    headline = f"Layer-wise relevance propagation keeps the logit on {part}."
-    return Finding(headline, greatest, "in part")
+    return Finding(f"Layer-wise relevance propagation {does}.", greatest, verdict)
 
 
+@needs("attributions")
 def library_relevance(study: StudyReport) -> Finding:
     """What the library's own rules of relevance propagation make of the logit, by network."""
-    if reason := missing(study, "attributions"):
-        return reason
     table = relevance_of_networks(study)
     library = table[table["method"] == LIBRARY_RELEVANCE]
-    if library.empty:
-        return absent("The study does not try the library's own relevance propagation.")
-    worked = library[library["deviation"].notna()]
+    absent_if(library.empty, "The study does not try the library's own relevance propagation.")
+    worked, name = library[library["deviation"].notna()], "The library's own relevance propagation"
     if worked.empty:
-        headline = "The library's own relevance propagation gives no map of these networks."
-        return Finding(headline, _reasons(library), "absent maps")
-    lost = worked[worked["deviation"] > KEPT]
+        return Finding(f"{name} gives no map of these networks.", _reasons(library), "absent maps")
+    lost = worked["deviation"] > KEPT
     text = " ".join(
         f"On {row['network']} the logit is {large(row['logit'])} and the relevance sums to "
         f"{large(row['total'])} (means)."
         for row in worked.head(3).to_dict("records")
     )
     text = f"{text} {_reasons(library[library['images'] == 0])}".strip()
-    if lost.empty:
-        return Finding("The library's own relevance propagation keeps the logit.", text, "kept")
-    headline = "The library's own relevance propagation does not keep the logit"
-    if len(lost) < len(worked):
-        part = part_of(len(lost), len(worked), "network")
-        return Finding(f"{headline} on {part}.", text, "in part")
-    return Finding(f"{headline}.", text, "lost")
+    does, verdict = {
+        "all": ("does not keep the logit", "lost"),
+        "some": (
+            f"does not keep the logit on {part_of(int(lost.sum()), len(lost), 'network')}",
+            "in part",
+        ),
+        "none": ("keeps the logit", "kept"),
+    }[how_many(lost)]
+    return Finding(f"{name} {does}.", text, verdict)
 
 
 def _reasons(rows: pd.DataFrame) -> str:
@@ -131,18 +114,16 @@ def _reasons(rows: pd.DataFrame) -> str:
     )
 
 
-# --- stability ------------------------------------------------------------------------------------
-
-
+@needs("attributions", "sensitivities")
 def most_stable(study: StudyReport) -> Finding:
     """Which attribution method has the lowest maximum sensitivity, and over how many it leads."""
     moved = _complete(study)
-    if isinstance(moved, Finding):
-        return moved
     means = moved.mean()
     best = str(means.idxmin())
     title = study.method_titles[best]
-    text = f"Its mean maximum sensitivity is {number(means[best])} over {_images(moved)}."
+    text = (
+        f"Its mean maximum sensitivity is {number(means[best])} over {plural(len(moved), 'image')}."
+    )
     if len(means) == 1:
         return Finding(f"{title} alone has a maximum sensitivity.", text, "one")
     leads = _against(moved, best)
@@ -159,11 +140,10 @@ def most_stable(study: StudyReport) -> Finding:
     return Finding(f"{headline}; its lead over {beaten} is significant.", text, "some")
 
 
+@needs("attributions", "sensitivities")
 def relevance_stability(study: StudyReport) -> Finding:
     """Where layer-wise relevance propagation stands by its stability among the other methods."""
     moved = _complete(study)
-    if isinstance(moved, Finding):
-        return moved
     if RELEVANCE not in moved or moved.shape[1] < 2:
         none = "The study has no relevance propagation beside other methods."
         return absent(why_no_map(study, RELEVANCE) or none)
@@ -191,11 +171,10 @@ def relevance_stability(study: StudyReport) -> Finding:
     return Finding(f"{name} is {' and '.join(said)}.", text, "between")
 
 
+@needs("attributions", "sensitivities")
 def averaging(study: StudyReport) -> Finding:
     """Whether Integrated Gradients is more stable where it is summarised over noisy copies."""
     moved = _moved(study)
-    if isinstance(moved, Finding):
-        return moved
     others = [method for method in SUMMARIES if method in moved]
     if PATH not in moved or not others:
         return absent("The study has no Integrated Gradients beside a summary of noisy copies.")
@@ -222,18 +201,15 @@ def averaging(study: StudyReport) -> Finding:
     return Finding(headline, f"{mean} {text}", verdict)
 
 
+@needs("attributions", "sensitivities")
 def seeds(study: StudyReport) -> Finding:
     """Whether another seed moves a stochastic method's map more than a perturbation does."""
     moved = _moved(study)
-    if isinstance(moved, Finding):
-        return moved
     parts = sensitivities(study, "seed_part_by_channel")
-    if parts.empty:
-        return absent("The tables hold no seed's part of an attribution method.")
+    absent_if(parts.empty, "The tables hold no seed's part of an attribution method.")
     titles = study.method_titles
     both = [str(method) for method in parts if method in moved]
-    if not both:
-        return absent(NO_SENSITIVITY)
+    absent_if(not both, NO_SENSITIVITY)
     tested = {
         titles[method]: paired_difference((parts[method] - moved[method]).to_numpy(), len(both))
         for method in both
@@ -256,11 +232,10 @@ def seeds(study: StudyReport) -> Finding:
     return Finding(headline, text, verdict)
 
 
+@needs("attributions", "sensitivities")
 def printed(study: StudyReport, values: pd.Series) -> Finding:
     """Whether the methods' order by stability is that of printed ``values``, by method."""
     moved = _moved(study)
-    if isinstance(moved, Finding):
-        return moved
     common = [str(method) for method in moved if method in values.index]
     if len(common) < 3:
         return absent("Too few methods of the study have a printed maximum sensitivity to compare.")
@@ -271,22 +246,16 @@ def printed(study: StudyReport, values: pd.Series) -> Finding:
         f"Spearman's rank correlation of {plural(found.count, 'method')} is {number(found.rho)} "
         f"({p_text(found.p_value)})."
     )
-    if found.p_value > 0.05:
-        headline = "Whether the methods' order by stability is like the printed one is undecided."
-        return Finding(headline, text, "undecided")
-    if found.rho > 0:
-        return Finding("The methods' order by stability is like the printed one.", text, "larger")
-    return Finding("The methods' order by stability runs against the printed one.", text, "smaller")
+    order = ways("the methods' order by stability [is like|runs against] the printed one", few="")
+    direction = rho_direction(found)
+    return Finding(order[direction], text, direction)
 
 
+@needs("attributions", "sensitivities")
 def front(study: StudyReport) -> Finding:
     """Which methods no other beats in both time and stability."""
-    moved = _moved(study)
-    if isinstance(moved, Finding):
-        return moved
     table = price(study)
-    if table.empty:
-        return absent(NO_SENSITIVITY)
+    absent_if(table.empty, NO_SENSITIVITY)
     names = [study.method_titles[method] for method in table.index[table["front"]]]
     if len(table) == 1:
         return Finding(f"{names[0]} alone has a time and a maximum sensitivity.", "", "one")
@@ -307,66 +276,52 @@ def price(study: StudyReport) -> pd.DataFrame:
     return table
 
 
-# --- maps that are nearly one ---------------------------------------------------------------------
-
-
+@needs("attributions")
 def guided(study: StudyReport) -> Finding:
     """Whether Guided Backpropagation's map is another than the gradient's."""
     return _alike(study, GUIDED, GRADIENT)
 
 
+@needs("attributions")
 def summaries(study: StudyReport) -> Finding:
     """Whether the two summaries of noisy copies are two maps."""
     return _alike(study, *SUMMARIES)
 
 
 def _alike(study: StudyReport, first: str, second: str) -> Finding:
-    if reason := missing(study, "attributions"):
-        return reason
-    names = study.method_titles
-    both = f"{names[first]} and {names[second]}" if {first, second} <= {*methods(study)} else ""
-    if not both:
+    if not {first, second} <= {*methods(study)}:
         none = "The study does not try both of the methods that this compares."
         return absent(why_no_map(study, first, second) or none)
+    both = f"{study.method_titles[first]} and {study.method_titles[second]}"
     rho = correlation_of_maps(study, first, second)
     if rho.empty:
         return absent(f"{both} have no maps of one image that could be compared.")
-    text = (
-        f"Their mean rank correlation is {number(rho.mean(), 3)} over {plural(len(rho), 'image')}."
+    same = rho.mean() >= SAME_MAP
+    return Finding(
+        f"{both} give {'nearly the same map' if same else 'different maps'}.",
+        f"Their mean rank correlation is {number(rho.mean(), 3)} over {plural(len(rho), 'image')}.",
+        "same" if same else "different",
     )
-    if rho.mean() >= SAME_MAP:
-        return Finding(f"{both} give nearly the same map.", text, "same")
-    return Finding(f"{both} give different maps.", text, "different")
 
 
-# --- parts of these -------------------------------------------------------------------------------
-
-
-def _moved(study: StudyReport) -> pd.DataFrame | Finding:
-    """Maximum sensitivities by image and attribution method, or why there are none."""
-    if reason := missing(study, "attributions", "sensitivities"):
-        return reason
+def _moved(study: StudyReport) -> pd.DataFrame:
+    """Maximum sensitivities by image and attribution method. Raises ``Absent`` without any."""
     moved = sensitivities(study)
-    return absent(NO_SENSITIVITY) if moved.empty else moved
+    absent_if(moved.empty, NO_SENSITIVITY)
+    return moved
 
 
-def _complete(study: StudyReport) -> pd.DataFrame | Finding:
+def _complete(study: StudyReport) -> pd.DataFrame:
     """``_moved`` of the images on which every method has one."""
-    moved = _moved(study)
-    if isinstance(moved, Finding):
-        return moved
-    whole = moved.dropna()
-    if whole.empty:
-        return absent("No image has a maximum sensitivity of every attribution method.")
+    whole = _moved(study).dropna()
+    absent_if(whole.empty, "No image has a maximum sensitivity of every attribution method.")
     return whole
 
 
 def _against(moved: pd.DataFrame, one: str) -> list[Difference]:
     """A method's sensitivity less every other's, tested together."""
-    others = [method for method in moved if method != one]
-    return [
-        paired_difference((moved[one] - moved[other]).to_numpy(), len(others)) for other in others
-    ]
+    gaps = [(moved[one] - moved[other]).to_numpy() for other in moved if other != one]
+    return [paired_difference(gap, len(gaps)) for gap in gaps]
 
 
 def _part(tested: list[Difference], direction: Direction) -> int:
@@ -400,7 +355,7 @@ def _by_direction(
     for direction, titles in groups.items():
         sentence = words[direction].format(listing(titles))
         said.append(sentence if len(titles) == 1 else _in_plural(sentence))
-    return _sentence("; ".join(said)), " and ".join(groups)
+    return as_sentence("; ".join(said)), " and ".join(groups)
 
 
 def _in_plural(sentence: str) -> str:
@@ -411,14 +366,6 @@ def _in_plural(sentence: str) -> str:
     ):
         sentence = sentence.replace(one, several)
     return sentence
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _images(moved: pd.DataFrame) -> str:
-    return plural(len(moved), "image")
 
 
 def share(value: float) -> str:

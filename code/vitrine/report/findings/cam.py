@@ -1,15 +1,12 @@
 """Findings about class activation maps: how alike they are, where they lie, what they cost."""
 
-from __future__ import annotations
-
 import numpy as np
-import pandas as pd
 
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.report import cams
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import finding_of, span, spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import finding_of, how_many, span, spelt, ways
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, part_of, percent, plural
 
@@ -29,20 +26,14 @@ ONE_METHOD = "This study has no two class activation maps to compare."
 NO_OBJECT = "No object is outlined in the images of this study."
 
 
-# --- how alike they are ---------------------------------------------------------------------------
-
-
+@needs("correlations")
 def one_map(study: StudyReport) -> Finding:
     """Whether the methods give nearly the same map, over all pairs of the study."""
-    if reason := missing(study, "correlations"):
-        return reason
     means = cams.correlations(study).groupby("pair")["rho"].mean().dropna().sort_values()
-    if means.empty:
-        return absent(ONE_METHOD)
-    same = means >= SAME_MAP
-    verdict = "all" if same.all() else "some" if same.any() else "none"
+    absent_if(means.empty, ONE_METHOD)
+    verdict = how_many(means >= SAME_MAP)
     if len(means) == 1:
-        words = "are nearly one map" if same.all() else "are not the same map"
+        words = "are nearly one map" if verdict == "all" else "are not the same map"
         text = f"Their mean rank correlation is {_rho(means.iloc[0])}."
         return Finding(f"{means.index[0]} {words}.", text, verdict)
     headline = {
@@ -63,10 +54,9 @@ def _rho(value: float) -> str:
     return number(value, 3 if value > SAME_MAP - 0.01 else 2)
 
 
+@needs("correlations")
 def beyond_baseline(study: StudyReport) -> Finding:
     """Whether the maps of one image agree more than maps of different images, by pair."""
-    if reason := missing(study, "correlations"):
-        return reason
     rows = cams.correlations(study)
     rows = rows.assign(gain=rows["rho"] - rows["rho_other_images"])
     if rows["gain"].dropna().empty:
@@ -101,7 +91,7 @@ def _tested(
     if set(directions) == {"too few"}:
         few = max(test.count for test in tests)
         return Finding("", f"{text}So few images ({few}) cannot tell this from chance.", "too few")
-    verdict = "all" if larger == len(tests) else "some" if larger else "none"
+    verdict = how_many([direction == "larger" for direction in directions])
     part = part_of(larger, len(tests), noun)
     text += f"Tested and corrected for {plural(len(tests), 'comparison')}: {part} {what}"
     text += f", {part_of(smaller, len(tests), noun)} less." if smaller else "."
@@ -111,90 +101,66 @@ def _tested(
     return Finding(headline, text, verdict)
 
 
+@needs("correlations")
 def differ_most(study: StudyReport) -> Finding:
     """The image on which two of the main methods are least alike."""
-    if reason := missing(study, "correlations"):
-        return reason
     rows = cams.correlations(study, cams.main_methods(study)).dropna(subset=["rho"])
-    if rows.empty:
-        return absent(ONE_METHOD)
+    absent_if(rows.empty, ONE_METHOD)
     least = rows.sort_values("rho").iloc[0]
-    return Finding(
-        "",
-        f"Of the methods in the chart, the least alike are {least['pair']} on {least['image']}, "
-        f"with a rank correlation of {number(least['rho'])}.",
-    )
+    text = f"Of the methods in the chart, the least alike are {least['pair']} on {least['image']}, "
+    return Finding("", f"{text}with a rank correlation of {number(least['rho'])}.")
 
 
+@needs("correlations")
 def same_weights(study: StudyReport) -> Finding:
     """Whether Grad-CAM and HiResCAM are one map, as they are before pooling and one layer."""
-    if reason := missing(study, "correlations"):
-        return reason
     if not {"gradcam", "hirescam"} <= set(cams.methods(study)):
         return absent("This study does not have both Grad-CAM and HiResCAM.")
     rho = cams.between(study, "gradcam", "hirescam")["rho"].dropna()
-    if rho.empty:
-        return absent("Grad-CAM and HiResCAM have no maps to compare.")
-    same = rho.min() >= 0.999
+    absent_if(rho.empty, "Grad-CAM and HiResCAM have no maps to compare.")
+    same, everywhere = rho.min() >= 0.999, number(rho.min(), 3) == number(rho.max(), 3)
+    where = f"on {part_of(len(rho), len(rho), 'image')}" if everywhere else "by image"
     return Finding(
-        "Grad-CAM and HiResCAM are one map." if same else "Grad-CAM and HiResCAM differ.",
-        f"Their rank correlation is {_on_every(rho)}.",
+        f"Grad-CAM and HiResCAM {'are one map' if same else 'differ'}.",
+        f"Their rank correlation is {span(rho, digits=3)} {where}.",
         "all" if same else "none",
     )
 
 
-def _on_every(rho: pd.Series) -> str:
-    """The rank correlations of all images: one number where they are the same."""
-    if number(rho.min(), 3) == number(rho.max(), 3):
-        return f"{number(rho.min(), 3)} on {part_of(len(rho), len(rho), 'image')}"
-    return f"{span(rho, digits=3)} by image"
-
-
+@needs("correlations")
 def without_class(study: StudyReport) -> Finding:
     """Whether the method that asks for no class has as much weight on the object as the others."""
-    if reason := missing(study, "correlations"):
-        return reason
     names = cams.methods(study)
     others = [name for name in names if name != BLIND]
     if BLIND not in names or not others:
         return absent("This study has no map without a class beside maps of a class.")
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     shares = cams.inside(study, names).dropna()
-    if shares.empty:
-        return absent("No map has positive weight to compare on an object.")
+    absent_if(shares.empty, "No map has positive weight to compare on an object.")
     rest = shares[others].mean(axis=1)
     more, title = paired_difference((shares[BLIND] - rest).to_numpy()), study.method_titles[BLIND]
+    who = f"{title}, which asks for no class, has"
     no_proof = "so lying on the object is no proof of explaining the class"
     return finding_of(
         more,
-        {
-            "larger": f"{title}, which asks for no class, has more of its weight on the object "
-            f"than the others, {no_proof}.",
-            "smaller": f"{title}, which asks for no class, has less of its weight on the object "
-            "than the others.",
-            "undecided": f"Whether {title}, which asks for no class, has more or less of its "
-            "weight on the object than the others is undecided.",
-            "too few": f"{title} asks for no class.",
-        },
+        ways(
+            f"{who} [more|less] of its weight on the object than the others[, {no_proof}|]",
+            few=f"{title} asks for no class.",
+            undecided=f"Whether {who} more or less of its weight on the object than the others is "
+            "undecided.",
+        ),
         f"It has {percent(shares[BLIND].mean())} there and the others "
         f"{percent(rest.mean())} on average. The difference is {spelt(more)}.",
     )
 
 
-# --- where they lie -------------------------------------------------------------------------------
-
-
+@needs("correlations")
 def on_object(study: StudyReport) -> Finding:
     """Whether the methods have more of their weight on the object than its area, by method."""
-    if reason := missing(study, "correlations"):
-        return reason
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     shares, area = cams.inside(study, cams.methods(study)), study.object_areas
     shares = shares.dropna(axis="columns", how="all")
-    if shares.empty:
-        return absent("No map has positive weight to compare on an object.")
+    absent_if(shares.empty, "No map has positive weight to compare on an object.")
     gain = shares.div(area, axis=0)
     tests = [
         paired_difference((shares[name] - area).to_numpy(), shares.shape[1]) for name in shares
@@ -216,17 +182,14 @@ def on_object(study: StudyReport) -> Finding:
     )
 
 
+@needs("correlations")
 def maximum(study: StudyReport) -> Finding:
     """On how many objects the maximum of one method lies."""
-    if reason := missing(study, "correlations"):
-        return reason
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     method = cams.preferred(study)
     on, title = cams.maxima(study)[method].dropna(), study.method_titles[method]
-    if on.empty:
-        return absent(f"No map of {title} has a maximum on an image with an outlined object.")
-    verdict = "all" if on.all() else "some" if on.any() else "none"
+    absent_if(on.empty, f"No map of {title} has a maximum on an image with an outlined object.")
+    verdict = how_many(on)
     headline = {
         "all": f"{title}'s maximum lies on every object.",
         "some": f"{title}'s maximum lies on some objects and beside others.",
@@ -234,26 +197,20 @@ def maximum(study: StudyReport) -> Finding:
     }[verdict]
     beside = list(on.index[on == 0])
     text = f"It lies on the object for {part_of(int(on.sum()), len(on), 'image')}"
-    named = (
-        f", and beside it for {listing(beside)}"
-        if verdict == "some" and beside[:8] == beside
-        else ""
-    )
-    return Finding(headline, f"{text}{named}.", verdict)
+    if verdict == "some" and len(beside) <= 8:
+        text += f", and beside it for {listing(beside)}"
+    return Finding(headline, f"{text}.", verdict)
 
 
+@needs("correlations")
 def small_objects(study: StudyReport) -> Finding:
     """Whether the maxima of all methods lie on objects that are small."""
-    if reason := missing(study, "correlations"):
-        return reason
-    if not study.objects:
-        return absent(NO_OBJECT)
+    absent_if(not study.objects, NO_OBJECT)
     small = study.object_areas.index[study.object_areas < SMALL]
     on = cams.maxima(study).loc[list(small)].to_numpy(dtype=float)
     on = on[np.isfinite(on)]
-    if not len(on):
-        return absent("No outlined object is small enough to ask where the maxima lie.")
-    verdict = "all" if on.all() else "some" if on.any() else "none"
+    absent_if(not len(on), "No outlined object is small enough to ask where the maxima lie.")
+    verdict = how_many(on)
     headline = {
         "all": "On small objects every maximum lies on the object.",
         "some": "On small objects some maxima lie on the object and some beside it.",
@@ -264,39 +221,30 @@ def small_objects(study: StudyReport) -> Finding:
     return Finding(headline, f"{covers}, the maximum lies on it for {part}.", verdict)
 
 
+@needs("maps", "correlations")
 def half_maximum(study: StudyReport) -> Finding:
     """How far the areas above half of the maximum differ between methods on one image."""
-    if reason := missing(study, "maps", "correlations"):
-        return reason
     areas = cams.half_maximum(study)
     areas = areas.where(areas > 0)
     ratio = (areas.max(axis=1) / areas.min(axis=1))[areas.notna().sum(axis=1) > 1]
-    if ratio.empty:
-        return absent("There are no two maps of an image whose areas could be compared.")
+    absent_if(ratio.empty, "There are no two maps of an image whose areas could be compared.")
     large = ratio.max() >= 1.5
+    limits = ", which limits their overlap before their places matter" if large else ""
     return Finding(
-        "Half of the maximum marks regions of different sizes."
-        if large
-        else "Half of the maximum marks regions of similar sizes.",
+        f"Half of the maximum marks regions of {'different' if large else 'similar'} sizes.",
         "For two methods on one image the areas differ by a factor of up to "
-        f"{number(ratio.max(), 1)}"
-        + (", which limits their overlap before their places matter." if large else "."),
+        f"{number(ratio.max(), 1)}{limits}.",
     )
 
 
-# --- other classes and layers ---------------------------------------------------------------------
-
-
+@needs("correlations")
 def second_class(study: StudyReport) -> Finding:
     """Whether the maps of the two most probable classes are nearly the same."""
-    if reason := missing(study, "correlations"):
-        return reason
     rows = cams.second_class(study).dropna(subset=["rho"])
-    if rows.empty:
-        return absent("This study has no maps of the second most probable class.")
+    absent_if(rows.empty, "This study has no maps of the second most probable class.")
     rho, title = rows["rho"], study.method_titles[str(rows["method"].iloc[0])]
     same = rho >= SAME_MAP
-    verdict = "all" if same.all() else "some" if same.any() else "none"
+    verdict = how_many(same)
     headline = {
         "all": "The maps of the two most probable classes are nearly the same.",
         "some": "The maps of the two most probable classes are nearly the same for some images.",
@@ -311,82 +259,61 @@ def second_class(study: StudyReport) -> Finding:
     )
 
 
+@needs("correlations")
 def layers(study: StudyReport) -> Finding:
     """Whether the map depends on the layer."""
-    if reason := missing(study, "correlations"):
-        return reason
     rows = cams.other_layers(study)
-    if rows.empty:
-        return absent("This study has class activation maps of one layer only.")
+    absent_if(rows.empty, "This study has class activation maps of one layer only.")
     means = rows.groupby("layer")["rho"].mean().dropna().sort_values()
-    if means.empty:
-        return absent("The maps at other layers cannot be compared: they are blank.")
+    absent_if(means.empty, "The maps at other layers cannot be compared: they are blank.")
     same = bool((means >= SAME_MAP).all())
     text = f"With the map of {cams.layer(study)} the mean rank correlation is "
     text += f"{number(means.iloc[0])} at {means.index[0]}"
     text += f" and {number(means.iloc[-1])} at {means.index[-1]}." if len(means) > 1 else "."
     if blank := int(rows["is_constant"].sum()):
-        text += f" Without positive evidence {_are(blank, len(rows))}."
+        verb = "is" if blank == 1 else "are"
+        text += f" Without positive evidence {verb} {part_of(blank, len(rows), 'map')}."
     headline = "The map hardly depends on the layer." if same else "The map depends on the layer."
     return Finding(headline, text, "all" if same else "some")
 
 
-def _are(value: int, whole: int) -> str:
-    return f"{'is' if value == 1 else 'are'} {part_of(value, whole, 'map')}"
-
-
-# --- what they cost -------------------------------------------------------------------------------
-
-
+@needs("costs", "correlations")
 def cost(study: StudyReport) -> Finding:
     """How far the methods differ in seconds."""
-    if reason := missing(study, "costs", "correlations"):
-        return reason
     seconds = cams.costs(study)["seconds"].reindex(cams.methods(study)).dropna().sort_values()
     if len(seconds) < 2 or seconds.iloc[0] <= 0:
         return absent("There are no two methods whose seconds could be compared.")
     least, most = (study.method_titles[str(seconds.index[place])] for place in (0, -1))
+    short, long = (
+        f"{value:,.2g} s" if value < 10 else f"{value:,.0f} s" for value in seconds.iloc[[0, -1]]
+    )
     factor = seconds.iloc[-1] / seconds.iloc[0]
     if factor < AS_LONG:
-        medians = f"{_seconds(seconds.iloc[0])} ({least}) to {_seconds(seconds.iloc[-1])} ({most})"
-        text = f"Their medians are {medians} an image."
+        text = f"Their medians are {short} ({least}) to {long} ({most}) an image."
         return Finding("All class activation maps take about as long.", text)
     times = number(factor, 1) if factor < 10 else f"{float(f'{factor:.2g}'):,.0f}"
     return Finding(
         f"{most} takes {times} times as long as {least}.",
-        f"The median is {_seconds(seconds.iloc[-1])} an image against {_seconds(seconds.iloc[0])}.",
+        f"The median is {long} an image against {short}.",
     )
 
 
-def _seconds(value: float) -> str:
-    return f"{value:,.2g} s" if value < 10 else f"{value:,.0f} s"
-
-
+@needs("costs", "correlations")
 def passes(study: StudyReport) -> Finding:
     """How often ScoreCAM and AblationCAM run the network."""
-    if reason := missing(study, "costs", "correlations"):
-        return reason
-    table = cams.costs(study)
-    said = []
-    if "scorecam" in table.index and "scorecam" in cams.methods(study):
-        row = table.loc[["scorecam"]].iloc[0]
+    costs, said = cams.costs(study), []
+    rows = costs[costs.index.isin(cams.methods(study))].to_dict("index")
+    if row := rows.get("scorecam"):
         said.append(
             f"ScoreCAM runs the network {row['mean_passes']:,.0f} times an image as a mean, "
             f"{row['passes']:,.0f} as a median."
         )
-    if "ablationcam" in table.index and "ablationcam" in cams.methods(study):
-        row = table.loc[["ablationcam"]].iloc[0]
-        said.append(_ablations(row))
+    if row := rows.get("ablationcam"):
+        text = f"AblationCAM runs the whole network {_times(row['passes'])} (median)"
+        if row["head"]:
+            text += f", and what follows the explained layer {_times(row['head'])}"
+        said.append(f"{text}.")
     return Finding("", " ".join(said)) if said else absent("No method needs many passes.")
-
-
-def _ablations(row: pd.Series) -> str:
-    if not row["head"]:
-        return f"AblationCAM runs the whole network {_times(row['passes'])} (median)."
-    return (
-        f"AblationCAM runs the whole network {_times(row['passes'])} (median), and what follows "
-        f"the explained layer {_times(row['head'])}."
-    )
 
 
 def _times(value: float) -> str:

@@ -3,8 +3,7 @@
 Counts are of significant labels: those left at a false discovery rate of 5% within each layer.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sized
 from itertools import combinations
 
 import pandas as pd
@@ -12,10 +11,10 @@ from scipy.stats import fisher_exact
 
 from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.report.dissected import Dissected, dissected
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.labels import ALL_CONSTANT
 from vitrine.report.findings.sentences import span
-from vitrine.report.parts import missing
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, p_text, percent, plural
 
@@ -28,16 +27,10 @@ NAMED = 6
 CLOSE = 0.05
 """Two shares that differ by less are called the same."""
 
-SEVERAL = "concepts that most {} learned, each as many, are"
 
-
-# --- which concepts, and how many ----------------------------------------------------------------
-
-
+@needs("units")
 def frequent(study: StudyReport) -> Finding:
     """Which concepts most units of each network learned."""
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
     if found.significant.empty:
         return Finding("No concept is the significant label of a unit.", "", "none")
@@ -51,23 +44,25 @@ def frequent(study: StudyReport) -> Finding:
         return Finding(headline, "", "single")
     tops = [set(_top(own)) for own in have.values()]
     common = sorted(set.intersection(*tops))
-    of = {1: f"units of {next(iter(have))}", 2: "units of both networks"}
-    most = of.get(len(have), f"units of all {count(len(have))} networks")
-    if common:
-        said = "concept that most {} learned is" if len(common) == 1 else SEVERAL
-        headline = f"The {said.format(most)} {_quoted(common)}."
-        verdict = "one" if len(have) == 1 else "same"
-    else:
-        headline, verdict = "The networks differ in the concept that most units learned.", "differ"
     text = " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
-    return Finding(headline, text, verdict)
+    if not common:
+        headline = "The networks differ in the concept that most units learned."
+        return Finding(headline, text, "differ")
+    one = len(have) == 1
+    most = f"units of {next(iter(have)) if one else _all_of(have)}"
+    said = f"concept that most {most} learned is"
+    if len(common) > 1:
+        said = f"concepts that most {most} learned, each as many, are"
+    return Finding(f"The {said} {_quoted(common)}.", text, "one" if one else "same")
+
+
+def _all_of(networks: Sized) -> str:
+    return "both networks" if len(networks) == 2 else f"all {count(len(networks))} networks"
 
 
 def _counted(units: pd.DataFrame) -> pd.Series:
     """How many units have each label; the most frequent first, and then by name."""
-    counted = units.groupby("label").size().rename("units").reset_index()
-    ordered = counted.sort_values(["units", "label"], ascending=[False, True])
-    return ordered.set_index("label")["units"]
+    return units.groupby("label").size().sort_values(ascending=False, kind="stable")
 
 
 def _top(counted: pd.Series) -> list[str]:
@@ -75,10 +70,10 @@ def _top(counted: pd.Series) -> list[str]:
     return [str(label) for label in counted.index[counted == counted.iloc[0]]]
 
 
-def _quoted(labels: list[str], most: int = 3) -> str:
-    """Labels in a sentence, the first ones by name."""
-    named = [f"“{label}”" for label in labels[:most]]
-    more = len(labels) - most
+def _quoted(labels: list[str]) -> str:
+    """Labels in a sentence, the first three by name."""
+    named = [f"“{label}”" for label in labels[:3]]
+    more = len(labels) - 3
     return listing([*named, f"{count(more)} more"] if more > 0 else named)
 
 
@@ -92,22 +87,18 @@ def _most_frequent(title: str, counted: pd.Series) -> str:
     return f"{first}{', then ' + _quoted(following) if following else ''}."
 
 
+@needs("units")
 def how_many(study: StudyReport) -> Finding:
     """How many different concepts each network learned, also at equal numbers of units."""
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
-    if found.units.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(found.units.empty, ALL_CONSTANT)
     table = found.diversity.set_index("network")
     labels = table["labels"].astype(int)
+    said = plural(int(labels.iloc[0]), "different concept")
     if len(labels) == 1:
-        said = plural(int(labels.iloc[0]), "different concept")
         return Finding(f"{labels.index[0]} learned {said}.", "", "one")
-    if labels.nunique() == 1:
-        said = plural(int(labels.iloc[0]), "different concept")
-        headline, verdict = f"Each network learned {said}.", "same"
-    else:
+    headline, verdict = f"Each network learned {said}.", "same"
+    if labels.nunique() > 1:
         headline = (
             f"{_with(labels, labels.max())} learned the most different concepts "
             f"({count(int(labels.max()))}), {_with(labels, labels.min())} the fewest "
@@ -129,23 +120,20 @@ def _with(labels: pd.Series, number: int) -> str:
     return listing(labels.index[labels == number])
 
 
+@needs("units")
 def objects_and_scenes(study: StudyReport) -> Finding:
     """How many different objects and scenes each network learned."""
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
     table = found.diversity.set_index("network").reindex(columns=["object", "scene"], fill_value=0)
     objects, scenes = table["object"].astype(int), table["scene"].astype(int)
     if not (objects.any() or scenes.any()):
         return Finding("No significant label names an object or a scene.", "", "none")
-    one = len(table) == 1
+    who = "The network" if len(table) == 1 else "Every network"
     more, fewer = objects > scenes, objects < scenes
     if more.all():
-        said = "The network" if one else "Every network"
-        headline, verdict = f"{said} learned more different objects than scenes.", "objects"
+        headline, verdict = f"{who} learned more different objects than scenes.", "objects"
     elif fewer.all():
-        said = "The network" if one else "Every network"
-        headline, verdict = f"{said} learned more different scenes than objects.", "scenes"
+        headline, verdict = f"{who} learned more different scenes than objects.", "scenes"
     elif not (more.any() or fewer.any()):
         headline, verdict = "As many different objects as scenes were learned.", "same"
     else:
@@ -158,10 +146,9 @@ def objects_and_scenes(study: StudyReport) -> Finding:
     return Finding(headline, " ".join(parts), verdict)
 
 
+@needs("units")
 def kinds_of_others(study: StudyReport) -> Finding:
     """Whether labels that are no better than chance name objects as often."""
-    if reason := missing(study, "units"):
-        return reason
     units = dissected(study).units
     if units["significant"].nunique() < 2:
         return absent("The kinds of labels with and without significance cannot be compared.")
@@ -177,22 +164,18 @@ def kinds_of_others(study: StudyReport) -> Finding:
     return Finding("", text, "same")
 
 
-# --- how networks differ -------------------------------------------------------------------------
-
-
+@needs("units")
 def networks_alike(study: StudyReport) -> Finding:
     """How many of the concepts of hidden layers all networks learned.
 
     Not of the classifier layers: what their units are is given by the classes.
     """
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
     if len(found.titles) == 1:
         return absent("One network is dissected, so there is none to compare it with.")
     hidden = _shared(found, found.hidden)
     common, whole = len(set.intersection(*hidden)), len(set.union(*hidden))
-    all_of = "both networks" if len(hidden) == 2 else f"all {count(len(hidden))} networks"
+    all_of = _all_of(hidden)
     beside = _beside_classifiers(found, all_of)
     fewest = min(range(len(hidden)), key=lambda place: len(hidden[place]))
     if len(hidden[fewest]) < FEW:
@@ -229,22 +212,18 @@ def _beside_classifiers(found: Dissected, all_of: str) -> str:
         return ""
     common = len(set.intersection(*sets))
     share = percent(common / len(union)) if common else "none"
-    return (
-        f"In the classifier layers, whose units are the classes, {share} of the labels occur in "
-        f"{all_of}."
-    )
+    where = "In the classifier layers, whose units are the classes,"
+    return f"{where} {share} of the labels occur in {all_of}."
 
 
+@needs("units")
 def training_sets(study: StudyReport) -> Finding:
     """Whether networks trained on different images learned scenes and objects to another part."""
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
     sets = list(dict.fromkeys(found.training_sets.values()))
-    if len(sets) == 1:
-        return absent(f"All dissected networks were trained on {sets[0]}.")
+    absent_if(len(sets) == 1, f"All dissected networks were trained on {sets[0]}.")
     counted = {name: _scenes_of(found, name) for name in sets}
-    known = {name: (scenes, whole) for name, (scenes, whole) in counted.items() if whole >= FEW}
+    known = {name: part for name, part in counted.items() if part[1] >= FEW}
     if len(known) < 2:
         return Finding(
             "What the training set changes cannot be told.",
@@ -257,9 +236,9 @@ def training_sets(study: StudyReport) -> Finding:
     p_value = min(1.0, p_values[first, second] * len(pairs))
     shares = {name: scenes / whole for name, (scenes, whole) in known.items()}
     text = " ".join(
-        f"Of {whole:,} different objects and scenes learned from {name}, "
-        f"{percent(scenes / whole)} are scenes."
-        for name, (scenes, whole) in known.items()
+        f"Of {known[name][1]:,} different objects and scenes learned from {name}, {percent(share)} "
+        "are scenes."
+        for name, share in shares.items()
     )
     corrected = f", corrected for {plural(len(pairs), 'pair')}" if len(pairs) > 1 else ""
     text += f" The difference has {p_text(p_value)} (Fisher's exact test{corrected})."

@@ -1,7 +1,5 @@
 """A finding: a verdict, its sentence and its number, all from one comparison."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from IPython.display import Markdown
@@ -37,10 +35,9 @@ class Finding:
     @property
     def markdown(self) -> str:
         """The finding as one paragraph of Markdown."""
-        parts = [f"**{_prose(self.headline)}**"] * bool(self.headline)
-        parts += [_prose(self.text)] * bool(self.text)
-        parts += [f"See [{safe(self.see[0])}]({self.see[1]})."] if self.see else []
-        return " ".join(parts)
+        headline = f"**{_prose(self.headline)}**" if self.headline else ""
+        see = f"See [{safe(self.see[0])}]({self.see[1]})." if self.see else ""
+        return " ".join(part for part in (headline, _prose(self.text), see) if part)
 
     def _repr_markdown_(self) -> str:
         return fenced(".vitrine-absent", self.markdown) if self.is_absent else self.markdown
@@ -51,9 +48,19 @@ def _prose(text: str) -> str:
     return safe(text.replace("'", "\u2019"))
 
 
+class Absent(Exception):
+    """Ends a finding that a study cannot have; it says why. See ``parts.needs``."""
+
+
 def absent(reason: str) -> Finding:
     """A finding that a study cannot have, and why."""
     return Finding("", reason, "absent")
+
+
+def absent_if(holds: object, reason: str) -> None:
+    """End a finding that a study cannot have if something holds. See ``parts.needs``."""
+    if holds:
+        raise Absent(reason)
 
 
 def findings(*found: Finding, numbered: bool = False) -> Markdown:

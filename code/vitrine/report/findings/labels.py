@@ -1,7 +1,5 @@
 """Findings about the labels of units: how far to trust them, and what they depend on."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -10,9 +8,9 @@ from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
 from vitrine.report.dissected import dissected, in_layers
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import bound, span
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import bound, how_many, rho_direction, span, ways
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, number, p_text, part_of, percent, plural
 
@@ -25,16 +23,11 @@ RATE = f"{SIGNIFICANT:.0%}"
 ALL_CONSTANT = "Every dissected unit responds to all images of the probing set alike."
 
 
-# --- how far to trust a label --------------------------------------------------------------------
-
-
+@needs("units")
 def significant_units(study: StudyReport) -> Finding:
     """For how many units the label is better than chance, before the classifier and in it."""
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
-    if found.units.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(found.units.empty, ALL_CONSTANT)
     share = found.units["significant"].mean()
     if share == 0:
         headline, verdict = "For no unit is the label significantly better than chance.", "none"
@@ -64,49 +57,37 @@ def _have(units: pd.DataFrame) -> str:
     return f"{part_of(survivors, len(units), 'unit')} {verb}"
 
 
+@needs("units")
 def layers_without(study: StudyReport) -> Finding:
     """The layers of which no label survives."""
-    if reason := missing(study, "units"):
-        return reason
     found = dissected(study)
-    if found.units.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(found.units.empty, ALL_CONSTANT)
     survive = found.units.groupby(["network", "layer"], sort=False)["significant"].sum()
     none: list[tuple[str, str]] = list(survive.index[survive == 0])
-    whole = len(survive)
     if not none:
         return Finding("", "Every layer has a unit whose label is significant.", "none")
-    part = part_of(len(none), whole, "layer")
+    part = part_of(len(none), len(survive), "layer")
     text = f"In {part} no unit has a label that is significantly better than chance."
-    if len(none) < whole and len(none) <= NAMED:
-        text += f" {_these(none)} {in_layers(none)}."
-    return Finding("", text, "all" if len(none) == whole else "some")
+    if len(none) < len(survive) and len(none) <= NAMED:
+        text += f" {'This is' if len(none) == 1 else 'These are'} {in_layers(none)}."
+    return Finding("", text, "all" if len(none) == len(survive) else "some")
 
 
-def _these(layers: list[tuple[str, str]]) -> str:
-    return "This is" if len(layers) == 1 else "These are"
-
-
+@needs("units", "classes")
 def power(study: StudyReport) -> Finding:
     """What the test can see: how many labels that are exactly right are significant."""
-    if reason := missing(study, "units", "classes"):
-        return reason
     classes = dissected(study).classes
     right = classes[classes["exact"]]
-    if right.empty:
-        return absent("No label of a classifier unit names its class exactly.")
+    absent_if(right.empty, "No label of a classifier unit names its class exactly.")
     survive = int(right["significant"].sum())
-    share = survive / len(right)
-    if survive == len(right):
-        headline, verdict = "The test finds every label that is known to be right.", "all"
-    elif survive == 0:
-        headline, verdict = "The test finds none of the labels that are known to be right.", "none"
-    else:
-        missed = percent(1 - share)
-        headline = f"The test misses {missed} of the labels that are known to be right."
-        verdict = "some"
+    verdict = how_many(right["significant"])
+    missed = percent(1 - survive / len(right))
     return Finding(
-        headline,
+        {
+            "all": "The test finds every label that is known to be right.",
+            "some": f"The test misses {missed} of the labels that are known to be right.",
+            "none": "The test finds none of the labels that are known to be right.",
+        }[verdict],
         f"A classifier's unit is a class, and {plural(len(right), 'label')} "
         f"{'is' if len(right) == 1 else 'are'} exactly a name of that class. "
         f"The test finds {part_of(survive, len(right), 'label') if survive else 'none of them'}. "
@@ -115,20 +96,15 @@ def power(study: StudyReport) -> Finding:
     )
 
 
+@needs("units", "top_images")
 def best_hidden_label(study: StudyReport) -> Finding:
     """Whether the label of the highest similarity names its unit's strongest images."""
-    if reason := missing(study, "units", "top_images"):
-        return reason
     found = dissected(study)
-    if found.hidden.empty:
-        return absent("No layer before a classifier was dissected.")
+    absent_if(found.hidden.empty, "No layer before a classifier was dissected.")
     best = found.hidden.nlargest(1, "similarity").iloc[0]
     images = study.networks_table("top_images")
-    own = images[
-        (images["network"] == best["network"])
-        & (images["layer"] == best["layer"])
-        & (images["unit"] == best["unit"])
-    ]
+    key = ["network", "layer", "unit"]
+    own = images[(images[key] == best[key]).all(axis=1)]
     if own.empty:
         return absent("The strongest images of the unit of the highest similarity were not kept.")
     names = [image_name(file)[0].lower() for file in own["image"]]
@@ -151,18 +127,16 @@ def _named(named: int, whole: int) -> str:
     return f"{count(named) if named else 'none'} of {count(whole)} have the label in their names"
 
 
+@needs("layers")
 def ceiling(study: StudyReport) -> Finding:
     """Whether the greatest similarity of a layer follows from how many units it has."""
-    if reason := missing(study, "layers"):
-        return reason
     found = dissected(study)
     similarity = found.facts["similarity"]
     if not similarity.get("within_layer") or similarity["parameters"].get("lam") != 1:
         return absent("The similarity of this study has no ceiling that depends on the layer.")
     layers = found.layers[found.layers["greatest"].notna()]
     share = layers["greatest"] / layers["ceiling"].where(layers["ceiling"] > 0)
-    if share.notna().sum() == 0:
-        return absent("No layer has two units with a label.")
+    absent_if(share.isna().all(), "No layer has two units with a label.")
     text = (
         f"The greatest similarities reach {span(share, as_percent=True)} of the ceiling, which is "
         "the logarithm of the number of units."
@@ -174,45 +148,35 @@ def ceiling(study: StudyReport) -> Finding:
         f"Over {plural(together.count, 'layer')} Spearman's rho of the two is "
         f"{number(together.rho)} ({p_text(together.p_value)})."
     )
-    if together.p_value > SIGNIFICANT:
-        headline = "Whether larger layers have greater similarities is undecided."
-        return Finding(headline, f"{text} {beside}", "undecided")
-    if together.rho > 0:
-        headline = "A layer's greatest similarity goes with its number of units."
-        return Finding(headline, f"{text} {beside}", "larger")
-    headline = "A layer's greatest similarity is lower the more units it has."
-    return Finding(headline, f"{text} {beside}", "smaller")
+    headlines = ways(
+        "a layer's greatest similarity [goes with its number of units|is lower the more units it "
+        "has]",
+        few="",
+        undecided="Whether larger layers have greater similarities is undecided.",
+    )
+    verdict = rho_direction(together, SIGNIFICANT)
+    return Finding(headlines[verdict], f"{text} {beside}", verdict)
 
 
-# --- classifier layers ---------------------------------------------------------------------------
-
-
+@needs("units", "classes")
 def classes_named(study: StudyReport) -> Finding:
     """Whether the labels of classifier units are the names of their classes."""
-    if reason := missing(study, "units", "classes"):
-        return reason
     classes = dissected(study).classes
-    if classes.empty:
-        return absent(ALL_CONSTANT)
+    absent_if(classes.empty, ALL_CONSTANT)
     listed = classes[classes["listed"]]
     apart = paired_difference((classes["cosine"] - classes["cosine_shuffled"]).to_numpy())
     alike = (
         f"The mean cosine of label and class name is {number(classes['cosine'].mean())}, against "
         f"{number(classes['cosine_shuffled'].mean())} for the labels of other units"
     )
-    tested = np.isfinite(apart.low)
-    alike += f" ({p_text(apart.p_value)})." if tested else "."
-    if not np.isfinite(apart.mean):
-        alike = ""
+    alike += f" ({p_text(apart.p_value)})." if np.isfinite(apart.low) else "."
+    alike = alike if np.isfinite(apart.mean) else ""
     if listed.empty:
-        headline = "No class has its name in the concept list."
-        return Finding(headline, alike, "unlisted")
+        return Finding("No class has its name in the concept list.", alike, "unlisted")
     share = listed["exact"].mean()
     if share >= 0.9:
-        headline, verdict = (
-            "The classifier's units are labelled with the names of their classes.",
-            "exact",
-        )
+        headline = "The classifier's units are labelled with the names of their classes."
+        verdict = "exact"
     elif share > 0.5:
         headline = "Most classifier units whose class is in the concept list get its name."
         verdict = "most"
@@ -228,13 +192,9 @@ def classes_named(study: StudyReport) -> Finding:
     return Finding(headline, f"{text} {alike}".strip(), verdict)
 
 
-# --- the probing set -----------------------------------------------------------------------------
-
-
+@needs("probing")
 def stable_labels(study: StudyReport) -> Finding:
     """How many units keep their label when a part of the probing set is drawn."""
-    if reason := missing(study, "probing"):
-        return reason
     probing = study.networks_table("probing")
     rows = probing[probing["rule"] == ("share" if "share" in set(probing["rule"]) else "fixed")]
     means = rows.groupby("size")["stable"].mean().dropna()
@@ -254,10 +214,9 @@ def stable_labels(study: StudyReport) -> Finding:
     return Finding(headline, text, verdict)
 
 
+@needs("probing")
 def similarity_and_size(study: StudyReport) -> Finding:
     """Whether similarity grows with the probing set, by either rule."""
-    if reason := missing(study, "probing"):
-        return reason
     probing = study.networks_table("probing")
     means = probing.groupby(["rule", "size", "draw"])["similarity"].mean().dropna()
     parts, directions = [], []
@@ -274,8 +233,7 @@ def similarity_and_size(study: StudyReport) -> Finding:
             f"With {words}, the mean similarity is {bound(small.mean())} at {sizes[0]:,} images "
             f"and {bound(large.mean())} at {sizes[-1]:,}."
         )
-    if not parts:
-        return absent("The probing set was drawn in one size, so there are none to compare.")
+    absent_if(not parts, "The probing set was drawn in one size, so there are none to compare.")
     if len(set(directions)) > 1:
         headline = "How similarity changes with the probing set depends on the rule."
         return Finding(headline, " ".join(parts), "differ")

@@ -1,7 +1,5 @@
 """Findings about LIME and a class activation map on many images, and about complexity."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import factorial
 
@@ -19,9 +17,9 @@ from vitrine.report.compared import (
     pair,
     sample,
 )
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import bound, finding_of, spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import bound, finding_of, spelt, ways
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, p_text, part_of, percent, plural
 
@@ -30,43 +28,35 @@ LEVEL = 0.05
 SAMPLE = ("large_sample", "large_sample_iou")
 
 
+@needs(*SAMPLE)
 def same_image(study: StudyReport) -> Finding:
     """Whether the two maps agree more on an image than across images, in the large sample."""
-    if reason := missing(study, *SAMPLE):
-        return reason
     table, both = sample(study), pair(study, "large_sample_iou")
     gain = paired_difference(table[IMAGE_SPECIFIC].to_numpy(dtype=float))
-    if not gain.count:
-        return absent(f"In the large sample {both} have no maps to compare.")
+    absent_if(not gain.count, f"In the large sample {both} have no maps to compare.")
     images = plural(gain.count, "image")
     return finding_of(
         gain,
-        {
-            "larger": f"On {images} of a large sample {both} agree more than across images.",
-            "smaller": f"On {images} of a large sample {both} agree less than across images.",
-            "undecided": f"On {images} of a large sample it is undecided whether {both} agree more "
+        ways(
+            f"on {images} of a large sample {both} agree [more|less] than across images",
+            few=f"The large sample holds {images}.",
+            undecided=f"On {images} of a large sample it is undecided whether {both} agree more "
             "than across images.",
-            "too few": f"The large sample holds {images}.",
-        },
+        ),
         f"The mean IoU of {both} there is {number(table['iou'].mean())}, and the image-specific "
         f"IoU {spelt(gain)}.",
     )
 
 
-# --- complexity ---------------------------------------------------------------------------------
-
-
+@needs(*SAMPLE)
 def complexity(study: StudyReport) -> Finding:
     """Whether methods agree more on simple images, in the large sample."""
-    if reason := missing(study, *SAMPLE):
-        return reason
     return _complexity(sample(study), "of the large sample")
 
 
+@needs("agreement", "complexity")
 def complexity_of_images(study: StudyReport) -> Finding:
     """Whether methods agree more on simple images, among those that the study explains."""
-    if reason := missing(study, "agreement", "complexity"):
-        return reason
     return _complexity(complexity_of(study), "of the study")
 
 
@@ -114,10 +104,9 @@ def _said(found: Mapping[str, Association], names: list[str], p: bool = False) -
     )
 
 
+@needs(*SAMPLE)
 def variance(study: StudyReport) -> Finding:
     """How much of the differences between images the best measure of complexity explains."""
-    if reason := missing(study, *SAMPLE):
-        return reason
     found = {n: a for n, a in associations(sample(study)).items() if np.isfinite(a.rho)}
     if not found or _are_too_few(max(a.count for a in found.values())):
         return absent("The images of the large sample are too few, or too alike.")
@@ -129,10 +118,9 @@ def variance(study: StudyReport) -> Finding:
     )
 
 
+@needs("agreement")
 def significant_rho(study: StudyReport) -> Finding:
     """How great a rank correlation must be to be told from chance with the study's images."""
-    if reason := missing(study, "agreement"):
-        return reason
     images = len(study.images)
     level = LEVEL / len(COMPLEXITY)
     if _are_too_few(images):
@@ -171,13 +159,11 @@ def draws(study: StudyReport) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+@needs(*SAMPLE)
 def few_images(study: StudyReport) -> Finding:
     """What random draws of as few images as the study has would have shown."""
-    if reason := missing(study, *SAMPLE):
-        return reason
     table = draws(study).dropna(subset=["low", "high"])
-    if table.empty:
-        return absent("The large sample is no larger than the study, or its images are alike.")
+    absent_if(table.empty, "The large sample is no larger than the study, or its images are alike.")
     size = plural(len(study.images), "image")
     return Finding(
         "",
@@ -187,35 +173,29 @@ def few_images(study: StudyReport) -> Finding:
     )
 
 
-# --- looked at afterwards -----------------------------------------------------------------------
-
 AFTERWARDS = 2
 """Questions that are exploratory, as they were not fixed before the first IoUs were seen."""
 
 
+@needs(*SAMPLE)
 def fit(study: StudyReport) -> Finding:
     """Whether the IoU goes with how well LIME's linear model fits."""
-    if reason := missing(study, *SAMPLE):
-        return reason
     table = sample(study)
     found = spearman(table["r_squared"].to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
     if not np.isfinite(found.rho):
         return absent("Too few of LIME's models have a fit to compare with the IoU.")
-    clear = found.p_value < LEVEL / AFTERWARDS
-    how = "higher" if found.rho > 0 else "lower"
-    return Finding(
-        f"IoU is {how} where LIME's linear model fits well."
-        if clear
-        else "IoU is not significantly correlated with the fit of LIME's linear model.",
+    return iou_and(
+        found,
+        LEVEL / AFTERWARDS,
+        "where LIME's linear model fits well",
+        "IoU is not significantly correlated with the fit of LIME's linear model.",
         f"The rank correlation is {_rho(found)}.",
-        how if clear else "undecided",
     )
 
 
+@needs(*SAMPLE)
 def correct(study: StudyReport) -> Finding:
     """Whether the IoU goes with whether the prediction is correct."""
-    if reason := missing(study, *SAMPLE):
-        return reason
     table = sample(study)
     known = table["correct"].astype(str).map({"True": 1.0, "False": 0.0})
     table = table[known.notna() & table["iou"].notna()]
@@ -223,18 +203,27 @@ def correct(study: StudyReport) -> Finding:
     found = spearman(right.to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
     if not np.isfinite(found.rho):
         return absent("Images with a correct and with a wrong prediction cannot be compared.")
-    clear = found.p_value < LEVEL / AFTERWARDS
-    how = "higher" if found.rho > 0 else "lower"
     means = [mean_interval(study, table.loc[right == value, "iou"])[0] for value in (1.0, 0.0)]
-    return Finding(
-        f"IoU is {how} where the prediction is correct."
-        if clear
-        else "IoU does not differ significantly between correct and wrong predictions.",
+    return iou_and(
+        found,
+        LEVEL / AFTERWARDS,
+        "where the prediction is correct",
+        "IoU does not differ significantly between correct and wrong predictions.",
         f"It is {number(means[0])} on {plural(int(right.sum()), 'image')} with a correct "
         f"prediction and {number(means[1])} on the others. The rank "
         f"correlation is {_rho(found)}.",
-        how if clear else "undecided",
     )
+
+
+def iou_and(found: Association, level: float, where: str, otherwise: str, text: str) -> Finding:
+    """Whether the IoU is higher or lower ``where`` something is greater, and if neither is clear.
+
+    otherwise : the headline then.
+    """
+    if found.p_value >= level:
+        return Finding(otherwise, text, "undecided")
+    how = "higher" if found.rho > 0 else "lower"
+    return Finding(f"IoU is {how} {where}.", text, how)
 
 
 def _rho(found: Association) -> str:

@@ -1,27 +1,33 @@
 """Findings about LIME: where its weight lies, how faithful it is, how far it repeats."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import Sentences, finding_of, span, spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import (
+    Sentences,
+    finding_of,
+    how_many,
+    rho_direction,
+    span,
+    spelt,
+    ways,
+)
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, p_text, part_of, percent, plural
 
+CHOSEN = "the superpixels that LIME chooses"
 
+
+@needs("lime")
 def fit(study: StudyReport) -> Finding:
     """How much of the network's variation around an image the linear model tells."""
-    if reason := missing(study, "lime"):
-        return reason
     local = study.table("lime").set_index("image")
     r_squared = local["r_squared"].dropna()
-    if r_squared.empty:
-        return absent("LIME's linear model could be fitted to none of the images.")
+    absent_if(r_squared.empty, "LIME's linear model could be fitted to none of the images.")
     if (r_squared >= 0.9).all():
         headline = "LIME's linear model describes the network well around every image."
     elif (r_squared < 0.5).all():
@@ -36,10 +42,9 @@ def fit(study: StudyReport) -> Finding:
     )
 
 
+@needs("stability")
 def repeats(study: StudyReport) -> Finding:
     """Whether another seed gives the same superpixels."""
-    if reason := missing(study, "stability"):
-        return reason
     table = study.table("stability")
     samples = study.parameters("lime")["samples"]
     measured = table["samples"].unique()
@@ -47,65 +52,49 @@ def repeats(study: StudyReport) -> Finding:
     rows = table[table["samples"] == nearest]
     jaccard = rows["jaccard"]
     gain = paired_difference((jaccard - rows["jaccard_chance"]).to_numpy())
-    larger = (
-        "LIME chooses the same superpixels with every seed."
-        if jaccard.min() >= 0.95
-        else "LIME repeats only in part."
-    )
+    same = "LIME chooses the same superpixels with every seed"
+    repeated = same if jaccard.min() >= 0.95 else "LIME repeats only in part"
     return finding_of(
         gain,
-        {
-            "larger": larger,
-            "smaller": "Two seeds of LIME share fewer superpixels than at random.",
-            "undecided": "Whether two seeds of LIME share more superpixels than at random "
-            "is undecided.",
-            "too few": f"Two seeds share {percent(jaccard.mean())} of LIME's chosen superpixels.",
-        },
+        ways(
+            f"[{repeated}|two seeds of LIME share fewer superpixels than at random]",
+            few=f"Two seeds share {percent(jaccard.mean())} of LIME's chosen superpixels.",
+            undecided="Whether two seeds of LIME share more superpixels than at random is "
+            "undecided.",
+        ),
         f"At {nearest:,} samples two seeds share {percent(jaccard.mean())} of the chosen "
         f"superpixels (Jaccard index), at random {percent(rows['jaccard_chance'].mean())}. "
         f"The difference is {spelt(gain)}.",
     )
 
 
+@needs("superpixels")
 def concentrated(study: StudyReport) -> Finding:
     """How much of the positive weight the three best superpixels hold."""
-    if reason := missing(study, "superpixels"):
-        return reason
     weights = study.table("superpixels")
     positive = weights[weights["weight"] > 0].groupby("image")["weight"]
-    if not len(positive):
-        return absent("No superpixel has a positive weight.")
+    absent_if(not len(positive), "No superpixel has a positive weight.")
     top_three = positive.apply(lambda values: values.nlargest(3).sum() / values.sum())
-    most = "Most of LIME's positive weight lies on three superpixels."
-    less = "LIME's positive weight is spread over more than three superpixels."
-    some = "For some images three superpixels hold most of LIME's positive weight, for others not."
-    large = top_three > 0.5
-    headline = most if large.all() else some if large.any() else less
-    return Finding(
-        headline,
-        f"They hold {span(top_three, as_percent=True)} of it, by image.",
-    )
+    headline = {
+        "all": "Most of LIME's positive weight lies on three superpixels.",
+        "some": "For some images three superpixels hold most of LIME's positive weight, for others "
+        "not.",
+        "none": "LIME's positive weight is spread over more than three superpixels.",
+    }[how_many(top_three > 0.5)]
+    return Finding(headline, f"They hold {span(top_three, as_percent=True)} of it, by image.")
 
 
+@needs("fidelity")
 def best_alone(study: StudyReport) -> Finding:
     """Whether the chosen superpixels alone keep the prediction more than random ones do."""
-    if reason := missing(study, "fidelity"):
-        return reason
     rows = _chosen(study)
-    if rows.empty:
-        return absent("LIME chose no superpixels of positive weight.")
     gain = paired_difference((rows["p_kept"] - rows["p_kept_random"]).to_numpy(), comparisons=2)
     return finding_of(
         gain,
-        {
-            "larger": "The superpixels that LIME chooses keep the prediction more than random "
-            "ones do.",
-            "smaller": "The superpixels that LIME chooses keep the prediction less than random "
-            "ones do.",
-            "undecided": "Whether the superpixels that LIME chooses keep the prediction more than "
-            "random ones do is undecided.",
-            "too few": "What LIME chooses, shown alone.",
-        },
+        ways(
+            f"{CHOSEN} keep the prediction [more|less] than random ones do",
+            few="What LIME chooses, shown alone.",
+        ),
         f"Alone they give the class a probability of {percent(rows['p_kept'].mean())} on average; "
         f"as many drawn at random give {percent(rows['p_kept_random'].mean())}. "
         f"The difference is {spelt(gain)}. They cover {percent(rows['area'].mean())} of the frame, "
@@ -113,27 +102,19 @@ def best_alone(study: StudyReport) -> Finding:
     )
 
 
+@needs("fidelity")
 def best_hidden(study: StudyReport) -> Finding:
     """Whether hiding the chosen superpixels costs more than hiding random ones."""
-    if reason := missing(study, "fidelity"):
-        return reason
     rows = _chosen(study)
-    if rows.empty:
-        return absent("LIME chose no superpixels of positive weight.")
     left = paired_difference(
         (rows["p_removed_random"] - rows["p_removed"]).to_numpy(), comparisons=2
     )
     return finding_of(
         left,
-        {
-            "larger": "Hiding the superpixels that LIME chooses costs more than hiding random "
-            "ones.",
-            "smaller": "Hiding the superpixels that LIME chooses costs less than hiding random "
-            "ones.",
-            "undecided": "Whether hiding the superpixels that LIME chooses costs more than hiding "
-            "random ones is undecided.",
-            "too few": "What is left without the superpixels that LIME chooses.",
-        },
+        ways(
+            f"hiding {CHOSEN} costs [more|less] than hiding random ones",
+            few=f"What is left without {CHOSEN}.",
+        ),
         f"Without them the class has {percent(rows['p_removed'].mean())} of probability on "
         f"average; without as many drawn at random it has "
         f"{percent(rows['p_removed_random'].mean())}. The difference is {spelt(left)}.",
@@ -143,25 +124,23 @@ def best_hidden(study: StudyReport) -> Finding:
 def _chosen(study: StudyReport) -> pd.DataFrame:
     """The images in which a superpixel has a positive weight, with what LIME 1 chose of them."""
     table = study.table("fidelity")
-    return table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
+    rows = table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
+    absent_if(rows.empty, "LIME chose no superpixels of positive weight.")
+    return rows
 
 
+@needs("lime")
 def on_object(study: StudyReport) -> Finding:
     """Whether more of LIME's positive weight lies on the object than the object's area."""
-    if reason := missing(study, "lime"):
-        return reason
-    if not study.objects:
-        return absent("No object is outlined in the images of this study.")
+    absent_if(not study.objects, "No object is outlined in the images of this study.")
     inside, area = study.on_object("lime"), study.object_areas
     more = paired_difference((inside - area).to_numpy())
     return finding_of(
         more,
-        {
-            "larger": "LIME's positive weight prefers the object.",
-            "smaller": "LIME's positive weight avoids the object.",
-            "undecided": "Whether LIME's positive weight prefers the object is undecided.",
-            "too few": "How much of LIME's positive weight lies on the object.",
-        },
+        ways(
+            "LIME's positive weight [prefers|avoids] the object",
+            few="How much of LIME's positive weight lies on the object.",
+        ),
         f"{percent(inside.mean())} of it lies on the object, which covers "
         f"{percent(area.mean())} of the frame on average. The difference is {spelt(more)}.",
     )
@@ -172,13 +151,12 @@ def sample_sizes(study: StudyReport) -> Finding:
     return _by_samples(
         study,
         "jaccard",
-        {
-            "larger": "More samples make LIME's choice more stable.",
-            "smaller": "More samples make LIME's choice less stable.",
-            "undecided": "More samples make LIME's choice no more stable, as far as these images "
+        ways(
+            "more samples make LIME's choice [more|less] stable",
+            few="The stability of LIME's choice by the number of samples.",
+            undecided="More samples make LIME's choice no more stable, as far as these images "
             "tell.",
-            "too few": "The stability of LIME's choice by the number of samples.",
-        },
+        ),
         "The Jaccard index of two seeds",
     )
 
@@ -188,27 +166,23 @@ def fit_and_samples(study: StudyReport) -> Finding:
     return _by_samples(
         study,
         "r_squared",
-        {
-            "larger": "The local R² rises with the number of samples.",
-            "smaller": "The local R² falls with the number of samples.",
-            "undecided": "Whether the local R² changes with the number of samples is undecided.",
-            "too few": "The local R² by the number of samples.",
-        },
+        ways(
+            "the local R² [rises|falls] with the number of samples",
+            few="The local R² by the number of samples.",
+            undecided="Whether the local R² changes with the number of samples is undecided.",
+        ),
         "The mean R²",
     )
 
 
+@needs("stability")
 def _by_samples(study: StudyReport, column: str, headlines: Sentences, what: str) -> Finding:
     """A column of the table ``stability`` at the most samples against the fewest, by image."""
-    if reason := missing(study, "stability"):
-        return reason
     by_size = study.table("stability").pivot(index="image", columns="samples", values=column)
     fewest, most = by_size.columns.min(), by_size.columns.max()
-    if fewest == most:
-        return absent("This study compares explanations of one number of samples only.")
+    absent_if(fewest == most, "This study compares explanations of one number of samples only.")
     ends = by_size[[fewest, most]].dropna()
-    if ends.empty:
-        return absent(f"{what} is known of no image at both {fewest:,} and {most:,} samples.")
+    absent_if(ends.empty, f"{what} is known of no image at both {fewest:,} and {most:,} samples.")
     change = paired_difference((ends[most] - ends[fewest]).to_numpy())
     return finding_of(
         change,
@@ -218,10 +192,9 @@ def _by_samples(study: StudyReport, column: str, headlines: Sentences, what: str
     )
 
 
+@needs("search")
 def centre(study: StudyReport) -> Finding:
     """What choosing LIME's parameters by how central the explanation lies would reward."""
-    if reason := missing(study, "search"):
-        return reason
     keys = ["segmentation", "samples", "features"]
     table = study.table("search").assign(gain=lambda rows: rows["jaccard"] - rows["jaccard_chance"])
     grid = table.groupby(keys)[["off_centre", "area", "gain"]].mean()
@@ -231,14 +204,13 @@ def centre(study: StudyReport) -> Finding:
     )
     if not np.isfinite(area.rho):
         return absent("The searched parameters are too few, or too alike, to compare.")
-    if area.p_value > 0.05 / 2:
-        headline = "How central an explanation lies does not go with the area that it covers."
-    elif area.rho < 0:
-        headline = "Choosing parameters by how central the explanation lies rewards large regions."
-    else:
-        headline = "Choosing parameters by how central the explanation lies rewards small regions."
+    headlines = ways(
+        "choosing parameters by how central the explanation lies rewards [small|large] regions",
+        few="",
+        undecided="How central an explanation lies does not go with the area that it covers.",
+    )
     text = "Over the combinations the distance from the centre goes with the area at a rank "
     text += f"correlation of {number(area.rho)} ({p_text(area.p_value)})"
     if np.isfinite(gain.rho):
         text += f", and with stability above chance at {number(gain.rho)} ({p_text(gain.p_value)})"
-    return Finding(headline, f"{text}.", "described")
+    return Finding(headlines[rho_direction(area, 0.05 / 2)], f"{text}.")

@@ -1,16 +1,14 @@
 """Findings about the measures: who beats the baselines, and how far the measures agree."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import bound, finding_of, span, spelt
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Absent, Finding, absent, absent_if
+from vitrine.report.findings.sentences import bound, finding_of, span, spelt, ways
+from vitrine.report.parts import needs
 from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, part_of, plural
@@ -22,16 +20,13 @@ ALIKE = 0.5
 """Kendall's τ from which two rankings are called alike."""
 
 
-def board_of(study: StudyReport, *measures: str) -> Scoreboard | Finding:
-    """The scoreboard, or why there is none with these measures."""
-    if reason := missing(study, "evaluation"):
-        return reason
+def board_of(study: StudyReport, *measures: str) -> Scoreboard:
+    """The scoreboard; raises ``Absent`` where there is none with these measures."""
     board = scoreboard(study)
-    if not board.methods:
-        return absent("No method has a value of any measure.")
+    absent_if(not board.methods, "No method has a value of any measure.")
     for measure in measures:
         if measure not in board.measures:
-            return absent(f"No method has a value of “{MEASURES[measure].title}”.")
+            raise Absent(f"No method has a value of “{MEASURES[measure].title}”.")
     return board
 
 
@@ -39,34 +34,31 @@ def _title(measure: str) -> str:
     return f"“{MEASURES[measure].title}”"
 
 
+@needs("evaluation")
 def best_by(study: StudyReport, measure: str) -> Finding:
     """Which method is best by a measure, and whether it beats the strongest baseline."""
     board = board_of(study, measure)
-    if isinstance(board, Finding):
-        return board
     titles, mean, gains = study.method_titles, board.mean[measure], board.gains(measure)
     best = str(board.rank[measure].idxmin())
     who, name = titles[best], _title(measure)
     first = f"{who} has the best mean by {name}"
-    own = [key for key in gains if key[1] == best]
+    own = {rival: gain for (_, method, rival), gain in gains.items() if method == best}
     if not own:
         return Finding(f"{first}.", f"It is {bound(mean[best])}.", "no baseline")
-    key = min(own, key=lambda one: gains[one].mean)
-    gain, baseline = gains[key], titles[key[2]]
+    strongest = min(own, key=lambda one: own[one].mean)
+    gain, baseline = own[strongest], titles[strongest]
     rival = "the strongest baseline" if len(own) > 1 else "the baseline"
-    text = (
-        f"Its mean is {bound(mean[best])}, that of the baseline “{baseline}” {bound(mean[key[2]])}."
-    )
+    text = f"Its mean is {bound(mean[best])}, that of the baseline “{baseline}” "
+    text += f"{bound(mean[strongest])}."
     if gain.direction == "too few":
         return Finding(f"{first}.", f"{text} {_no_result(len(gains), gain.count)}", "too few")
     return finding_of(
         gain,
-        {
-            "larger": f"{first}, significantly better than {rival}.",
-            "smaller": f"{first}, and is significantly worse than {rival}.",
-            "undecided": f"{first}; whether it beats {rival} is undecided.",
-            "too few": "",
-        },
+        ways(
+            f"{first}, [significantly better|and is significantly worse] than {rival}",
+            few="",
+            undecided=f"{first}; whether it beats {rival} is undecided.",
+        ),
         f"{text} The advantage is {spelt(gain)}{_corrected(len(gains))}.",
     )
 
@@ -80,14 +72,12 @@ def _corrected(tests: int) -> str:
     return f", corrected for {plural(tests, 'comparison')}" if tests > 1 else ""
 
 
+@needs("evaluation")
 def against_baselines(study: StudyReport) -> Finding:
     """How many comparisons of the scoreboard are decided, and which way."""
     board = board_of(study)
-    if isinstance(board, Finding):
-        return board
     gains = board.gains()
-    if not gains:
-        return absent("This study has no baseline to compare the methods with.")
+    absent_if(not gains, "This study has no baseline to compare the methods with.")
     kinds = [standing_of(gain) for gain in gains.values()]
     better, worse, few = (kinds.count(kind) for kind in ("better", "worse", "too few"))
     if few == len(kinds):
@@ -104,18 +94,19 @@ def against_baselines(study: StudyReport) -> Finding:
     )
     if few:
         text += f" In {count(few)} there are too few images to tell."
-    headline = {
-        True: "Most comparisons with a baseline favour the method.",
-        False: "Fewer than half of the comparisons with a baseline favour the method.",
-    }[better * 2 > len(gains)]
-    return Finding(headline, text, "most" if better * 2 > len(gains) else "fewer")
+    most = better * 2 > len(gains)
+    return Finding(
+        f"{'Most' if most else 'Fewer than half of the'} comparisons with a baseline favour the "
+        "method.",
+        text,
+        "most" if most else "fewer",
+    )
 
 
+@needs("evaluation")
 def below_baselines(study: StudyReport) -> Finding:
     """Which methods are significantly worse than a baseline."""
     board = board_of(study)
-    if isinstance(board, Finding):
-        return board
     gains = board.gains()
     if not gains or all(gain.direction == "too few" for gain in gains.values()):
         return absent("No comparison of the scoreboard can be decided.")
@@ -135,38 +126,35 @@ def below_baselines(study: StudyReport) -> Finding:
     )
 
 
+@needs("evaluation")
 def edges_and_random(study: StudyReport) -> Finding:
     """Whether the edges are the stronger baseline, by insertion."""
     board = board_of(study, INSERTION)
-    if isinstance(board, Finding):
-        return board
     if not {"edges", "random"} <= set(board.baselines):
         return absent("This study has fewer than two baselines.")
     values, mean = board.values[INSERTION], board.mean[INSERTION]
-    if mean[["edges", "random"]].isna().any():
-        return absent("A baseline has no value of insertion.")
+    absent_if(mean[["edges", "random"]].isna().any(), "A baseline has no value of insertion.")
     gain = paired_difference((values["edges"] - values["random"]).to_numpy())
     return finding_of(
         gain,
-        {
-            "larger": "By insertion an edge detector is a stronger baseline than random weights.",
-            "smaller": "By insertion random weights are a stronger baseline than an edge detector.",
-            "undecided": "Which of the two baselines is the stronger by insertion is undecided.",
-            "too few": "Two baselines are compared by insertion.",
-        },
+        ways(
+            "by insertion [an edge detector is|random weights are] a stronger baseline than "
+            "[random weights|an edge detector]",
+            few="Two baselines are compared by insertion.",
+            undecided="Which of the two baselines is the stronger by insertion is undecided.",
+        ),
         f"By {_title(INSERTION)} the edges have a mean of {bound(mean['edges'])}, and random "
         f"weights {bound(mean['random'])}. The difference is {spelt(gain)}.",
     )
 
 
+@needs("evaluation")
 def passed(study: StudyReport, *names: str) -> Finding:
     """How many methods beat every baseline of some measures, corrected for each measure's tests.
 
     Measures by which the same holds share a sentence.
     """
     board = board_of(study)
-    if isinstance(board, Finding):
-        return board
     gains = {name: board.gains(name) for name in names if name in board.measures}
     said: dict[str, list[str]] = {}
     for name, tested in gains.items():
@@ -177,12 +165,11 @@ def passed(study: StudyReport, *names: str) -> Finding:
         return absent(f"No method has a baseline to beat by {missed}.")
     kinds = {kind for tested in gains.values() for kind in stands(tested).values()}
     verdict = "some" if "better" in kinds else "too few" if kinds == {"too few"} else "none"
-    text = " ".join(f"{_by(measures)}, {rest}" for rest, measures in said.items())
+    text = " ".join(
+        f"By {'each of ' if len(measures) > 1 else ''}{listing(measures)}, {rest}"
+        for rest, measures in said.items()
+    )
     return Finding("", text, verdict)
-
-
-def _by(measures: list[str]) -> str:
-    return f"By {'each of ' if len(measures) > 1 else ''}{listing(measures)}"
 
 
 def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> str:
@@ -203,71 +190,54 @@ def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> s
     return text
 
 
+@needs("evaluation")
 def orders(study: StudyReport) -> Finding:
     """Whether deletion and insertion have the same methods first."""
     board = board_of(study, DELETION, INSERTION)
-    if isinstance(board, Finding):
-        return board
-    first = {m: str(board.rank[m].idxmin()) for m in (DELETION, INSERTION)}
-    titles = study.method_titles
-    if first[DELETION] == first[INSERTION]:
-        return Finding(
-            "", f"{titles[first[DELETION]]} is first by deletion and by insertion alike.", "same"
-        )
-    return Finding(
-        "",
-        f"By deletion {titles[first[DELETION]]} is first, by insertion "
-        f"{titles[first[INSERTION]]} (blurred pixels).",
-        "different",
+    deletion, insertion = (
+        study.method_titles[str(board.rank[measure].idxmin())] for measure in (DELETION, INSERTION)
     )
+    if deletion == insertion:
+        return Finding("", f"{deletion} is first by deletion and by insertion alike.", "same")
+    text = f"By deletion {deletion} is first, by insertion {insertion} (blurred pixels)."
+    return Finding("", text, "different")
 
 
+@needs("evaluation")
 def replacements(study: StudyReport) -> Finding:
     """How far the ranking depends on what stands in the place of a pixel."""
     board = board_of(study)
-    if isinstance(board, Finding):
-        return board
     taus = board.taus()
     said = [
         f"for {name} {number(taus[pair])}"
         for name, pair in zip(("deletion", "insertion"), REPLACEMENTS, strict=True)
         if pair in taus
     ]
-    if not said:
-        return absent("The rankings by two replacements of pixels cannot be compared.")
-    return Finding(
-        "",
-        f"Between the rankings with blurred pixels and with the mean colour, Kendall's τ is "
-        f"{listing(said)}.",
-    )
+    absent_if(not said, "The rankings by two replacements of pixels cannot be compared.")
+    text = "Between the rankings with blurred pixels and with the mean colour, Kendall's τ is"
+    return Finding("", f"{text} {listing(said)}.")
 
 
+@needs("evaluation")
 def by_family(study: StudyReport, measure: str, what: str) -> Finding:
     """The means of a measure by family of methods, from the least to the greatest."""
     board = board_of(study, measure)
-    if isinstance(board, Finding):
-        return board
     means = board.mean[measure].dropna()
     groups = means.groupby(lambda method: family_of(study, method), sort=False)
-    said = [
-        f"{number(group.iloc[0])} for {_one(study, name, group)}"
-        if len(group) == 1
-        else f"{span(group)} for {name}s"
-        for name, group in groups
-    ]
+    said = []
+    for family, group in groups:
+        name = f"{family}s"
+        if len(group) == 1:
+            title = study.method_titles[str(group.index[0])]
+            name = f"the baseline “{title}”" if str(family) == "baseline" else title
+        said.append(f"{span(group)} for {name}")
     return Finding("", f"{what}: {'; '.join(said)}.")
 
 
-def _one(study: StudyReport, family: object, group: pd.Series) -> str:
-    title = study.method_titles[str(group.index[0])]
-    return f"the baseline “{title}”" if family == "baseline" else title
-
-
+@needs("evaluation")
 def seeds(study: StudyReport) -> Finding:
     """How far the maps of stochastic methods repeat."""
     board = board_of(study, "seed_stability")
-    if isinstance(board, Finding):
-        return board
     means = board.mean.loc[board.methods, "seed_stability"].dropna().sort_values()
     titles = study.method_titles
     least, most = str(means.index[0]), str(means.index[-1])
@@ -281,11 +251,10 @@ def seeds(study: StudyReport) -> Finding:
     )
 
 
+@needs("evaluation")
 def stable_and_faithful(study: StudyReport) -> Finding:
     """Whether stability and deletion rank the methods alike."""
     board = board_of(study, DELETION, "sensitivity")
-    if isinstance(board, Finding):
-        return board
     found = board.taus().get((DELETION, "sensitivity"))
     if found is None:
         return absent("The rankings by stability and by deletion cannot be compared.")
@@ -300,14 +269,12 @@ def stable_and_faithful(study: StudyReport) -> Finding:
     )
 
 
+@needs("evaluation")
 def measures_agree(study: StudyReport) -> Finding:
     """The mean, the least and the greatest τ between measures that are not variants of one."""
     board = board_of(study)
-    if isinstance(board, Finding):
-        return board
     taus = {pair: t for pair, t in board.taus().items() if pair not in REPLACEMENTS}
-    if not taus:
-        return absent("Fewer than two measures rank the methods.")
+    absent_if(not taus, "Fewer than two measures rank the methods.")
     mean = float(np.mean(list(taus.values())))
     least, most = (pick(taus, key=lambda one: taus[one]) for pick in (min, max))
     text = f"Over {plural(len(taus), 'pair')} of measures the mean Kendall's τ is {number(mean)}."
@@ -319,52 +286,42 @@ def measures_agree(study: StudyReport) -> Finding:
         )
     alike = mean >= ALIKE
     return Finding(
-        "The measures rank the methods alike."
-        if alike
-        else "The measures rank the methods differently.",
+        f"The measures rank the methods {'alike' if alike else 'differently'}.",
         text,
         "alike" if alike else "different",
     )
 
 
+@needs("evaluation")
 def first_overall(study: StudyReport) -> Finding:
     """Which methods come first by mean rank when one measure at a time is left out."""
     board = board_of(study)
-    if isinstance(board, Finding):
-        return board
     if len(board.methods) < 2 or len(board.ranked) < 2:
         return absent("A mean rank needs two methods and two measures.")
-    winners = dict.fromkeys(
-        str(board.rank[[m for m in board.ranked if m != left]].mean(axis=1).idxmin())
-        for left in board.ranked
-        if board.rank[[m for m in board.ranked if m != left]].notna().any(axis=None)
-    )
-    names, verb = listing(study.method_titles[m] for m in winners), "comes"
-    if len(winners) > 1:
-        verb = "come"
+    means = [board.rank[board.ranked].drop(columns=m).mean(axis=1) for m in board.ranked]
+    winners = dict.fromkeys(str(mean.idxmin()) for mean in means if mean.notna().any())
+    names, one = listing(study.method_titles[m] for m in winners), len(winners) == 1
     return Finding(
         "",
-        f"Leaving out one measure at a time, {names} {verb} first by mean rank.",
-        "one" if len(winners) == 1 else "several",
+        f"Leaving out one measure at a time, {names} {'comes' if one else 'come'} first by mean "
+        "rank.",
+        "one" if one else "several",
     )
 
 
 def on_object(study: StudyReport) -> Finding:
     """Which method has most weight on the object."""
     found = best_by(study, "inside")
-    if found.is_absent:
-        return absent("No image has an outlined object on which a map could lie.")
-    return found
+    none = absent("No image has an outlined object on which a map could lie.")
+    return none if found.is_absent else found
 
 
+@needs("evaluation")
 def unfair(study: StudyReport) -> Finding:
     """Which methods have no baseline of sensitivity."""
     board = board_of(study, "sensitivity")
-    if isinstance(board, Finding):
-        return board
     signed = [m for m in board.methods if board.without_baseline("sensitivity", m)]
-    if not signed:
-        return absent("No method of this study has signed maps.")
+    absent_if(not signed, "No method of this study has signed maps.")
     return Finding(
         "",
         f"{part_of(len(signed), len(board.methods), 'method').capitalize()} "

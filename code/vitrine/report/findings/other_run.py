@@ -1,7 +1,5 @@
 """The maps of the study shown beside those of a published run on the same images."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import combinations
 
@@ -14,7 +12,7 @@ from vitrine.errors import FrameError
 from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import spelt
+from vitrine.report.findings.sentences import spelt, ways
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number
@@ -91,17 +89,8 @@ def _compared(
         float((standard_ranks(one) * standard_ranks(other)).sum()) if share is not None else np.nan
         for one, other in zip(ones, others, strict=True)
     ]
-    return pd.DataFrame(
-        {
-            "compared": what,
-            "first": first,
-            "second": second,
-            "image": images,
-            "iou": matched,
-            "iou_other_images": mismatched,
-            "rho": rho,
-        }
-    )
+    names = {"compared": what, "first": first, "second": second, "image": images}
+    return pd.DataFrame(names | {"iou": matched, "iou_other_images": mismatched, "rho": rho})
 
 
 def by_image(rows: pd.DataFrame, value: str = "iou") -> pd.DataFrame:
@@ -123,16 +112,16 @@ def networks_or_methods(study: StudyReport, published: PublishedReport) -> Findi
         return absent("Of the published run's methods the study shown has one alone.")
     within = found[[SHOWN, PUBLISHED]].mean(axis=1)
     change = paired_difference((found[NETWORKS] - within).to_numpy())
-    headline = {
-        "larger": "Another method changes a class activation map more than another network does.",
-        "smaller": "Another network changes a class activation map more than another method does.",
-        "undecided": "Whether another network or another method changes a map more is undecided.",
-        "too few": "Too few images to say whether a network or a method changes a map more.",
-    }[change.direction]
+    headlines = ways(
+        "another [method|network] changes a class activation map more than another "
+        "[network|method] does",
+        few="Too few images to say whether a network or a method changes a map more.",
+        undecided="Whether another network or another method changes a map more is undecided.",
+    )
     titles = study.method_titles
     names = listing(titles[m] for m in CAMS if m in titles)
     return Finding(
-        headline,
+        headlines[change.direction],
         f"The mean IoU of {names} is {number(found[NETWORKS].mean())} between the network shown "
         "and the published run's, with the same method. Between two of the methods it is "
         f"{number(found[SHOWN].mean())} in the network shown and "

@@ -1,7 +1,5 @@
 """Findings about the predictions themselves."""
 
-from __future__ import annotations
-
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, part_of

@@ -1,7 +1,5 @@
 """Findings about imported runs: what a printed IoU says, and how far labels of a unit agree."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,10 +13,13 @@ from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
 from vitrine.report.dissected import dissected
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import span, spelt
+from vitrine.report.findings.sentences import span, spelt, ways
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, p_text, part_of, percent
+
+TRAINED = ("resnet18_imagenet", "resnet18_places365")
+"""Runs of one network, which learned ImageNet and Places365, over one probing set."""
 
 LEVEL = 0.05
 DRAWS = 99_999
@@ -63,11 +64,8 @@ def iou_matrix(published: PublishedReport, first: str, second: str) -> npt.NDArr
         heats.append(published.map_in(second, image, frame))
     return np.array(
         [
-            [
-                intersection_over_union(region, top_region(heat, float(region.mean())))
-                for heat in heats
-            ]
-            for region in regions
+            [intersection_over_union(r, top_region(h, float(r.mean()))) for h in heats]
+            for r in regions
         ]
     )
 
@@ -84,10 +82,9 @@ def pair_of(published: PublishedReport, first: str, second: str) -> pd.DataFrame
     return rows[(rows["first"] == first) & (rows["second"] == second)].set_index("image")
 
 
-def printed_beside(published: PublishedReport, source: str = "balwani2024") -> pd.DataFrame:
+def printed_beside(published: PublishedReport) -> pd.DataFrame:
     """Printed IoUs beside those of the run's own masks by the printed rule, and if they agree."""
-    figures = published_figures(published.project, "iou")
-    figures = figures[figures["source"] == source].copy()
+    figures = published_figures(published.project, "iou").query("source == 'balwani2024'").copy()
     figures["first"] = np.where(figures["pair"].str.startswith("LIME 1"), "lime_1", "lime_2")
     rows = published.table("ious")
     held = figures.merge(rows[rows["second"] == "gradcam"], on=["first", "image"])
@@ -96,9 +93,6 @@ def printed_beside(published: PublishedReport, source: str = "balwani2024") -> p
         for one, other in zip(held["iou_x"], held["printed"], strict=True)
     ]
     return held
-
-
-# --- regions -----------------------------------------------------------------------------------
 
 
 def printed_iou(published: PublishedReport) -> Finding:
@@ -120,21 +114,17 @@ def printed_iou(published: PublishedReport) -> Finding:
     )
 
 
-def equal_area(
-    published: PublishedReport, first: str = "lime_1", second: str = "gradcam"
-) -> Finding:
+def equal_area(published: PublishedReport) -> Finding:
     """Whether the maps of an image agree more than maps of different images, at equal area."""
-    main, tested = pair_of(published, first, second), pairing(published, first, second)
+    pair = (published, "lime_1", "gradcam")
+    main, tested = pair_of(*pair), pairing(*pair)
     gain = paired_difference((main["iou"] - main["iou_other_images"]).to_numpy())
+    headline, verdict = "the maps of one image agree more than those of others", "undecided"
     if tested.p_value <= LEVEL:
-        headline = (
-            "In one frame and at equal area the maps of one image agree more than those of others"
-        )
+        headline, verdict = f"In one frame and at equal area {headline}", "larger"
         headline += "; by how much is uncertain." if gain.direction != "larger" else "."
-        verdict = "larger"
     else:
-        headline = "That the maps of one image agree more than those of others cannot be shown."
-        verdict = "undecided"
+        headline = f"That {headline} cannot be shown."
     return Finding(
         headline,
         f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
@@ -152,18 +142,14 @@ def size_of_change(published: PublishedReport) -> Finding:
     wide = published.table("ious").query("second == 'gradcam'")
     wide = wide.pivot(index="image", columns="first", values="iou")
     change = paired_difference((wide["lime_2"] - wide["lime_1"]).to_numpy())
-    said = {
-        "larger": "Superpixels of negative weight raise the IoU.",
-        "smaller": "Superpixels of negative weight lower the IoU.",
-        "undecided": "Superpixels of negative weight change the IoU in no consistent direction.",
-        "too few": "Whether superpixels of negative weight change the IoU cannot be told.",
-    }
+    said = ways(
+        "superpixels of negative weight [raise|lower] the IoU",
+        few="Whether superpixels of negative weight change the IoU cannot be told.",
+        undecided="Superpixels of negative weight change the IoU in no consistent direction.",
+    )
     return Finding(
         said[change.direction], f"The mean change is {spelt(change, 3)}.", change.direction
     )
-
-
-# --- labels ------------------------------------------------------------------------------------
 
 
 def weighted(rows: pd.DataFrame, what: str) -> float:
@@ -179,27 +165,22 @@ def three_methods(published: PublishedReport) -> Finding:
     if rows.empty:
         return absent("No network was labelled by several methods.")
     same, chance = weighted(rows, "same"), weighted(rows, "same_by_chance")
-    headline = (
-        "Three methods give one unit three labels."
-        if same < 0.5
-        else "Three methods agree about most units."
-    )
+    differ = same < 0.5
     return Finding(
-        headline,
+        f"Three methods {'give one unit three labels' if differ else 'agree about most units'}.",
         f"On ResNet-50 two of them use the same words for {percent(same)} of the units (chance "
         f"{percent(chance, 1)}). The mean cosine of their labels is "
         f"{number(weighted(rows, 'cosine'))}, that of labels of different units "
         f"{number(weighted(rows, 'cosine_by_chance'))}.",
-        "differ" if same < 0.5 else "same",
+        "differ" if differ else "same",
     )
 
 
 def two_probing_sets(published: PublishedReport) -> Finding:
     """How many units keep their label when one method is given another probing set."""
-    rows = published.table("label_agreement")
-    rows = rows[
-        (rows["first"] == "resnet18_places365") & (rows["second"] == "resnet18_places365_authors")
-    ]
+    rows = published.table("label_agreement").query(
+        "first == 'resnet18_places365' and second == 'resnet18_places365_authors'"
+    )
     if rows.empty:
         return absent("No network was labelled over two probing sets.")
     same, cosine = weighted(rows, "same"), weighted(rows, "cosine")
@@ -219,33 +200,28 @@ def two_probing_sets(published: PublishedReport) -> Finding:
 
 def training_sets(published: PublishedReport) -> Finding:
     """Whether what a network learned to tell apart shows in its labels."""
-    shares = {}
-    for run in ("resnet18_imagenet", "resnet18_places365"):
-        kinds = published.labels(run)["kind"]
-        shares[run] = {kind: float((kinds == kind).mean()) for kind in ("object", "scene")}
-    imagenet, places = shares.values()
-    shows = imagenet["object"] > places["object"] and places["scene"] > imagenet["scene"]
+    (objects, scenes), (objects_places, scenes_places) = (
+        [float((published.labels(run)["kind"] == kind).mean()) for kind in ("object", "scene")]
+        for run in TRAINED
+    )
+    shows = objects > objects_places and scenes_places > scenes
     return Finding(
-        "A network's training set shows in the kinds of its labels."
-        if shows
-        else "A network's training set does not show in the kinds of its labels.",
-        "Over Broden, objects are the labels of "
-        f"{percent(imagenet['object'])} of ResNet-18's units when it learned ImageNet and of "
-        f"{percent(places['object'])} when it learned Places365. For scenes it is "
-        f"{percent(imagenet['scene'])} and {percent(places['scene'])}.",
+        f"A network's training set {'shows' if shows else 'does not show'} in the kinds of its "
+        "labels.",
+        f"Over Broden, objects are the labels of {percent(objects)} of ResNet-18's units when it "
+        f"learned ImageNet and of {percent(objects_places)} when it learned Places365. For scenes "
+        f"it is {percent(scenes)} and {percent(scenes_places)}.",
         "differ" if shows else "same",
     )
 
 
 def similarity_of_training(published: PublishedReport) -> Finding:
     """Which of two networks has the more similar labels, layer by layer, over one probing set."""
-    means = {
-        run: published.labels(run).groupby("layer", sort=False)["similarity"].mean()
-        for run in ("resnet18_imagenet", "resnet18_places365")
-    }
-    imagenet, places = means.values()
+    imagenet, places = means = [
+        published.labels(run).groupby("layer", sort=False)["similarity"].mean() for run in TRAINED
+    ]
     above = int((places > imagenet.reindex(places.index)).sum())
-    rises = all((np.diff(values) > 0).all() for values in means.values())
+    rises = all((np.diff(values) > 0).all() for values in means)
     return Finding(
         f"Over Broden, Places365 has the greater mean similarity in "
         f"{part_of(above, len(places), 'layer')}.",
@@ -261,11 +237,10 @@ def classifier_names(published: PublishedReport) -> Finding:
     """How many units of the two classifiers are labelled with a name of their class."""
     rows = published.table("label_classes")
     listed = rows[rows["listed"].astype(bool)].groupby("run")["exact"].mean()
-    imagenet, places = (listed[run] for run in ("resnet18_imagenet", "resnet18_places365"))
+    imagenet, places = (listed[run] for run in TRAINED)
     return Finding(
-        "Classifier units are named exactly more often when the classes are places."
-        if places > imagenet
-        else "Classifier units are not named exactly more often when the classes are places.",
+        f"Classifier units are {'' if places > imagenet else 'not '}named exactly more often when "
+        "the classes are places.",
         f"Of the classes with a name in the list of concepts {percent(places)} are named exactly "
         f"for Places365 and {percent(imagenet)} for ImageNet.",
         "larger" if places > imagenet else "smaller",
@@ -274,7 +249,7 @@ def classifier_names(published: PublishedReport) -> Finding:
 
 def shared_labels(published: PublishedReport) -> Finding:
     """How many labels the networks of two training sets share, and where textures go."""
-    one, other = (published.labels(r) for r in ("resnet18_imagenet", "resnet18_places365"))
+    one, other = (published.labels(run) for run in TRAINED)
     first, second = set(one["label"]), set(other["label"])
     return Finding(
         f"Of {len(first | second):,} different labels the two networks share "
@@ -312,27 +287,17 @@ def layers_beside(
     by = labels.groupby(["source", "run", "network", "layer"], sort=False)
     rows = by.agg(
         units=("unit", "size"), different=("label", "nunique"), highest=("similarity", "max")
-    )
-    rows = rows.reset_index()
-    rows["printed"] = [
-        printed.get(key, np.nan) for key in zip(rows["run"], rows["layer"], strict=True)
+    ).reset_index()
+    layers = list(zip(rows["run"], rows["layer"], strict=True))
+    rows["printed"] = [printed.get(key, np.nan) for key in layers]
+    alone = [
+        {"source": "printed only", "network": networks[run], "layer": layer}
+        | {"printed": printed[run, layer]}
+        for run, layer in printed.index
+        if (run, layer) not in layers
     ]
-    missing = [
-        key for key in printed.index if key not in set(zip(rows["run"], rows["layer"], strict=True))
-    ]
-    alone = pd.DataFrame(
-        [
-            {
-                "source": "printed only",
-                "network": networks[run],
-                "layer": layer,
-                "printed": printed[run, layer],
-            }
-            for run, layer in missing
-        ]
-    )
     order = ["source", "network", "layer", "units", "different", "printed", "highest"]
-    return pd.concat([rows, alone], ignore_index=True)[order].astype(
+    return pd.concat([rows, pd.DataFrame(alone)], ignore_index=True)[order].astype(
         {"units": "Int64", "different": "Int64"}
     )
 

@@ -1,14 +1,12 @@
 """Findings on maps of networks whose weights are randomised, block by block."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
-from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.finding import Absent, Finding, absent, absent_if
 from vitrine.report.findings.measures import board_of
 from vitrine.report.findings.sentences import bound
-from vitrine.report.parts import missing
+from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, part_of
 
@@ -18,16 +16,15 @@ LIKE, UNLIKE = 0.3, 0.1
 UNCHANGED = 0.999
 
 
-def randomised(study: StudyReport) -> pd.DataFrame | Finding:
-    """The mean rank correlation ``[method]`` at the first stage, and at the last with any signs."""
-    if reason := missing(study, "evaluation", "randomised"):
-        return reason
+def randomised(study: StudyReport) -> pd.DataFrame:
+    """The mean rank correlation ``[method]`` at the first stage, and at the last with any signs.
+
+    Raises ``Absent`` without one.
+    """
     board, table = board_of(study), study.table("randomised")
-    if isinstance(board, Finding):
-        return board
     table = table[table["method"].isin(board.methods)]
     if table["rho"].isna().all():
-        return absent("No map of a network with random weights could be compared.")
+        raise Absent("No map of a network with random weights could be compared.")
     # A method that takes many passes has fewer stages, of which the last is that of all.
     longest = table.groupby("method")["stage"].nunique().idxmax()
     blocks = table[table["method"] == longest].sort_values("stage")["block"].unique()
@@ -43,69 +40,54 @@ def _last_stage(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["stage"] == table.groupby("method")["stage"].transform("max")]
 
 
+@needs("evaluation", "randomised")
 def followers(study: StudyReport) -> Finding:
     """Which maps lose their likeness when the network is untrained, and which keep it."""
     found = randomised(study)
-    if isinstance(found, Finding):
-        return found
     last, titles = found["last"].dropna(), study.method_titles
-    if last.empty:
-        return absent("No map of the untrained network could be compared.")
+    absent_if(last.empty, "No map of the untrained network could be compared.")
     lost, kept = last[last < UNLIKE], last[last > LIKE]
-    text = (
-        f"Below {number(UNLIKE, 1)} {'lies' if len(lost) == 1 else 'lie'} "
-        f"{listing(titles[m] for m in lost.index)}."
-        if len(lost)
-        else f"No method lies below {number(UNLIKE, 1)}."
-    )
-    if len(kept):
-        text += f" Above {number(LIKE, 1)}: {listing(titles[m] for m in kept.index)}."
-    part = part_of(len(kept), len(last), "method")
-    headline = (
-        f"For {part} the map keeps much of its pattern when the network is untrained."
-        if len(kept)
-        else "No method's map keeps much of its pattern when the network is untrained."
-    )
+    headline = "No method's map keeps much of its pattern when the network is untrained."
     text = (
         "Counted is the greater of two means over the images, of the rank correlation with signs "
-        f"and without; the scoreboard takes the greater image by image. {text}"
+        "and without; the scoreboard takes the greater image by image."
     )
+    if len(lost):
+        lies = "lies" if len(lost) == 1 else "lie"
+        text += f" Below {number(UNLIKE, 1)} {lies} {listing(titles[m] for m in lost.index)}."
+    else:
+        text += f" No method lies below {number(UNLIKE, 1)}."
+    if len(kept):
+        part = part_of(len(kept), len(last), "method")
+        headline = f"For {part} the map keeps much of its pattern when the network is untrained."
+        text += f" Above {number(LIKE, 1)}: {listing(titles[m] for m in kept.index)}."
     return Finding(headline, text, "some" if len(kept) else "none")
 
 
+@needs("evaluation", "randomised")
 def blind_to_classifier(study: StudyReport) -> Finding:
     """Which maps stay when the classifier alone is random."""
     found = randomised(study)
-    if isinstance(found, Finding):
-        return found
-    same = found[found["first"] >= UNCHANGED]
+    same = found.index[found["first"] >= UNCHANGED]
     if found["first"].dropna().empty:
         return absent("No map of a network with a random classifier could be compared.")
     if same.empty:
-        return Finding(
-            "", "With random weights in the last block every method's map changes.", "none"
-        )
-    verb = "does" if len(same) == 1 else "do"
-    whose = listing(study.method_titles[m] for m in same.index)
-    return Finding(
-        "",
-        f"With random weights in the classifier alone the maps of {whose} do not change."
-        if verb == "do"
-        else f"With random weights in the classifier alone the map of {whose} does not change.",
-        "some",
-    )
+        text = "With random weights in the last block every method's map changes."
+        return Finding("", text, "none")
+    whose = listing(study.method_titles[m] for m in same)
+    maps, do = ("map", "does") if len(same) == 1 else ("maps", "do")
+    text = f"With random weights in the classifier alone the {maps} of {whose} {do} not change."
+    return Finding("", text, "some")
 
 
+@needs("evaluation", "randomised")
 def scatter(study: StudyReport) -> Finding:
     """How far single images differ in the likeness with the untrained network's map."""
     found = randomised(study)
-    if isinstance(found, Finding):
-        return found
     table = study.table("randomised")
     last = _last_stage(table[table["method"].isin(found.index)])
     spread = last.groupby("method")["rho"].std().dropna().sort_values()
-    if len(spread) < 2:
-        return absent("Too few images to say how far they differ.")
+    absent_if(len(spread) < 2, "Too few images to say how far they differ.")
     least, most, titles = str(spread.index[0]), str(spread.index[-1]), study.method_titles
     return Finding(
         "",

@@ -1,15 +1,14 @@
 """Findings about regions outlined by hand, hidden and shown alone."""
 
-from __future__ import annotations
-
 from math import factorial, prod
 
 import numpy as np
 import pandas as pd
 
 from vitrine.measures.association import within_groups
-from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.parts import missing
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import how_many
+from vitrine.report.parts import needs
 from vitrine.report.regions import mapped_methods, occlusion, weights
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, p_text, part_of, percent, plural
@@ -39,47 +38,41 @@ def _regions(value: int, whole: int, verb: str) -> str:
     return f"{part} {verb}{'s' if value < 2 else ''}"
 
 
-def _by_fills(fills: int) -> str:
-    return "whatever the fill" if fills > 1 else "with the study's one fill"
+def _by_fills(table: pd.DataFrame) -> str:
+    return "whatever the fill" if table["fills"].max() > 1 else "with the study's one fill"
 
 
+@needs("region_occlusion")
 def below_control(study: StudyReport) -> Finding:
     """Which regions the prediction needs more than as much of the image elsewhere."""
-    if reason := missing(study, "region_occlusion"):
-        return reason
     table = occlusion(study)
-    needed = table[table["below"] == table["fills"]]
-    spared = table[table["below"] == 0]
-    fills = _by_fills(int(table["fills"].max()))
-    said = f"This holds {fills} for {_named(needed)}." if len(needed) else ""
+    needed, spared = table[table["below"] == table["fills"]], table[table["below"] == 0]
+    said = f"This holds {_by_fills(table)} for {_named(needed)}." if len(needed) else ""
     if len(spared):
         said += f" It holds with no fill for {_named(spared)}."
     return Finding(
         f"Hidden one at a time, {_regions(len(needed), len(table), 'lower')} the prediction more "
         "than the same shape elsewhere.",
         said.strip(),
-        "all" if len(needed) == len(table) else "some" if len(needed) else "none",
+        how_many(table["below"] == table["fills"]),
     )
 
 
+@needs("region_occlusion")
 def rises(study: StudyReport) -> Finding:
     """Which regions the prediction is more probable without."""
-    if reason := missing(study, "region_occlusion"):
-        return reason
     table = occlusion(study)
     against = table[table["above"] == table["fills"]]
-    fills = _by_fills(int(table["fills"].max()))
     return Finding(
         f"Hidden one at a time, {_regions(len(against), len(table), 'raise')} the prediction.",
-        f"This holds {fills} for {_named(against)}." if len(against) else "",
+        f"This holds {_by_fills(table)} for {_named(against)}." if len(against) else "",
         "some" if len(against) else "none",
     )
 
 
+@needs("region_occlusion")
 def fills(study: StudyReport) -> Finding:
     """For how many regions it matters what is put in their place."""
-    if reason := missing(study, "region_occlusion"):
-        return reason
     table = occlusion(study)
     if table["fills"].max() < 2:
         return absent("Regions are hidden with one fill only, so fills cannot be compared.")
@@ -96,10 +89,9 @@ def fills(study: StudyReport) -> Finding:
     )
 
 
+@needs("region_occlusion")
 def alone(study: StudyReport) -> Finding:
     """Which regions alone keep the prediction, and how many of their shape elsewhere do."""
-    if reason := missing(study, "region_occlusion"):
-        return reason
     table = occlusion(study)
     enough, elsewhere = (
         table[table[shown] >= DECIDES * table["p_original"]] for shown in ("alone", "alone_control")
@@ -114,10 +106,9 @@ def alone(study: StudyReport) -> Finding:
     )
 
 
+@needs("region_occlusion")
 def weight_and_effect(study: StudyReport) -> Finding:
     """Whether hiding costs more where a map has more weight."""
-    if reason := missing(study, "region_occlusion"):
-        return reason
     methods = mapped_methods(study)
     if not methods:
         return absent("This study has neither LIME nor a class activation map to compare with.")
@@ -133,8 +124,7 @@ def weight_and_effect(study: StudyReport) -> Finding:
         if np.isfinite(result[0]):
             found[study.method_title(method)] = result
             few |= prod(factorial(images.count(one)) for one in set(images)) < 2 / LEVEL
-    if not found:
-        return absent("No image has two regions to compare with a map's weight.")
+    absent_if(not found, "No image has two regions to compare with a map's weight.")
     return _of_methods(found, few, len(table))
 
 
@@ -146,20 +136,14 @@ def _of_methods(found: dict[str, tuple[float, float]], few: bool, regions: int) 
     )
     if few:
         return Finding("", f"{text} So few regions cannot tell it from chance.", "too few")
-    level = LEVEL / len(found)
-    more = [title for title, (r, p) in found.items() if p <= level and r > 0]
-    less = [title for title, (r, p) in found.items() if p <= level and r < 0]
-    if not more and not less:
+    clear = {title: r for title, (r, p) in found.items() if p <= LEVEL / len(found) and r}
+    said, verdict = [], "undecided"
+    for how, direction, sign in (("more", "larger", 1), ("less", "smaller", -1)):
+        if titles := [title for title, r in clear.items() if r * sign > 0]:
+            has = "has" if len(titles) == 1 else "have"
+            said.append(f"{how} where {listing(titles)} {has} more weight")
+            verdict = "mixed" if len(said) > 1 else direction
+    if not said:
         headline = "Whether hiding costs more where a map has more weight is undecided."
-        return Finding(headline, text, "undecided")
-    said = [f"more where {listing(more)} {_has(more)} more weight"] * bool(more)
-    said += [f"less where {listing(less)} {_has(less)} more weight"] * bool(less)
-    return Finding(
-        f"Hiding a region costs {listing(said)}.",
-        text,
-        "mixed" if more and less else "larger" if more else "smaller",
-    )
-
-
-def _has(titles: list[str]) -> str:
-    return "has" if len(titles) == 1 else "have"
+        return Finding(headline, text, verdict)
+    return Finding(f"Hiding a region costs {listing(said)}.", text, verdict)

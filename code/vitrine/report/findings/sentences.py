@@ -1,13 +1,14 @@
 """How findings say numbers: differences with their intervals, and the sentence for a direction."""
 
-from __future__ import annotations
-
 import math
+import re
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.measures.association import Association
 from vitrine.measures.difference import Difference, Direction
 from vitrine.report.findings.finding import Finding
 from vitrine.report.text import number, p_text, percent, plural
@@ -16,12 +17,42 @@ Sentences = Mapping[Direction, str]
 """A headline for each way in which a comparison can come out."""
 
 
-def finding_of(
-    difference: Difference,
-    headlines: Sentences,
-    text: str = "",
-    see: tuple[str, str] | None = None,
-) -> Finding:
+def ways(sentence: str, few: str, undecided: str = "") -> Sentences:
+    """The headlines of a comparison from one sentence: "maps agree [more|less] on an image".
+
+    In brackets is what holds where the first is larger, and where it is smaller. few : the headline
+    with too few images. undecided : that without a decision, if not "Whether ... is undecided."
+    """
+    larger, smaller = (_WAYS.sub(rf"\{way}", sentence) for way in (1, 2))
+    return {
+        "larger": as_sentence(larger),
+        "smaller": as_sentence(smaller),
+        "undecided": undecided or f"Whether {larger} is undecided.",
+        "too few": few,
+    }
+
+
+_WAYS = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+
+
+def as_sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def how_many(held: npt.ArrayLike) -> Literal["all", "some", "none"]:
+    """How many of some truth values hold."""
+    return "all" if np.all(held) else "some" if np.any(held) else "none"
+
+
+def rho_direction(found: Association, level: float = 0.05) -> Direction:
+    """What the test of a rank correlation says at a level."""
+    if found.p_value > level:
+        return "undecided"
+    return "larger" if found.rho > 0 else "smaller"
+
+
+def finding_of(difference: Difference, headlines: Sentences, text: str = "") -> Finding:
     """A finding whose headline and verdict are what the test says of a difference.
 
     Where there are too few images for the test, the text says so.
@@ -30,7 +61,7 @@ def finding_of(
     if direction == "too few":
         few = f"So few images ({difference.count}) cannot tell a difference from chance."
         text = f"{text} {few}".strip()
-    return Finding(headlines[direction], text, direction, see, difference)
+    return Finding(headlines[direction], text, direction, difference=difference)
 
 
 def spelt(difference: Difference, digits: int = 2) -> str:
