@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import uuid
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy.typing as npt
 from vitrine.data.concepts import Concepts
 from vitrine.data.images import Image
 from vitrine.errors import SourceError, unwritten
+from vitrine.files import write_atomically
 from vitrine.project import Project
 
 Embeddings = npt.NDArray[np.float32]
@@ -55,16 +54,10 @@ def text_embeddings(
 ) -> Embeddings:
     """The embeddings of a concept list; from the cache if they were computed before."""
 
-    def compute() -> Embeddings:
-        parts = []
-        for start in range(0, len(concepts.words), TEXTS_AT_ONCE):
-            parts.append(encoder.encode_texts(concepts.words[start : start + TEXTS_AT_ONCE]))
-            progress(len(parts[-1]))
-        return np.concatenate(parts)
-
-    return cached(
-        project, [encoder.identity, "texts", concepts.digest], len(concepts.words), compute
-    )
+    words = concepts.words
+    batches = (words[at : at + TEXTS_AT_ONCE] for at in range(0, len(words), TEXTS_AT_ONCE))
+    known = [encoder.identity, "texts", concepts.digest]
+    return cached(project, known, len(words), lambda: _all(encoder.encode_texts, batches, progress))
 
 
 def image_embeddings(
@@ -79,20 +72,20 @@ def image_embeddings(
     digests : the SHA-256 of every image's file and its name, in order.
     batches : gives the images, some at a time; called only if they are needed.
     """
-
-    def compute() -> Embeddings:
-        parts = []
-        for images in batches():
-            parts.append(encoder.encode_images(images))
-            progress(len(images))
-        return np.concatenate(parts)
-
-    return cached(project, [encoder.identity, "images", *digests], len(digests), compute)
+    known = [encoder.identity, "images", *digests]
+    return cached(
+        project, known, len(digests), lambda: _all(encoder.encode_images, batches(), progress)
+    )
 
 
-def _cache_path(project: Project, known: list[str]) -> Path:
-    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
-    return project.cache / "embeddings" / f"{digest}.npy"
+def _all(
+    encode: Callable[[Any], Embeddings], batches: Iterable[Any], progress: Progress
+) -> Embeddings:
+    parts = []
+    for batch in batches:
+        parts.append(encode(batch))
+        progress(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 def cached(
@@ -102,7 +95,8 @@ def cached(
 
     known : everything that they depend on. Raises ``SourceError`` if the cache cannot be written.
     """
-    path = _cache_path(project, known)
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    path = project.cache / "embeddings" / f"{digest}.npy"
     try:
         found: Embeddings = np.load(path, allow_pickle=False)
         if found.ndim == 2 and len(found) == rows and found.dtype == np.float32:
@@ -110,12 +104,10 @@ def cached(
     except (OSError, ValueError, EOFError):
         pass  # not there, or damaged: computed again
     computed = compute()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    stream = io.BytesIO()
+    np.save(stream, computed)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            np.save(stream, computed)
-        temporary.replace(path)
+        write_atomically(path, stream.getvalue())
     except OSError as error:
         raise SourceError(
             f"The cache folder {path.parent} cannot be written ({error.strerror})",
@@ -124,6 +116,4 @@ def cached(
                 "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
             ),
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return computed
