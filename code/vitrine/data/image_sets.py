@@ -33,7 +33,7 @@ def files_of(project: Project, images: sections.ProbingSet, key: str) -> tuple[s
 
 def paths_of(
     project: Project,
-    images: sections.ProbingSet,
+    images: sections.Images | sections.ProbingSet,
     files: tuple[str, ...],
     report: sources.Report = lambda _: None,
 ) -> dict[str, Path]:
