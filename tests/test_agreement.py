@@ -8,10 +8,10 @@ import pytest
 from vitrine.data.images import Frame
 from vitrine.errors import FrameError
 from vitrine.measures.agreement import (
-    agreement,
     bootstrap_interval,
     chance_agreement,
     intersection_over_union,
+    rank_correlation,
     top_region,
 )
 from vitrine.measures.map_extent import area_above, centre_of_mass
@@ -68,8 +68,9 @@ def test_iou_agrees_with_scikit_learn() -> None:
 
 def test_a_map_agrees_with_itself_and_not_with_its_negative() -> None:
     values = np.random.default_rng(0).normal(size=(8, 8))
-    assert agreement(_map(values), _map(values * 3), 0.25) == pytest.approx(1)
-    assert agreement(_map(values), _map(-values), 0.25) == pytest.approx(0)
+    own, same, other = (top_region(found, 0.25) for found in (values, values * 3, -values))
+    assert intersection_over_union(own, same) == pytest.approx(1)
+    assert intersection_over_union(own, other) == pytest.approx(0)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])
@@ -89,7 +90,7 @@ def test_maps_of_different_frames_do_not_compare() -> None:
     other = Frame("p", (0, 0, 4, 8), (8, 8))
     values = np.random.default_rng(0).random((8, 8))
     with pytest.raises(FrameError, match="different frames"):
-        agreement(_map(values), _map(values, other), 0.2)
+        rank_correlation(_map(values), _map(values, other))
     with pytest.raises(FrameError, match="do not compare"):
         intersection_over_union(np.ones((2, 2)), np.ones((3, 3)))
 

@@ -17,8 +17,8 @@ from torch import nn
 import libraries
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
-from vitrine.methods.cam import CAM_METHODS, class_activation, class_activation_map
-from vitrine.methods.feature_maps import CamQuery, feature_maps
+from vitrine.methods.cam import CAM_METHODS, class_activation
+from vitrine.methods.feature_maps import CamQuery, read_maps
 from vitrine.methods.heatmap import Heatmap
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
@@ -60,7 +60,7 @@ def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarr
 
 
 def _heatmap(classifier: Classifier, seen: tuple[Pixels, Frame], target: int) -> Heatmap:
-    return class_activation_map(classifier, *seen, "gradcam", target)
+    return class_activation(classifier, *seen, "gradcam", target).heatmap
 
 
 def test_gradcam_is_the_formula_of_the_paper(
@@ -97,7 +97,7 @@ def test_another_class_has_another_map(classifier: Classifier, seen: tuple[Pixel
 def test_the_network_is_as_it_was(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
     _heatmap(classifier, seen, 1)
     with pytest.raises(StudyError):
-        class_activation_map(
+        class_activation(
             classifier, *seen, "gradcam", 1, "fc" if "resnet" in classifier.name else "classifier"
         )
     for module in classifier.network.modules():
@@ -112,22 +112,22 @@ def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> Non
         classifier.network.fc.weight[3] = -classifier.network.fc.weight.abs()[3]  # type: ignore
     pixels = np.full((256, 256, 3), 90, dtype=np.uint8)
     image = Image("grey", "", pixels)
-    found = class_activation_map(
+    found = class_activation(
         classifier, classifier.crop(image), classifier.frame(image), "gradcam", 3
-    )
+    ).heatmap
     assert found.is_constant and (found.values == 0).all()
 
 
 def test_what_does_not_exist_is_named(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
     with pytest.raises(StudyError, match=r"no CAM method 'grad-cam'. Did you mean 'gradcam'"):
-        class_activation_map(classifier, *seen, "grad-cam", 0)
+        class_activation(classifier, *seen, "grad-cam", 0)
     with pytest.raises(StudyError, match="There is no class 1000"):
-        class_activation_map(classifier, *seen, "gradcam", 1000)
+        class_activation(classifier, *seen, "gradcam", 1000)
     with pytest.raises(StudyError, match="has no layer 'nowhere'"):
-        class_activation_map(classifier, *seen, "gradcam", 0, "nowhere")
+        class_activation(classifier, *seen, "gradcam", 0, "nowhere")
     flat = "fc" if "resnet" in classifier.name else "classifier"
     with pytest.raises(StudyError, match="has no feature maps to weight"):
-        class_activation_map(classifier, *seen, "gradcam", 0, flat)
+        class_activation(classifier, *seen, "gradcam", 0, flat)
 
 
 # --- all methods, on small inputs ----------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_scorecam_asks_once_for_all_channels_that_carry_no_map(small: Small) -> 
     told: list[int] = []
     found = class_activation(*seen, "scorecam", 1, progress=told.append)
     asked = CamQuery(seen[0], seen[0].normalise(seen[1][None]), 1, "act")
-    maps, _ = feature_maps(asked)
+    maps = read_maps(asked).maps
     dead = int((maps[0].amax(dim=(1, 2)) == 0).sum())
     assert dead >= 1
     assert found.evidence.passes == 1 + 1 + 12 - dead
@@ -295,7 +295,7 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
 def test_maps_that_are_overwritten_in_place_afterwards_are_read_before_that(small: Small) -> None:
     classifier, crop, frame = small("tiny")
     found = class_activation(classifier, crop, frame, "hirescam", 1, "norm")
-    maps, _ = feature_maps(CamQuery(classifier, classifier.normalise(crop[None]), 1, "norm"))
+    maps = read_maps(CamQuery(classifier, classifier.normalise(crop[None]), 1, "norm")).maps
     assert maps.min() < 0
     rest = classifier.after("norm")
     assert rest is not None
@@ -367,11 +367,11 @@ def test_a_small_image_is_enlarged_and_a_crop_of_another_size_is_refused(small: 
     image = Image("small", "", np.full((20, 20, 3), 9, dtype=np.uint8))
     assert classifier.crop(image).shape == (40, 40, 3)
     with pytest.raises(StudyError, match=r"A crop of the shape \(20, 20, 3\) is not what"):
-        class_activation_map(classifier, crop[:20, :20], frame, "gradcam", 0)
+        class_activation(classifier, crop[:20, :20], frame, "gradcam", 0)
 
 
 @pytest.mark.parametrize("method", sorted(CAM_METHODS))
 def test_a_layer_without_feature_maps_is_named(small: Small, method: str) -> None:
     for layer in ("classify", "pool"):
         with pytest.raises(StudyError, match=f"The layer '{layer}' .* has no feature maps"):
-            class_activation_map(*small("tiny"), method, 0, layer)
+            class_activation(*small("tiny"), method, 0, layer)

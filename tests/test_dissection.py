@@ -13,6 +13,7 @@ import torch
 from PIL import Image as PilImage
 from torch import Tensor, nn
 
+from oracles import similarities
 from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError
 from vitrine.experiments.network_dissection import TABLES
@@ -27,7 +28,6 @@ from vitrine.methods.dissection.similarity import (
     Matches,
     parameters_of,
     pick_similarity,
-    similarities,
 )
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier

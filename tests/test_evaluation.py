@@ -32,10 +32,9 @@ from vitrine.methods.attribution import (
     Parameters,
     attribute,
     explaining,
-    explaining_together,
 )
 from vitrine.methods.baselines import BASELINES
-from vitrine.methods.cam import class_activation_map
+from vitrine.methods.cam import class_activation
 from vitrine.methods.lime import explain
 from vitrine.methods.method import Explain, Query
 from vitrine.methods.registry import METHODS
@@ -220,7 +219,7 @@ def test_a_method_on_an_input_gives_the_map_of_the_image(asked: Query, method: s
         expected = attribute(classifier, _crop(), frame, method, 2).heatmap.values
         assert found.shape == (2, 3, 32, 32)
     else:
-        expected = class_activation_map(classifier, _crop(), frame, method, 2).values
+        expected = class_activation(classifier, _crop(), frame, method, 2).heatmap.values
         assert found.shape == (2, 1, 32, 32)
     assert np.allclose(found[0].sum(axis=0), expected, atol=1e-4 * np.abs(expected).max())
     assert not np.allclose(found[0], found[1])
@@ -262,13 +261,13 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
 def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> None:
     batch = asked.classifier.normalise(_crop()[None]).repeat(2, 1, 1, 1)
     few = Parameters(samples=3, noisy_steps=3)
-    with explaining_together(asked.classifier, "vargrad", 2, few) as explained:
+    with explaining(asked.classifier, "vargrad", 2, few) as explained:
         together = explained(batch)
     assert set(together) == {"vargrad", "smoothgrad_squared"}
     for method, found in together.items():
         with explaining(asked.classifier, method, 2, few) as explained_alone:
-            assert torch.equal(found, explained_alone(batch))
-    with explaining_together(asked.classifier, "gradient", 2) as explained:
+            assert torch.equal(found, explained_alone(batch)[method])
+    with explaining(asked.classifier, "gradient", 2) as explained:
         assert set(explained(batch)) == {"gradient"}
 
 
@@ -281,7 +280,7 @@ def test_the_memory_layout_changes_rounding_only(asked: Query) -> None:
             InferenceOptions(channels_last=True, keep_memory=True),
         ):
             with explaining(asked.classifier, method, 2, settings=settings) as explained:
-                found.append(explained(batch))
+                found.append(explained(batch)[method])
         assert torch.allclose(*found, rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
 
 
@@ -293,7 +292,7 @@ def test_a_gpu_gives_the_maps_of_the_processor(root: Path) -> None:
         classifier = load_classifier(Project(root), "efficientnet_lite0", "random", 0, device)
         batch = classifier.normalise(_crop().repeat(7, axis=0).repeat(7, axis=1)[None])
         with explaining(classifier, "integrated_gradients", 2) as explained:
-            maps.append(explained(batch).cpu().numpy().sum(axis=1).ravel())
+            maps.append(explained(batch)["integrated_gradients"].cpu().numpy().sum(axis=1).ravel())
     assert spearmanr(*maps).statistic > 0.999
 
 
@@ -322,7 +321,7 @@ def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
     ("old", "new", "message"),
     [
         ('"lrp", ', '"lpr", ', "There is no attribution method 'lpr'. Did you mean 'lrp'"),
-        ('"lrp", ', '"lrp", "lrp", ', "listed twice under `methods`"),
+        ('"lrp", ', '"lrp", "lrp", ', "`attribution.methods`: listed twice: lrp"),
         ("stages = 2", "stages = 0", "measures.stages"),
         ("seeds = 2", "seeds = 1", "measures.seeds"),
         ("radius", "radios", "radios"),

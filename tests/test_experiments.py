@@ -28,7 +28,7 @@ from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.measures.localisation import parts_of_frame
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods import lime
-from vitrine.methods.cam import class_activation_map
+from vitrine.methods.cam import class_activation
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
@@ -202,7 +202,8 @@ def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.Data
         target = int(classifier.probabilities(crop[None])[0].argmax())
         segments = superpixels(crop, study.large_sample.segmentation, study.lime.seed)
         explained = lime.explain(classifier, crop, frame, target, parameters, segments)
-        maps.append((explained, class_activation_map(classifier, crop, frame, "gradcam", target)))
+        cam = class_activation(classifier, crop, frame, "gradcam", target).heatmap
+        maps.append((explained, cam))
     crop = classifier.crop(both[1])
     assert last["edges"] == pytest.approx(edge_density(crop))
     assert last["entropy"] == pytest.approx(grey_entropy(crop))

@@ -66,7 +66,7 @@ def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None
     with scoring(classifier, 2, InferenceOptions(folded=True), "logit") as scores:
         np.testing.assert_allclose(scores(inputs), logits[:, 2].numpy(), rtol=1e-4)
     with explaining(classifier, "lrp", 2) as explain:
-        sums = explain(torch.from_numpy(inputs)).sum(dim=(1, 2, 3))
+        sums = explain(torch.from_numpy(inputs))["lrp"].sum(dim=(1, 2, 3))
     np.testing.assert_allclose(sums.numpy(), logits[:, 2].numpy(), rtol=1e-4)
 
 

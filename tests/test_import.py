@@ -26,7 +26,7 @@ from vitrine.data.images import Frame, Image, read_image
 from vitrine.data.printed import published_figures
 from vitrine.errors import ResultsError, SourceError, StudyError, VitrineError
 from vitrine.external import arrays as map_files
-from vitrine.external.arrays import LOSSY_NOTE, read_map, read_noted
+from vitrine.external.arrays import LOSSY_NOTE, read_map
 from vitrine.external.labels import pair_tables
 from vitrine.external.maps import frame_of, iou_table, map_file, read_in_frame
 from vitrine.external.run import fetch, import_study
@@ -38,7 +38,6 @@ from vitrine.external.study import (
     MapRun,
     is_import_study,
     load_import_study,
-    read_import_study,
 )
 from vitrine.external.unit_labels import read_arguments, read_labels
 from vitrine.measures.agreement import intersection_over_union, top_region
@@ -89,7 +88,7 @@ def test_a_map_is_read_from_every_kind_of_file(
         "one": MAP[..., None],
     }[channels]
     save(tmp_path / name, array)
-    found = read_map(tmp_path / name)
+    found, _ = read_map(tmp_path / name)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, MAP)
 
@@ -99,7 +98,7 @@ def test_a_mask_is_read_from_an_image_in_grey(tmp_path: Path) -> None:
     mask[5:10, 5:20] = 255
     for mode in ("L", "RGB", "1"):
         PilImage.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
-        np.testing.assert_array_equal(read_map(tmp_path / "mask.png"), mask / 255)
+        np.testing.assert_array_equal(read_map(tmp_path / "mask.png")[0], mask / 255)
     coloured = np.stack([mask, mask // 2, mask], axis=2)
     coloured[7:, :, 0] //= 3  # in one colour it would be a mask
     PilImage.fromarray(coloured).save(tmp_path / "coloured.png")
@@ -152,20 +151,18 @@ def test_a_mask_is_read_for_what_it_shows(
     tmp_path: Path, name: str, image: PilImage.Image, lossy: bool
 ) -> None:
     image.save(tmp_path / name)
-    values, note = read_noted(tmp_path / name, "region")
+    values, note = read_map(tmp_path / name, "region")
     assert (note == LOSSY_NOTE) == lossy
     assert (values.max(), values.min()) == (values[48, 48], 0)
     assert ((values != 0) != DISC).mean() < (0.005 if lossy else 1e-9)
-    np.testing.assert_array_equal(read_map(tmp_path / name), values)
 
 
 def test_a_heatmap_in_a_lossy_image_keeps_its_values(tmp_path: Path) -> None:
     heat = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
     PilImage.fromarray(heat).save(tmp_path / "heat.jpg")
-    for kind in ("heatmap", None):
-        values, note = read_noted(tmp_path / "heat.jpg", kind)
-        assert not note and np.abs(values * 255 - heat).max() < 8
-    assert set(np.unique(read_map(tmp_path / "heat.jpg", "region"))) == {0, 1}
+    values, note = read_map(tmp_path / "heat.jpg", "heatmap")
+    assert not note and np.abs(values * 255 - heat).max() < 8
+    assert set(np.unique(read_map(tmp_path / "heat.jpg", "region")[0])) == {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -329,8 +326,8 @@ def test_twenty_of_twenty_printed_ious_are_recomputed(root: Path, mirror: Path) 
     for row in printed.itertuples():
         (cam,) = run.glob(f"task-3/results/gradcam_images/*_{row.image.replace(' ', '_')}.JPEG")
         boundary = "boundary_1" if row.pair.startswith("LIME 1") else "boundary_2"
-        mask = read_map(run / f"task-2/results/{boundary}/masks/{cam.name}.pth")
-        found = nonzero_overlap(mask, read_map(cam / "masks.pth")).iou
+        mask, _ = read_map(run / f"task-2/results/{boundary}/masks/{cam.name}.pth")
+        found = nonzero_overlap(mask, read_map(cam / "masks.pth")[0]).iou
         if f"{found:.4f}" != f"{row.iou:.4f}":
             wrong.append((row.image, row.pair, row.iou, found))
     assert wrong == []
@@ -672,7 +669,7 @@ def test_a_mistake_in_the_study_file_is_said(
     path = others.study_file("others")
     path.write_text(STUDY.replace(old, new))
     with pytest.raises(StudyError) as error:
-        read_import_study(path)
+        load_import_study(others, "others")
     assert said in str(error.value)
 
 

@@ -24,7 +24,7 @@ from vitrine.measures.stability import (
     weight_std,
 )
 from vitrine.methods import lime
-from vitrine.methods.fidelity import fidelities, fidelity
+from vitrine.methods.fidelity import fidelities
 from vitrine.methods.lime import explain, explain_many, fit, neighbourhoods, pooled
 from vitrine.methods.perturbation import draw, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
@@ -230,7 +230,7 @@ def test_fidelity_shows_and_hides(
     classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
 ) -> None:
     crop, count = seen[0], int(segments.max()) + 1
-    found = fidelity(classifier, crop, segments, [0, 2], 3)
+    (found,) = fidelities(classifier, crop, segments, [[0, 2]], 3)
     means = mean_colours(crop, segments)
     chosen = np.isin(segments, [0, 2])[..., None]
     expected = classifier.probabilities(
@@ -239,15 +239,14 @@ def test_fidelity_shows_and_hides(
     np.testing.assert_allclose(
         [found.p_original, found.p_kept, found.p_removed], expected, atol=1e-7
     )
-    assert fidelity(classifier, crop, segments, range(count), 3).p_kept == pytest.approx(
-        found.p_original
-    )
+    (whole,) = fidelities(classifier, crop, segments, [range(count)], 3)
+    assert whole.p_kept == pytest.approx(found.p_original)
     several = fidelities(classifier, crop, segments, [[1], [0, 2]], 3)
     assert (several[1].p_kept, several[1].p_removed) == pytest.approx(
         (found.p_kept, found.p_removed)
     )
     with pytest.raises(StudyError, match=f"There is no superpixel {count}"):
-        fidelity(classifier, crop, segments, [count], 3)
+        fidelities(classifier, crop, segments, [[count]], 3)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from vitrine.experiments.base import Progress
 from vitrine.experiments.lime_control import DRAWS
 from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
-from vitrine.methods.cam import class_activation_map
-from vitrine.methods.fidelity import fidelity
+from vitrine.methods.cam import class_activation
+from vitrine.methods.fidelity import fidelities
 from vitrine.methods.heatmap import upsample
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.inference import InferenceOptions
@@ -93,7 +93,7 @@ def _check_variants(project: Project, store: Store) -> None:
     for variant, layer in (("second", None), ("at-blocks.2", "blocks.2")):
         stored = store.heatmap("efficientnet_lite0", "gradcam", "noise", variant)
         target = int(rows.loc[variant, "target"])
-        expected = class_activation_map(classifier, crop, frame, "gradcam", target, layer)
+        expected = class_activation(classifier, crop, frame, "gradcam", target, layer).heatmap
         np.testing.assert_allclose(stored.values, expected.values, atol=1e-5)
         rho = spearmanr(stored.values.ravel(), first.values.ravel()).statistic
         assert rows.loc[variant, "rho"] == pytest.approx(rho, abs=1e-6)
@@ -152,7 +152,7 @@ def _check_fidelity(project: Project, store: Store) -> None:
     rows = store.table("fidelity").query("image == 'noise'").set_index("rule")
     both = np.argsort(-np.abs(weights), kind="stable")[:10]
     for rule, chosen in (("both signs", both), ("positive", [i for i in both if weights[i] > 0])):
-        found = fidelity(classifier, crop, segments, [int(i) for i in chosen], target)
+        (found,) = fidelities(classifier, crop, segments, [[int(i) for i in chosen]], target)
         if rule == "both signs" or len(chosen) == 10:
             assert rows.loc[rule, "p_kept"] == pytest.approx(found.p_kept, rel=1e-4)
             assert rows.loc[rule, "p_removed"] == pytest.approx(found.p_removed, rel=1e-4)
@@ -168,7 +168,7 @@ def _check_control(project: Project, store: Store) -> None:
     orders = [drawn.permutation(6) for _ in range(DRAWS)]
     for _, row in table[table["area"] > (table["features"] - 0.25) / 6].iterrows():
         chosen = [order[: row["features"]] for order in orders]
-        found = [fidelity(classifier, crop, segments, list(one), target) for one in chosen]
+        found = fidelities(classifier, crop, segments, [list(one) for one in chosen], target)
         for name in ("p_kept", "p_removed"):
             mean = np.mean([getattr(one, name) for one in found])
             assert row[f"{name}_random"] == pytest.approx(mean, rel=1e-4)

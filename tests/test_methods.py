@@ -57,7 +57,7 @@ def test_a_new_method_is_run_and_measured_and_so_are_all_by_a_new_measure(
     }
     for name, measure in told_by.items():
         monkeypatch.setitem(VALUES, name, measure)
-    row = AttributionMethod("Brightness", _brightness, lambda _parameters, _side: 1, "nobody2026")
+    row = AttributionMethod("Brightness", _brightness, "nobody2026")
     monkeypatch.setitem(ATTRIBUTION_METHODS, "brightness", row)
     path = tiny.study_file("tiny")
     one = path.read_text().replace('"n00000001_red_square.png", ', "")

@@ -24,7 +24,7 @@ from vitrine.methods import lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
 from vitrine.methods.cam import CAM_METHODS, class_activation
 from vitrine.methods.dissection import activations as dissection
-from vitrine.methods.fidelity import fidelity
+from vitrine.methods.fidelity import fidelities
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, prepared
@@ -258,7 +258,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
         found = scores(classifier.normalise(CROP[None]).numpy())
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
     segments = superpixels(CROP, lime_section.Grid(rows=3, columns=3), 0)
-    shown = fidelity(classifier, CROP, segments, [0, 1], 0)
+    (shown,) = fidelities(classifier, CROP, segments, [[0, 1]], 0)
     assert shown.p_original == pytest.approx(expected[0, 0], rel=1e-6)
     ours = lime.explain(classifier, CROP, FRAME, 0, LIME, segments)
     library = libraries.explain(classifier, CROP, 0, LIME, segments)

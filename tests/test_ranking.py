@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitrine.measures.ranking import disagreement, ranks, score, standing, tau
+from vitrine.measures.ranking import advantage, disagreement, ranks, score, standing_of, tau
 
 NAN = float("nan")
 
@@ -34,12 +34,12 @@ def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
 
 def test_a_method_is_better_only_where_the_corrected_test_says_so() -> None:
     ones = [1.0 + n / 10 for n in range(8)]
-    assert standing([*ones, NAN], [*np.zeros(8), 9], "higher") == "better"
-    assert standing(ones, [0] * 8, "lower") == "worse"
-    assert standing([1, -2, 3, -4, 5, -6, 7, -8], [0] * 8, "higher") == "undecided"
-    assert standing(ones, [0] * 8, "higher", comparisons=100) == "too few"
-    assert standing([1, 2, 3], [0, 1, 1], "higher") == "too few"
-    assert standing([1, NAN], [0, 0], "higher") == "too few"
+    assert standing_of(advantage([*ones, NAN], [*np.zeros(8), 9], "higher")) == "better"
+    assert standing_of(advantage(ones, [0] * 8, "lower")) == "worse"
+    assert standing_of(advantage([1, -2, 3, -4, 5, -6, 7, -8], [0] * 8, "higher")) == "undecided"
+    assert standing_of(advantage(ones, [0] * 8, "higher", comparisons=100)) == "too few"
+    assert standing_of(advantage([1, 2, 3], [0, 1, 1], "higher")) == "too few"
+    assert standing_of(advantage([1, NAN], [0, 0], "higher")) == "too few"
 
 
 def test_tau_is_one_for_the_same_order_and_minus_one_for_the_reverse() -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from oracles import similarities
 from vitrine.errors import StudyError
 from vitrine.methods.dissection import similarity
-from vitrine.methods.dissection.similarity import SIMILARITIES, Matches, similarities
+from vitrine.methods.dissection.similarity import SIMILARITIES, Matches
 
 # What the authors' implementation gives for `_waves()`: Trustworthy-ML-Lab/CLIP-dissect,
 # similarity.py at commit 21e7697feaea3bf7d7bc2d2cc8e4047d5f5fd502, in single precision. Its rank

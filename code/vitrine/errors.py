@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 
 class VitrineError(Exception):
@@ -120,6 +123,23 @@ def suggestion(wrong: str, allowed: Sequence[str], sentence: str) -> str:
         asked = " or ".join(repr(name) for name in close)
         return f"Did you mean {asked}? There are {len(allowed):,} in all"
     return f"{sentence} {', '.join(allowed[:3])}, … ({len(allowed):,} in all)"
+
+
+def pick(
+    rows: Mapping[str, Row],
+    name: str,
+    kind: str,
+    kinds: str = "",
+    error: type[VitrineError] = StudyError,
+) -> Row:
+    """The row of a table called ``name``. Raises ``error``, which tells of those there are.
+
+    kind, kinds : what a row is called, and several of them.
+    """
+    if name not in rows:
+        listed = suggestion(name, sorted(rows), f"The {kinds or f'{kind}s'} are")
+        raise error(f"There is no {kind} {name!r}", listed)
+    return rows[name]
 
 
 def _closest(wrong: str, allowed: Sequence[str]) -> list[str]:

@@ -132,7 +132,8 @@ class Store:
             return None
         try:
             self.read_task(name)  # all of it: a file that is damaged anywhere is computed again
-            return str(self._meta(name)["key"])
+            with self._task(name) as (_, meta):
+                return str(meta["key"])
         except ResultsError:
             return None
 
@@ -142,16 +143,9 @@ class Store:
 
     def read_task(self, name: str) -> TaskResult:
         """One task's result. Raises ``ResultsError``."""
-        meta = self._meta(name)
-        path = self._task_path(name)
-        try:
-            with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files if key != "meta"}
-        except ResultsError:
-            raise
-        except Exception as error:
-            raise self._damaged(path, error) from error
-        return TaskResult(arrays, meta["facts"])
+        with self._task(name) as (archive, meta):
+            arrays = {key: archive[key] for key in archive.files if key != "meta"}
+            return TaskResult(arrays, meta["facts"])
 
     def task_or_none(self, name: str) -> TaskResult | None:
         """One task's result, or ``None`` where it is not stored."""
@@ -160,15 +154,18 @@ class Store:
     def facts(self, name: str) -> dict[str, Any]:
         """The facts of one task's result; none if it was not computed, or cannot be read."""
         try:
-            return dict(self._meta(name)["facts"])
+            with self._task(name) as (_, meta):
+                return dict(meta["facts"])
         except ResultsError:
             return {}
 
-    def _meta(self, name: str) -> dict[str, Any]:
+    @contextmanager
+    def _task(self, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """The archive of one task, and its key and facts. Raises ``ResultsError``."""
         path = self._task_path(name)
         try:
             with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
-                return dict(json.loads(str(archive["meta"])))
+                yield archive, dict(json.loads(str(archive["meta"])))
         except ResultsError:
             raise
         except FileNotFoundError as error:

@@ -50,25 +50,18 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
             f"({project.relative(path)} is missing)",
             "Run `vitrine freeze`",
         )
-    digest, markdown = _read_results(project, path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        digest, markdown = str(data["hash"]), str(data["result"]["markdown"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ChapterError(
+            f"{project.relative(path)} is damaged", "Delete it and run `vitrine freeze`"
+        ) from None
     if digest != chapter.hash:
         raise ChapterError(
             f"{chapter.name} was changed since it was executed for {target}", "Run `vitrine freeze`"
         )
     named = f"{chapter.path.stem}_files/{FIGURE_FOLDERS[target]}"
     figures = folder / FIGURE_FOLDERS[target]
+    markdown = markdown.replace("\r\n", "\n")
     return Frozen(markdown, (named, figures) if figures.is_dir() else None)
-
-
-def _read_results(project: Project, path: Path) -> tuple[str, str]:
-    """The hash and the Markdown in one file of execution results."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        digest, markdown = data["hash"], data["result"]["markdown"]
-    except (OSError, ValueError, KeyError, TypeError):
-        digest, markdown = None, None
-    if not isinstance(digest, str) or not isinstance(markdown, str):
-        raise ChapterError(
-            f"{project.relative(path)} is damaged", "Delete it and run `vitrine freeze`"
-        )
-    return digest, markdown.replace("\r\n", "\n")

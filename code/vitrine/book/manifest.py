@@ -15,6 +15,7 @@ import vitrine
 from vitrine.book.chapter import Chapter
 from vitrine.book.execute import Trace
 from vitrine.errors import ChapterError
+from vitrine.files import write_atomically
 from vitrine.project import Project
 
 MANIFEST = "vitrine.json"
@@ -82,11 +83,8 @@ class Manifest:
             },
         }
         path = project.freeze / MANIFEST
-        new = path.with_name(f".{MANIFEST}.new")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_bytes((json.dumps(noted, indent=1, sort_keys=True) + "\n").encode())
-            new.replace(path)
+            write_atomically(path, (json.dumps(noted, indent=1, sort_keys=True) + "\n").encode())
         except OSError as error:
             raise ChapterError(
                 f"{project.relative(path)} cannot be written ({error.strerror})",

@@ -87,24 +87,16 @@ def pick_quarto() -> tuple[str | None, str]:
     quarto = shutil.which("quarto")
     if quarto is None:
         return None, "Quarto is not on the PATH"
-    version = quarto_version(quarto)
-    if not version:
-        return None, f"{quarto} cannot be run, or does not give its version"
-    shown = ".".join(map(str, version))
-    if version < QUARTO_NEEDED:
-        return None, f"Quarto {shown} makes no PDF of a book"
-    return quarto, shown
-
-
-def quarto_version(quarto: str) -> tuple[int, ...]:
-    """The version that a ``quarto`` command gives, e.g. ``(1, 9, 38)``; empty if it gives none."""
     try:
         done = subprocess.run([quarto, "--version"], capture_output=True, check=False, timeout=60)
+        version = re.match(r"\d+\.\d+(\.\d+)?", done.stdout.decode(errors="replace").strip())
     except (OSError, subprocess.TimeoutExpired):
-        return ()
-    said = done.stdout.decode(errors="replace").strip()
-    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", said)
-    return tuple(int(part) for part in numbers.groups() if part) if numbers else ()
+        version = None
+    if version is None:
+        return None, f"{quarto} cannot be run, or does not give its version"
+    if tuple(map(int, version[0].split("."))) < QUARTO_NEEDED:
+        return None, f"Quarto {version[0]} makes no PDF of a book"
+    return quarto, version[0]
 
 
 def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:

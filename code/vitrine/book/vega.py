@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from vitrine.errors import ChapterError
+from vitrine.files import write_atomically
 from vitrine.project import Project
 
 VEGA = "assets/vega.js"
@@ -18,8 +19,8 @@ VEGA = "assets/vega.js"
 _HEADER = Path(__file__).with_name("vega_licence.txt")
 
 
-def write_vega(project: Project, unchanged: bool = False) -> bool:
-    """Write the bundle for the Vega-Lite version that Altair draws in; whether it was written.
+def write_vega(project: Project, unchanged: bool) -> None:
+    """Write the bundle for the Vega-Lite version that Altair draws in.
 
     It is left alone when ``unchanged`` (since it was last written) and made of the same versions.
     Raises ``ChapterError`` when the file cannot be written.
@@ -36,16 +37,12 @@ def write_vega(project: Project, unchanged: bool = False) -> bool:
     )
     path = project.root / VEGA
     if unchanged and path.read_bytes().startswith(header.encode()):
-        return False
+        return
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     script = f'{header}(function () {{\n"use strict";\n{bundle}\n}})();\n'
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.write_bytes(script.encode())
-        new.replace(path)
+        write_atomically(path, script.encode())
     except OSError as error:
         raise ChapterError(
             f"{VEGA} cannot be written ({error.strerror})", "Check the permissions of assets/"
         ) from None
-    return True

@@ -69,7 +69,8 @@ def read_concepts(project: Project, named: str) -> Concepts:
     A file's path is relative to the project's root. Raises ``StudyError`` for a list that is
     unknown, unreadable or empty, and ``SourceError`` where it cannot be fetched.
     """
-    return clean(named, concept_file(project, named), _row(named).concept)
+    row = CONCEPT_LISTS.get(named, ConceptList(named, named))
+    return clean(named, concept_file(project, named), row.concept)
 
 
 def concept_file(project: Project, named: str) -> Path:
@@ -84,10 +85,6 @@ def concept_file(project: Project, named: str) -> Path:
             + "; or name a text file in the project",
         )
     return path
-
-
-def _row(named: str) -> ConceptList:
-    return CONCEPT_LISTS.get(named, ConceptList(named, named))
 
 
 def clean(named: str, path: Path, concept: Callable[[str], str] = str.strip) -> Concepts:

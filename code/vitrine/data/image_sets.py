@@ -95,7 +95,7 @@ def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple
 
 def paths_of(
     project: Project,
-    images: sections.ProbingSet,
+    images: sections.Images | sections.ProbingSet,
     files: tuple[str, ...],
     report: sources.Report = lambda _: None,
 ) -> dict[str, Path]:

@@ -291,7 +291,7 @@ def mirror_folder() -> Path | None:
     return folder
 
 
-def _from_mirror(url: str, output_file: str | Any, _keeper: Any) -> None:
+def _from_mirror(url: str, output_file: str, _keeper: Any) -> None:
     """A pooch downloader that copies from the mirror."""
     mirror = mirror_folder()
     assert mirror is not None
@@ -301,11 +301,7 @@ def _from_mirror(url: str, output_file: str | Any, _keeper: Any) -> None:
             f"{path} does not exist: the mirror does not hold {url}",
             "Put it there, or unset VITRINE_MIRROR to download it",
         )
-    if hasattr(output_file, "write"):
-        with path.open("rb") as stream:
-            shutil.copyfileobj(stream, output_file)
-    else:
-        shutil.copyfile(path, output_file)
+    shutil.copyfile(path, output_file)
 
 
 def _expected_digest(project: Project, source: Source, file: str) -> str | None:

@@ -233,9 +233,9 @@ class LargeSample(Experiment):
         maps = {"lime": [one.heatmap.values for one in explained]}
         for method in self.wanted.methods:
             maps[method] = [
-                cam.class_activation_map(
+                cam.class_activation(
                     classifier, one.crop, one.frame, method, one.target, progress=advance
-                ).values
+                ).heatmap.values
                 for one in asked
             ]
         return maps, np.array([one.r_squared for one in explained])

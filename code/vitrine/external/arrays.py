@@ -30,21 +30,13 @@ Kind = Literal["region", "heatmap"]
 _CHANNELS = (1, 3)
 
 
-def read_map(path: Path, kind: Kind | None = None) -> Map:
-    """The map in a file, by the ending of its name: one of ``READERS``.
+def read_map(path: Path, kind: Kind = "heatmap") -> tuple[Map, str]:
+    """The map in a file, and what was done to its values; mostly nothing.
 
-    A third axis of three equal channels, or of one, is taken away. A mask in a lossy image, in
-    which hardly a zero is left, is cut at half of its maximum; ``read_noted`` says where. Raises
-    ``SourceError`` for a file that is damaged, foreign, or holds something other than one map of
-    finite numbers.
-    """
-    return read_noted(path, kind)[0]
-
-
-def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
-    """A map as ``read_map`` reads it, and what was done to its values; mostly nothing.
-
-    kind : where it is not known, a lossy image of nearly two values counts as a mask.
+    The ending of its name, one of ``READERS``, says how it is read. A third axis of three equal
+    channels, or of one, is taken away. A mask in a lossy image, in which hardly a zero is left, is
+    cut at half of its maximum. Raises ``SourceError`` for a file that is damaged, foreign, or holds
+    something other than one map of finite numbers.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -55,18 +47,12 @@ def read_noted(path: Path, kind: Kind | None = None) -> tuple[Map, str]:
     if not os.path.isfile(path):
         raise SourceError(f"{path} does not exist", "Check its name")
     values = _map(path, _only(path, reader(path)))
-    if kind != "heatmap" and is_lossy(path) and (kind == "region" or _nearly_two(values)):
+    if kind == "region" and is_lossy(path):
         return (values > values.max() / 2).astype(np.float32), LOSSY_NOTE
     return values, ""
 
 
 LOSSY_NOTE = "lossy images, cut at half of their maximum"
-
-
-def _nearly_two(values: Map) -> bool:
-    """Whether all but one in fifty values are within a quarter of zero or of the maximum."""
-    middle = np.abs(values / max(float(values.max()), 1e-9) - 0.5) < 0.25
-    return bool(middle.mean() < 0.02)
 
 
 def _only(path: Path, found: Any) -> Array:
@@ -139,9 +125,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
                     name = entry.filename.removesuffix(".npy")
                     found[name] = _npy(stream, entry.file_size)  # type: ignore[arg-type]
             return found
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise _damaged(path, error) from error
-    except Exception as error:  # zlib's and lzma's own errors
+    except Exception as error:  # whatever zipfile, zlib and lzma raise
         raise _damaged(path, error) from error
 
 
@@ -232,20 +216,12 @@ def is_lossy(path: Path) -> bool:
         raise SourceError(error.problem, error.remedy) from error
 
 
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".pth": read_pickled,
-    ".pt": read_pickled,
-    ".pkl": read_pickled,
-    ".png": _read_image,
-    ".jpg": _read_image,
-    ".jpeg": _read_image,
-    ".webp": _read_image,
-    ".tif": _read_image,
-    ".tiff": _read_image,
-    ".bmp": _read_image,
-    ".gif": _read_image,
-    ".avif": _read_image,
+    **dict.fromkeys((".pth", ".pt", ".pkl"), read_pickled),
+    **dict.fromkeys(_IMAGES, _read_image),
 }
 """The endings of files that hold maps, and what reads them."""

@@ -13,14 +13,9 @@ import pandas as pd
 from vitrine.data.images import Frame, Image
 from vitrine.data.outlines import Outlines
 from vitrine.errors import SourceError
-from vitrine.external.arrays import Map, read_noted
+from vitrine.external.arrays import Map, read_map
 from vitrine.external.study import CropFrame, ImportStudy, MapRun
-from vitrine.measures.agreement import (
-    Region,
-    chance_agreement,
-    intersection_over_union,
-    top_region,
-)
+from vitrine.measures.agreement import Region, chance_agreement, intersection_over_union, top_region
 from vitrine.measures.localisation import object_mask, share_inside
 from vitrine.measures.nonzero_overlap import nonzero_overlap, resized
 from vitrine.methods.heatmap import resample_to
@@ -53,7 +48,7 @@ def map_file(run: MapRun, image_file: str) -> str:
 
 def read_in_frame(path: Path, run: MapRun, image: Image) -> ImportedMap:
     """A run's map of an image. Raises ``SourceError`` for a shape that its frame cannot have."""
-    values, note = read_noted(path, run.kind)
+    values, note = read_map(path, run.kind)
     frame = frame_of(run.frame, image, (values.shape[0], values.shape[1]))
     if values.shape != frame.size:
         raise SourceError(
@@ -99,10 +94,7 @@ def stored(one: ImportedMap, kind: str) -> tuple[np.ndarray, Frame]:
 
 
 def region_table(
-    study: ImportStudy,
-    maps: Maps,
-    images: dict[str, Image],
-    outlines: dict[str, Outlines],
+    study: ImportStudy, maps: Maps, images: dict[str, Image], outlines: dict[str, Outlines]
 ) -> pd.DataFrame:
     """What each map covers in its own frame, and how much of it lies on the object.
 
@@ -152,9 +144,7 @@ def iou_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd
     """
     framed = {
         name: resample_to(
-            maps[second.run, name].values,
-            maps[second.run, name].frame,
-            maps[first.run, name].frame,
+            maps[second.run, name].values, maps[second.run, name].frame, maps[first.run, name].frame
         )
         for name in names
     }

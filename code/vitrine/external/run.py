@@ -18,7 +18,8 @@ import pandas as pd
 from vitrine.data import outlines as objects
 from vitrine.data import sources
 from vitrine.data.concepts import training_classes
-from vitrine.data.images import Image, in_folder, read_image
+from vitrine.data.image_sets import paths_of
+from vitrine.data.images import Image, read_image
 from vitrine.errors import FileMissing, Missing
 from vitrine.external import labels as label_tables
 from vitrine.external import maps as map_tables
@@ -54,9 +55,8 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Read:
-    """Everything that was read: paths by run and file, labels, maps and images."""
+    """Everything that was read."""
 
-    paths: dict[str, dict[str, Path]]
     labels: pd.DataFrame
     maps: Maps
     images: dict[str, Image]
@@ -95,13 +95,8 @@ def fetch(
         with missing.noted():
             found[run.run] = _paths(project, study, run, report)
     if study.images:
-        files, source = study.images.files, study.images.source
         with missing.noted():
-            found[""] = (
-                sources.fetch(project, source, files, report)
-                if source
-                else in_folder(project.root / str(study.images.folder), files)
-            )
+            found[""] = paths_of(project, study.images, study.images.files, report)
     missing.stop()
     return found
 
@@ -181,7 +176,7 @@ def _read(
             path = paths[row.run][map_tables.map_file(row, file)]
             maps[row.run, image.name] = map_tables.read_in_frame(path, row, image)
     labels = pd.concat(parts, ignore_index=True) if parts else _empty("labels")
-    return _Read(paths, label_tables.with_kinds(project, labels), maps, images, settings)
+    return _Read(label_tables.with_kinds(project, labels), maps, images, settings)
 
 
 def _empty(name: str) -> pd.DataFrame:
@@ -195,8 +190,8 @@ def _tables(
     project: Project, study: ImportStudy, read: _Read, report: Report
 ) -> dict[str, pd.DataFrame]:
     """All tables of ``IMPORT_SCHEMAS``; those that a study has nothing for are empty."""
-    found = {"labels": [read.labels], "label_classes": [], "label_examples": []}
-    found |= {"label_agreement": [], "regions": [], "ious": []}
+    found: dict[str, list[pd.DataFrame]] = {name: [] for name in IMPORT_SCHEMAS}
+    found["labels"].append(read.labels)
     _compare_labels(project, study, read, found, report)
     if study.maps:
         report("maps against maps")

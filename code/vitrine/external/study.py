@@ -6,27 +6,22 @@ of its own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of images
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from vitrine.errors import StudyError
 from vitrine.files import toml_table
 from vitrine.project import Project
 from vitrine.study import read_toml, study_path
 from vitrine.study.errors import problems
-from vitrine.study.section import listed_once
+from vitrine.study.section import Section, listed_once, one_origin
 from vitrine.study.sections import Images
 
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Origin(_Part):
+class Origin(Section):
     """What every run names: itself, what it explained, who published it, and its files.
 
     run : its key, in tables and in folders.
@@ -43,11 +38,7 @@ class Origin(_Part):
     source: str | None = None
     folder: str | None = None
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Origin:
-        if (self.source is None) == (self.folder is None):
-            raise ValueError("name either a `source` or a `folder`, not both and not neither")
-        return self
+    _one_origin = model_validator(mode="after")(one_origin)
 
 
 class LabelRun(Origin):
@@ -77,7 +68,7 @@ class LabelRun(Origin):
         return self
 
 
-class CropFrame(_Part):
+class CropFrame(Section):
     """The centre crop of an image that was resized first.
 
     resize : height and width; both, so that the image's shape is not kept.
@@ -116,7 +107,7 @@ class MapRun(Origin):
         return self
 
 
-class ImportStudy(_Part):
+class ImportStudy(Section):
     """A study of imported runs. ``name`` is that of its folder and of the results' folder."""
 
     name: str
@@ -164,16 +155,6 @@ def load_import_study(project: Project, name: str) -> ImportStudy:
             f"The study {name!r} is computed, and nothing is imported into it",
             f"Run `vitrine run --study {name}`, or name another study",
         )
-    return _parsed(name, table, shown)
-
-
-def read_import_study(path: Path, shown_as: str | None = None) -> ImportStudy:
-    """Read and validate one file of an import study. Raises ``StudyError``."""
-    shown = shown_as or str(path)
-    return _parsed(path.parent.name, read_toml(path, shown), shown)
-
-
-def _parsed(name: str, table: dict[str, Any], shown: str) -> ImportStudy:
     try:
         return ImportStudy(name=name, **table)
     except ValidationError as error:

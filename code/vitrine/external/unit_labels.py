@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from vitrine.data.concept_categories import KINDS, plain
-from vitrine.errors import SourceError, suggestion
+from vitrine.errors import SourceError, pick
 
 COLUMNS = ("layer", "unit", "label", "kind", "score")
 """What every format is read into; units are counted from 0."""
@@ -24,14 +24,11 @@ MAX_BYTES = 64 * 2**20
 class LabelFormat:
     """A row of ``LABEL_FORMATS``.
 
-    score : what the score is; empty where the format has none.
     words : whether a label is a word of a list, which is of some kind, or a sentence, which is not.
     needs_layer : whether the file is about one layer, which it does not name.
     """
 
     title: str
-    paper: str
-    score: str
     words: bool
     needs_layer: bool
     columns: tuple[str, ...]
@@ -63,12 +60,7 @@ def read_labels(path: Path, name: str, layer: str | None) -> pd.DataFrame:
 
 def pick_format(name: str) -> LabelFormat:
     """The row of ``LABEL_FORMATS`` called ``name``. Raises ``SourceError``."""
-    if name not in LABEL_FORMATS:
-        raise SourceError(
-            f"There is no format of labels {name!r}",
-            suggestion(name, sorted(LABEL_FORMATS), "The formats are"),
-        )
-    return LABEL_FORMATS[name]
+    return pick(LABEL_FORMATS, name, "format of labels", "formats", SourceError)
 
 
 def read_arguments(path: Path) -> dict[str, Any]:
@@ -149,27 +141,13 @@ def _scores(texts: pd.Series) -> pd.Series:
 
 
 def _clip_dissect(raw: pd.DataFrame, _layer: str | None) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "layer": raw["layer"],
-            "unit": _counts(raw["unit"], 0),
-            "label": raw["description"].str.strip(),
-            "kind": None,
-            "score": _scores(raw["similarity"]),
-        }
-    )
+    return _milan(raw, None).assign(kind=None, score=_scores(raw["similarity"]))
 
 
 def _milan(raw: pd.DataFrame, _layer: str | None) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "layer": raw["layer"],
-            "unit": _counts(raw["unit"], 0),
-            "label": raw["description"].str.strip(),
-            "kind": "",
-            "score": np.nan,
-        }
-    )
+    units, labels = _counts(raw["unit"], 0), raw["description"].str.strip()
+    known = {"layer": raw["layer"], "unit": units, "label": labels}
+    return pd.DataFrame(known | {"kind": "", "score": np.nan})
 
 
 def _network_dissection(raw: pd.DataFrame, layer: str | None) -> pd.DataFrame:
@@ -190,25 +168,15 @@ def _network_dissection(raw: pd.DataFrame, layer: str | None) -> pd.DataFrame:
 
 LABEL_FORMATS: dict[str, LabelFormat] = {
     "clip-dissect": LabelFormat(
-        "CLIP-Dissect",
-        "oikarinen2023",
-        "similarity",
-        True,
-        False,
-        ("layer", "unit", "description", "similarity"),
-        _clip_dissect,
+        "CLIP-Dissect", True, False, ("layer", "unit", "description", "similarity"), _clip_dissect
     ),
     "network-dissection": LabelFormat(
         "Network Dissection",
-        "bau2017",
-        "IoU",
         True,
         True,
         ("unit", "category", "label", "score"),
         _network_dissection,
     ),
-    "milan": LabelFormat(
-        "MILAN", "hernandez2022", "", False, False, ("layer", "unit", "description"), _milan
-    ),
+    "milan": LabelFormat("MILAN", False, False, ("layer", "unit", "description"), _milan),
 }
 """The formats in which labels of units are published."""

@@ -6,8 +6,6 @@ sizes as about their places: a region that covers most of the frame overlaps wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
@@ -118,26 +116,6 @@ def dice(iou: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
     return np.asarray(2 * np.asarray(iou) / (1 + np.asarray(iou)))
 
 
-def agreement(first: Heatmap, second: Heatmap, share: float) -> float:
-    """IoU of the strongest ``share`` of two maps of one frame.
-
-    Raises ``FrameError`` when the maps live in different frames; warp one of them first.
-    """
-    _check_frames(first, second)
-    return intersection_over_union(
-        top_region(first.values, share), top_region(second.values, share)
-    )
-
-
-def _check_frames(first: Heatmap, second: Heatmap) -> None:
-    if first.frame != second.frame:
-        raise FrameError(
-            f"The maps of {first.method} and {second.method} live in different frames "
-            f"({first.frame} and {second.frame})",
-            "Warp one into the other's frame before comparing them",
-        )
-
-
 def standard_ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """The ranks of a map's pixels ``[n]``, with mean 0 and length 1; ties share their mean rank.
 
@@ -155,7 +133,12 @@ def rank_correlation(first: Heatmap, second: Heatmap) -> float:
     ``nan`` when one of them is the same everywhere. Raises ``FrameError`` when the maps live in
     different frames.
     """
-    _check_frames(first, second)
+    if first.frame != second.frame:
+        raise FrameError(
+            f"The maps of {first.method} and {second.method} live in different frames "
+            f"({first.frame} and {second.frame})",
+            "Warp one into the other's frame before comparing them",
+        )
     return float(standard_ranks(first.values) @ standard_ranks(second.values))
 
 
@@ -174,17 +157,14 @@ def chance_agreement(share: float, other: float | None = None) -> float:
 
 
 def bootstrap_interval(
-    values: npt.NDArray[np.floating],
-    draws: int,
-    seed: int,
-    statistic: Callable[..., npt.NDArray[np.floating]] = np.mean,
+    values: npt.NDArray[np.floating], draws: int, seed: int
 ) -> tuple[float, float]:
-    """The 95% percentile interval of a statistic over resampled ``values [n]``, seeded.
+    """The 95% percentile interval of the mean over resampled ``values [n]``, seeded.
 
     Values that are not a number, of images for which there is none, are left out.
     """
     values = np.asarray(values)[~np.isnan(values)]
     generator = np.random.default_rng(seed)
     picks = generator.integers(0, len(values), size=(draws, len(values)))
-    low, high = np.quantile(statistic(values[picks], axis=1), (0.025, 0.975))
+    low, high = np.quantile(np.mean(values[picks], axis=1), (0.025, 0.975))
     return float(low), float(high)

@@ -77,11 +77,7 @@ def least_significant(count: int, level: float = 0.05, draws: int = 9999, seed: 
 
 
 def within_groups(
-    first: Values,
-    second: Values,
-    groups: Sequence[str],
-    draws: int = 9999,
-    seed: int = 0,
+    first: Values, second: Values, groups: Sequence[str], draws: int = 9999, seed: int = 0
 ) -> tuple[float, float]:
     """The correlation of ``first [n]`` and ``second [n]`` within groups, and its p-value.
 

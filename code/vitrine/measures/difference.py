@@ -49,11 +49,7 @@ class Difference:
 
 
 def paired_difference(
-    values: Values,
-    comparisons: int = 1,
-    level: float = 0.05,
-    draws: int = 9999,
-    seed: int = 0,
+    values: Values, comparisons: int = 1, level: float = 0.05, draws: int = 9999, seed: int = 0
 ) -> Difference:
     """Test the mean of differences ``values [n]`` against zero.
 

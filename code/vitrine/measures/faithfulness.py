@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -72,11 +73,12 @@ def order(values: Values) -> npt.NDArray[np.int64]:
     return np.lexsort((draw, -flat))
 
 
-def deletion(
+def changed(
     scores: Scores,
     inputs: Inputs,
     values: Values,
     *,
+    insert: bool,
     replacement: str = "blurred",
     steps: int = STEPS,
     batch: int = BATCH,
@@ -85,36 +87,12 @@ def deletion(
 
     inputs : ``float32 [1, 3, h, w]``. values : ``[h, w]``. replacement : a key of
     ``REPLACEMENTS``. A faithful map makes the score fall early: a lower area is better.
+
+    insert : the other way, from nothing to the whole image: a higher area is better.
     """
-    return _curve(scores, inputs, REPLACEMENTS[replacement](inputs), order(values), steps, batch)
-
-
-def insertion(
-    scores: Scores,
-    inputs: Inputs,
-    values: Values,
-    *,
-    replacement: str = "blurred",
-    steps: int = STEPS,
-    batch: int = BATCH,
-) -> Curve:
-    """As ``deletion``, from nothing to the whole image: a higher area is better."""
-    return _curve(scores, REPLACEMENTS[replacement](inputs), inputs, order(values), steps, batch)
-
-
-CURVES: dict[str, Callable[..., Curve]] = {"deletion": deletion, "insertion": insertion}
-"""Both orders in which an image is changed."""
-
-
-def _curve(
-    scores: Scores,
-    start: Inputs,
-    end: Inputs,
-    pixels: npt.NDArray[np.int64],
-    steps: int,
-    batch: int,
-) -> Curve:
-    """The score on the way from one image to another, pixel by pixel."""
+    without = REPLACEMENTS[replacement](inputs)
+    start, end = (without, inputs) if insert else (inputs, without)
+    pixels = order(values)
     done = np.round(np.linspace(0, pixels.size, steps + 1)).astype(np.int64)
     rank = np.empty(pixels.size, dtype=np.int64)
     rank[pixels] = np.arange(pixels.size)
@@ -124,6 +102,12 @@ def _curve(
         for some in np.split(done, range(batch, len(done), batch))
     ]
     return Curve(done / pixels.size, np.concatenate(found).astype(np.float64))
+
+
+deletion, insertion = partial(changed, insert=False), partial(changed, insert=True)
+
+CURVES: dict[str, Callable[..., Curve]] = {"deletion": deletion, "insertion": insertion}
+"""Both orders in which an image is changed."""
 
 
 # --- infidelity ----------------------------------------------------------------------------------

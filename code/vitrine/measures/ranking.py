@@ -64,28 +64,13 @@ def score(values: Sequence[float], draws: int = 2000, seed: int = 0) -> Score:
 Standing = Literal["better", "worse", "undecided", "too few"]
 
 
-def standing(
-    values: Sequence[float],
-    baseline: Sequence[float],
-    direction: Direction,
-    comparisons: int = 1,
-) -> Standing:
-    """How a method stands against a baseline, by the mean difference over the same images.
-
-    Better or worse where the sign-flip test says so at the level corrected for ``comparisons``;
-    "too few" where so few images could not have told. Images without a value for either are left
-    out.
-    """
-    return standing_of(advantage(values, baseline, direction, comparisons))
-
-
 def advantage(
-    values: Sequence[float],
-    baseline: Sequence[float],
-    direction: Direction,
-    comparisons: int = 1,
+    values: Sequence[float], baseline: Sequence[float], direction: Direction, comparisons: int = 1
 ) -> Difference:
-    """By how much a method is better than a baseline (below zero: worse), over the same images."""
+    """By how much a method is better than a baseline (below zero: worse), over the same images.
+
+    Images without a value for either are left out.
+    """
     gain = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     # Of more than 13 images a sample of signs is drawn: enough of them for the corrected level.
     draws = max(9999, 40 * comparisons)
@@ -93,7 +78,11 @@ def advantage(
 
 
 def standing_of(gain: Difference) -> Standing:
-    """A test of an advantage, as a standing."""
+    """How a method stands against a baseline, by the test of its ``advantage``.
+
+    Better or worse where the sign-flip test says so at the level corrected for its comparisons;
+    "too few" where so few images could not have told.
+    """
     if gain.direction == "larger":
         return "better"
     return "worse" if gain.direction == "smaller" else gain.direction

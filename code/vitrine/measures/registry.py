@@ -22,12 +22,8 @@ Values = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
 Facts = Mapping[str, Any]
 
-FAITHFULNESS, SENSITIVITY, MPRT, SEED_STABILITY = (
-    "faithfulness",
-    "sensitivity",
-    "mprt",
-    "seed_stability",
-)
+FAITHFULNESS, SENSITIVITY = "faithfulness", "sensitivity"
+MPRT, SEED_STABILITY = "mprt", "seed_stability"
 """The trials, as the store names their tasks."""
 
 

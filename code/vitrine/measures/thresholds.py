@@ -32,10 +32,6 @@ def _above(values: Values, threshold: float) -> Region:
     return (np.asarray(values) > threshold).astype(np.float64)
 
 
-def _above_zero(values: Values, _share: float) -> Region:
-    return _above(values, 0.0)
-
-
 def _above_half(values: Values, _share: float) -> Region:
     """Empty where nothing speaks for the class."""
     greatest = float(np.max(values))
@@ -65,7 +61,7 @@ def _strongest_of_both_signs(values: Values, share: float) -> Region:
 
 REGION_RULES: dict[str, RegionRule] = {
     "share": RegionRule("Equal area", _strongest, "chosen"),
-    "zero": RegionRule("Above zero", _above_zero),
+    "zero": RegionRule("Above zero", lambda values, _share: _above(values, 0.0)),
     "half": RegionRule("Above half of the maximum", _above_half),
     "otsu": RegionRule("Above Otsu's threshold", _otsu),
     "lime1": RegionRule("As much as LIME 1", _strongest, "positive"),

@@ -55,14 +55,10 @@ def ablationcam(query: CamQuery) -> Evidence:
         weighted_sum(weights[None], maps.cpu().numpy()),
         passes=1 + (channels if whole else 0),
         head_passes=0 if whole else channels,
-        note=_note(query) if whole else "",
-    )
-
-
-def _note(query: CamQuery) -> str:
-    return (
-        f"What follows the layer {query.layer} of {query.classifier.title} cannot be "
+        note=f"What follows the layer {query.layer} of {query.classifier.title} cannot be "
         "separated, so each ablation ran the whole network"
+        if whole
+        else "",
     )
 
 
@@ -109,11 +105,7 @@ def _scores_of_network(query: CamQuery, reading: Reading) -> Scores:
     layer = classifier.layer(query.layer)
 
     def scores(batch: Tensor) -> Tensor:
-        hook = layer.register_forward_hook(lambda *_: reading.as_given(batch))
-        try:
-            logits = classifier.logits(query.batch.expand(len(batch), -1, -1, -1))
-        finally:
-            hook.remove()
-        return logits[:, query.target]
+        with layer.register_forward_hook(lambda *_: reading.as_given(batch)):
+            return classifier.logits(query.batch.expand(len(batch), -1, -1, -1))[:, query.target]
 
     return scores

@@ -15,26 +15,19 @@ from torch import Tensor, fx
 
 from vitrine import study as studies
 from vitrine.data.images import Frame, Pixels
-from vitrine.errors import NotApplicable, StudyError, suggestion
+from vitrine.errors import NotApplicable, StudyError, pick
 from vitrine.methods.attribution_query import AttributionQuery, Explain
 from vitrine.methods.captum_lrp import captum_relevance
-from vitrine.methods.feature_maps import CamQuery, Progress, map_gradients
+from vitrine.methods.feature_maps import CamQuery, map_gradients
 from vitrine.methods.guided_backprop import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
-from vitrine.methods.input_gradients import (
-    SUMMARIES,
-    gradient,
-    gradient_shap,
-    integrated_gradients,
-    noisy,
-    summary,
-)
+from vitrine.methods.input_gradients import gradient, gradient_shap, integrated_gradients, noisy
 from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import PLAIN, InferenceOptions, keep_memory
+from vitrine.models.inference import PLAIN, InferenceOptions, Progress, keep_memory
 from vitrine.models.scores import scoring
 from vitrine.study.sections import AttributionParameters as Parameters
 
@@ -46,22 +39,20 @@ BACKWARD = 2
 class AttributionMethod(Method):
     """A row of ``ATTRIBUTION_METHODS``.
 
-    prepare : makes the function that explains, once for any number of batches. Raises
-        ``NotApplicable`` with the reason where a network does not support the method.
+    prepare : makes the function that explains, once for any number of batches; it may give the
+        attributions of several methods, by their keys. Raises ``NotApplicable`` with the reason
+        where a network does not support the method.
     passes : forward passes for a crop of so many pixels on a side; what progress counts.
-    paper : its key in the bibliography.
     uses : the parameters on which the result depends besides ``batch`` and ``seed``.
-    stochastic : whether the result depends on the seed.
-    signed : whether attributions below zero speak against the class; otherwise there are none.
     differentiates : whether it takes the network's gradient, which takes longer than a pass.
     rule : how it was computed, where the name leaves a choice.
     reference : the row is there for comparison, and not one of the methods that are recommended.
     """
 
     title: str
-    prepare: Callable[[AttributionQuery], Explain]
-    passes: Callable[[Parameters, int], int]
+    prepare: Callable[[AttributionQuery], Callable[[Tensor], Tensor | dict[str, Tensor]]]
     paper: str
+    passes: Callable[[Parameters, int], int] = lambda _parameters, _side: 1
     revision: int = 1
     uses: tuple[str, ...] = ()
     stochastic: bool = False
@@ -114,7 +105,7 @@ class AttributionMethod(Method):
         are given the same noise, value for value, and only what they are can move the map.
         """
         how = (query.target, query.parameters, query.progress, query.settings)
-        with explaining_together(query.classifier, query.method, *how) as explain:
+        with explaining(query.classifier, query.method, *how) as explain:
 
             def together(inputs: Inputs) -> dict[str, Maps]:
                 batch = torch.from_numpy(inputs).to(query.classifier.device)
@@ -178,9 +169,15 @@ def _guided_backpropagation(asked: AttributionQuery) -> Explain:
 def _on_form(
     asked: AttributionQuery, explain: Callable[[fx.GraphModule, Tensor, int], Tensor]
 ) -> Explain:
+    return _counted(asked, lambda p: explain(asked.form, asked.laid_out(p), asked.target))
+
+
+def _counted(asked: AttributionQuery, explain: Explain) -> Explain:
+    """With one pass an image, which is told."""
+
     def counted(piece: Tensor) -> Tensor:
-        asked.count(len(piece))
-        return explain(asked.form, asked.laid_out(piece), asked.target)
+        asked.progress(len(piece))
+        return explain(piece)
 
     return lambda batch: asked.in_pieces(batch, 1, counted)
 
@@ -191,7 +188,6 @@ def _guided_gradcam(asked: AttributionQuery) -> Explain:
     guided = _guided_backpropagation(asked)
 
     def explain(piece: Tensor) -> Tensor:
-        asked.count(len(piece))
         # On the network itself, whose layer has a name.
         of_layer = CamQuery(classifier, piece, asked.target, layer)
         try:
@@ -207,15 +203,12 @@ def _guided_gradcam(asked: AttributionQuery) -> Explain:
         found: Tensor = guided(piece) * large.detach()
         return found
 
-    return lambda batch: asked.in_pieces(batch, 1, explain)
+    return _counted(asked, explain)
 
 
 def _captum_relevance(asked: AttributionQuery) -> Explain:
-    def explain(piece: Tensor) -> Tensor:
-        asked.count(len(piece))
-        return captum_relevance(asked.classifier.network, piece, asked.target)
-
-    return lambda batch: asked.in_pieces(batch, 1, explain)
+    network = asked.classifier.network
+    return _counted(asked, lambda piece: captum_relevance(network, piece, asked.target))
 
 
 def _windows(parameters: Parameters, side: int) -> int:
@@ -235,7 +228,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "smoothgrad_squared": AttributionMethod(
         "SmoothGrad² of Integrated Gradients",
-        summary("smoothgrad_squared"),
+        noisy,
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="hooker2019",
         uses=("samples", "noisy_steps", "noise"),
@@ -245,7 +238,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "vargrad": AttributionMethod(
         "VarGrad of Integrated Gradients",
-        summary("vargrad"),
+        noisy,
         passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="adebayo2018",
         uses=("samples", "noisy_steps", "noise"),
@@ -273,16 +266,11 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         rule="the loss in the logit where a square is replaced by zero, the mean colour",
     ),
     "lrp": AttributionMethod(
-        "Layer-wise Relevance Propagation",
-        _relevance,
-        passes=lambda _parameters, _side: 1,
-        paper="bach2015",
-        rule=RULE,
+        "Layer-wise Relevance Propagation", _relevance, paper="bach2015", rule=RULE
     ),
     "guided_backpropagation": AttributionMethod(
         "Guided Backpropagation",
         _guided_backpropagation,
-        passes=lambda _parameters, _side: 1,
         paper="springenberg2015",
         rule="at every ReLU and ReLU6, whichever way the network calls it",
     ),
@@ -296,7 +284,6 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     "gradient": AttributionMethod(
         "Gradient",
         gradient,
-        passes=lambda _parameters, _side: 1,
         paper="simonyan2014",
         rule="the logit's gradient at the input, with its sign",
         reference=True,
@@ -304,7 +291,6 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     "lrp_captum": AttributionMethod(
         "LRP as in Captum",
         _captum_relevance,
-        passes=lambda _parameters, _side: 1,
         paper="kokhlikyan2020",
         revision=2,
         rule="the library's ε rule, as it hooks the network's modules",
@@ -315,12 +301,7 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
 
 def pick_attribution_method(name: str) -> AttributionMethod:
     """The row of ``ATTRIBUTION_METHODS`` called ``name``. Raises ``StudyError``."""
-    if name not in ATTRIBUTION_METHODS:
-        raise StudyError(
-            f"There is no attribution method {name!r}",
-            suggestion(name, sorted(ATTRIBUTION_METHODS), "The methods are"),
-        )
-    return ATTRIBUTION_METHODS[name]
+    return pick(ATTRIBUTION_METHODS, name, "attribution method", "methods")
 
 
 # --- running them --------------------------------------------------------------------------------
@@ -334,38 +315,32 @@ def explaining(
     parameters: Parameters | None = None,
     progress: Progress = lambda _: None,
     settings: InferenceOptions = PLAIN,
-) -> Iterator[Explain]:
+) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
     """A function that explains ``target`` for batches ``float32 [n, 3, h, w]`` of any size.
+
+    It gives attributions of the batch's shape, by method: SmoothGrad² and VarGrad are two summaries
+    of the same noisy copies; every other method comes by itself.
 
     What can be made once is made once, so this is the way to explain many perturbed copies of an
     image. Draws go on from one call to the next, from ``parameters.seed``, and PyTorch's and
     NumPy's own generators are given back as they were; so is the network. Raises ``StudyError`` for
     an unknown method or class and ``NotApplicable`` for a network that does not support the method.
     """
-    with _explaining(classifier, method, target, parameters, progress, settings) as (explain, _):
+    row = pick_attribution_method(method)
+    classifier.check_target(target)
+    asked = AttributionQuery(classifier, target, parameters or Parameters(), progress, settings)
+    if settings.keep_memory:
+        keep_memory()
+    with preserved_state(classifier.network), seeded(asked.parameters.seed), torch.enable_grad():
+        classifier.network.register_forward_hook(classifier.check_output)
+        prepared = row.prepare(asked)
+
+        def explain(batch: Tensor) -> dict[str, Tensor]:
+            found = prepared(batch)
+            by_method = found if isinstance(found, dict) else {method: found}
+            return {name: maps.detach() for name, maps in by_method.items()}
+
         yield explain
-
-
-@contextmanager
-def explaining_together(
-    classifier: Classifier,
-    method: str,
-    target: int,
-    parameters: Parameters | None = None,
-    progress: Progress = lambda _: None,
-    settings: InferenceOptions = PLAIN,
-) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
-    """As ``explaining``, with the attributions of all methods that come of the same passes.
-
-    SmoothGrad² and VarGrad are two summaries of the same noisy copies; every other method comes by
-    itself.
-    """
-    with _explaining(classifier, method, target, parameters, progress, settings) as (explain, one):
-        if method not in SUMMARIES:
-            yield lambda batch: {method: explain(batch)}
-            return
-        together = noisy(one)
-        yield lambda batch: {name: found.detach() for name, found in together(batch).items()}
 
 
 def attribute(
@@ -383,18 +358,17 @@ def attribute(
     The same arguments give the same map to the last digit on the same machine. Seconds include
     preparing the network.
     """
-    side = classifier.preprocessing.crop
-    if crop.shape != (side, side, 3):
-        raise StudyError(
-            f"A crop of the shape {crop.shape} is not what {classifier.title} sees",
-            f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
-        )
-    row = pick_attribution_method(method)
+    classifier.check_crop(crop)
+    row, passes = pick_attribution_method(method), []
+
+    def told(done: int) -> None:
+        passes.append(done)
+        progress(done)
+
     start = time.perf_counter()
-    way = (parameters, progress, settings)
-    with _explaining(classifier, method, target, *way) as (explain, asked):
-        found = explain(classifier.normalise(crop[None]))[0].sum(dim=0)
-        values = found.detach().cpu().numpy().astype(np.float32)
+    with explaining(classifier, method, target, parameters, told, settings) as explain:
+        found = explain(classifier.normalise(crop[None]))[method][0].sum(dim=0)
+        values = found.cpu().numpy().astype(np.float32)
     seconds = time.perf_counter() - start
     if not np.isfinite(values).all():
         raise NotApplicable(
@@ -402,31 +376,7 @@ def attribute(
             "nothing"
         )
     heatmap = Heatmap(values, frame, row.signed, method, target, seconds)
-    return Attribution(heatmap, asked.passes, row.rule)
-
-
-@contextmanager
-def _explaining(
-    classifier: Classifier,
-    method: str,
-    target: int,
-    parameters: Parameters | None,
-    progress: Progress,
-    settings: InferenceOptions,
-) -> Iterator[tuple[Explain, AttributionQuery]]:
-    row = pick_attribution_method(method)
-    if not 0 <= target < len(classifier.categories):
-        raise StudyError(
-            f"There is no class {target}",
-            f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
-        )
-    asked = AttributionQuery(classifier, target, parameters or Parameters(), progress, settings)
-    if settings.keep_memory:
-        keep_memory()
-    with preserved_state(classifier.network), seeded(asked.parameters.seed), torch.enable_grad():
-        classifier.network.register_forward_hook(classifier.check_output)
-        explain = row.prepare(asked)
-        yield lambda batch: explain(batch).detach(), asked
+    return Attribution(heatmap, sum(passes), row.rule)
 
 
 @contextmanager

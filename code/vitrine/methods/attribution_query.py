@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from vitrine.errors import NotApplicable
-from vitrine.methods.feature_maps import Progress
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions
+from vitrine.models.inference import PLAIN, InferenceOptions, Progress
 from vitrine.study.sections import AttributionParameters as Parameters
 
 Explain = Callable[[Tensor], Tensor]
@@ -25,8 +24,8 @@ Explain = Callable[[Tensor], Tensor]
 class AttributionQuery:
     """What a method explains: a classifier's logit of one class.
 
+    progress : called with the forward passes just done.
     settings : of these the layout in memory and whether freed memory is kept are followed.
-    passes : forward passes so far.
     """
 
     classifier: Classifier
@@ -34,11 +33,10 @@ class AttributionQuery:
     parameters: Parameters
     progress: Progress
     settings: InferenceOptions = PLAIN
-    passes: int = field(default=0)
 
     def forward(self, batch: Tensor) -> Tensor:
         """The logits, counted; differentiable."""
-        self.count(len(batch))
+        self.progress(len(batch))
         return self.classifier.logits(self.laid_out(batch), self.fast)
 
     def laid_out(self, batch: Tensor) -> Tensor:
@@ -48,11 +46,6 @@ class AttributionQuery:
     @property
     def _layout(self) -> torch.memory_format:
         return torch.channels_last if self.settings.channels_last else torch.contiguous_format
-
-    def count(self, passes: int) -> None:
-        """Note that so many forward passes are done."""
-        self.passes += passes
-        self.progress(passes)
 
     @cached_property
     def form(self) -> fx.GraphModule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +14,7 @@ from skimage.color import rgb2gray
 from skimage.filters import sobel
 
 from vitrine import study as studies
-from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, as_context
+from vitrine.methods.method import Explain, Inputs, Maps, Method, Query
 
 if TYPE_CHECKING:
     from vitrine.models.architecture import Architecture
@@ -25,10 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Baseline(Method):
-    """A row of ``BASELINES``: a map of a crop ``uint8 [h, w, 3]`` from nothing but that and a seed.
-
-    stochastic : whether the map depends on the seed.
-    """
+    """A row of ``BASELINES``: a map of a crop ``uint8 [h, w, 3]`` from that and a seed alone."""
 
     title: str
     draw: Callable[[Pixels, int], Values]
@@ -53,7 +50,7 @@ class Baseline(Method):
             drawn = [self.draw(each, next(seeds)) for each in pixels]
             return {query.method: np.stack(drawn)[:, None].astype(np.float32)}
 
-        return as_context(explain)
+        return nullcontext(explain)
 
     def redrawn(self, query: Query, inputs: Inputs) -> Values:
         return self.draw(query.crop, query.parameters.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,25 +14,16 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 
 from vitrine import study as studies
 from vitrine.data.images import Frame, Pixels
-from vitrine.errors import StudyError, suggestion
+from vitrine.errors import pick
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.feature_maps import CamQuery, Evidence, Progress
+from vitrine.methods.feature_maps import CamQuery, Evidence
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values, upsample
-from vitrine.methods.method import (
-    Explain,
-    Inputs,
-    Maps,
-    Method,
-    Query,
-    Stored,
-    as_context,
-    speed_of,
-)
+from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.methods.score_cam import scorecam
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import PLAIN, InferenceOptions
+from vitrine.models.inference import PLAIN, InferenceOptions, Progress
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,6 @@ class CamMethod(Method):
     """A row of ``CAM_METHODS``.
 
     compute : the function that gives its evidence.
-    paper : its key in the bibliography.
     passes, passes_a_channel : the cost in forward passes: so many, and so many for each channel of
         the layer.
     knows_class : whether the map depends on the class that is explained.
@@ -112,7 +102,7 @@ class CamMethod(Method):
             batch = torch.from_numpy(inputs).to(classifier.device)
             return {query.method: np.stack([one(each) for each in torch.split(batch, 1)])}
 
-        return as_context(explain)
+        return nullcontext(explain)
 
 
 CAM_METHODS: dict[str, CamMethod] = {
@@ -156,47 +146,7 @@ class ClassActivation:
 
 def pick_cam_method(name: str) -> CamMethod:
     """The row of ``CAM_METHODS`` called ``name``. Raises ``StudyError``."""
-    if name not in CAM_METHODS:
-        raise StudyError(
-            f"There is no CAM method {name!r}",
-            suggestion(name, sorted(CAM_METHODS), "The methods are"),
-        )
-    return CAM_METHODS[name]
-
-
-def class_activation_map(
-    classifier: Classifier,
-    crop: Pixels,
-    frame: Frame,
-    method: str,
-    target: int,
-    layer: str | None = None,
-    *,
-    settings: InferenceOptions = PLAIN,
-    progress: Progress = lambda _: None,
-) -> Heatmap:
-    """The class activation map of ``target`` for one crop.
-
-    crop : ``uint8 [h, w, 3]``, what the network sees.
-    layer : the layer whose feature maps are weighted; the last convolutional one by default.
-    settings : how ScoreCAM runs its passes.
-
-    The map is clipped at zero, resized bilinearly to the input and scaled so that its greatest
-    value is 1: two maps can be compared in where they look, not in how strongly. A map without
-    positive evidence is zero everywhere. The network is left as it was. Raises ``StudyError`` for
-    an unknown method, layer or class, a layer without feature maps, or a crop of another size than
-    the network's input.
-    """
-    return class_activation(
-        classifier,
-        crop,
-        frame,
-        method,
-        target,
-        layer,
-        settings=settings,
-        progress=progress,
-    ).heatmap
+    return pick(CAM_METHODS, name, "CAM method", "methods")
 
 
 def class_activation(
@@ -210,9 +160,21 @@ def class_activation(
     settings: InferenceOptions = PLAIN,
     progress: Progress = lambda _: None,
 ) -> ClassActivation:
-    """As ``class_activation_map``, with the evidence before scaling and the way it was computed."""
+    """The class activation map of ``target`` for one crop, with what it was made from.
+
+    crop : ``uint8 [h, w, 3]``, what the network sees.
+    layer : the layer whose feature maps are weighted; the last convolutional one by default.
+    settings : how ScoreCAM runs its passes.
+
+    The map is clipped at zero, resized bilinearly to the input and scaled so that its greatest
+    value is 1: two maps can be compared in where they look, not in how strongly. A map without
+    positive evidence is zero everywhere. The network is left as it was. Raises ``StudyError`` for
+    an unknown method, layer or class, a layer without feature maps, or a crop of another size than
+    the network's input.
+    """
     row = pick_cam_method(method)
-    _check(classifier, crop, target)
+    classifier.check_target(target)
+    classifier.check_crop(crop)
     name = classifier.layer_of_maps(layer)
     classifier.layer(name)
     batch = classifier.normalise(crop[None])
@@ -223,20 +185,6 @@ def class_activation(
     values = _scaled(evidence.values, crop.shape[:2])
     seconds = time.perf_counter() - start
     return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)
-
-
-def _check(classifier: Classifier, crop: Pixels, target: int) -> None:
-    if not 0 <= target < len(classifier.categories):
-        raise StudyError(
-            f"There is no class {target}",
-            f"The classes of {classifier.title} are 0 to {len(classifier.categories) - 1}",
-        )
-    side = classifier.preprocessing.crop
-    if crop.shape != (side, side, 3):
-        raise StudyError(
-            f"A crop of the shape {crop.shape} is not what {classifier.title} sees",
-            f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
-        )
 
 
 def _finite(evidence: Evidence) -> Evidence:

@@ -13,12 +13,9 @@ from torch import Tensor, nn
 
 from vitrine.errors import StudyError
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions
+from vitrine.models.inference import PLAIN, InferenceOptions, Progress
 
 Maps = npt.NDArray[np.float32]
-
-Progress = Callable[[int], None]
-"""Called with the number of forward passes just done, or found not to be needed."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +70,8 @@ class Reading:
         return maps.permute(0, 2, 3, 1) if self.turned else maps
 
 
-def feature_maps(query: CamQuery) -> tuple[Tensor, Tensor]:
-    """The layer's feature maps ``[1, channels, h', w']`` and the logits ``[1, categories]``.
-
-    Raises ``StudyError`` for a layer without feature maps.
-    """
-    reading = read_maps(query)
-    return reading.maps, reading.logits
-
-
 def read_maps(query: CamQuery) -> Reading:
-    """As ``feature_maps``, with the order of the layer's own axes."""
+    """The layer's feature maps and the logits. Raises ``StudyError`` for a layer without any."""
     with torch.no_grad():
         return _cut(query, lambda maps: maps.clone())
 
@@ -95,8 +83,11 @@ def feature_gradients(query: CamQuery) -> tuple[Maps, Maps]:
     activation that works in place afterwards (ResNet's do) does not reach them. Raises
     ``StudyError`` for a layer without feature maps, or one on which the logit does not depend.
     """
-    maps, gradients = map_gradients(query)
-    return _array(maps), _array(gradients)
+    maps, gradients = (
+        np.ascontiguousarray(found.detach().cpu().numpy(), dtype=np.float32)
+        for found in map_gradients(query)
+    )
+    return maps, gradients
 
 
 def map_gradients(query: CamQuery) -> tuple[Tensor, Tensor]:
@@ -126,11 +117,8 @@ def _cut(query: CamQuery, leaf: Callable[[Tensor], Tensor]) -> Reading:
         given = kept[0][0].clone()  # what follows may work in place
         return given.permute(0, 2, 3, 1) if turned else given
 
-    hook = query.classifier.layer(query.layer).register_forward_hook(replace)
-    try:
+    with query.classifier.layer(query.layer).register_forward_hook(replace):
         logits = query.classifier.logits(query.batch)
-    finally:
-        hook.remove()
     if not kept:
         raise no_maps(query)
     return Reading(kept[0][0], logits, kept[0][1])
@@ -143,10 +131,6 @@ def no_maps(query: CamQuery) -> StudyError:
         f"The layer {query.layer!r} of {classifier.title} has no feature maps to weight",
         f"Take a convolutional layer, e.g. {classifier.last_convolution!r}",
     )
-
-
-def _array(tensor: Tensor) -> Maps:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)
 
 
 def weighted_sum(weights: Maps, maps: Maps) -> Maps:

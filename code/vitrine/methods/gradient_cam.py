@@ -12,7 +12,7 @@ from vitrine.methods.feature_maps import (
     CamQuery,
     Evidence,
     feature_gradients,
-    feature_maps,
+    read_maps,
     weighted_sum,
 )
 
@@ -53,8 +53,7 @@ def eigencam(query: CamQuery) -> Evidence:
 
     The component's sign is arbitrary; it is that of LAPACK's decomposition, as in the library.
     """
-    tensor, _ = feature_maps(query)
-    maps = tensor[0].cpu().numpy()
+    maps = read_maps(query).maps[0].cpu().numpy()
     places = maps.reshape(len(maps), -1).transpose()  # [h' · w', channels]
     places = places - places.mean(axis=0)
     # The library asks for the full matrices, which it does not use: [channels, channels] and, at

@@ -83,12 +83,7 @@ def heatmap_from(arrays: dict[str, np.ndarray], facts: dict[str, Any], method: s
     else:
         values = arrays["values"].astype(np.float32) * np.float32(facts["scale"])
     return Heatmap(
-        values,
-        frame,
-        bool(facts["signed"]),
-        method,
-        int(facts["target"]),
-        float(facts["seconds"]),
+        values, frame, bool(facts["signed"]), method, int(facts["target"]), float(facts["seconds"])
     )
 
 

@@ -67,14 +67,6 @@ def noisy(query: AttributionQuery) -> Callable[[Tensor], dict[str, Tensor]]:
     return explain
 
 
-def summary(name: str) -> Callable[[AttributionQuery], Explain]:
-    def prepare(query: AttributionQuery) -> Explain:
-        explain = noisy(query)
-        return lambda batch: explain(batch)[name]
-
-    return prepare
-
-
 def gradient_shap(query: AttributionQuery) -> Explain:
     parameters, references = query.parameters, query.references
     shap = attr.GradientShap(query.forward)

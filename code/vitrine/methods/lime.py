@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,21 +18,14 @@ from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 from vitrine import study
 from vitrine.data.images import Frame, Pixels
 from vitrine.errors import StudyError
-from vitrine.methods.fidelity import check_target, fidelities
+from vitrine.methods.fidelity import fidelities
 from vitrine.methods.heatmap import Heatmap
-from vitrine.methods.method import Explain, Maps, Method, Query, Stored, as_context, speed_of
-from vitrine.methods.perturbation import (
-    MaskedImage,
-    Progress,
-    Shown,
-    draw,
-    mask,
-    sample_probabilities,
-)
+from vitrine.methods.method import Explain, Maps, Method, Query, Stored, speed_of
+from vitrine.methods.perturbation import MaskedImage, Shown, draw, mask, sample_probabilities
 from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, Probabilities, preserved_state
-from vitrine.models.inference import InferenceOptions
+from vitrine.models.inference import InferenceOptions, Progress
 from vitrine.study import lime as lime_section
 
 REVISION = 1
@@ -40,27 +33,35 @@ REVISION = 1
 
 
 @dataclass(frozen=True)
-class LimeExplanation:
-    """What LIME says about one class of one image.
+class LinearModel:
+    """A ridge regression on a neighbourhood.
 
-    segments : ``int16 [h, w]``, the superpixel of each pixel, numbered from 0.
     weights : ``float64 [superpixels]``, the linear model's coefficient of each superpixel: what
         the class gains in probability when that superpixel is shown instead of its mean colour.
     intercept, r_squared, local_prediction : of that linear model; R² is weighted by the kernel.
     reason : why the fit means nothing, in which case R² and local prediction are ``nan``; mostly
         empty.
-    seconds : wall-clock time of sampling and fitting, without the segmentation.
     """
 
-    segments: Segments
     weights: npt.NDArray[np.float64]
     intercept: float
     r_squared: float
     local_prediction: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimeExplanation(LinearModel):
+    """What LIME says about one class of one image.
+
+    segments : ``int16 [h, w]``, the superpixel of each pixel, numbered from 0.
+    seconds : wall-clock time of sampling and fitting, without the segmentation.
+    """
+
+    segments: Segments
     frame: Frame
     target: int
     seconds: float
-    reason: str = ""
 
     @property
     def heatmap(self) -> Heatmap:
@@ -89,17 +90,6 @@ class Neighbourhood:
 
     shown: Shown
     probabilities: Probabilities
-
-
-@dataclass(frozen=True)
-class LinearModel:
-    """A ridge regression on a neighbourhood; the terms are those of ``LimeExplanation``."""
-
-    weights: npt.NDArray[np.float64]
-    intercept: float
-    r_squared: float
-    local_prediction: float
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +159,7 @@ class LimeMethod(Method):
         """With the superpixels and draws of the image itself, so only the predictions change."""
         wanted: lime_section.Lime = query.parameters
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
-        return as_context(
+        return nullcontext(
             lambda inputs: {
                 query.method: _maps_of_inputs(
                     query, segments, torch.from_numpy(inputs).to(query.classifier.device)
@@ -252,7 +242,14 @@ def explain_many(
     models = [fit(each, parameters.kernel_width) for each in around]
     seconds = (time.perf_counter() - start) / max(len(images), 1)
     return [
-        _explanation(image, model, seconds) for image, model in zip(images, models, strict=True)
+        LimeExplanation(
+            **vars(model),
+            segments=image.segments,
+            frame=image.frame,
+            target=image.target,
+            seconds=seconds,
+        )
+        for image, model in zip(images, models, strict=True)
     ]
 
 
@@ -269,7 +266,12 @@ def neighbourhoods(
     seeds : one for each image; ``parameters.seed`` for all by default.
     """
     for image in images:
-        _check(classifier, image)
+        classifier.check_target(image.target)
+        if image.segments.max() == image.segments.min():
+            raise StudyError(
+                "There is one superpixel, so there is nothing to compare",
+                "Take a segmentation that finds more",
+            )
     shown = [
         draw(parameters.samples, int(image.segments.max()) + 1, seed)
         for image, seed in zip(images, seeds or [parameters.seed] * len(images), strict=True)
@@ -325,14 +327,10 @@ def fit(
     intercept, pairs, r_squared, local = base.explain_instance_with_data(
         shown, probabilities[:, None], distances, 0, shown.shape[1] + 7
     )
-    model = LinearModel(
-        _weights(pairs, shown.shape[1]),
-        float(intercept),
-        float(r_squared),
-        float(np.ravel(local)[0]),
-    )
-    if not np.ptp(probabilities):
-        model = replace(model, weights=np.zeros(shown.shape[1]))
+    weights = np.zeros(shown.shape[1])
+    for superpixel, weight in pairs if np.ptp(probabilities) else ():
+        weights[superpixel] = weight
+    model = LinearModel(weights, float(intercept), float(r_squared), float(np.ravel(local)[0]))
     return _judged(model, shown, kernel_width)
 
 
@@ -360,33 +358,3 @@ def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearMode
             f"{effective:.1f}, which cannot tell {superpixels} superpixels apart"
         )
     return replace(model, r_squared=np.nan, local_prediction=np.nan, reason=reason)
-
-
-def _check(classifier: Classifier, image: SegmentedImage) -> None:
-    check_target(classifier, image.target)
-    if image.segments.max() == image.segments.min():
-        raise StudyError(
-            "There is one superpixel, so there is nothing to compare",
-            "Take a segmentation that finds more",
-        )
-
-
-def _weights(pairs: Sequence[tuple[int, float]], superpixels: int) -> npt.NDArray[np.float64]:
-    weights = np.zeros(superpixels)
-    for superpixel, weight in pairs:
-        weights[superpixel] = weight
-    return weights
-
-
-def _explanation(image: SegmentedImage, model: LinearModel, seconds: float) -> LimeExplanation:
-    return LimeExplanation(
-        segments=image.segments,
-        weights=model.weights,
-        intercept=model.intercept,
-        r_squared=model.r_squared,
-        local_prediction=model.local_prediction,
-        frame=image.frame,
-        target=image.target,
-        seconds=seconds,
-        reason=model.reason,
-    )

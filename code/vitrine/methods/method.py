@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -125,9 +125,3 @@ class Method:
 def speed_of(study: studies.Study) -> dict[str, Any] | None:
     """How passes are run, where the study says so."""
     return study.speed.model_dump() if study.speed else None
-
-
-@contextmanager
-def as_context(explain: Explain) -> Iterator[Explain]:
-    """A function that needs nothing to be given back afterwards, as ``Method.repeated`` has it."""
-    yield explain

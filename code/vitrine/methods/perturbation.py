@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +14,10 @@ from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.superpixels import Segments
 from vitrine.models.classifier import Classifier, Probabilities
-from vitrine.models.inference import InferenceOptions, prepared
+from vitrine.models.inference import InferenceOptions, Progress, prepared
 
 Shown = npt.NDArray[np.int64]
 """``int64 [samples, superpixels]``: 1 where a superpixel is shown, 0 where it is hidden."""
-
-Progress = Callable[[int], None]
-"""Called with the number of forward passes just done."""
 
 
 def draw(samples: int, superpixels: int, seed: int) -> Shown:

@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import MutableMapping
 from typing import cast
 
-from vitrine.errors import StudyError, suggestion
+from vitrine.errors import pick
 from vitrine.methods.attribution import ATTRIBUTION_METHODS
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import CAM_METHODS
@@ -22,11 +22,7 @@ METHODS = ChainMap(*(cast(MutableMapping[str, Method], rows) for rows in _FAMILI
 
 def pick_method(name: str) -> Method:
     """The row of ``METHODS`` called ``name``. Raises ``StudyError``."""
-    if name not in METHODS:
-        raise StudyError(
-            f"There is no method {name!r}", suggestion(name, sorted(METHODS), "The methods are")
-        )
-    return METHODS[name]
+    return pick(METHODS, name, "method")
 
 
 def methods_of(study: Study) -> list[str]:

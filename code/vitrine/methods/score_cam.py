@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitrine.methods.feature_maps import CamQuery, Evidence, feature_maps, weighted_sum
+from vitrine.methods.feature_maps import CamQuery, Evidence, read_maps, weighted_sum
 from vitrine.models.inference import (
     LEAST_CORRELATION,
     Forward,
@@ -34,7 +34,7 @@ def scorecam(query: CamQuery) -> Evidence:
     bfloat16 in ``settings`` is a wish: the map of 96 channels must correlate by 0.999 with that of
     float32 or better, or float32 is taken and the note says so.
     """
-    maps, _ = feature_maps(query)
+    maps = read_maps(query).maps
     live = torch.nonzero(maps[0].flatten(1).any(dim=1)).flatten()  # channels that carry a map
     settings, note, probed = _checked(query, maps, live)
     scores = torch.empty(maps.shape[1])

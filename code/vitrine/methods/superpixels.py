@@ -21,39 +21,6 @@ MOST = np.iinfo(np.int16).max + 1
 """More superpixels than this are not numbered, and not explained within a lifetime either."""
 
 
-def _quickshift(crop: Pixels, parameters: lime_section.Quickshift, seed: int) -> Labels:
-    # The seed is passed here because the one that `lime` is given does not reach it.
-    return np.asarray(
-        segmentation.quickshift(  # type: ignore[no-untyped-call]
-            crop,
-            kernel_size=parameters.kernel_size,
-            max_dist=parameters.max_dist,
-            ratio=parameters.ratio,
-            rng=seed,
-        )
-    )
-
-
-def _slic(crop: Pixels, parameters: lime_section.Slic, _seed: int) -> Labels:
-    return np.asarray(
-        segmentation.slic(
-            crop,
-            n_segments=parameters.n_segments,
-            compactness=parameters.compactness,
-            sigma=parameters.sigma,
-            start_label=0,
-        )
-    )
-
-
-def _felzenszwalb(crop: Pixels, parameters: lime_section.Felzenszwalb, _seed: int) -> Labels:
-    return np.asarray(
-        segmentation.felzenszwalb(
-            crop, scale=parameters.scale, sigma=parameters.sigma, min_size=parameters.min_size
-        )
-    )
-
-
 def _grid(crop: Pixels, parameters: lime_section.Grid, _seed: int) -> Labels:
     height, width = crop.shape[:2]
     rows = np.arange(height) * parameters.rows // height
@@ -65,7 +32,8 @@ def _grid(crop: Pixels, parameters: lime_section.Grid, _seed: int) -> Labels:
 class SegmentationMethod:
     """A row of ``SEGMENTATIONS``: a title, the paper's key, and the function.
 
-    Its parameters are the model of the same name in ``vitrine.study``.
+    Its parameters are the model of the same name in ``vitrine.study``, whose fields have the names
+    of the arguments of scikit-image's function.
     """
 
     title: str
@@ -73,10 +41,29 @@ class SegmentationMethod:
     segment: Callable[[Pixels, Any, int], Labels]
 
 
+def _own(parameters: Any) -> dict[str, Any]:
+    return dict(parameters.model_dump(exclude={"method"}))
+
+
 SEGMENTATIONS: dict[str, SegmentationMethod] = {
-    "quickshift": SegmentationMethod("Quickshift", "vedaldi2008", _quickshift),
-    "slic": SegmentationMethod("SLIC", "achanta2012", _slic),
-    "felzenszwalb": SegmentationMethod("Felzenszwalb", "felzenszwalb2004", _felzenszwalb),
+    # The seed is passed here because the one that `lime` is given does not reach it.
+    "quickshift": SegmentationMethod(
+        "Quickshift",
+        "vedaldi2008",
+        lambda crop, parameters, seed: segmentation.quickshift(  # type: ignore[no-untyped-call]
+            crop, **_own(parameters), rng=seed
+        ),
+    ),
+    "slic": SegmentationMethod(
+        "SLIC",
+        "achanta2012",
+        lambda crop, parameters, _: segmentation.slic(crop, **_own(parameters), start_label=0),
+    ),
+    "felzenszwalb": SegmentationMethod(
+        "Felzenszwalb",
+        "felzenszwalb2004",
+        lambda crop, parameters, _: segmentation.felzenszwalb(crop, **_own(parameters)),
+    ),
     "grid": SegmentationMethod("Regular grid", "", _grid),
 }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from vitrine.data import sources
+from vitrine.data.concepts import training_classes
 from vitrine.errors import SourceError
 from vitrine.models.classifier import Link, Preprocessing
-from vitrine.models.head import ChannelAxis
 from vitrine.project import Project
 
 
@@ -39,8 +39,7 @@ class Architecture:
     stages : the layers that network dissection looks at, from early to late.
     wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
     identity : what results depend on beside the parameters, where the package does not hold it.
-    link, channel_axes : what turns logits into probabilities, and where the channels of those
-        layers lie that do not tell it; see ``Classifier``.
+    link : what turns logits into probabilities; see ``Classifier``.
     """
 
     title: str
@@ -58,7 +57,6 @@ class Architecture:
     stages: tuple[str, ...]
     wordnet: bool = False
     link: Link | None = None
-    channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
     trained: Callable[[], nn.Module] | None = None
     identity: str = ""
     activation_after: str = ""
@@ -79,6 +77,26 @@ class Architecture:
                 f"{self.title} cannot be made ({first_line(error)})",
                 "Reach the network, or name a file of weights in the study file",
             ) from error
+
+
+def packaged(package: str, locate: Callable[[Any], Path], digest: str) -> Path:
+    """The file of weights that a package carries. Raises ``SourceError``.
+
+    locate : finds it in the package's module. digest : its SHA-256.
+    """
+    try:
+        path = locate(importlib.import_module(package.replace("-", "_")))
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"The package {package} is not installed", "Install the project with its extra `study`"
+        ) from error
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SourceError(
+            f"The weights in the package {package} are not those we know",
+            "Install it again, in the version that requirements.txt pins",
+        )
+    return path
 
 
 def digest_of(state: Mapping[str, Tensor], identity: str = "") -> str:
@@ -115,7 +133,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def first_line(error: Exception) -> str:
     """The first line of what an exception says, or its name if it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def imagenet_categories(_project: Project) -> tuple[str, ...]:
@@ -124,7 +142,5 @@ def imagenet_categories(_project: Project) -> tuple[str, ...]:
 
 
 def places_categories(project: Project) -> tuple[str, ...]:
-    """Names: "apartment building, outdoor" from the line "/a/apartment_building/outdoor 8"."""
-    text = sources.fetch_one(project, "clip-dissect", "categories_places365.txt").read_text("utf-8")
-    paths = [line.split(" ")[0].split("/", 2)[2] for line in text.splitlines() if line]
-    return tuple(path.replace("_", " ").replace("/", ", ") for path in paths)
+    """The names of the categories of Places365, in their order."""
+    return training_classes(project, "Places365")

@@ -179,6 +179,23 @@ class Classifier:
             "Wrap it in a module whose forward returns the logits alone, one for each category",
         )
 
+    def check_target(self, target: int) -> None:
+        """Raises ``StudyError`` for a class that there is not."""
+        last = len(self.categories) - 1
+        if not 0 <= target <= last:
+            raise StudyError(
+                f"There is no class {target}", f"The classes of {self.title} are 0 to {last}"
+            )
+
+    def check_crop(self, crop: Pixels) -> None:
+        """Raises ``StudyError`` for a crop of another shape than the network's input."""
+        side = self.preprocessing.crop
+        if crop.shape != (side, side, 3):
+            raise StudyError(
+                f"A crop of the shape {crop.shape} is not what {self.title} sees",
+                f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
+            )
+
     def layer_of_maps(self, layer: str | None = None) -> str:
         """A layer for class activation maps; the last one with feature maps by default.
 
@@ -267,7 +284,8 @@ def preserved_state(network: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in network.modules()}
     asks = {parameter: parameter.requires_grad for parameter in network.parameters()}
     gradients = {parameter: parameter.grad for parameter in network.parameters()}
-    hooks = {module: _hooks(module) for module in network.modules()}
+    registries = [getattr(module, name) for module in network.modules() for name in _REGISTRIES]
+    hooks = [(registry, set(registry)) for registry in registries]
     children = {module: dict(module._modules) for module in network.modules()}
     try:
         network.eval()
@@ -281,20 +299,10 @@ def preserved_state(network: nn.Module) -> Iterator[None]:
         for parameter, asked in asks.items():
             parameter.requires_grad_(asked)
             parameter.grad = gradients[parameter]
-        for module, before in hooks.items():
-            for registry, kept in zip(_registries(module), before, strict=True):
-                for key in [key for key in registry if key not in kept]:
-                    del registry[key]
+        for registry, kept in hooks:
+            for key in registry.keys() - kept:
+                del registry[key]
 
 
-def _registries(module: nn.Module) -> tuple[dict[int, Any], ...]:
-    return (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-
-
-def _hooks(module: nn.Module) -> tuple[set[int], ...]:
-    return tuple(set(registry) for registry in _registries(module))
+_REGISTRIES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""Where a module keeps its hooks, by their keys."""

@@ -64,16 +64,6 @@ def _read_or_nothing(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _resnet50_of_tensorflow(files: dict[str, Path]) -> dict[str, Tensor]:
-    return decoders.resnet50_state({name: path.read_bytes() for name, path in files.items()})
-
-
-def _squeezenet_of_deep_compression(files: dict[str, Path]) -> dict[str, Tensor]:
-    return decoders.squeezenet_state(
-        files["compressed_SqueezeNet.net"].read_bytes(), squeezenet1_0()
-    )
-
-
 def _squeezenet_of_places365(files: dict[str, Path]) -> dict[str, Tensor]:
     arrays = read_pickled(files["squeezenet_weights_places365.params"])
     return decoders.lasagne_state(arrays, SqueezeNetNorm())
@@ -92,7 +82,7 @@ DECODED: dict[str, Architecture] = {
         build=lambda: torchvision.models.resnet50(weights=None),
         weights_file=_decoded(
             "quantized-resnet-fpga",
-            _resnet50_of_tensorflow,
+            lambda files: decoders.resnet50_state({n: p.read_bytes() for n, p in files.items()}),
             "eef0fb970eb10176b67b2946aae50877a15391dfab8ff08ba1a383760aea2019",
         ),
         convert=dict,
@@ -115,7 +105,9 @@ DECODED: dict[str, Architecture] = {
         build=squeezenet1_0,
         weights_file=_decoded(
             "squeezenet-deep-compression",
-            _squeezenet_of_deep_compression,
+            lambda files: decoders.squeezenet_state(
+                files["compressed_SqueezeNet.net"].read_bytes(), squeezenet1_0()
+            ),
             "69b7ac0d93a9432cd036615b1e5628983ebcebd792bf3a52aaca5ff5aeb04cfa",
         ),
         convert=dict,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.errors import NotApplicable, StudyError
+from vitrine.models.architecture import first_line
 from vitrine.models.classifier import Classifier
 
 Run = Callable[[Tensor], Tensor]
@@ -64,7 +65,9 @@ def converted(classifier: Classifier, noise: Tensor) -> Run:
     try:
         found = classifier.checked(outcome(noise), len(noise))
     except (RuntimeError, StudyError) as error:
-        raise NotApplicable(f"OpenVINO cannot run the network: {_first_line(error)}") from error
+        raise NotApplicable(
+            f"OpenVINO cannot run the network: {first_line(error).rstrip('.')}"
+        ) from error
     difference = float((found - expected).abs().max())
     if not difference <= TOLERANCE * float(expected.max() - expected.min()):
         raise NotApplicable(f"Logits from OpenVINO differ by {difference:.2g} from PyTorch's")
@@ -81,7 +84,7 @@ def _outcome(network: nn.Module, example: Tensor) -> Run | str:
     try:
         outcome: Run | str = _convert(network, example)
     except Exception as error:  # tracing runs the network's own Python, which may raise anything
-        outcome = _first_line(error)
+        outcome = first_line(error).rstrip(".")
     _last.append(_Conversion(ref(network, lambda _: _last.clear()), made_of, outcome))
     return outcome
 
@@ -113,7 +116,3 @@ def _checksums(network: nn.Module) -> tuple[int, ...]:
     return tuple(
         zlib.crc32(value.detach().contiguous().numpy()) for value in network.state_dict().values()
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

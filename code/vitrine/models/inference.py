@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import time
+import timeit
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +23,9 @@ from vitrine.models.classifier import Classifier, preserved_state
 
 Forward = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
+
+Progress = Callable[[int], None]
+"""Called with the number of forward passes just done, or found not to be needed."""
 
 BATCHES = (4, 8, 16)
 """The batch sizes that are tried. Larger ones only take more memory on a CPU."""
@@ -260,10 +263,4 @@ def _rate(classifier: Classifier, settings: InferenceOptions) -> float:
     batch = _noise(classifier, settings.batch)
     with prepared(classifier, settings) as forward:
         forward(batch)
-        return settings.batch / min(_seconds(forward, batch) for _ in range(3))
-
-
-def _seconds(forward: Forward, batch: Tensor) -> float:
-    start = time.perf_counter()
-    forward(batch)
-    return time.perf_counter() - start
+        return settings.batch / min(timeit.repeat(lambda: forward(batch), number=1, repeat=3))

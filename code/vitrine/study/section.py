@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -16,6 +16,14 @@ def listed_once(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     if doubled:
         raise ValueError(f"listed twice: {', '.join(doubled)}")
     return entries
+
+
+def one_origin(section: Entry) -> Entry:
+    """A section whose files lie in a source of ``data/sources.toml``, or in a local folder."""
+    located: Any = section
+    if (located.source is None) == (located.folder is None):
+        raise ValueError("name either a `source` or a `folder`, not both and not neither")
+    return section
 
 
 Unique = Annotated[tuple[Entry, ...], AfterValidator(listed_once)]

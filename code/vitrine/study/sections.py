@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from vitrine.study.lime import Segmentation, Slic
-from vitrine.study.section import Entry, Section, Share, Unique, listed_once
+from vitrine.study.section import Entry, Section, Share, Unique, listed_once, one_origin
 
 Said = Annotated[Entry, Field(exclude_if=lambda value: value is None)]
 """What results note only where a study says it."""
@@ -42,10 +42,10 @@ class Images(Section):
     def all(self) -> tuple[str, ...]:
         return (*self.files, *self.extra)
 
+    _one_origin = model_validator(mode="after")(one_origin)
+
     @model_validator(mode="after")
-    def _one_origin(self) -> Images:
-        if (self.source is None) == (self.folder is None):
-            raise ValueError("name either a `source` or a `folder`, not both and not neither")
+    def _below_and_listed_once(self) -> Images:
         outside = [name for name in self.all if not _is_plain(name)]
         if outside:
             raise ValueError(
@@ -101,14 +101,8 @@ class Classifier(Section):
 
     @model_validator(mode="after")
     def _all_of_a_network(self) -> Classifier:
-        own = self.model_fields_set - {
-            "name",
-            "weights",
-            "seed",
-            "network",
-            "channels_first",
-            "channels_last",
-        }
+        of_rows = {"name", "weights", "seed", "network", "channels_first", "channels_last"}
+        own = self.model_fields_set - of_rows
         if self.network is None and (own or self.weights not in WEIGHTS):
             raise ValueError(
                 f"{', '.join(sorted(own)) or 'a file of weights'} belongs to a `network`; a row of "
@@ -184,14 +178,8 @@ class Attribution(AttributionParameters):
         correct rules and as the library Captum does it, with the images under ``images.extra``.
     """
 
-    methods: tuple[str, ...] = Field(min_length=1)
+    methods: Unique[str] = Field(min_length=1)
     lrp_networks: tuple[Classifier, ...] = ()
-
-    @model_validator(mode="after")
-    def _listed_once(self) -> Attribution:
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError("a name is listed twice under `methods`")
-        return self
 
 
 class Measures(Section):
@@ -252,10 +240,10 @@ class ProbingSet(Section):
     files: Annotated[Unique[str], Field(min_length=1)] | None = None
     file_list: Said[str | None] = None
 
+    _one_origin = model_validator(mode="after")(one_origin)
+
     @model_validator(mode="after")
-    def _one_origin(self) -> ProbingSet:
-        if (self.source is None) == (self.folder is None):
-            raise ValueError("name either a `source` or a `folder`, not both and not neither")
+    def _one_list(self) -> ProbingSet:
         if self.file_list and (self.files or self.folder is None):
             raise ValueError("a `file_list` names files of a `folder`, without `files`")
         return self

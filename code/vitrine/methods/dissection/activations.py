@@ -9,6 +9,7 @@ probing set leave behind merges into exactly what the whole would have left.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NoReturn
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.data.images import Image
-from vitrine.errors import DissectionError, StudyError, suggestion
+from vitrine.errors import DissectionError, pick
 from vitrine.methods.dissection.unit_records import (
     UnitRecords,
     coarse,
@@ -27,12 +28,10 @@ from vitrine.methods.dissection.unit_records import (
     strongest_order,
 )
 from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.models.inference import Progress
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
-
-Progress = Callable[[int], None]
-"""Called with the number of forward passes just done."""
 
 POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     # [n, units, h, w] to [n, units]
@@ -43,12 +42,7 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def pick_pooling(name: str) -> Callable[[Tensor], Tensor]:
     """The row of ``POOLINGS`` called ``name``. Raises ``StudyError``."""
-    if name not in POOLINGS:
-        raise StudyError(
-            f"There is no pooling {name!r}",
-            suggestion(name, sorted(POOLINGS), "The poolings are"),
-        )
-    return POOLINGS[name]
+    return pick(POOLINGS, name, "pooling")
 
 
 @dataclass(frozen=True)
@@ -205,13 +199,10 @@ def _forward(
 
         return pooled
 
-    hooks = [classifier.layer(layer).register_forward_hook(keep(layer)) for layer in layers]
-    try:
-        with torch.inference_mode():
-            classifier.network(classifier.normalise(filled))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.inference_mode():
+        for layer in layers:
+            hooks.enter_context(classifier.layer(layer).register_forward_hook(keep(layer)))
+        classifier.network(classifier.normalise(filled))
     result = {}
     for layer in layers:
         values, maps = found[layer] if layer in found else _no_units(classifier, layer)
@@ -221,10 +212,7 @@ def _forward(
 
 
 def _pooled(
-    classifier: Classifier,
-    layer: str,
-    output: Any,
-    pool: Callable[[Tensor], Tensor],
+    classifier: Classifier, layer: str, output: Any, pool: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor | None]:
     """One layer's output, a number a unit, in memory of its own: maps are pooled, vectors taken.
 

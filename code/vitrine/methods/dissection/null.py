@@ -250,9 +250,7 @@ def p_values(similarities: Tensor, null: Null) -> npt.NDArray[np.float64]:
 
 
 def _standardised(
-    own: npt.NDArray[np.float64],
-    drawn: npt.NDArray[np.float64],
-    owners: npt.NDArray[np.int64],
+    own: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64], owners: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Similarities ``[units]`` and draws ``[draws]`` on one scale for all units.
 

@@ -19,12 +19,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vitrine.errors import StudyError, suggestion
+from vitrine.errors import StudyError, pick, suggestion
 
 BLOCK = 2**20
 """Greatest number of matches (images × concepts) in a block."""
@@ -161,12 +162,7 @@ class Similarity:
 
 def pick_similarity(name: str) -> Similarity:
     """The row of ``SIMILARITIES`` called ``name``. Raises ``StudyError``."""
-    if name not in SIMILARITIES:
-        raise StudyError(
-            f"There is no similarity {name!r}",
-            suggestion(name, sorted(SIMILARITIES), "The similarities are"),
-        )
-    return SIMILARITIES[name]
+    return pick(SIMILARITIES, name, "similarity", "similarities")
 
 
 def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
@@ -186,29 +182,6 @@ def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def similarities(name: str, activations: Tensor, matches: Matches, **given: float) -> Tensor:
-    """``S [units, concepts]`` of whole activations ``[images, units]``, in one piece.
-
-    For tests, benchmarks and small tables; a study takes the blocks. Raises ``StudyError`` for an
-    unknown similarity or parameter, and for fewer images than it looks at.
-    """
-    row, parameters = pick_similarity(name), parameters_of(name, given)
-    wanted = row.top(activations.shape[0], **parameters)
-    check_top(wanted, activations.shape[0])
-    order = torch.cat(
-        [
-            part.argsort(dim=0, descending=True, stable=True)[:wanted]
-            for part in torch.split(activations, BLOCK_UNITS, dim=1)
-        ],
-        dim=1,
-    )
-    evidence = Evidence(order.T, activations.gather(0, order).T, activations)
-    found = activations.new_empty(activations.shape[1], matches.count)
-    for start, block in row.function(evidence, matches, **parameters):
-        found[:, start : start + block.shape[1]] = block
-    return found
-
-
 def check_top(wanted: int, images: int) -> None:
     """Stop if the probing set has fewer images than the similarity looks at."""
     if not 1 <= wanted <= images:
@@ -222,40 +195,50 @@ def check_top(wanted: int, images: int) -> None:
 # --- soft WPMI and WPMI --------------------------------------------------------------------------
 
 
-def soft_wpmi(
+def mutual_information(
+    likelihood_of: Callable[..., LogLikelihood],
     evidence: Evidence,
     matches: Matches,
-    top_k: int,
     a: float,
     lam: float,
-    p_start: float,
-    p_end: float,
+    **ranks: float,
 ) -> Blocks:
-    """Soft weighted pointwise mutual information, the paper's choice.
+    """Weighted pointwise mutual information, soft or not: ``L - λ log mean_u exp L``.
 
-    With ``M = softmax(a P)`` over concepts, the strongest images ``i_1 … i_K`` of the unit, and
-    the probability ``p_k`` that the k-th of them belongs to the unit's concept, falling linearly
-    from ``p_start`` towards ``p_end``::
+    With ``M = softmax(a P)`` over concepts and ``L`` of ``likelihood_of`` the ``ranks``::
 
-        L[u, c] = Σ_k log(1 + p_k (M[i_k, c] - 1))
         S[u, c] = L[u, c] - λ log(1/U Σ_u' exp L[u', c])
 
     With ``λ = 1`` no similarity exceeds ``log U``: those of layers of different sizes differ for
     that reason alone.
+    """
+    likelihood = likelihood_of(**ranks)
+
+    def block(probabilities: Tensor) -> Tensor:
+        logs = likelihood.logs(likelihood.factors(probabilities), evidence.top)
+        mean = logs.logsumexp(dim=0) - math.log(logs.shape[0])  # [width]
+        # A constant of L passes through the mean.
+        return logs - lam * mean + (1 - lam) * likelihood.constant
+
+    return softmax_blocks(matches, a, block)
+
+
+def soft_likelihood(top_k: int, p_start: float, p_end: float, **_others: float) -> LogLikelihood:
+    """``L`` of soft WPMI, the paper's choice.
+
+    With the strongest images ``i_1 … i_K`` of the unit, and the probability ``p_k`` that the k-th
+    of them belongs to the unit's concept, falling linearly from ``p_start`` towards ``p_end``::
+
+        L[u, c] = Σ_k log(1 + p_k (M[i_k, c] - 1))
 
     Computed as ``1 + p_k (M - 1) = (1 - p_k) (1 + r_k M)`` with ``r_k = p_k / (1 - p_k)``. The
     first factor is the same for all units and concepts, so it leaves the sum; what stays are
     numbers close to 1 that lose nothing in single precision, where the plain form subtracts two
     numbers that are almost equal. And their product needs one logarithm for many factors.
     """
-    likelihood = soft_likelihood(top_k, p_start, p_end)
-    return _mutual_information(evidence, matches, likelihood, a, lam)
-
-
-def soft_likelihood(top_k: int, p_start: float, p_end: float, **_others: float) -> LogLikelihood:
-    """``L`` of soft WPMI."""
     odds, constant = _odds(top_k, p_start, p_end)
-    together = _factors_without_overflow(max(odds))
+    # As many factors 1 + r M as fit into single precision, whose greatest number is 3e38.
+    together = max(1, int(38.5 / math.log10(1 + max(odds))))
 
     def logs(probabilities: Tensor, top: Tensor) -> Tensor:
         summed = probabilities.new_zeros(top.shape[0], probabilities.shape[1])
@@ -275,11 +258,6 @@ def _odds(top_k: int, p_start: float, p_end: float) -> tuple[list[float], float]
     return odds, sum(math.log(rest) for rest in rests)
 
 
-def _factors_without_overflow(odds: float) -> int:
-    """How many factors ``1 + r M`` fit into single precision, whose greatest number is 3e38."""
-    return max(1, int(38.5 / math.log10(1 + odds)))
-
-
 def _add_log_products(
     logs: Tensor, probabilities: Tensor, top: Tensor, odds: list[float], together: int
 ) -> None:
@@ -295,17 +273,8 @@ def _add_log_products(
             logs.add_(product.log_())
 
 
-def wpmi(evidence: Evidence, matches: Matches, top_k: int, a: float, lam: float) -> Blocks:
-    """Weighted pointwise mutual information: soft WPMI with every ``p_k`` equal to 1.
-
-    ``L[u, c] = Σ_k log M[i_k, c]``, and ``S`` from ``L`` as for soft WPMI.
-    """
-
-    return _mutual_information(evidence, matches, hard_likelihood(top_k), a, lam)
-
-
 def hard_likelihood(top_k: int, **_others: float) -> LogLikelihood:
-    """``L`` of WPMI."""
+    """``L[u, c] = Σ_k log M[i_k, c]`` of WPMI: soft WPMI with every ``p_k`` equal to 1."""
 
     def logs(factors: Tensor, top: Tensor) -> Tensor:
         summed = factors.new_zeros(top.shape[0], factors.shape[1])
@@ -328,19 +297,6 @@ def _logsumexp(block: Tensor) -> Tensor:
     """``block.logsumexp(dim=1)`` to the last digit, in the block's own memory."""
     greatest = block.amax(dim=1, keepdim=True)
     return block.sub_(greatest).exp_().sum(dim=1).log_().add_(greatest[:, 0])
-
-
-def _mutual_information(
-    evidence: Evidence, matches: Matches, likelihood: LogLikelihood, a: float, lam: float
-) -> Blocks:
-    """``L - λ log mean_u exp L``; a constant of ``L`` passes through the mean."""
-
-    def block(probabilities: Tensor) -> Tensor:
-        logs = likelihood.logs(likelihood.factors(probabilities), evidence.top)
-        mean = logs.logsumexp(dim=0) - math.log(logs.shape[0])  # [width]
-        return logs - lam * mean + (1 - lam) * likelihood.constant
-
-    return softmax_blocks(matches, a, block)
 
 
 # --- rank reorder --------------------------------------------------------------------------------
@@ -406,39 +362,27 @@ def _unit_columns(columns: Tensor, least: float = 1e-12) -> Tensor:
     return columns / lengths
 
 
-def _top_k(_images: int, top_k: int, **_others: float) -> int:
-    return top_k
-
-
-def _top_fraction(images: int, top_fraction: float, **_others: float) -> int:
-    return int(images * top_fraction)
-
-
-def _one(_images: int, **_others: float) -> int:
-    return 1
-
-
 SIMILARITIES: dict[str, Similarity] = {
     "soft_wpmi": Similarity(
         "soft WPMI",
-        soft_wpmi,
-        _top_k,
+        partial(mutual_information, soft_likelihood),
+        lambda _images, top_k, **_others: top_k,
         parameters={"top_k": 100, "a": 10.0, "lam": 1.0, "p_start": 0.998, "p_end": 0.97},
         likelihood=soft_likelihood,
     ),
     "wpmi": Similarity(
         "WPMI",
-        wpmi,
-        _top_k,
+        partial(mutual_information, hard_likelihood),
+        lambda _images, top_k, **_others: top_k,
         parameters={"top_k": 28, "a": 2.0, "lam": 0.6},
         likelihood=hard_likelihood,
     ),
     "rank_reorder": Similarity(
         "rank reorder",
         rank_reorder,
-        _top_fraction,
+        lambda images, top_fraction, **_others: int(images * top_fraction),
         parameters={"p": 3.0, "top_fraction": 0.05, "scale_p": 0.5},
     ),
-    "cosine": Similarity("cosine", cosine, _one, everything=True),
-    "cosine_cubed": Similarity("cosine cubed", cosine_cubed, _one, everything=True),
+    "cosine": Similarity("cosine", cosine, lambda _images: 1, everything=True),
+    "cosine_cubed": Similarity("cosine cubed", cosine_cubed, lambda _images: 1, everything=True),
 }
