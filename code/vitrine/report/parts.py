@@ -1,19 +1,23 @@
 """Which parts a study has, and what a page says where it has not."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.display import Markdown, display
 
 from vitrine.project import chapters
 from vitrine.report.findings.finding import Absent, Finding, absent
 from vitrine.report.page import block, fenced, float_lines, this_page
-from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, safe
 from vitrine.store import explained_alike
+
+if TYPE_CHECKING:
+    from vitrine.report.study_report import StudyReport
 
 SECTIONS = {
     "cam": ("class activation maps", "correlations costs"),

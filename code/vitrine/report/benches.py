@@ -1,0 +1,53 @@
+"""What the scripts of ``bench/`` measured, from the tables of ``data/bench``."""
+
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+
+from vitrine.report.page import block
+from vitrine.report.study_report import StudyReport
+from vitrine.report.text import listing, percent, safe
+
+LARGE = 50_000
+"""The images of a probing set on paper, as many as ImageNet's validation set has."""
+
+
+def _file(study: StudyReport, name: str) -> Path:
+    return study.store.project.root / "data" / "bench" / f"{name}.csv"
+
+
+def table(study: StudyReport, name: str) -> pd.DataFrame:
+    """One of the tables, as its script saved it."""
+    return pd.read_csv(_file(study, name), comment="#").fillna("")
+
+
+def measured(study: StudyReport) -> Markdown:
+    """When, on which machine and with which versions each table was measured, a line each."""
+    files = sorted(_file(study, "*").parent.glob("*.csv"))
+    lines = [(path.stem, path.read_text(encoding="utf-8").split("\n")[0]) for path in files]
+    told = [f"- `bench/{name}.py`: {safe(line.lstrip('# '))}" for name, line in lines]
+    return block("\n".join(["Measured:", "", *told]))
+
+
+def workers(study: StudyReport) -> pd.DataFrame:
+    """The pass of a probing set by several workers; 0 is one process without any."""
+    found = table(study, "workers").drop(columns="network")
+    return found.assign(workers=found["workers"].astype(int))
+
+
+def on_paper(study: StudyReport) -> Markdown:
+    """Hours for a large probing set with a core a worker, and where they go, in a sentence.
+
+    What does not grow with the images is taken as it is with the most workers that were measured.
+    """
+    found = workers(study)
+    rate, beside = float(found["images/s"].iloc[0]), float(found["beside s"].iloc[-1])
+    hours = {count: (LARGE / (rate * count) + beside) / 3600 for count in (1, 4, 16, 64)}
+    told = listing([f"{hours[count]:.2f} with {count}" for count in hours])
+    passing = LARGE / (rate * 64) / (hours[64] * 3600)
+    return block(
+        f"By these figures, on paper, {LARGE:,} images take {told} workers, in hours and with a "
+        f"core a worker. With 64 the workers pass images in {percent(passing)} of the time; they "
+        "start, load the network and label the units in the rest."
+    )
