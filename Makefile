@@ -19,7 +19,7 @@ test: .venv/.dev
 	$(BIN)/ruff check code chapters tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest --quiet --numprocesses auto -m "not slow"

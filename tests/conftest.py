@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from browser import find_browser
@@ -22,15 +23,19 @@ ROOT = Path(__file__).resolve().parent.parent
 MIRROR = Path(os.environ.get("VITRINE_MIRROR") or ROOT.parent / "shared" / "mirror").resolve()
 TEN = "EliSchwartz/imagenet-sample-images/bc69043e2862758a1906c6a24a792bb28c6bb2ff"
 
+# A busy machine is no failure: no test asserts a time.
+settings.register_profile("vitrine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("vitrine")
 
-SLOW = {
+SLOW = (
+    "test_matrix",
+    "test_assignment",
     "test_cli",
     "test_evaluation",
     "test_experiments",
     "test_freeze",
     "test_import",
     "test_maps",
-    "test_matrix",
     "test_methods",
     "test_networks_of_others",
     "test_own",
@@ -39,13 +44,23 @@ SLOW = {
     "test_render",
     "test_site",
     "test_viewer",
-}
-"""Tests that compute studies, render books or need a browser; `make test-fast` leaves them out."""
+    "test_workers",
+)
+"""Tests that compute studies, render books or need a browser; `make test-fast` leaves them out.
+
+The longest come first, so that of several processes none is left with one of them at the end.
+"""
+
+
+HEAVY = {"browser", "done"}
+"""Fixtures that need a browser or compute a study: what asks for one is slow, in any module."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(SLOW)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(SLOW)))
     for item in items:
-        if item.path.stem in SLOW:
+        if item.path.stem in place or HEAVY & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.slow)
 
 
@@ -100,6 +115,23 @@ def write_study(project: Project, name: str, text: str) -> None:
     path = project.study_file(name)
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def change_study(project: Project, old: str, new: str) -> None:
+    """Replace a text in the file of the study ``tiny``."""
+    path = project.study_file("tiny")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path from there."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ def test_the_lite_networks_equal_those_of_the_package_that_carries_their_weights
         assert torch.equal(ours.network(batch), theirs(batch))
 
 
+@pytest.mark.slow
 def test_lite0_reaches_its_accuracy_on_the_sample_images(lite0: Classifier, mirror: Path) -> None:
     # On all 1,000 images: 88% and 97.5%. With ImageNet's mean and deviation it falls to 77%.
     files = sorted((mirror / "EliSchwartz/imagenet-sample-images").glob("*/*.JPEG"))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image as PilImage
 from torch import Tensor, nn
 
+from conftest import change_study
 from oracles import similarities
 from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError
@@ -379,6 +380,7 @@ def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
     assert len(calls) == probing_size.probing_rounds((16, 80, 160, 1000), 3, 160, 2)
 
 
+@pytest.mark.slow
 def test_real_activations_give_the_papers_similarities(
     mirror: Path, monkeypatch: pytest.MonkeyPatch, project: Project, network: Classifier
 ) -> None:
@@ -440,17 +442,11 @@ def dissected(root: Path, tiny: Project, mirror: Path, monkeypatch: pytest.Monke
 def one_network(dissected: Project) -> Project:
     """The same with one of the three networks, where it does not matter which."""
     for name in ("resnet18_places365", "resnet50"):
-        _change(dissected, f', {{ name = "{name}", weights = "random" }}', "")
+        change_study(dissected, f', {{ name = "{name}", weights = "random" }}', "")
     return dissected
 
 
-def _change(project: Project, old: str, new: str) -> None:
-    path = project.study_file("tiny")
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
+@pytest.mark.slow
 def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     dissected: Project,
 ) -> None:
@@ -489,8 +485,8 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
     assert before == {path: path.read_bytes() for path in before}
 
     for name in ("resnet18_places365", "resnet50"):
-        _change(dissected, f', {{ name = "{name}", weights = "random" }}', "")
-    _change(dissected, "draws = 5", "draws = 2")
+        change_study(dissected, f', {{ name = "{name}", weights = "random" }}', "")
+    change_study(dissected, "draws = 5", "draws = 2")
     assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=1, kept=5)
     (dissected.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nair\n")
     assert run(dissected, load_study(dissected, "tiny")) == Summary(computed=2, kept=4)
@@ -528,7 +524,7 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
 def test_what_cannot_be_dissected_stops_the_run_before_the_long_pass(
     one_network: Project, old: str, new: str, said: str
 ) -> None:
-    _change(one_network, old, new)
+    change_study(one_network, old, new)
     steps: list[str] = []
     with pytest.raises(StudyError, match=said):
         run(one_network, load_study(one_network, "tiny"), progress=Progress(step=steps.append))
@@ -536,6 +532,7 @@ def test_what_cannot_be_dissected_stops_the_run_before_the_long_pass(
     assert not (one_network.results / "tiny").exists()
 
 
+@pytest.mark.slow
 def test_what_is_no_image_in_a_probing_folder_is_left_out_and_said(one_network: Project) -> None:
     folder = one_network.root / "probing"
     run(one_network, load_study(one_network, "tiny"))
@@ -555,7 +552,7 @@ def test_what_is_no_image_in_a_probing_folder_is_left_out_and_said(one_network: 
     assert "Left out of the probing set, as no image could be read there: deep" in line
     files = [f"deep/{WNIDS[3]}.png", f"{WNIDS[1]}.png", f"{WNIDS[0]}.png", f"{WNIDS[2]}.png"]
     (one_network.root / "list.txt").write_text("\n".join([*files, "read me.txt", ""]))
-    _change(one_network, 'folder = "probing"', 'folder = "probing"\nfile_list = "list.txt"')
+    change_study(one_network, 'folder = "probing"', 'folder = "probing"\nfile_list = "list.txt"')
     assert run(one_network, load_study(one_network, "tiny")).computed == 2
     told = Store(one_network, "tiny").provenance()["dissection"]["probing_set"]
     assert told["images"] == 4 and set(told["left_out"]) == {"read me.txt"}
@@ -591,13 +588,14 @@ def test_activations_that_are_not_numbers_stop_the_run(
     assert steps == []
 
 
+@pytest.mark.slow
 def test_conse_dissects_by_the_predictions_of_another_network(one_network: Project) -> None:
     dissected = one_network
-    _change(
+    change_study(
         dissected,
         'name = "clip"',
         'name = "conse"\nprobabilities = "efficientnet_lite0"\nweights = "random"',
     )
-    _change(dissected, '"layer2", "layer3", "layer4", "fc"', '"layer4"')
+    change_study(dissected, '"layer2", "layer3", "layer4", "fc"', '"layer4"')
     assert run(dissected, load_study(dissected, "tiny")).computed == 4 + 2
     assert len(Store(dissected, "tiny").table("units")) == 512

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import contents
 from vitrine.book.chapter import read_chapter
 from vitrine.book.freeze import FORMATS, Stale, check, freeze
 from vitrine.errors import ChapterError, StudyNotRun
@@ -80,14 +81,6 @@ def problem(book: MakeBook, text: str) -> str:
     assert not (project.freeze / "chapters").exists()
     assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
     return str(caught.value)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # The Markdown, against what Quarto 1.9 writes for the same chapter.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import write_study
+from conftest import change_study, contents, write_study
 from vitrine.doctor import examine
 from vitrine.errors import ImageError, ResultsError, StudyError
 from vitrine.experiments import run as pipeline
@@ -28,20 +28,8 @@ def _study(project: Project) -> Study:
     return load_study(project, "tiny")
 
 
-def _change(project: Project, old: str, new: str) -> None:
-    path = project.study_file("tiny")
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
 def _content(project: Project) -> dict[str, bytes]:
-    folder = project.results / "tiny"
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return contents(project.results / "tiny")
 
 
 def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -> None:
@@ -106,11 +94,11 @@ def test_a_stopped_run_goes_on_where_it_was(tiny: Project) -> None:
 
 
 def test_only_what_changed_is_computed_again(done: Project) -> None:
-    _change(done, "samples = 24", "samples = 32")
+    change_study(done, "samples = 24", "samples = 32")
     assert run(done, _study(done)) == Summary(computed=4, kept=4)
-    _change(done, 'weights = "random"', 'weights = "random", seed = 1')
+    change_study(done, 'weights = "random"', 'weights = "random", seed = 1')
     assert run(done, _study(done)) == Summary(computed=8, kept=0)
-    _change(done, "bootstrap = 100", "bootstrap = 200")
+    change_study(done, "bootstrap = 100", "bootstrap = 200")
     assert run(done, _study(done)) == Summary(computed=0, kept=8)
     assert Store(done, "tiny").provenance()["study"]["agreement"]["bootstrap"] == 200
 
@@ -155,7 +143,7 @@ def test_what_was_changed_by_hand_is_named_and_made_again(
     assert run(done, _study(done)) == Summary(0, 8) and _content(done) == after
 
 
-def test_line_ends_of_another_checkout_are_no_change(done: Project) -> None:
+def test_line_ends_of_another_checkout_are_nochange_study(done: Project) -> None:
     path = done.results / "tiny" / "maps.csv"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert len(Store(done, "tiny").table("maps")) == 4
@@ -163,7 +151,7 @@ def test_line_ends_of_another_checkout_are_no_change(done: Project) -> None:
 
 
 def test_images_that_left_the_study_leave_the_store(done: Project) -> None:
-    _change(done, ', "n00000002_noise.png"', "")
+    change_study(done, ', "n00000002_noise.png"', "")
     run(done, _study(done))
     assert not list((done.results / "tiny").rglob("*noise*"))
     assert set(Store(done, "tiny").table("lime")["image"]) == {"red square"}
@@ -204,7 +192,7 @@ def test_progress_is_told_in_forward_passes(tiny: Project) -> None:
 def test_a_name_that_does_not_exist_stops_the_run_before_it_starts(
     tiny: Project, old: str, new: str, said: str
 ) -> None:
-    _change(tiny, old, new)
+    change_study(tiny, old, new)
     with pytest.raises(StudyError, match=said):
         run(tiny, _study(tiny))
     assert not (tiny.results / "tiny").exists()
@@ -221,7 +209,7 @@ def test_a_damaged_image_stops_the_run_and_keeps_what_was_computed(done: Project
 def test_two_images_of_one_name_are_told_apart(tiny: Project) -> None:
     noise = tiny.root / "images" / "n00000002_noise.png"
     noise.rename(noise.with_name("n00000003_red_square.png"))
-    _change(tiny, "n00000002_noise.png", "n00000003_red_square.png")
+    change_study(tiny, "n00000002_noise.png", "n00000003_red_square.png")
     run(tiny, _study(tiny))
     assert {row["name"] for row in Store(tiny, "tiny").provenance()["images"]} == {
         "n00000001_red_square.png",
@@ -265,7 +253,7 @@ def test_provenance_says_from_what_and_with_what(done: Project) -> None:
 
 
 def test_a_study_of_resnets_runs_the_same_code(tiny: Project) -> None:
-    _change(tiny, "efficientnet_lite0", "resnet18")
+    change_study(tiny, "efficientnet_lite0", "resnet18")
     assert run(tiny, _study(tiny)).computed == 8
     maps = Store(tiny, "tiny").table("maps").query("method == 'gradcam'")
     assert set(maps["layer"]) == {"layer4"}
@@ -274,7 +262,7 @@ def test_a_study_of_resnets_runs_the_same_code(tiny: Project) -> None:
 def test_what_a_run_needs_is_fetched_before(
     tiny: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _change(tiny, "efficientnet_lite0", "resnet18_places365")
+    change_study(tiny, "efficientnet_lite0", "resnet18_places365")
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     pipeline.fetch(tiny, _study(tiny))
     monkeypatch.setenv("VITRINE_MIRROR", str(tiny.root / "images"))  # which holds no file of it

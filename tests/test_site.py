@@ -22,6 +22,7 @@ import yaml
 from playwright.sync_api import Browser, Page
 
 from browser import HIDDEN, TEXT_OUTSIDE
+from conftest import contents
 from vitrine.book import freeze
 from vitrine.book.render import render
 from vitrine.project import Project
@@ -603,16 +604,9 @@ def _flat(outline: list) -> Iterator[dict]:  # type: ignore[type-arg]
 
 
 def test_two_renders_give_the_same_bytes(book: Project, site: Path) -> None:
-    def digest() -> dict[str, bytes]:
-        return {
-            path.relative_to(site).as_posix(): path.read_bytes()
-            for path in sorted(site.rglob("*"))
-            if path.is_file()
-        }
-
-    before = digest()
+    before = contents(site)
     render(book, renderer="bundled")
-    after = digest()
+    after = contents(site)
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == []
 

@@ -101,24 +101,24 @@ def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str
     """
     found: dict[str, str | None] = {}
     found[chapter.name] = sha256(chapter.path)
+    root, foreign = _places(project)
     for file in trace.opened:
         path = Path(file)
-        name = _name_inside(project, path)
+        name = _name_inside(root, foreign, os.path.realpath(file))
         is_data = name is not None and name.startswith("data/")
         if name is not None and not path.is_dir() and (path.is_file() or is_data):
             found[name] = sha256(path)
     for folder in trace.listed:
-        path = Path(folder)
-        name = _name_inside(project, path)
+        name = _name_inside(root, foreign, os.path.realpath(folder))
         if name is not None and f"{name}/".startswith("data/"):
-            found[f"{name}/"] = _listing(project, path)
+            found[f"{name}/"] = _listing(project, Path(folder))
     for file in trace.modules:
-        path = Path(os.path.realpath(file))
-        name = _name_inside(project, path)
-        if name is None and path.is_relative_to(_PACKAGE):
-            name = _OUTSIDE + path.relative_to(_PACKAGE).as_posix()
+        real = os.path.realpath(file)
+        name = _name_inside(root, foreign, real)
+        if name is None and _is_in(str(_PACKAGE), real):
+            name = _OUTSIDE + Path(real).relative_to(_PACKAGE).as_posix()
         if name is not None:
-            found[name] = sha256(path)
+            found[name] = sha256(Path(real))
     return dict(sorted(found.items()))
 
 
@@ -167,20 +167,28 @@ def _listing(project: Project, folder: Path) -> str | None:
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()
 
 
-def _name_inside(project: Project, path: Path) -> str | None:
-    """The name from the project's root of a file that counts as part of the project, or None."""
-    real = Path(os.path.realpath(path))
-    try:
-        parts = real.relative_to(os.path.realpath(project.root)).parts
-    except ValueError:
+def _places(project: Project) -> tuple[str, tuple[str, str]]:
+    """The real paths of the project's root, and of what is not of the project wherever it lies."""
+    prefix, cache = os.path.realpath(sys.prefix), os.path.realpath(project.cache)
+    return os.path.realpath(project.root), (prefix, cache)
+
+
+def _name_inside(root: str, foreign: tuple[str, ...], real: str) -> str | None:
+    """The name from the root of a file that counts as part of the project, or None.
+
+    All paths are real ones: there are thousands of them, which are compared as texts.
+    """
+    if not _is_in(root, real) or any(_is_in(folder, real) for folder in foreign):
         return None
+    parts = Path(real).relative_to(root).parts
     if not parts or parts[0] in ("_site", "_freeze") or "__pycache__" in parts:
         return None
     if any(part.startswith(".") for part in parts):
         return None
     if parts[0] != "data" and any(part.endswith("_files") for part in parts[:-1]):
         return None  # figures of the page itself
-    foreign = (Path(sys.prefix), project.cache)
-    if any(real.is_relative_to(os.path.realpath(folder)) for folder in foreign):
-        return None
     return "/".join(parts)
+
+
+def _is_in(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

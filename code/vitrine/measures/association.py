@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,9 +64,15 @@ def few_of_many(
 ) -> npt.NDArray[np.float64]:
     """Spearman's rho ``[draws]`` of random parts of ``size`` pairs: what few of them would show."""
     one, other = _paired(first, second)
-    generator = np.random.default_rng(seed)
-    picks = np.stack([generator.choice(len(one), size, replace=False) for _ in range(draws)])
+    picks = _parts(len(one), size, draws, seed)
     return _correlation(rankdata(one[picks], axis=1), rankdata(other[picks], axis=1))
+
+
+@lru_cache(maxsize=1)  # one measure after the other is asked of the same images
+def _parts(count: int, size: int, draws: int, seed: int) -> npt.NDArray[np.int64]:
+    """Random parts ``[draws, size]`` of ``count`` places, without repetition."""
+    generator = np.random.default_rng(seed)
+    return np.stack([generator.choice(count, size, replace=False) for _ in range(draws)])
 
 
 def least_significant(count: int, level: float = 0.05, draws: int = 9999, seed: int = 0) -> float:

@@ -76,6 +76,7 @@ class StudyReport:
         self.classifier = classifier
         self.provenance = store.provenance()
         self._crops: dict[str, Pixels] = {}
+        self._tables: dict[str, pd.DataFrame] = {}
 
     @property
     def images(self) -> list[str]:
@@ -130,9 +131,8 @@ class StudyReport:
 
     def table(self, name: str) -> pd.DataFrame:
         """The classifier's rows of a table of the store, without its key."""
-        table = self.store.table(name)
-        own = table[table["classifier"] == self.classifier].drop(columns="classifier")
-        return own.reset_index(drop=True)
+        own = self._own(name)
+        return own.drop(columns="classifier").reset_index(drop=True)
 
     @cached_property
     def dissection(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class StudyReport:
 
     def networks_table(self, name: str) -> pd.DataFrame:
         """A table of the dissection: the rows of all dissected networks, by ``network``."""
-        table = self.store.table(name)
+        table = self._whole(name).copy()
         titles = {row["name"]: row["network"] for row in self.dissection["classifiers"]}
         table.insert(0, "network", table["classifier"].map(titles))
         return table.drop(columns="classifier")
@@ -160,9 +160,20 @@ class StudyReport:
 
         Of the dissection, which has networks of its own, with a row of any of these.
         """
-        if name not in self.store.tables():
+        if name not in self._tables and name not in self.store.tables():
             return False
-        return not (self.store.table(name) if name in OF_NETWORKS else self.table(name)).empty
+        return not (self._whole(name) if name in OF_NETWORKS else self._own(name)).empty
+
+    def _whole(self, name: str) -> pd.DataFrame:
+        """A table of the store, read once; it is not to be changed."""
+        if name not in self._tables:
+            self._tables[name] = self.store.table(name)
+        return self._tables[name]
+
+    def _own(self, name: str) -> pd.DataFrame:
+        """The classifier's rows of it, a copy."""
+        table = self._whole(name)
+        return table[table["classifier"] == self.classifier]
 
     def parameters(self, section: str) -> dict[str, Any]:
         """What the study file says under a section, as in ``"lime.search"``; ``{}`` without it."""
