@@ -9,24 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from vitrine.errors import StudyError
 from vitrine.files import toml_table
 from vitrine.project import Project
 from vitrine.study import read_toml, study_path
 from vitrine.study.errors import problems
-from vitrine.study.section import listed_once
+from vitrine.study.section import Section, listed_once
 from vitrine.study.sections import Images
 
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Origin(_Part):
+class Origin(Section):
     """What every run names: itself, what it explained, who published it, and its files.
 
     run : its key, in tables and in folders.
@@ -77,7 +73,7 @@ class LabelRun(Origin):
         return self
 
 
-class CropFrame(_Part):
+class CropFrame(Section):
     """The centre crop of an image that was resized first.
 
     resize : height and width; both, so that the image's shape is not kept.
@@ -116,7 +112,7 @@ class MapRun(Origin):
         return self
 
 
-class ImportStudy(_Part):
+class ImportStudy(Section):
     """A study of imported runs. ``name`` is that of its folder and of the results' folder."""
 
     name: str
