@@ -113,7 +113,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its name if it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
