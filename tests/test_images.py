@@ -177,6 +177,9 @@ def test_an_image_that_is_too_long_is_refused_before_it_is_resized(
 def test_images_that_are_not_there_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match=r"a\.png does not exist\n.*b\.png does not exist"):
         in_folder(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "c.png").mkdir()
+    with pytest.raises(FileMissing, match=r"c\.png is not a file"):
+        in_folder(tmp_path, ["c.png"])
 
 
 def _profile(gamma: float) -> bytes:

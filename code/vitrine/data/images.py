@@ -100,7 +100,9 @@ def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """The paths of image files by name. Raises ``FileMissing`` with all that are not there."""
     paths = {file: folder / file for file in files}
     missing = [
-        f"The image {path} does not exist" for path in paths.values() if not os.path.isfile(path)
+        f"The image {path} {'is not a file' if path.is_dir() else 'does not exist'}"
+        for path in paths.values()
+        if not os.path.isfile(path)
     ]
     if missing:
         raise FileMissing("\n".join(missing), "Put it there, or correct the study file")

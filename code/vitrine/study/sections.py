@@ -358,7 +358,7 @@ class Dissection(Section):
     images: ProbingSet
     concepts: str = "20k"
     encoder: Encoder = Encoder()
-    layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    layers: Unique[str] | None = Field(default=None, min_length=1)
     pooling: str = "mean"
     similarity: str = "soft_wpmi"
     parameters: dict[str, float] = Field(default={})
