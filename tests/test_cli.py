@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bookmaker import Book
+from vitrine import cli
 from vitrine.book.manifest import Manifest
 from vitrine.project import Project
 
@@ -125,6 +126,29 @@ def test_a_stale_freeze_is_rendered_with_a_warning_that_names_the_chapters(tmp_p
     assert "rendered by bundled" in rendered.stdout
     assert "warning: the freeze is not current, so this is old: chapters/one.qmd" in rendered.stderr
     assert "→ Run `vitrine freeze` and render again" in rendered.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 36.4 TiB for an array"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 36 bytes"),
+    ],
+)
+def test_a_full_memory_is_one_message(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1 and str(error).split(":")[0] in said and "smaller batch" in said
+    monkeypatch.setattr(cli, "_out_of_memory", lambda _: False)
+    with pytest.raises(type(error)):
+        cli.main()
 
 
 def test_an_option_that_does_not_exist_is_refused(tiny: Project) -> None:

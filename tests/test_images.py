@@ -117,6 +117,11 @@ def test_other_formats_are_refused_and_no_other_program_is_started(
     assert not (tmp_path / "it-ran").exists()
 
 
+def test_floating_point_pixels_have_no_agreed_range(image_file: Save) -> None:
+    with pytest.raises(ImageError, match="floating-point pixels.*Save it with 8 or 16 bits"):
+        decode(image_file(Image.new("F", (32, 32)), "a.tif"))
+
+
 def test_what_is_no_image_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_text("<html>404</html>")
@@ -172,6 +177,9 @@ def test_an_image_that_is_too_long_is_refused_before_it_is_resized(
 def test_images_that_are_not_there_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match=r"a\.png does not exist\n.*b\.png does not exist"):
         in_folder(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "c.png").mkdir()
+    with pytest.raises(FileMissing, match=r"c\.png is not a file"):
+        in_folder(tmp_path, ["c.png"])
 
 
 def _profile(gamma: float) -> bytes:

@@ -170,6 +170,7 @@ def test_a_heatmap_in_a_lossy_image_keeps_its_values(tmp_path: Path) -> None:
     [
         (np.array([[1.0, np.nan]]), "not finite"),
         (np.array([[1.0, np.inf]]), "not finite"),
+        (np.array([[1.0, 1e300]]), "too large for float32"),
         (np.repeat(np.array([[np.nan]])[..., None], 3, axis=2), "not finite"),
         (np.zeros(5), "of the shape (5,), which is no map"),
         (np.zeros((2, 3, 4, 5)), "which is no map"),

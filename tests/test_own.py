@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,43 @@ def raises():
 
 def text():
     return "no network"
+
+def ends():
+    raise SystemExit("no data")
+
+def half():
+    return build().half()
+
+def compiled():
+    import torch
+    return torch.jit.script(build())
+
+class Bent(nn.Module):
+    def __init__(self, bend):
+        super().__init__()
+        self.body, self.bend = build(), bend
+
+    def forward(self, images):
+        return self.body(self.bend(images))
+
+def drops():
+    return Bent(lambda images: nn.functional.dropout(images, 0.5))
+
+def centres():
+    return Bent(lambda images: images - images.mean(0))
+
+def one_at_a_time():
+    return Bent(lambda images: images.reshape(1, 3, 64, 64))
+
+def without_values():
+    import torch
+    with torch.device("meta"):
+        return build()
+
+def not_a_number():
+    network = build()
+    nn.init.constant_(network[-1].bias, float("nan"))
+    return network
 """
 
 
@@ -72,6 +110,7 @@ def given(project: Project) -> Project:
         ("labels.txt", "cat\ndog\nbird\n"),
         ("two.txt", "cat\ndog\n"),
         ("mine.py", CODE),
+        ("program.py", "import sys\n\nsys.exit(0)\n"),
         ("texts/a.txt", "text"),
         ("bad/broken.jpg", "text"),
     ):
@@ -104,7 +143,7 @@ def _wanted(project: Project, **changed: object) -> Wanted:
     for key, value in changed.items():
         below = key in ("images", "weights", "classes") and value
         known[key] = type(known[key])(root / str(value)) if below else value  # type: ignore[call-arg]
-    if str(known["network"]).startswith("mine.py"):
+    if ".py:" in str(known["network"]) and not Path(str(known["network"])).is_absolute():
         known["network"] = str(root / str(known["network"]))
     return Wanted(**known)  # type: ignore[arg-type]
 
@@ -144,6 +183,14 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Proj
         ({"network": "mine.py:needs"}, "cannot be built: TypeError"),
         ({"network": "mine.py:raises"}, "cannot be built: RuntimeError (no luck)"),
         ({"network": "mine.py:text"}, "gives a str and no torch.nn.Module"),
+        ({"network": "mine.py:ends"}, "cannot be built: SystemExit (no data)"),
+        ({"network": "mine.py:half"}, "mine.py:half is float16; explanations are"),
+        ({"network": "mine.py:compiled"}, "compiled by TorchScript, whose layers cannot be"),
+        ({"network": "mine.py:drops"}, "change from pass to pass, or with the other images"),
+        ({"network": "mine.py:centres"}, "change from pass to pass, or with the other images"),
+        ({"network": "mine.py:one_at_a_time"}, "refuses a batch of two images: RuntimeError"),
+        ({"network": "mine.py:without_values"}, "mine.py:without_values has a shape and no values"),
+        ({"network": "program.py:build"}, "raises SystemExit (0)"),
         ({"network": "mine.py:absent"}, "has no function 'absent'"),
         ({"network": "timm:resnet10x"}, "timm has no network 'resnet10x'"),
         ({"network": "efficientnet_lite0"}, "has its own weights"),
@@ -256,3 +303,59 @@ def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Pr
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
     (row,) = explain(flat, [pixels], ["gradcam"], size=64).table.to_dict("records")
     assert "has no feature maps" in row["reason"]
+
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"images": [PIXELS / 255]}, "Image 1 is float64 of the shape (80, 90, 3), and not uint8"),
+        ({"images": [PIXELS[..., 0]]}, "Image 1 is uint8 of the shape (80, 90), and not uint8"),
+        ({"images": [PIXELS.transpose(2, 0, 1)]}, "of the shape (3, 80, 90)"),
+        ({"images": PIXELS}, "Image 1 is uint8 of the shape (90, 3)"),
+        ({"images": [None]}, "Image 1 is object"),
+        ({"images": [PIXELS[:4]]}, "is 90 × 4 pixels, smaller than"),
+        ({"images": "a.png"}, "`images` is 'a.png' and no list of images"),
+        ({"images": []}, "`images` is [] and no list of images"),
+        ({"methods": "lime"}, "`methods` is 'lime' and no list of methods"),
+        ({"target": 3}, "`target` is 3, and the network has 3 classes"),
+        ({"target": -1}, "`target` is -1"),
+        ({"link": "tanh"}, "`link`: Input should be 'softmax' or 'sigmoid', not 'tanh'"),
+        ({"size": "big"}, "`size`: Input should be a valid integer"),
+        ({"std": (0, 1, 1)}, "`std.0`: Input should be greater than 0"),
+        ({"mean": (123, 117, 104)}, "`mean.0`: Input should be less than or equal to 1, not 123"),
+        ({"samples": 1}, "`samples`: Input should be greater than or equal to 2"),
+        ({"seed": 2**40}, "`seed`: whole numbers are at most 4,294,967,295"),
+        ({"network": "resnet18"}, "`network` is a str and no torch.nn.Module"),
+        ({"network": nn.Sequential}, "`network` is the class Sequential and no torch.nn.Module"),
+        ({"network": torch.jit.script(nn.Flatten())}, "compiled by TorchScript"),
+    ],
+)
+def test_explain_says_what_is_wrong_with_what_it_is_given(
+    changed: dict[str, Any], said: str
+) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
+    given: dict[str, Any] = {
+        "network": network,
+        "images": [PIXELS],
+        "methods": ["gradient"],
+        "size": 64,
+    }
+    with pytest.raises(VitrineError) as caught:
+        explain(**(given | changed))
+    assert said in caught.value.problem and caught.value.remedy
+
+
+def test_a_gradient_that_the_forward_cuts_off_is_said() -> None:
+    class Cut(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return super().forward(images)
+
+    network = Cut(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    with pytest.raises(VitrineError, match="have no gradient at the layer '1'.*no_grad"):
+        explain(network, [PIXELS], ["gradcam"], size=64)

@@ -12,6 +12,7 @@ from torch import Tensor
 from oracles import similarities
 from vitrine.errors import StudyError
 from vitrine.methods.dissection import similarity
+from vitrine.methods.dissection.probing_size import probing_rounds
 from vitrine.methods.dissection.similarity import SIMILARITIES, Matches
 
 # What the authors' implementation gives for `_waves()`: Trustworthy-ML-Lab/CLIP-dissect,
@@ -199,6 +200,13 @@ def test_a_concept_that_does_not_match_on_average_is_no_label_by_rank() -> None:
         (lambda: similarity.pick_similarity("soft_pmi"), "Did you mean 'soft_wpmi'"),
         (lambda: similarity.parameters_of("wpmi", {"p_end": 1}), "no parameter 'p_end'"),
         (lambda: similarity.parameters_of("cosine", {"a": 1}), "It has none"),
+        (lambda: similarity.parameters_of("wpmi", {"top_k": 1.5}), "must be a whole number from 1"),
+        (lambda: similarity.parameters_of("soft_wpmi", {"top_k": -1}), "a whole number from 1"),
+        (lambda: similarity.parameters_of("soft_wpmi", {"p_start": 2}), "'p_start' is 2, and it"),
+        (lambda: similarity.parameters_of("soft_wpmi", {"p_end": -1}), "'p_end' is -1, and it"),
+        (lambda: similarity.parameters_of("wpmi", {"a": 0}), "'a' is 0, and it must be above 0"),
+        (lambda: similarity.parameters_of("wpmi", {"lam": -1}), "'lam' is -1, and it must be 0"),
+        (lambda: probing_rounds([20, 50], 5, 10, 2), "is to have 20 images, and the whole has 10"),
         (
             lambda: similarities("soft_wpmi", torch.rand(99, 2), Matches(torch.rand(99, 3))),
             "looks at the 100 strongest images of each unit, but the probing set has 99",

@@ -34,6 +34,23 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
             "samples = 1",
             "`lime.samples`: Input should be greater than or equal to 2",
         ),
+        (
+            "samples = 24",
+            "samples = 100000000000000000000",
+            "`lime.samples`: whole numbers are at most 4,294,967,295",
+        ),
+        ("samples = 24", "kernel_width = inf", "`lime.kernel_width`: Input should be a finite"),
+        ("share = 0.2", "share = nan", "`agreement.share`: Input should be a finite number"),
+        (
+            'weights = "random"',
+            'network = "a.py:b", std = [-1, 1, 1]',
+            "`classifiers.0.std.0`: Input should be greater than 0",
+        ),
+        (
+            'weights = "random"',
+            'network = "a.py:b", mean = [124, 116, 104]',
+            "`classifiers.0.mean.0`: Input should be less than or equal to 1, not 124",
+        ),
         ("samples = 24", 'samples = "many"', "`lime.samples`: Input should be a valid integer"),
         ("share = 0.2", "share = 0.3", "`share` must be one of `shares`"),
         ("share = 0.2", "share = 2", "`agreement.share`: Input should be less than 1"),

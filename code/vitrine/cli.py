@@ -88,10 +88,22 @@ def main() -> None:
         if error.remedy:
             _complain("→", "bold", error.remedy)
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _complain("error:", "bold red", f"The memory is full: {str(error).splitlines()[0]}")
+        _complain("→", "bold", "Ask for less at a time: a smaller batch, fewer samples or images")
+        sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _say("stopped; what was computed is kept, the same command goes on there", complaints)
         raise
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """As Python and NumPy say it, or PyTorch, which is not imported here."""
+    torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or torch
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from pydantic import ValidationError
 from torch import nn
 
-from vitrine.data.images import Image, Pixels, image_name, read_image
-from vitrine.errors import NotApplicable
+from vitrine.data.images import Image, Pixels, check_sides, image_name, read_image
+from vitrine.errors import ImageError, NotApplicable, StudyError
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.registry import FAITHFULNESS, VALUES
 from vitrine.methods.attribution import ATTRIBUTION_METHODS
@@ -21,10 +23,12 @@ from vitrine.methods.heatmap import Heatmap, heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import pick_method
 from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.models.handed import checked_module
 from vitrine.models.inference import PLAIN
 from vitrine.models.own import classifier_of
 from vitrine.report.figures import overlay
 from vitrine.study import Study
+from vitrine.study.errors import problems
 from vitrine.study.lime import Lime
 from vitrine.study.sections import Attribution, Cam, Images, Measures
 from vitrine.study.sections import Classifier as Row
@@ -100,12 +104,23 @@ def explain(
     reason.
     """
     given = {"size": size, "resize": resize, "mean": mean, "std": std, "link": link}
-    row = Row.model_validate({"name": "network", "network": "notebook"} | given)
+    with _arguments():
+        row = Row.model_validate({"name": "network", "network": "notebook"} | given)
+        lime = Lime(samples=samples, seed=seed)
+    checked_module(network, "`network` is")
+    for name, listed in (("images", images), ("methods", methods)):
+        if isinstance(listed, (str, Path)) or not hasattr(listed, "__len__") or not len(listed):
+            raise StudyError(f"`{name}` is {listed!r} and no list of {name}", "Write [ … ]")
     for method in methods:
         pick_method(method)
     with preserved_state(network):
         classifier = classifier_of(network, row, tuple(classes))
-        study = _study(row, classifier.preprocessing.crop, samples, seed)
+        if target is not None and target not in range(len(classifier.categories)):
+            raise StudyError(
+                f"`target` is {target!r}, and the network has {len(classifier.categories)} classes",
+                "Give the number of a class, from 0",
+            )
+        study = _study(row, classifier.preprocessing.crop, lime)
         crops: dict[str, Pixels] = {}
         heatmaps: dict[tuple[str, str], Heatmap] = {}
         rows = []
@@ -125,10 +140,30 @@ def explain(
 def _image(given: str | Path | Pixels, place: int) -> Image:
     if isinstance(given, (str, Path)):
         return read_image(Path(given).expanduser())
-    return Image(f"image {place + 1}", "", np.asarray(given, dtype=np.uint8))
+    pixels = np.asarray(given)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ImageError(
+            f"Image {place + 1} is {pixels.dtype} of the shape {pixels.shape}, and not uint8 "
+            "[h, w, 3]",
+            "Give a path, or RGB pixels from 0 to 255 as np.asarray(image.convert('RGB')) has them",
+        )
+    check_sides(str(place + 1), (pixels.shape[1], pixels.shape[0]))
+    return Image(f"image {place + 1}", "", pixels)
 
 
-def _study(row: Row, side: int, samples: int, seed: int) -> Study:
+@contextmanager
+def _arguments() -> Iterator[None]:
+    """What pydantic says of an argument becomes a ``StudyError``."""
+    try:
+        yield
+    except ValidationError as error:
+        whole = Lime if error.title == Lime.__name__ else Row
+        raise StudyError(
+            "\n".join(problems("explain", error, whole)), "Correct the call"
+        ) from error
+
+
+def _study(row: Row, side: int, lime: Lime) -> Study:
     """The sections that methods and measures take their parameters from."""
     return Study(
         name="notebook",
@@ -137,14 +172,14 @@ def _study(row: Row, side: int, samples: int, seed: int) -> Study:
         classifiers=(row,),
         images=Images(folder=".", files=(image_name("image")[0],)),
         cam=Cam(),
-        lime=Lime(samples=samples, seed=seed),
+        lime=lime,
         attribution=Attribution(
             methods=tuple(ATTRIBUTION_METHODS),
             window=max(2, side // 7),
             stride=max(1, side // 14),
-            seed=seed,
+            seed=lime.seed,
         ),
-        measures=Measures(infidelity_side=max(2, side // 5), seed=seed),
+        measures=Measures(infidelity_side=max(2, side // 5), seed=lime.seed),
     )
 
 

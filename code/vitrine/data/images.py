@@ -100,7 +100,9 @@ def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
     """The paths of image files by name. Raises ``FileMissing`` with all that are not there."""
     paths = {file: folder / file for file in files}
     missing = [
-        f"The image {path} does not exist" for path in paths.values() if not os.path.isfile(path)
+        f"The image {path} {'is not a file' if path.is_dir() else 'does not exist'}"
+        for path in paths.values()
+        if not os.path.isfile(path)
     ]
     if missing:
         raise FileMissing("\n".join(missing), "Put it there, or correct the study file")
@@ -131,7 +133,12 @@ def decode(path: Path) -> Pixels:
     or too large, too small or too long.
     """
     with opened(path) as image:
-        _check_sides(path, image.size)
+        check_sides(path, image.size)
+        if image.mode == "F":
+            raise ImageError(
+                f"The image {path} has floating-point pixels, which have no agreed range",
+                "Save it with 8 or 16 bits a channel",
+            )
         return np.asarray(_rgb(ImageOps.exif_transpose(image)))
 
 
@@ -174,16 +181,17 @@ def opened(path: Path) -> Iterator[PilImage.Image]:
         ) from error
 
 
-def _check_sides(path: Path, size: tuple[int, int]) -> None:
+def check_sides(image: Path | str, size: tuple[int, int]) -> None:
+    """Raises ``ImageError`` for an image (its path or name) whose width and height cannot do."""
     width, height = size
     if min(width, height) < MIN_SIDE:
         raise ImageError(
-            f"The image {path} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",
+            f"The image {image} is {width} × {height} pixels, smaller than {MIN_SIDE} on a side",
             "Use a larger image",
         )
     if max(width, height) > MAX_RATIO * min(width, height):
         raise ImageError(
-            f"The image {path} is {width} × {height} pixels, more than {MAX_RATIO} times as long "
+            f"The image {image} is {width} × {height} pixels, more than {MAX_RATIO} times as long "
             "on one side as on the other",
             "Cut out the part that is to be explained",
         )
@@ -203,8 +211,6 @@ def _rgb(image: PilImage.Image) -> PilImage.Image:
         # Pillow clips 16-bit grey to 8 bit instead of scaling it.
         grey = np.asarray(image, dtype=np.int64)
         image = PilImage.fromarray((np.clip(grey, 0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range")
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     colours = _srgb(image, profile) if profile else image.convert("RGB")
     if alpha is None:

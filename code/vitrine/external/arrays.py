@@ -81,11 +81,14 @@ def _map(path: Path, values: Array) -> Map:
             f"{path} holds an array of the shape {shape}, which is no map",
             "A map has a height and a width, and at most three equal channels",
         )
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if not np.isfinite(single).all():
         raise SourceError(
-            f"{path} holds values that are not finite", "Replace NaN and infinity by numbers"
+            f"{path} holds values that are not finite, or too large for float32",
+            "Replace NaN and infinity by numbers, and scale what is large",
         )
-    return values.astype(np.float32)
+    return single
 
 
 def _flat(path: Path, values: Array) -> Array:

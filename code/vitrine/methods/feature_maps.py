@@ -98,7 +98,12 @@ def map_gradients(query: CamQuery) -> tuple[Tensor, Tensor]:
             score = found.logits[:, query.target].sum()
             (gradients,) = torch.autograd.grad(score, found.maps)
         except RuntimeError as error:
-            raise no_maps(query) from error
+            raise StudyError(
+                f"The logits of {query.classifier.title} have no gradient at the layer "
+                f"{query.layer!r}",
+                "Take a layer that they depend on, by steps of torch that are differentiated: none "
+                "under no_grad, none of detached tensors",
+            ) from error
     return found.maps.detach(), gradients
 
 

@@ -131,7 +131,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an exception says, or its name if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

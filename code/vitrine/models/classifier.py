@@ -242,6 +242,11 @@ class Classifier:
 def check_network(title: str, network: nn.Module) -> None:
     """Raises ``StudyError`` for a network whose logits mean something else than they seem to."""
     for name, value in network.named_parameters():
+        if value.is_meta:
+            raise StudyError(
+                f"The parameter {name!r} of {title} has a shape and no values",
+                "Give it its weights, on the CPU or a GPU",
+            )
         if value.dtype != torch.float32:
             raise StudyError(
                 f"The parameter {name!r} of {title} is {str(value.dtype).removeprefix('torch.')}; "

@@ -27,7 +27,8 @@ from vitrine import study as studies
 from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
 from vitrine.files import sha256_of
 from vitrine.models.architecture import Architecture, first_line, imagenet_categories
-from vitrine.models.classifier import Classifier, Preprocessing
+from vitrine.models.classifier import Classifier, Preprocessing, check_network
+from vitrine.models.handed import check_batch, checked_module
 from vitrine.models.head import channels_first
 from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
@@ -227,9 +228,11 @@ def _function(path: Path, name: str, _classes: int | None) -> _Built:
         raise StudyError(f"The file {path} does not exist", "Correct the name of the network")
     try:
         made = runpy.run_path(str(path)).get(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StudyError(
-            f"{path} raises {type(error).__name__} ({first_line(error)})", "Mend it there"
+            f"{path} raises {type(error).__name__} ({first_line(error)})",
+            "Mend it there; what only a program of its own does belongs under "
+            'if __name__ == "__main__"',
         ) from error
     if not callable(made):
         raise StudyError(
@@ -284,17 +287,13 @@ def tried(make: Callable[[], Any], title: str) -> nn.Module:
         network = make()
     except VitrineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StudyError(
             f"{title} cannot be built: {type(error).__name__} ({first_line(error)})",
             "Name a function that takes no arguments and returns a torch.nn.Module; where weights "
             "are to be downloaded and cannot, name a file with `weights`",
         ) from error
-    if not isinstance(network, nn.Module):
-        raise StudyError(
-            f"{title} gives a {type(network).__name__} and no torch.nn.Module", "Return the network"
-        )
-    return network.eval().requires_grad_(False)
+    return checked_module(network, f"{title} gives").eval().requires_grad_(False)
 
 
 # --- weights --------------------------------------------------------------------------------------
@@ -355,6 +354,7 @@ def traced_layers(
     The last feature maps are those of the layer with parameters that is finished last and has more
     than one place. Stages are the last layers of each size of maps, and the head.
     """
+    check_network(title, network)
     finished: list[tuple[str, nn.Module, Any]] = []
 
     def note(name: str, layer: nn.Module, _inputs: object, output: Any) -> None:
@@ -378,6 +378,7 @@ def traced_layers(
             f"{title} gives {shape} and not logits of the shape (1, classes)",
             "Wrap it in a module whose forward returns the logits alone, one for each category",
         )
+    check_batch(network, side, title, device)
     layers = _layers(network, finished, int(logits.shape[1]))
     last = [row for row in enumerate(finished) if row[1][0] == layers.last_convolution]
     after = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 Entry = TypeVar("Entry")
 
@@ -32,5 +32,16 @@ Unique = Annotated[tuple[Entry, ...], AfterValidator(listed_once)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
+LARGEST = 2**32 - 1
+"""Of all whole numbers, seeds among them: what every generator of random numbers takes."""
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _is_in_range(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"whole numbers are at most {LARGEST:,}")
+        return value

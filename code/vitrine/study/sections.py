@@ -16,6 +16,10 @@ from vitrine.study.section import Entry, Section, Share, Unique, listed_once, on
 Said = Annotated[Entry, Field(exclude_if=lambda value: value is None)]
 """What results note only where a study says it."""
 
+Level = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(gt=0, le=10)]
+"""Of pixels from 0 to 1; 10 leaves room for a network that wants small numbers, none for 58."""
+
 WEIGHTS = ("pretrained", "random")
 """What ``weights`` can be beside a file."""
 
@@ -80,8 +84,8 @@ class Classifier(Section):
     training_set: Said[str | None] = None
     size: Said[Annotated[int, Field(ge=8)] | None] = None
     resize: Said[Annotated[int, Field(ge=8)] | None] = None
-    mean: Said[tuple[float, float, float] | None] = None
-    std: Said[tuple[float, float, float] | None] = None
+    mean: Said[tuple[Level, Level, Level] | None] = None
+    std: Said[tuple[Deviation, Deviation, Deviation] | None] = None
     interpolation: Said[Literal["nearest", "bilinear", "bicubic"] | None] = None
     link: Said[Literal["softmax", "sigmoid"] | None] = None
 
@@ -342,7 +346,7 @@ class Dissection(Section):
     images: ProbingSet
     concepts: str = "20k"
     encoder: Encoder = Encoder()
-    layers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    layers: Unique[str] | None = Field(default=None, min_length=1)
     pooling: str = "mean"
     similarity: str = "soft_wpmi"
     parameters: dict[str, float] = Field(default={})

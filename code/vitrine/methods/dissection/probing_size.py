@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitrine.errors import StudyError
 from vitrine.methods.dissection.activations import Activations, activations_of
 from vitrine.methods.dissection.labels import Labels, label
 from vitrine.methods.dissection.similarity import Similarity
@@ -40,7 +41,16 @@ class Draw:
 
 
 def probing_rounds(sizes: Sequence[int], draws: int, images: int, rules: int) -> int:
-    """How many times the units of a layer are labelled by ``probing_effect``."""
+    """How many times the units of a layer are labelled by ``probing_effect``.
+
+    Raises ``StudyError`` where every size is larger than the probing set.
+    """
+    if min(sizes) > images:
+        raise StudyError(
+            f"The smallest part of the probing set is to have {min(sizes)} images, and the whole "
+            f"has {images}",
+            "Lower dissection.probing.sizes, or take a larger probing set",
+        )
     return 1 + rules * sum(draws if size < images else 0 for size in sizes if size <= images)
 
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from vitrine.errors import StudyError, pick, suggestion
+from vitrine.methods.dissection.parameter_ranges import check_range
 
 BLOCK = 2**20
 """Greatest number of matches (images × concepts) in a block."""
@@ -168,7 +169,7 @@ def pick_similarity(name: str) -> Similarity:
 def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
     """The similarity's defaults with those that the study gives. Raises ``StudyError``."""
     row = pick_similarity(name)
-    for key in given:
+    for key, given_value in given.items():
         if key not in row.parameters:
             raise StudyError(
                 f"The similarity {name!r} has no parameter {key!r}",
@@ -176,6 +177,7 @@ def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
                 if row.parameters
                 else "It has none",
             )
+        check_range(key, given_value)
     return row.parameters | {
         key: int(value) if isinstance(row.parameters[key], int) and value == int(value) else value
         for key, value in given.items()
