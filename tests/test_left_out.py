@@ -38,6 +38,12 @@ One[, two by [the search](#sec-gone)]{needs="cam"} and [three]{needs="lime"}.
 
 @fig-gone shows four.
 
+::: {.callout-note collapse="true"}
+## Aside
+
+![Gone as well](../assets/blue.png){#fig-gone-aside fig-alt="x"}
+:::
+
 ## Either {#sec-either needs="cam/lime"}
 
 ::: {needs="lime cam"}

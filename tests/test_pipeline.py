@@ -16,6 +16,7 @@ from vitrine.experiments import run as pipeline
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
 from vitrine.models import engine
+from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study, load_study
@@ -266,7 +267,7 @@ def test_what_a_run_needs_is_fetched_before(
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     pipeline.fetch(tiny, _study(tiny))
     monkeypatch.setenv("VITRINE_MIRROR", str(tiny.root / "images"))  # which holds no file of it
-    network = pipeline.load_classifier(tiny, "resnet18_places365", "random")
+    network = load_classifier(tiny, "resnet18_places365", "random")
     assert len(network.categories) == 365
 
 
@@ -312,7 +313,7 @@ def test_the_committed_predictions_are_those_of_the_network(
     project = Project(root)
     study = load_study(project, name)
     store = Store(project, name)
-    network = pipeline.load_classifier(project, study.classifiers[0].name)
+    network = load_classifier(project, study.classifiers[0].name)
     assert network.digest == store.provenance()["classifiers"][0]["sha256"]
     best = store.table("predictions").query("rank == 1").set_index("image")["probability"]
     for path in pipeline.image_paths(project, study).values():

@@ -256,7 +256,9 @@ def _command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-MAIN = ("-c", "from vitrine.cli import main; main()", "run", "--study", "tiny")
+# A test may itself have been started by a process that ignores Ctrl-C.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+MAIN = ("-c", f"{HEARING}; from vitrine.cli import main; main()", "run", "--study", "tiny")
 
 
 def test_a_run_that_is_stopped_leaves_no_process_and_goes_on_there(many: Project) -> None:

@@ -33,6 +33,7 @@ from vitrine.experiments.base import (
 )
 from vitrine.experiments.maps import map_tasks
 from vitrine.experiments.registry import asked, context_of
+from vitrine.methods.registry import methods_of
 from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import best_device
 from vitrine.project import Project
@@ -147,7 +148,16 @@ def _client(workers: Workers, stack: ExitStack) -> Client:
     from distributed import Client, LocalCluster
 
     if not workers.scheduler:
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}))
+        stack.enter_context(
+            dask.config.set(
+                {
+                    "distributed.scheduler.allowed-failures": DEATHS,
+                    # Dask's own lets the C library give every freed block back to the system,
+                    # which costs a quarter of a pass.
+                    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": _threads(workers)},
+                }
+            )
+        )
         cluster = LocalCluster(
             n_workers=workers.count,
             threads_per_worker=1,
@@ -190,6 +200,11 @@ class Setup:
     found_out: dict[str, Any]
 
 
+def _threads(workers: Workers) -> int:
+    """Of each worker: those of this process are shared; 0 leaves a cluster's as they are."""
+    return max(1, torch.get_num_threads() // workers.count) if workers.count else 0
+
+
 def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]) -> Setup:
     every = map_tasks(context.study)
     return Setup(
@@ -197,9 +212,11 @@ def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]
         context.project,
         context.study,
         context.device,
-        max(1, torch.get_num_threads() // workers.count) if workers.count else 0,
-        # Measured once: other settings give other last digits.
-        {name: context.settings(name, every) for name in context.classifiers},
+        _threads(workers),
+        # Measured once, if any method asks: other settings give other last digits.
+        {name: context.settings(name, every) for name in context.classifiers}
+        if methods_of(context.study)
+        else {},
         {type(one).__name__: one.found_out() for one in experiments},
     )
 

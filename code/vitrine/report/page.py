@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +115,10 @@ def float_lines(document: Path) -> dict[str, int]:
     return {found[1]: number for number, line in lines if (found := _FLOAT.search(line))}
 
 
-def study_line(study: str, *words: str) -> Markdown:
+def study_line(study: str, floats: Mapping[str, int], *words: str) -> Markdown:
     """One line that says which study a page shows, and ``words`` about it; all are escaped.
+
+    floats : the lines of the chapter's figures and tables, by label.
 
     On the site it also tells the page's script where the figures and tables are made.
     """
@@ -125,7 +127,7 @@ def study_line(study: str, *words: str) -> Markdown:
         text = " · ".join(safe_html(word) for word in words)
         root, made = Project.find().root.resolve(), page.document.resolve()
         source = made.relative_to(root).as_posix() if made.is_relative_to(root) else made.name
-        lines = safe_html(json.dumps(float_lines(made), separators=(",", ":")))
+        lines = safe_html(json.dumps(floats, separators=(",", ":")))
         return block(
             raw_html(
                 f'<p class="vitrine-study" data-source="{safe_html(source)}" data-lines="{lines}">'

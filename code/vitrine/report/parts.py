@@ -144,7 +144,7 @@ def without(study: StudyReport) -> Markdown:
 
 def kept_floats(study: StudyReport, document: Path) -> dict[str, int]:
     """The figures and tables of a chapter that a study has, by label, with their lines."""
-    lines = document.read_text(encoding="utf-8").splitlines()
+    lines = document.read_text(encoding="utf-8").splitlines() if document.is_file() else []
     left_out = _lines_left_out(lines, set(lacking(study, "\n".join(lines))))
     floats = float_lines(document)
     return {label: line for label, line in floats.items() if line not in left_out}
@@ -161,18 +161,20 @@ def _lines_left_out(lines: Collection[str], missing: Collection[str]) -> set[int
         return any(all(part in missing for part in need.split("/")) for need in needs)
 
     out: set[int] = set()
-    in_code, level, divs = False, 0, list[bool]()
+    in_code, level, depth, divs = False, 0, 0, list[bool]()
     for number, line in enumerate(lines, start=1):
         if line.startswith("```"):
             in_code = not in_code
         elif not in_code and (heading := re.match(r"(#+) ", line)):
-            if not level or len(heading[1]) <= level:
-                level = len(heading[1]) if lacks(line) else 0
+            # The heading of a callout does not end the section that the callout lies in.
+            if not level or (len(heading[1]) <= level and len(divs) <= depth):
+                level, depth = len(heading[1]) if lacks(line) else 0, len(divs)
         elif not in_code and line.startswith(":::"):
             if line.strip(": "):
                 divs.append(lacks(line))
             elif divs:
                 divs.pop()
+                level = level if len(divs) >= depth else 0
         if level or any(divs):
             out.add(number)
     return out

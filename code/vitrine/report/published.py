@@ -13,7 +13,7 @@ from vitrine.external.store import ImportStore, open_imported
 from vitrine.methods.heatmap import resample_to
 from vitrine.project import Project
 from vitrine.report.figures import crop_of
-from vitrine.report.page import study_line
+from vitrine.report.page import float_lines, study_line, this_page
 from vitrine.report.study_report import image_of
 
 
@@ -78,7 +78,7 @@ class PublishedReport:
             f"on {', '.join(networks)}",
             f"imported on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        return study_line(self.store.study, *words)
+        return study_line(self.store.study, float_lines(this_page().document), *words)
 
 
 def open_published(name: str = "published") -> PublishedReport:

@@ -20,8 +20,8 @@ from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
-from vitrine.report.page import block, fenced, study_line
-from vitrine.report.parts import without
+from vitrine.report.page import block, fenced, study_line, this_page
+from vitrine.report.parts import kept_floats, without
 from vitrine.report.text import percent, safe
 from vitrine.store import Store, explained_alike
 
@@ -337,7 +337,8 @@ class StudyReport:
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        lines = (study_line(self.store.study, *words), without(self))
+        floats = kept_floats(self, this_page().document)
+        lines = (study_line(self.store.study, floats, *words), without(self))
         return block(*(line.data for line in lines if line.data))
 
 
