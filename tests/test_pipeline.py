@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import change_study, contents, write_study
+from vitrine.data.images import read_image
 from vitrine.doctor import examine
 from vitrine.errors import ImageError, ResultsError, StudyError
 from vitrine.experiments import run as pipeline
@@ -317,6 +318,6 @@ def test_the_committed_predictions_are_those_of_the_network(
     assert network.digest == store.provenance()["classifiers"][0]["sha256"]
     best = store.table("predictions").query("rank == 1").set_index("image")["probability"]
     for path in pipeline.image_paths(project, study).values():
-        image = pipeline.read_image(path)
+        image = read_image(path)
         found = network.probabilities(network.crop(image)[None])[0].max()
         assert found == pytest.approx(best[image.name], rel=1e-3)
