@@ -32,18 +32,12 @@ def measured(study: StudyReport) -> Markdown:
     return block(" ".join(f"{listing(names)}: {safe(line)}." for line, names in noted.items()))
 
 
-def workers(study: StudyReport) -> pd.DataFrame:
-    """The pass of a probing set by several workers; 0 is one process without any."""
-    found = table(study, "workers").drop(columns="network")
-    return found.assign(workers=found["workers"].astype(int))
-
-
 def on_paper(study: StudyReport) -> Markdown:
     """Hours for a large probing set with a core a worker, and where they go, in a sentence.
 
     What does not grow with the images is taken as it is with the most workers that were measured.
     """
-    found = workers(study)
+    found = table(study, "workers")
     rate = float(found.loc[found["workers"] == 1, "images/s"].iloc[0])
     beside = float(found["beside s"].iloc[-1])
     hours = {count: (LARGE / (rate * count) + beside) / 3600 for count in (1, 4, 16, 64)}
