@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -47,11 +48,15 @@ def class_activation(
     """As ``vitrine.methods.cam.class_activation``, by ``grad-cam``.
 
     The layer's maps are read before anything works on them in place, and turned round where their
-    channels come last. Its AblationCAM can do neither, and divides by negative logits.
+    channels come last; tokens behind one class token are laid out as its documentation does it. Its
+    AblationCAM can do none of this, and divides by negative logits.
     """
     module = classifier.layer(layer or classifier.last_convolution)
 
     def own_maps(output: Tensor) -> Tensor:
+        if output.ndim == 3:
+            side = math.isqrt(output.shape[1] - 1)
+            return output[:, 1:].reshape(-1, side, side, output.shape[2]).permute(0, 3, 1, 2)
         maps = channels_first(module, output)
         assert maps is not None
         return maps.clone()

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from vitrine.methods.fidelity import fidelities
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, prepared
+from vitrine.models.layers import traced_layers
 from vitrine.models.scores import scoring
 from vitrine.study import lime as lime_section
 
@@ -184,6 +187,77 @@ def test_maps_with_channels_last_are_turned_round() -> None:
     assert dissection.check_layers(last, ["block"], IMAGES[0][1], "mean") == {"block": 6}
     kept = [dissection.collect(c, ["block"], IMAGES, "mean", 8, 4)["block"] for c in (first, last)]
     torch.testing.assert_close(kept[0].values, kept[1].values)
+
+
+def _transformer(**changed: Any) -> Classifier:
+    torch.manual_seed(0)
+    sizes = {"img_size": SIDE, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    network = timm.models.VisionTransformer(**{**sizes, "num_classes": CLASSES, **changed}).eval()
+    nn.init.normal_(network.head.weight)
+    return classifier_of(network, traced_layers(network, SIDE, "tokens").last_convolution)
+
+
+def test_tokens_are_laid_out_as_their_library_says() -> None:
+    classifier = _transformer()
+    assert classifier.last_convolution == "blocks.1.norm1"
+    for method in CAM_METHODS.keys() - {"ablationcam"}:
+        found = class_activation(classifier, CROP, FRAME, method, 2)
+        library = libraries.class_activation(classifier, CROP, FRAME, method, 2)
+        assert found.evidence.values.shape == (SIDE // 8, SIDE // 8) and found.maximum > 0
+        np.testing.assert_allclose(found.evidence.values, library.evidence.values, atol=1e-5)
+    found = class_activation(classifier, CROP, FRAME, "ablationcam", 2).evidence
+    assert found.passes == 1 + 24 and "cannot be separated" in found.note
+    np.testing.assert_allclose(found.values, _slowly_ablated(classifier, 2), atol=1e-4)
+
+
+def _slowly_ablated(classifier: Classifier, target: int) -> npt.NDArray[np.float32]:
+    """AblationCAM of the tokens that the last attention reads, in the formula of the paper."""
+    network: Any = classifier.network
+    block = network.blocks[1]
+
+    def logit(taken: int | None) -> tuple[Tensor, Tensor]:
+        before = network.blocks[0](network._pos_embed(network.patch_embed(batch)))
+        tokens = block.norm1(before)
+        if taken is not None:
+            tokens[:, 1:, taken] = 0
+        after = before + block.attn(tokens)
+        after = after + block.mlp(block.norm2(after))
+        return network.head(network.norm(after)[:, 0])[0, target], tokens[0, 1:]
+
+    with torch.no_grad():
+        batch = classifier.normalise(CROP[None])
+        whole, tokens = logit(None)
+        weights = [(whole - logit(unit)[0]) / whole.abs() for unit in range(tokens.shape[1])]
+        found: Tensor = tokens @ torch.stack(weights)
+    return found.unflatten(0, (SIDE // 8, SIDE // 8)).numpy()
+
+
+def test_the_units_of_tokens_are_those_of_their_places() -> None:
+    classifier = _transformer(class_token=True, reg_tokens=3, global_pool="avg")
+    assert classifier.last_convolution == "blocks.1"
+    kept = dissection.collect(classifier, ["blocks.1"], IMAGES, "mean", 8, 4)["blocks.1"]
+    network: Any = classifier.network
+    crops = np.stack([classifier.crop(image) for _, image in IMAGES])
+    with torch.inference_mode():
+        tokens = network.blocks(
+            network._pos_embed(network.patch_embed(classifier.normalise(crops)))
+        )
+    torch.testing.assert_close(kept.values, tokens[:, 4:].mean(1))
+
+
+@pytest.mark.parametrize(
+    ("changed", "last", "stages"),
+    [
+        ({}, "blocks.1.norm1", ("blocks.0", "head")),
+        ({"class_token": False, "global_pool": "avg"}, "norm", ("blocks.0", "blocks.1", "head")),
+        ({"global_pool": "map"}, "norm", ("blocks.0", "blocks.1", "head")),
+    ],
+)
+def test_the_last_tokens_are_those_that_reach_the_head(
+    changed: dict[str, Any], last: str, stages: tuple[str, ...]
+) -> None:
+    found = traced_layers(_transformer(**changed).network, SIDE, "tokens")
+    assert (found.last_convolution, found.channels, found.stages) == (last, 24, stages)
 
 
 def test_axes_that_cannot_be_told_apart_are_refused_by_name() -> None:

@@ -18,7 +18,8 @@ from vitrine.book.study import book_text
 from vitrine.errors import VitrineError
 from vitrine.experiments.new import Wanted, new_study, without
 from vitrine.experiments.run import planned_passes, run
-from vitrine.models.own import traced, traced_layers
+from vitrine.models.layers import traced_layers
+from vitrine.models.own import traced
 from vitrine.project import Project
 from vitrine.report.cams import layer_in_words
 from vitrine.report.study_report import StudyReport
@@ -223,7 +224,9 @@ def test_a_study_that_exists_is_not_overwritten(given: Project) -> None:
         ("timm:mobilenetv3_small_050", 64, "blocks"),
         ("torchvision:densenet121", 64, "features"),
         ("torchvision:swin_t", 64, "norm"),
-        ("timm:vit_tiny_patch16_224", 224, ""),
+        ("timm:vit_tiny_patch16_224", 224, "blocks.11.norm1"),
+        ("torchvision:vit_b_16", 224, "encoder.layers.encoder_layer_11.ln_1"),
+        ("timm:levit_128s", 224, ""),
     ],
 )
 def test_the_layers_of_networks_of_libraries_are_found_out(

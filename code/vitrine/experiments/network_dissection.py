@@ -1,7 +1,5 @@
 """Network dissection: which concepts the units of a network's layers respond to."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -43,6 +41,7 @@ from vitrine.methods.dissection.activations import Activations, merge
 from vitrine.methods.dissection.embeddings import Embeddings
 from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
+from vitrine.models.inference import keep_memory
 from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -253,6 +252,8 @@ class NetworkDissection(Experiment):
 
     def passed(self, name: str, start: int, stop: int) -> dict[str, Activations]:
         """A pass of some images of the probing set through a network."""
+        if self.study.speed is None or self.study.speed.keep_memory:
+            keep_memory()
         return dissection.collect(
             self.networks[name],
             self.layers(name),

@@ -20,7 +20,8 @@ from vitrine.files import write_atomically
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, attribute
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier
-from vitrine.models.own import IMAGENET, traced, traced_layers
+from vitrine.models.layers import traced_layers
+from vitrine.models.own import IMAGENET, traced
 from vitrine.models.registry import CLASSIFIERS, load_classifier, pick_architecture
 from vitrine.project import Project
 from vitrine.study import Study

@@ -34,7 +34,8 @@ def ablationcam(query: CamQuery) -> Evidence:
     A map is taken away by setting it to zero where the smallest value of all maps is zero (after a
     ReLU). Otherwise the library sets it 10⁷ below the smallest value of its batch of 32, which then
     holds the maps taken away before it; that is done here as well, so before an activation the
-    weights tell more about the place in the batch than about the class.
+    weights tell more about the place in the batch than about the class. Tokens of a transformer are
+    normalised, not rectified, and are set to zero.
     """
     reading = read_maps(query)
     maps = reading.maps
@@ -45,7 +46,7 @@ def ablationcam(query: CamQuery) -> Evidence:
     original = reading.logits[:, query.target].cpu().numpy()
     ablated = []
     with torch.no_grad():
-        for batch in _ablated(maps):
+        for batch in _ablated(maps, maps.new_zeros(()) if reading.tokens else maps.min()):
             ablated.append(scores(batch).cpu().numpy())
             query.progress(len(batch) if whole else 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -62,14 +63,14 @@ def ablationcam(query: CamQuery) -> Evidence:
     )
 
 
-def _ablated(maps: Tensor) -> Iterator[Tensor]:
+def _ablated(maps: Tensor, least: Tensor) -> Iterator[Tensor]:
     """The feature maps with one channel after the other taken away, ``[n, channels, h', w']``.
 
-    One buffer is used for all batches: each is valid until the next.
+    least : zero for a channel that is set to zero, else what it is set below. One buffer is used
+        for all batches: each is valid until the next.
     """
     channels = maps.shape[1]
     buffer = maps.repeat(min(BATCH, channels), 1, 1, 1)
-    least = maps.min()
     for start in range(0, channels, BATCH):
         batch = buffer[: channels - start]
         batch.copy_(maps.expand_as(batch))

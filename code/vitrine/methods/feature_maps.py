@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, Progress
 
 Maps = npt.NDArray[np.float32]
+
+Form = Callable[[Tensor], Tensor]
+"""Puts feature maps into the form in which their layer hands them on."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,14 @@ class Reading:
 
     maps : ``[n, channels, h', w']``, whichever way round the layer has them.
     logits : ``[n, categories]``, which depend on ``maps``.
-    turned : whether the layer itself has them as ``[n, h', w', channels]``.
+    as_given : of maps ``[n, channels, h', w']``: channels last, or tokens behind those of no place.
+    tokens : whether the layer has them as tokens.
     """
 
     maps: Tensor
     logits: Tensor
-    turned: bool
-
-    def as_given(self, maps: Tensor) -> Tensor:
-        """Feature maps in the order of axes in which the layer hands them on."""
-        return maps.permute(0, 2, 3, 1) if self.turned else maps
+    as_given: Form
+    tokens: bool
 
 
 def read_maps(query: CamQuery) -> Reading:
@@ -109,24 +111,34 @@ def map_gradients(query: CamQuery) -> tuple[Tensor, Tensor]:
 
 def _cut(query: CamQuery, leaf: Callable[[Tensor], Tensor]) -> Reading:
     """Run the network once; its layer's maps are replaced by ``leaf`` of them, which is read."""
-    kept: list[tuple[Tensor, bool]] = []
+    classifier, kept = query.classifier, list[tuple[Tensor, Form, bool]]()
 
     def replace(_layer: nn.Module, _inputs: object, output: Any) -> Tensor | None:
         if kept:  # the layer is used again; the first use is the one looked at, as in the library
             return None
-        maps = query.classifier.feature_maps(query.layer, output)
+        maps = classifier.feature_maps(query.layer, output)
         if maps is None or maps[0, 0].numel() < 2:
             raise no_maps(query)
-        turned = maps is not output
-        kept.append((leaf(maps), turned))
-        given = kept[0][0].clone()  # what follows may work in place
-        return given.permute(0, 2, 3, 1) if turned else given
+        as_given = _form_of(classifier, output, maps)
+        kept.append((leaf(maps), as_given, output.ndim == 3))
+        return as_given(kept[0][0].clone())  # what follows may work in place
 
-    with query.classifier.layer(query.layer).register_forward_hook(replace):
-        logits = query.classifier.logits(query.batch)
+    with classifier.layer(query.layer).register_forward_hook(replace):
+        logits = classifier.logits(query.batch)
     if not kept:
         raise no_maps(query)
-    return Reading(kept[0][0], logits, kept[0][1])
+    maps, as_given, tokens = kept[0]
+    return Reading(maps, logits, as_given, tokens)
+
+
+def _form_of(classifier: Classifier, output: Tensor, maps: Tensor) -> Form:
+    """Puts feature maps into the form of the layer's output that they were made of."""
+    if maps is output:
+        return lambda found: found
+    if output.ndim == 4:
+        return lambda found: found.permute(0, 2, 3, 1)
+    assert classifier.token_grid
+    return partial(classifier.token_grid.tokens, output=output.detach().clone())
 
 
 def no_maps(query: CamQuery) -> StudyError:

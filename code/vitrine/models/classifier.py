@@ -17,7 +17,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import NotApplicable, StudyError, suggestion
-from vitrine.models.head import ChannelAxis, channels_first, submodel_after
+from vitrine.models.head import (
+    ChannelAxis,
+    TokenGrid,
+    channels_first,
+    submodel_after,
+    token_grid,
+)
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -218,11 +224,19 @@ class Classifier:
             )
         return layers[name]
 
+    @property
+    def token_grid(self) -> TokenGrid | None:
+        """How a vision transformer's tokens lie on its input, where its library says it."""
+        return token_grid(self.network)
+
     def feature_maps(self, name: str, output: Any) -> Tensor | None:
         """The layer's output as ``[n, channels, h, w]``; ``None`` for what is no feature maps.
 
-        Raises ``StudyError`` where it cannot be told which axis holds the channels.
+        Tokens of a vision transformer are maps where timm or torchvision says how they lie on the
+        image. Raises ``StudyError`` where it cannot be told which axis holds the channels.
         """
+        if (grid := self.token_grid) and grid.fits(output):
+            return grid.maps(output)
         maps = channels_first(self.layer(name), output, self.channel_axes.get(name))
         if maps is None and isinstance(output, Tensor) and output.ndim == 4:
             raise StudyError(

@@ -1,10 +1,13 @@
-"""A layer of a network: which axis of its output holds channels, and what follows it."""
+"""A layer of a network: where its output holds channels and places, and what follows it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, fx, nn
+from torchvision.models import VisionTransformer
 
 ChannelAxis = Literal["first", "last"]
 """Feature maps are ``[n, channels, h, w]`` or ``[n, h, w, channels]``."""
@@ -48,6 +51,51 @@ def channels_first(
         return turned if first == second else output
     on_the_last = any(isinstance(part, (nn.Linear, nn.LayerNorm)) for part in layer.modules())
     return None if on_the_last else output
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """How the tokens ``[n, tokens, channels]`` of a transformer lie on its input.
+
+    rows, columns : of the places, which follow row by row.
+    prefix : how many tokens of no place, as the class token, the network puts before them; layers
+        that come before that (as in CaiT) give the places alone.
+    """
+
+    rows: int
+    columns: int
+    prefix: int
+
+    def fits(self, output: Any) -> bool:
+        """Whether a layer gave a token for each place."""
+        if not isinstance(output, Tensor) or output.ndim != 3:
+            return False
+        return output.shape[1] - self.rows * self.columns in {0, self.prefix}
+
+    def maps(self, output: Tensor) -> Tensor:
+        """The tokens of the places as feature maps ``[n, channels, rows, columns]``."""
+        places = output[:, output.shape[1] - self.rows * self.columns :]
+        return places.mT.reshape(len(output), -1, self.rows, self.columns)
+
+    def tokens(self, maps: Tensor, output: Tensor) -> Tensor:
+        """Feature maps of ``n`` images as tokens, after those without a place of ``output``.
+
+        output : ``[1, tokens, channels]`` or ``[n, tokens, channels]``.
+        """
+        first = output[:, : output.shape[1] - self.rows * self.columns]
+        return torch.cat([first.expand(len(maps), -1, -1), maps.flatten(2).mT], dim=1)
+
+
+def token_grid(network: nn.Module) -> TokenGrid | None:
+    """The grid of a vision transformer of timm or torchvision; ``None`` where neither says it."""
+    if isinstance(network, VisionTransformer):
+        side = network.image_size // network.patch_size
+        return TokenGrid(side, side, 1)
+    size = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    prefix = getattr(network, "num_prefix_tokens", None)
+    if size is None or prefix is None:
+        return None
+    return TokenGrid(int(size[0]), int(size[1]), int(prefix))
 
 
 class _Tracer(fx.Tracer):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import runpy
-from collections.abc import Callable, Sized
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -21,15 +20,14 @@ import torchvision
 from PIL import Image
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vitrine import study as studies
 from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
 from vitrine.files import sha256_of
 from vitrine.models.architecture import Architecture, first_line, imagenet_categories
-from vitrine.models.classifier import Classifier, Preprocessing, check_network
-from vitrine.models.handed import check_batch, checked_module
-from vitrine.models.head import channels_first
+from vitrine.models.classifier import Classifier, Preprocessing
+from vitrine.models.handed import checked_module
+from vitrine.models.layers import traced_layers
 from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.study import sections
@@ -39,9 +37,6 @@ IMAGENET = "imagenet"
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CROP_SHARE = 0.875
-_ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU"} | {
-    "hardswish": "Hardswish", "leaky_relu": "LeakyReLU", "elu": "ELU", "mish": "Mish",
-}  # fmt: skip
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
@@ -310,117 +305,3 @@ def fitted(checkpoint: dict[str, Any], keys: frozenset[str]) -> dict[str, Tensor
             break
         tensors = shorter
     return dict(tensors)
-
-
-# --- layers ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layers:
-    """What one pass showed. last_convolution : ``""`` where the last maps are turned into tokens.
-
-    activations : the kinds of activation modules. activation_after : the activation, such as
-        ``"ReLU"``, to which the network gives the last maps; else ``""``.
-    """
-
-    outputs: int
-    last_convolution: str
-    channels: int
-    stages: tuple[str, ...]
-    activations: tuple[str, ...]
-    activation_after: str = ""
-
-
-class _Called(TorchFunctionMode):
-    """Notes activations: how many layers were finished, the tensor given, and which one it is."""
-
-    def __init__(self, finished: Sized) -> None:
-        super().__init__()
-        self.finished = finished
-        self.found: list[tuple[int, Tensor, str]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "").rstrip("_")
-        if name in _ACTIVATIONS and args and isinstance(args[0], Tensor):
-            self.found.append((len(self.finished), args[0], _ACTIVATIONS[name]))
-        return func(*args, **(kwargs or {}))
-
-
-def traced_layers(
-    network: nn.Module, side: int, title: str, device: torch.device | None = None
-) -> Layers:
-    """The layers of a network from one pass of a grey image. Raises ``StudyError``.
-
-    The last feature maps are those of the layer with parameters that is finished last and has more
-    than one place. Stages are the last layers of each size of maps, and the head.
-    """
-    check_network(title, network)
-    finished: list[tuple[str, nn.Module, Any]] = []
-
-    def note(name: str, layer: nn.Module, _inputs: object, output: Any) -> None:
-        finished.append((name, layer, output))
-
-    called = _Called(finished)
-    try:
-        with ExitStack() as hooks, torch.inference_mode(), called:
-            for name, layer in list(network.named_modules())[1:]:
-                hooks.enter_context(layer.register_forward_hook(partial(note, name)))
-            logits = network(torch.zeros(1, 3, side, side, device=device))
-    except Exception as error:
-        raise StudyError(
-            f"{title} refuses an input of 3 × {side} × {side}: {type(error).__name__} "
-            f"({first_line(error)})",
-            "Give the size that the network was trained with as `size`",
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise StudyError(
-            f"{title} gives {shape} and not logits of the shape (1, classes)",
-            "Wrap it in a module whose forward returns the logits alone, one for each category",
-        )
-    check_batch(network, side, title, device)
-    layers = _layers(network, finished, int(logits.shape[1]))
-    last = [row for row in enumerate(finished) if row[1][0] == layers.last_convolution]
-    after = (
-        activation
-        for done, given, activation in called.found
-        if any(given is output and done > place for place, (_, _, output) in last)
-    )
-    return replace(layers, activation_after=next(after, ""))
-
-
-def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outputs: int) -> Layers:
-    linear = any(isinstance(layer, nn.Linear) for _, layer, _ in finished)
-    maps: dict[str, tuple[int, int]] = {}
-    for name, layer, output in finished:
-        if not list(layer.parameters()) and not isinstance(layer, nn.ReLU):
-            continue
-        found = channels_first(layer, output)
-        if found is not None and found[0, 0].numel() > 1:
-            if found.shape[1] == outputs and not linear:
-                continue  # a head of convolutions: logits with places
-            maps.pop(name, None)
-            maps[name] = int(found.shape[1]), int(found.shape[2])
-        elif isinstance(output, Tensor) and output.ndim == 3 and output.shape[1] > 1:
-            maps = {}  # tokens: what maps there were is not what the head reads
-    by_size = {size: name for name, (_, size) in maps.items() if name.count(".") < 2}
-    heads = [
-        name
-        for name, layer, output in finished
-        if isinstance(layer, (nn.Linear, nn.Conv2d)) and output.numel() >= outputs
-        if output.shape[1 if isinstance(layer, nn.Conv2d) else -1] == outputs
-    ]
-    last = next(reversed(maps), "")
-    activations = {
-        type(layer).__name__
-        for layer in network.modules()
-        if type(layer).__module__ == nn.ReLU.__module__
-        and not isinstance(layer, nn.MultiheadAttention)
-    }
-    return Layers(
-        outputs,
-        last,
-        maps[last][0] if last else 0,
-        tuple(dict.fromkeys([*list(by_size.values())[-3:], *heads[-1:]])),
-        tuple(sorted(activations)),
-    )
