@@ -6,8 +6,6 @@ process grows by while the map is computed. ScoreCAM runs with the fastest setti
 which are measured first; "with bfloat16" asks for it where the network allows.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from functools import partial

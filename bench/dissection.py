@@ -7,8 +7,6 @@ PATH is a clone of https://github.com/Trustworthy-ML-Lab/CLIP-dissect. One proce
 ours and theirs in turn; memory is the greatest resident size beside the inputs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import io

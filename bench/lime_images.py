@@ -5,8 +5,6 @@ turn. "whole" is the explanation, "building" the perturbed images alone: the lib
 of pixels, ours as the network's normalised input.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the benchmarks share: each measurement in a process of its own, ours and theirs in turn."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

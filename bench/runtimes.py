@@ -6,8 +6,6 @@ from the logits in double precision, as a share of their range. A runtime that i
 a row that says so: ``pip install 'vitrine[bench]'``.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import time

@@ -9,8 +9,6 @@ starting workers, loading the network, the labels. `MB` is the greatest memory o
     python bench/workers.py --save data/bench/workers.csv
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

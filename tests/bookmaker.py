@@ -1,7 +1,5 @@
 """Small books for the tests of the renderer: real files, real Pandoc, real Typst."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -134,7 +132,7 @@ class Book:
     chapters: list[str]
 
     @classmethod
-    def at(cls, root: Path) -> Book:
+    def at(cls, root: Path) -> "Book":
         book = cls(root, [])
         book.write("references.bib", BIBLIOGRAPHY)
         book.write("index.qmd", HOME)
@@ -145,7 +143,7 @@ class Book:
         return book
 
     @classmethod
-    def whole(cls, root: Path) -> Book:
+    def whole(cls, root: Path) -> "Book":
         """A book with the chapters ``WHOLE`` and ``OTHER``."""
         book = cls.at(root)
         book.chapter("all", WHOLE)

@@ -5,8 +5,6 @@ PATH and for Playwright's own; where there is none it takes Debian's package, if
 asks Playwright to download one.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """The libraries ``grad-cam`` and ``lime`` themselves, which our own results are held against."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any

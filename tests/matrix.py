@@ -4,8 +4,6 @@ Each is run as ``vitrine run`` would, on small random networks, in a project of 
 ``set_up`` puts the book's files.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Small networks for the tests of attribution, and classifiers made of them."""
 
-from __future__ import annotations
-
 import torch
 from PIL import Image
 from torch import Tensor, nn

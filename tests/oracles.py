@@ -1,7 +1,5 @@
 """Measures as their papers have them, and similarities in one piece, to compare ours with."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

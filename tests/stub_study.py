@@ -1,7 +1,5 @@
 """A study for the tests of findings: tables as they are given, and nothing else."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Regions have exactly the area that was asked for, and overlaps mean what they say."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

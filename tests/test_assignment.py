@@ -1,7 +1,5 @@
 """The study ``assignment`` from the download to the page, with stand-ins for the weights."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import replace

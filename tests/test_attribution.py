@@ -1,7 +1,5 @@
 """Attributions are those of the papers and of Captum where Captum is right, and leave no trace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Class activation maps are those of the paper and of the library, and leave no trace."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What all charts have in common: ticks, legends, still images, and marks that do not overlap."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

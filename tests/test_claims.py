@@ -1,7 +1,5 @@
 """Every claim of the earlier reports has its verdict, whatever study is shown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path

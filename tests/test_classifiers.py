@@ -1,7 +1,5 @@
 """Classifiers see what their publishers meant them to see; loading weights runs no code."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """The command line does what it says, and bad input ends in one clear message."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

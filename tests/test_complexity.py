@@ -1,7 +1,5 @@
 """Concentration is 0 for an even map and greatest for one pixel; baselines see no network."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Concept lists are cleaned, and encoders bring images and words into one space."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Units get the concept that describes their strongest images, and how far to trust it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Another engine runs a network's passes where its logits are PyTorch's, and nowhere else."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A study's maps are attributed and measured, resumably, and what cannot be done is said."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import combinations

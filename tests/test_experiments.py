@@ -1,7 +1,5 @@
 """A study compares all its methods, looks at many images, and hides regions of some."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

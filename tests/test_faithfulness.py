@@ -1,7 +1,5 @@
 """Curves start and end where they must, and measures are those of Captum."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Findings: the sentence, the verdict and the number come from one comparison."""
 
-from __future__ import annotations
-
 from itertools import product
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Findings about attribution methods, whichever way they come out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Findings about class activation maps, whichever way they come out."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from types import SimpleNamespace
 from typing import Any

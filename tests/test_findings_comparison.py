@@ -1,7 +1,5 @@
 """Findings about agreement, large samples and occluded regions, whichever way they come out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any

@@ -1,7 +1,5 @@
 """Findings about dissection, whichever way they come out."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from typing import Any

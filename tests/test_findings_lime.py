@@ -1,7 +1,5 @@
 """Findings about LIME, whichever way they come out."""
 
-from __future__ import annotations
-
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Findings about the measures, whichever way they come out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

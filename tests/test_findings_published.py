@@ -1,7 +1,5 @@
 """Findings about imported runs, whichever way they come out."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Chapters executed in a real kernel, frozen as Quarto freezes them, and checked for currency."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Images of every kind become the same thing; what is no image becomes a clear error."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Other people's runs come into the store whole, or not at all."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import re

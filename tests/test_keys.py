@@ -1,7 +1,5 @@
 """What is stored stands under the key that the code makes today, so nothing is computed again."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from conftest import TEN

@@ -1,7 +1,5 @@
 """Parts that a study does not have: said once at the head of a page, and left out below."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """LIME's weights are the library's, repeat to the last digit, and mean what they say."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A study explains its images in depth: other classes, layers, draws and superpixels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pytorch_grad_cam.utils.image import scale_cam_image

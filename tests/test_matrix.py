@@ -1,7 +1,5 @@
 """The report follows the study: the whole book for tiny studies that differ in every way."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait

@@ -1,7 +1,5 @@
 """A method, and a measure, is one function and one row: all else takes it from there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

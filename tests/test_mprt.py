@@ -1,7 +1,5 @@
 """Randomisation goes from the classifier to the input, and everything is given back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

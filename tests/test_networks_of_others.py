@@ -3,8 +3,6 @@
 Each test is about one kind of fault that a network can lead a method into without a word.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The outlines drawn by hand parse, do not cross themselves and cover what they say."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from itertools import combinations

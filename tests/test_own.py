@@ -1,7 +1,5 @@
 """Networks and images that nobody here prepared: ``vitrine new``, and ``explain``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The look: colours that can be read, nothing asked of another host, a template that fits."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The look of pages in a real browser: what is drawn has room on a phone and on a desk."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path

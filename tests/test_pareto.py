@@ -1,7 +1,5 @@
 """A choice is on the Pareto front when no other is at least as good by all criteria."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

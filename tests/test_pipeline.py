@@ -1,7 +1,5 @@
 """A study is computed once, goes on where it was stopped, and computes again only what changed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

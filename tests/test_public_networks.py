@@ -1,7 +1,5 @@
 """Networks from public files are decoded to the parameters that their owners trained."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """What other people published is read as they published it, and compared on equal terms."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from pathlib import Path
 

@@ -6,8 +6,6 @@ infidelity over patches that stay removed while the next is. Given our perturbat
 replacements, the formulas agree.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

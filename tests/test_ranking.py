@@ -1,7 +1,5 @@
 """Ranks know which way is better, and what is not a number enters no mean."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

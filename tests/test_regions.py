@@ -1,7 +1,5 @@
 """Regions by every rule, their IoUs all at once, and what goes together with them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import spearmanr

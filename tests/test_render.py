@@ -1,7 +1,5 @@
 """The bundled renderer: pages, numbers, links, search, and what it refuses."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

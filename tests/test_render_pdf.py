@@ -1,7 +1,5 @@
 """The PDF of the bundled renderer, read back with pypdf."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

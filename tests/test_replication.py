@@ -1,7 +1,5 @@
 """Findings of several studies are compared by their verdicts, and by nothing else."""
 
-from __future__ import annotations
-
 import pkgutil
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What chapters print: safe text, readable tables, charts that work still and alive."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

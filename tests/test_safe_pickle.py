@@ -1,7 +1,5 @@
 """Pickled arrays are read, and nothing in a file is ever run."""
 
-from __future__ import annotations
-
 import collections
 import io
 import os

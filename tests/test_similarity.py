@@ -1,7 +1,5 @@
 """The five similarities of CLIP-Dissect are those of the paper, and of its authors' code."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The report that is committed: its pages in a real browser, its links, its PDF, and Quarto."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import http.server

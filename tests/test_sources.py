@@ -1,7 +1,5 @@
 """Outside files come in verified, whole, and only once."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import http.server

@@ -1,7 +1,5 @@
 """A study file is read into frozen data, and what is wrong with it is said in the user's words."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The front page's cards, what a study does otherwise than the assignment, and its tasks' pages."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The viewer in a real browser: it computes what the tables say, and each view is a link."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

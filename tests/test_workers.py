@@ -1,7 +1,5 @@
 """A study on several workers: the same results, whatever happens to the workers."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

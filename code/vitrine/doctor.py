@@ -1,7 +1,5 @@
 """What is installed and present, as fetch, run, render and ``freeze --check`` know it."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator

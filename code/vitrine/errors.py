@@ -1,7 +1,5 @@
 """What went wrong, in the words of the person at the keyboard."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 from collections.abc import Iterator, Mapping, Sequence

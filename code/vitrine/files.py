@@ -1,7 +1,5 @@
 """Files: read as text, written whole or not at all, and held by the digests of their bytes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tomllib

@@ -1,7 +1,5 @@
 """``from vitrine import explain``: maps of a network's predictions without a study on disk."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Where the parts of a vitrine project lie on disk."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -57,7 +55,7 @@ class Project:
     root: Path
 
     @classmethod
-    def find(cls, start: Path | None = None) -> Project:
+    def find(cls, start: Path | None = None) -> "Project":
         """The project around ``start`` (the working folder by default).
 
         ``VITRINE_PROJECT`` names it explicitly; otherwise the nearest folder upwards that holds

@@ -11,8 +11,6 @@ is stopped leaves only whole files. A store is finished when its provenance says
 believed whose digest is another.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ The shapes follow Quarto's Jupyter engine (1.7 to 1.9): a ``.cell`` div with the
 an output that a page cannot show without loading code from another host is an error.
 """
 
-from __future__ import annotations
-
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ over in silence (an option it does not know, a cell that never ends), and what i
 here, stops with the file and the line.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What can be wrong with a site is looked for on its pages, as they were written."""
 
-from __future__ import annotations
-
 import posixpath
 import re
 import shutil

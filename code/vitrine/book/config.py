@@ -1,7 +1,5 @@
 """``_quarto.yml`` as the bundled renderer reads it: the same file that Quarto reads."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches

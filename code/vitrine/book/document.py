@@ -1,7 +1,5 @@
 """The book for one output format: chapters through the filter, numbers and labels of the whole."""
 
-from __future__ import annotations
-
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor

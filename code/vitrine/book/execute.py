@@ -1,7 +1,5 @@
 """Executes a chapter for one output format: cells and inline expressions in, Markdown out."""
 
-from __future__ import annotations
-
 import atexit
 import json
 import os
@@ -61,7 +59,7 @@ def execute(
     target: str,
     options: Mapping[str, Any],
     study: str = "",
-    started: Callable[[Kernel], None] = lambda kernel: None,
+    started: Callable[["Kernel"], None] = lambda kernel: None,
 ) -> Executed:
     """Execute ``chapter`` for ``target`` ("html" or "typst") in a process of its own.
 
@@ -109,7 +107,7 @@ def execute(
 class Kernel:
     """A process of ``kernel.py`` with those that it forks, one at a time."""
 
-    _idle: ClassVar[list[Kernel]] = []
+    _idle: ClassVar[list["Kernel"]] = []
 
     def __init__(self) -> None:
         self._killed = False
@@ -123,7 +121,7 @@ class Kernel:
         )
 
     @classmethod
-    def take(cls) -> Kernel:
+    def take(cls) -> "Kernel":
         """One that has nothing to do."""
         with suppress(IndexError):
             while (kernel := cls._idle.pop())._killed:

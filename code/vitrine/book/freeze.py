@@ -6,8 +6,6 @@ manifest ``_freeze/vitrine.json`` (which Quarto does not look at) records everyt
 chapter was made of: the study it shows, the results it read, the code and the options it ran with.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

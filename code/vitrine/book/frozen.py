@@ -1,7 +1,5 @@
 """Executed chapters as they lie in ``_freeze/``, written by ``vitrine freeze`` or by Quarto."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

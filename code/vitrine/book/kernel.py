@@ -13,8 +13,6 @@ reply : ``outputs`` (a list a step: nbformat's dictionaries, or ``{mime: value}`
     expression), ``trace`` (see ``execute.Trace``) and, where a step raised, ``failure``.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import gc

@@ -1,7 +1,5 @@
 """The manifest of the freeze: what each frozen chapter was made of, as sha256 sums."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -53,7 +51,7 @@ class Manifest:
     study: str = ""
 
     @classmethod
-    def read(cls, project: Project) -> Manifest | None:
+    def read(cls, project: Project) -> "Manifest | None":
         """The manifest of a project, or None when there is none that can be used."""
         try:
             noted = json.loads((project.freeze / MANIFEST).read_text(encoding="utf-8"))

@@ -1,7 +1,5 @@
 """The book as web pages in the frame of ``assets/page.html``, with search index and files."""
 
-from __future__ import annotations
-
 import json
 import os
 import posixpath

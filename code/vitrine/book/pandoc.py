@@ -1,7 +1,5 @@
 """Pandoc with the book's Lua filter, and where in a chapter stands what it refuses."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The book as one PDF, set by Typst with the template ``assets/report.typ``."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``vitrine render``: the site and the PDF, made by Quarto or by the bundled renderer."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -5,8 +5,6 @@ such as ``- chapters/lime.qmd  # needs lime`` says what a chapter needs of a stu
 nothing out of a list, so the line is commented out there where the study does not have it.
 """
 
-from __future__ import annotations
-
 import re
 
 from vitrine.book.chapter import read_text

@@ -5,8 +5,6 @@ page's own script element, where its top-level names would be global; here it is
 function, so that the one name it adds to a page is ``vegaEmbed``.
 """
 
-from __future__ import annotations
-
 from importlib import metadata
 from pathlib import Path
 

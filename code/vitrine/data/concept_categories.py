@@ -12,8 +12,6 @@ The rule, in this order; a word is also looked up in the singular:
 Where Broden gives a concept two categories, the one named first in ``KINDS`` holds.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 

@@ -1,7 +1,5 @@
 """Concept lists: the words that units of a network may be labelled with."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Sets of images: all of a source or a folder, or those that are named or listed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor

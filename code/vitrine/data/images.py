@@ -1,7 +1,5 @@
 """Images, decoded safely, and the frame of an image that a network sees."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

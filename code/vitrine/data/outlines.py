@@ -1,7 +1,5 @@
 """Where the object is that an image's name says, and what is around it: outlines by hand."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from dataclasses import dataclass

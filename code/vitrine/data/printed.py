@@ -4,8 +4,6 @@ Each row begins with the key of its source in the bibliography. What other peopl
 files is imported (``vitrine.external``) and not copied.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from vitrine.errors import SourceError, suggestion

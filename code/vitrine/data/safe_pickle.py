@@ -7,8 +7,6 @@ no others of NumPy. What stands there are stand-ins: NumPy's own ``ndarray`` wou
 file with a buffer and the type "object", take the file's bytes for addresses.
 """
 
-from __future__ import annotations
-
 import codecs
 import pickle
 import pickletools

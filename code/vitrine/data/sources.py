@@ -10,8 +10,6 @@ digest is wrong is fetched again, one whose digest is right is never fetched twi
 just the same.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

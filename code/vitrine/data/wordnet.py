@@ -1,7 +1,5 @@
 """ImageNet's classes by their WordNet ids: two of them share a name, none shares an id."""
 
-from __future__ import annotations
-
 from vitrine.data import sources
 from vitrine.project import Project
 

@@ -1,7 +1,5 @@
 """How far all methods of a study agree: tables that need no step of their own."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from typing import Any
 

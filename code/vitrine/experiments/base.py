@@ -1,7 +1,5 @@
 """What every experiment of a study is: tasks, computing each of them, and the tables they make."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The arrays of a network dissection, as they are stored layer by layer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

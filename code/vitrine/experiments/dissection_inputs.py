@@ -1,7 +1,5 @@
 """What a dissection starts from: what its study names, its concepts and its probing set."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property

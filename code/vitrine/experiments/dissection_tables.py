@@ -1,7 +1,5 @@
 """The tables of a network dissection, from its stored arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

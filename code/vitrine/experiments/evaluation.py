@@ -1,7 +1,5 @@
 """Evaluation: what the maps of all methods are worth, by measures that ask the network again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property

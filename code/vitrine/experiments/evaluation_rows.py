@@ -1,7 +1,5 @@
 """The tables of the evaluation: one network's rows from what the store holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ The maps are not kept; a task computes those of a chunk of images, compares them
 stores the numbers.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import cached_property

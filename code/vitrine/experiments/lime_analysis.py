@@ -1,7 +1,5 @@
 """LIME looked at closely: its models, how far they repeat, and a search for its parameters."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial

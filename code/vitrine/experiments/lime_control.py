@@ -1,7 +1,5 @@
 """The control of LIME's fidelity: as many superpixels as it chose, drawn at random."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 

@@ -1,7 +1,5 @@
 """The maps of all methods for a study's images, each image's predictions before them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any

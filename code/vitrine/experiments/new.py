@@ -1,7 +1,5 @@
 """``vitrine new``: a study of one's own images and network, looked at before it is written."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

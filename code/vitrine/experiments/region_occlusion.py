@@ -1,7 +1,5 @@
 """Region occlusion: what a network says when outlined regions are hidden, or shown alone."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The experiments of a study, and what they share: its images, networks and store."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

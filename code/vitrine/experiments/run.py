@@ -1,7 +1,5 @@
 """From a study to its results: what is to be computed, and computing what is not there yet."""
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import importlib.metadata

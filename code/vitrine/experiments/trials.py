@@ -1,7 +1,5 @@
 """Trials: what is computed of a map by asking the network again; measures are read from them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial

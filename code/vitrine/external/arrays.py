@@ -4,8 +4,6 @@ A map is one number for each pixel of a frame. Files of NumPy (``.npy``, ``.npz`
 grey, and pickled arrays and tensors are read; each is checked before its values are.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import zipfile

@@ -3,8 +3,6 @@
 Only ``class_table`` and ``pair_tables`` need sentence embeddings, and torch with them.
 """
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

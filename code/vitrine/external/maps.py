@@ -1,7 +1,5 @@
 """Tables about imported masks and heatmaps: what they cover, and how far two of them agree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """From other people's files to a store: all are read and judged before anything is written."""
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import importlib.metadata

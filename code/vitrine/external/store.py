@@ -1,7 +1,5 @@
 """The store of a study of imported runs: its tables, and the maps that it keeps."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -4,9 +4,7 @@ Like a study that is computed it is a file ``data/studies/NAME/study.toml``; it 
 of its own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of images).
 """
 
-from __future__ import annotations
-
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -62,7 +60,7 @@ class LabelRun(Origin):
     concepts: str | None = None
 
     @model_validator(mode="after")
-    def _a_layer_a_file(self) -> LabelRun:
+    def _a_layer_a_file(self) -> Self:
         if self.layers and len(self.layers) != len(self.files):
             raise ValueError("name as many `layers` as `files`, or none")
         return self
@@ -79,7 +77,7 @@ class CropFrame(Section):
     crop: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _crop_inside(self) -> CropFrame:
+    def _crop_inside(self) -> Self:
         if min(self.resize) < self.crop:
             raise ValueError("the crop is larger than what it is cut from")
         return self
@@ -101,7 +99,7 @@ class MapRun(Origin):
     frame: CropFrame | None = None
 
     @model_validator(mode="after")
-    def _a_file_an_image(self) -> MapRun:
+    def _a_file_an_image(self) -> Self:
         if "{file}" not in self.files and "{stem}" not in self.files:
             raise ValueError("write {file} or {stem} where the image's name stands in `files`")
         return self
@@ -120,7 +118,7 @@ class ImportStudy(Section):
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _runs(self) -> ImportStudy:
+    def _runs(self) -> Self:
         listed_once(tuple(row.run for row in self.runs))
         if not self.runs:
             raise ValueError("name at least one run under [[labels]] or [[maps]]")

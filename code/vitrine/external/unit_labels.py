@@ -1,7 +1,5 @@
 """Labels of units as other people's runs publish them: CLIP-Dissect, Network Dissection, MILAN."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

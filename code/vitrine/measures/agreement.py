@@ -4,8 +4,6 @@ Regions are compared at equal area, because the overlap of two regions says as m
 sizes as about their places: a region that covers most of the frame overlaps with everything.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata

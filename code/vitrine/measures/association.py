@@ -1,7 +1,5 @@
 """Whether two measures of the same images go together, and how far few images can tell."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -5,8 +5,6 @@ image's difference could as well have had the other sign. The interval holds eve
 the test would not reject, so that test and interval cannot disagree.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

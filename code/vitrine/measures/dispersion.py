@@ -1,7 +1,5 @@
 """Whether values differ more between the columns of a table or between its rows."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

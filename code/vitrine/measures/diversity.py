@@ -1,7 +1,5 @@
 """How many different things there are, compared at equal numbers looked at."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Iterable
 

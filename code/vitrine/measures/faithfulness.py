@@ -1,7 +1,5 @@
 """Whether a network's prediction changes where an explanation says that it should."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

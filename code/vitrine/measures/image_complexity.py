@@ -1,7 +1,5 @@
 """How much there is in an image: measures of complexity that ask no network."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 from skimage.color import rgb2gray

@@ -1,7 +1,5 @@
 """How far two labellings of the same units agree, word by word."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

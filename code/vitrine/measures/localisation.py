@@ -1,7 +1,5 @@
 """How much of a map lies on the object that the image's name says."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Where the evidence of a heatmap lies, and over how much of the frame it is spread."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

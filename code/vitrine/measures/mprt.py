@@ -4,8 +4,6 @@ A map is compared with that of the same image from the network whose layers have
 from the classifier down. Where both are alike, the map explains the image and not the network.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 from skimage.metrics import structural_similarity

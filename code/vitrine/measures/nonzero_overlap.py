@@ -5,8 +5,6 @@ which they live, and a pixel belongs to a region when its value is not zero. Suc
 almost everything; the function says how much they do.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which of several choices no other is better than."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

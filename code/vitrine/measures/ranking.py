@@ -1,7 +1,5 @@
 """Which method comes out first, how sure that is, and how far measures agree about it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations

@@ -4,8 +4,6 @@ A measure of a map alone is a function of it. One that asks the network again is
 result of a trial, of which several measures may come; the trials are in ``experiments.trials``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """How far an explanation moves when the image moves by less than can be seen."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """How concentrated a map is: one that lights up everything explains nothing."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

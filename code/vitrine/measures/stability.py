@@ -1,7 +1,5 @@
 """How far an explanation repeats: the same image explained with other seeds, or more samples."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """What counts as the region that a heatmap highlights: the rules that people use."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """AblationCAM: how much the class loses when a feature map is taken away."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

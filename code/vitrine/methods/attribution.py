@@ -1,7 +1,5 @@
 """Attribution: how much each pixel of the network's input speaks for a class."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

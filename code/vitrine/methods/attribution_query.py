@@ -1,7 +1,5 @@
 """What an attribution method explains, with the passes that it has taken."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

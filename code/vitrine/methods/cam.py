@@ -1,7 +1,5 @@
 """Class activation maps: which places of the last feature maps speak for a class."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """Layer-wise relevance propagation as the library Captum computes it, to show what it is worth."""
 
-from __future__ import annotations
-
 import copy
 import re
 import warnings

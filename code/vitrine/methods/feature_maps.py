@@ -1,7 +1,5 @@
 """What a class activation map is made of: the feature maps of a layer and what depends on them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

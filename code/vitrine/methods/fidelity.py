@@ -1,7 +1,5 @@
 """How a class's probability holds when only some superpixels are shown, or all others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

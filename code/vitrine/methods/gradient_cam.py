@@ -4,8 +4,6 @@ Each function gives the evidence of one method, with the formula and in the orde
 the library ``grad-cam``. A is a feature map ``[channels, h', w']``, G the logit's gradient at it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vitrine.methods.feature_maps import (

@@ -1,7 +1,5 @@
 """Guided backpropagation: the gradient without what is negative on its way down."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, fx, nn
 from zennit.composites import LayerMapComposite

@@ -1,7 +1,5 @@
 """The heatmap: what every explanation of an image is turned into."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

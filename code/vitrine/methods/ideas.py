@@ -4,8 +4,6 @@ y is the class's logit, p its probability, x the image, A_k the feature maps, s 
 z_ij what neuron i adds to neuron j, R the relevance of a neuron.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

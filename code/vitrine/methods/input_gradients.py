@@ -1,7 +1,5 @@
 """Gradients at the network's input, and their means over paths and noisy copies, by Captum."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """LIME for images: a linear model of the network around one image, over its superpixels."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -13,8 +13,6 @@ lose or invent relevance in residual networks with batch normalisation:
 Both keep the sum, and neither makes any relevance greater than it was.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Images with some superpixels hidden, built in batches and shown to the network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """A network whose layers are randomised from the classifier down, and given back as they were."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

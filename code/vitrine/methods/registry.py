@@ -1,7 +1,5 @@
 """All methods that give an image a map, as one table."""
 
-from __future__ import annotations
-
 from collections import ChainMap
 from collections.abc import MutableMapping
 from typing import cast

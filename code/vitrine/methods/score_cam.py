@@ -1,7 +1,5 @@
 """ScoreCAM: how much of the class remains when a feature map is laid over the image."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

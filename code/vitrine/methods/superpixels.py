@@ -1,7 +1,5 @@
 """Superpixels: the pieces of an image that LIME shows or hides."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What is known of a classifier before it is loaded, and how a checkpoint is read."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 from collections.abc import Callable, Mapping

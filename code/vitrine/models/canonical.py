@@ -6,8 +6,6 @@ function, a module that is used twice, an addition written as ``+`` or a batch n
 carries its own activation are passed over without a word. In the canonical form there are none.
 """
 
-from __future__ import annotations
-
 import copy
 import operator
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """An image classifier: a network with its preprocessing, categories and named layers."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -112,7 +110,7 @@ class Classifier:
         for name in self.channel_axes:
             self.layer(name)
 
-    def stating(self, axes: Mapping[str, ChannelAxis]) -> Classifier:
+    def stating(self, axes: Mapping[str, ChannelAxis]) -> "Classifier":
         """The same network, and where the channels of some of its layers lie."""
         if not axes:
             return self

@@ -1,7 +1,5 @@
 """Classifiers whose owners publish their parameters in other forms, decoded once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Each function raises ``ValueError`` for content that is damaged or does not fit the network.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The passes of a network on OpenVINO, where its logits are PyTorch's up to rounding."""
 
-from __future__ import annotations
-
 import copy
 import sys
 import warnings

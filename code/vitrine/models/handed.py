@@ -1,7 +1,5 @@
 """What must hold of a network that somebody hands over, before anything is asked of it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

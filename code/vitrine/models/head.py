@@ -1,7 +1,5 @@
 """A layer of a network: where its output holds channels and places, and what follows it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Running a network as fast as the machine at hand can, with the same predictions."""
 
-from __future__ import annotations
-
 import copy
 import ctypes
 import timeit

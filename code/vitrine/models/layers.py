@@ -1,7 +1,5 @@
 """The layers of a network that no table describes, found out by one pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ What a row of ``CLASSIFIERS`` states is found out here: the classes' number, pre
 layers, by building the network and tracing one pass.
 """
 
-from __future__ import annotations
-
 import math
 import runpy
 from collections.abc import Callable

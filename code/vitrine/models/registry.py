@@ -1,7 +1,5 @@
 """The classifiers that a study can name, as one table, and how their weights are loaded."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

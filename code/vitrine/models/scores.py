@@ -1,7 +1,5 @@
 """A network's predictions and explanations as functions of arrays, as measures ask for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal

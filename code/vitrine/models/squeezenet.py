@@ -4,8 +4,6 @@
 each class, its activation, and the average over all places: what it gives are the logits.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import torch

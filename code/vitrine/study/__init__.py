@@ -4,12 +4,10 @@ A study is a file ``data/studies/NAME/study.toml``. It is read once into frozen,
 every later step takes its parameters from here and from nowhere else.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -61,7 +59,7 @@ class Study(Section):
     region_occlusion: RegionOcclusion | None = None
 
     @model_validator(mode="after")
-    def _parts_have_what_they_build_on(self) -> Study:
+    def _parts_have_what_they_build_on(self) -> Self:
         if self.large_sample and not self.lime:
             raise ValueError("`large_sample` takes LIME's other parameters from a [lime] section")
         if self.region_occlusion and not self.images.source:

@@ -1,7 +1,5 @@
 """What pydantic finds wrong with a file, in the words of TOML."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, get_args
 

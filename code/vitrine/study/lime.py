@@ -1,8 +1,6 @@
 """LIME's section of a study file, and how an image can be cut into superpixels."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -52,7 +50,7 @@ class Grid(Section):
     columns: int = Field(default=7, ge=1)
 
     @model_validator(mode="after")
-    def _more_than_one(self) -> Grid:
+    def _more_than_one(self) -> Self:
         if self.rows * self.columns < 2:
             raise ValueError("a grid needs at least two rows or columns")
         return self
@@ -90,7 +88,7 @@ class Stability(Section):
     )
 
     @model_validator(mode="after")
-    def _numbers_can_be_compared(self) -> Stability:
+    def _numbers_can_be_compared(self) -> Self:
         if self.sample_sizes[0] < 2 or list(self.sample_sizes) != sorted(set(self.sample_sizes)):
             raise ValueError("`sample_sizes` must be ascending, from two on")
         # Every seed asks about the whole image first; the others of its samples can be pooled.
@@ -116,7 +114,7 @@ class Search(Section):
     seeds: int = Field(default=2, ge=2)
 
     @model_validator(mode="after")
-    def _ascending(self) -> Search:
+    def _ascending(self) -> Self:
         for key, numbers, least in (("samples", self.samples, 2), ("features", self.features, 1)):
             if numbers[0] < least or list(numbers) != sorted(set(numbers)):
                 raise ValueError(f"`{key}` must be ascending, from {least} on")

@@ -1,7 +1,5 @@
 """What a section of a study file is: frozen, validated data without an unknown key."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator

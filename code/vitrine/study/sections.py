@@ -3,10 +3,8 @@
 Sections that a method takes as its parameters are those parameters; no name stands twice.
 """
 
-from __future__ import annotations
-
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,7 +47,7 @@ class Images(Section):
     _one_origin = model_validator(mode="after")(one_origin)
 
     @model_validator(mode="after")
-    def _below_and_listed_once(self) -> Images:
+    def _below_and_listed_once(self) -> Self:
         outside = [name for name in self.all if not _is_plain(name)]
         if outside:
             raise ValueError(
@@ -98,13 +96,13 @@ class Classifier(Section):
         return axes
 
     @model_validator(mode="after")
-    def _one_axis(self) -> Classifier:
+    def _one_axis(self) -> Self:
         if both := sorted(set(self.channels_first) & set(self.channels_last)):
             raise ValueError(f"the channels of {both[0]!r} cannot lie first and last")
         return self
 
     @model_validator(mode="after")
-    def _all_of_a_network(self) -> Classifier:
+    def _all_of_a_network(self) -> Self:
         of_rows = {"name", "weights", "seed", "network", "channels_first", "channels_last"}
         own = self.model_fields_set - of_rows
         if self.network is None and (own or self.weights not in WEIGHTS):
@@ -225,7 +223,7 @@ class Agreement(Section):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _share_is_among_shares(self) -> Agreement:
+    def _share_is_among_shares(self) -> Self:
         if self.share not in self.shares:
             raise ValueError("`share` must be one of `shares`")
         return self
@@ -247,7 +245,7 @@ class ProbingSet(Section):
     _one_origin = model_validator(mode="after")(one_origin)
 
     @model_validator(mode="after")
-    def _one_list(self) -> ProbingSet:
+    def _one_list(self) -> Self:
         if self.file_list and (self.files or self.folder is None):
             raise ValueError("a `file_list` names files of a `folder`, without `files`")
         return self
@@ -274,7 +272,7 @@ class LargeSample(Section):
     batch: int = Field(default=20, ge=2)
 
     @model_validator(mode="after")
-    def _has_parts_to_compare(self) -> LargeSample:
+    def _has_parts_to_compare(self) -> Self:
         if self.sample % self.batch == 1:
             raise ValueError("the last `batch` would hold one image, with no other to compare")
         return self
@@ -326,7 +324,7 @@ class ProbingSizes(Section):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _sizes_are_counts(self) -> ProbingSizes:
+    def _sizes_are_counts(self) -> Self:
         if min(self.sizes) < 1 or list(self.sizes) != sorted(set(self.sizes)):
             raise ValueError("`sizes` must be positive and ascending")
         return self

@@ -6,8 +6,6 @@ Ties are broken by the image's position, and nothing is summed, so that what two
 probing set leave behind merges into exactly what the whole would have left.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -72,7 +70,7 @@ class Activations:
         """``bool [units]``: units that respond to every image alike, so none is the strongest."""
         return self.values[:, 0] == self.lowest
 
-    def of_units(self, units: Tensor) -> Activations:
+    def of_units(self, units: Tensor) -> "Activations":
         """The activations of some units only, by their numbers or by a mask ``bool [units]``."""
         whole = self.everything
         return Activations(

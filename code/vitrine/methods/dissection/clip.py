@@ -1,7 +1,5 @@
 """CLIP (Radford et al., 2021) through the library ``open_clip``."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Embeddings: unit vectors of texts and images, computed once and kept in the cache."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -6,8 +6,6 @@ names of its classes lie, so it knows of an image what class names say, and noth
 textures or whatever else is in it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -3,8 +3,6 @@
 A unit is labelled by the concepts whose similarity to its strongest images is greatest.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

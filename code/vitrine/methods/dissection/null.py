@@ -16,8 +16,6 @@ and these are held against those of all units of the layer: exact where a unit d
 others at random in location and scale alone.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a similarity's parameters can be."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from vitrine.errors import StudyError

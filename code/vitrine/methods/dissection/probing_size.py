@@ -1,7 +1,5 @@
 """How the labels of units depend on the size of the probing set."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

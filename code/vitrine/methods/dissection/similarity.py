@@ -12,8 +12,6 @@ units × concepts is ever whole in memory. The blocks are small enough to stay i
 cache, which is what makes soft WPMI fast.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -95,7 +93,7 @@ class Matches:
         finally:
             torch.set_num_threads(threads)
 
-    def rows(self, images: Tensor) -> Matches:
+    def rows(self, images: Tensor) -> "Matches":
         """The matches of some images only, by position."""
         return Matches(self.images[images], self.concepts)
 

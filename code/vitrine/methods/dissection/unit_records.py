@@ -5,8 +5,6 @@ Nothing here depends on the order of the images: the records of two parts of a p
 into exactly those of the whole, and memory does not grow with the number of images.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
