@@ -506,17 +506,22 @@
   /* ---------- The line under each figure and table: source, data, permalink ---------- */
 
   function setUpLines() {
+    // The address of the repository stands in the header of either renderer, if it is known.
+    const repository = document.querySelector("a[data-repository], a.quarto-navigation-tool[title='Source Code']")?.href.replace(/\/$/, "");
+    for (const module of repository ? all(".vitrine-module") : []) {
+      const link = element("a", { href: `${repository}/tree/HEAD/code/vitrine/${module.textContent}` });
+      module.replaceWith(link);
+      link.append(module);
+    }
     const told = document.querySelector("[data-lines]")?.dataset;
     if (!told) return;
-    // The address of the repository stands in the header of either renderer, if it is known.
-    const repository = document.querySelector("a[data-repository], a.quarto-navigation-tool[title='Source Code']")?.href;
     for (const [id, line] of Object.entries(JSON.parse(told.lines))) {
       const float = document.getElementById(id);
       if (!float) continue;
       const name = float.querySelector("figcaption[class*='quarto']")?.textContent.match(/^\s*(\w+\s[\w.]+)/)?.[1] ?? id;
       const place = `${told.source}, line ${line}`;
       const source = repository
-        ? element("a", { href: `${repository.replace(/\/$/, "")}/blob/HEAD/${told.source}#L${line}` }, place)
+        ? element("a", { href: `${repository}/blob/HEAD/${told.source}#L${line}` }, place)
         : element("span", {}, place);
       const below = element("p", { class: "vitrine-line", role: "toolbar", "aria-label": `Source of ${name}` }, element("span", {}, "Source: ", source));
       for (const link of all("a.vitrine-download", float)) {

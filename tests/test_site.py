@@ -17,7 +17,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import pypdf
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from browser import HIDDEN, TEXT_OUTSIDE
 from conftest import contents
@@ -336,6 +336,22 @@ def test_each_figure_says_where_it_comes_from(
             for link in data.all():
                 assert (site / name).parent.joinpath(link.get_attribute("href")).stat().st_size
     assert visit.troubles == []
+
+
+def test_the_repository_leads_to_the_source_of_figures_and_tasks(
+    visit: Visit, address: str
+) -> None:
+    def named(route: Route) -> None:
+        answer = route.fetch()
+        link = '<a href="https://x.org/a/b/" data-repository>Repository</a></header>'
+        route.fulfill(response=answer, body=answer.text().replace("</header>", link, 1))
+
+    visit.page.route("**/tasks/4.html", named)
+    page = visit.open(f"{address}chapters/tasks/4.html")
+    links = page.locator("a:has(> .vitrine-module)").evaluate_all("all => all.map(a => a.href)")
+    assert "https://x.org/a/b/tree/HEAD/code/vitrine/measures/agreement.py" in links
+    figure = page.locator(".vitrine-line a[href^='https://x.org/a/b/blob/HEAD/chapters/tasks/4']")
+    assert figure.count() == 1 and visit.troubles == []
 
 
 HOVERED = """(chart) => {

@@ -71,14 +71,10 @@ def test_what_was_run_and_where_its_code_is(study: StudyReport) -> None:
     assert "24 perturbed images each" in _text(tasks.ran(study, "lime"))
     assert "Grad-CAM of EfficientNet-Lite0" in _text(tasks.ran(study, "cam"))
     assert "20% of the frame, and in turn two shares" in _text(tasks.ran(study, "agreement"))
-    named = "`measures/agreement.py`"
-    assert named in _text(tasks.code(study, "measures/agreement.py"))
-    book = study.store.project.root / "_quarto.yml"
-    book.write_text(book.read_text().replace("book:\n", "book:\n  repo-url: https://x.org/a/b\n"))
-    link = f"[{named}](https://x.org/a/b/tree/main/code/vitrine/measures/agreement.py)"
-    assert link in _text(tasks.code(study, "measures/agreement.py"))
+    named = "[`measures/agreement.py`]{.vitrine-module}"
+    assert named in _text(tasks.code("measures/agreement.py"))
     with pytest.raises(ResultsError, match="no code/vitrine/gone.py"):
-        tasks.code(study, "gone.py")
+        tasks.code("gone.py")
 
 
 def test_only_a_study_that_answers_the_assignment_has_its_tasks_pages(study: StudyReport) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 from IPython.display import Markdown
 
 from vitrine.data.images import image_name
@@ -261,19 +260,13 @@ def _dissection(study: StudyReport) -> str:
     )
 
 
-def code(study: StudyReport, *modules: str) -> Markdown:
-    """Where the code of a task is: links where ``_quarto.yml`` names the repository.
+def code(*modules: str) -> Markdown:
+    """Where the code of a task is; a page links each module where it knows the repository.
 
     Raises ``ResultsError`` for a module that is not there.
     """
-    project = study.store.project
-    book = yaml.safe_load((project.root / "_quarto.yml").read_text(encoding="utf-8"))["book"]
-    repository = str(book.get("repo-url") or "").rstrip("/")
-    shown = []
     for module in modules:
-        path = f"code/vitrine/{module}"
         if not (PACKAGE / module).exists():
-            raise ResultsError(f"There is no {path}", "Name the module where it is now")
-        name = f"`{module}`"
-        shown.append(f"[{name}]({repository}/tree/main/{path})" if repository else name)
-    return block(f"**Code.** In `code/vitrine`: {', '.join(shown)}.")
+            raise ResultsError(f"There is no code/vitrine/{module}", "Name it where it is now")
+    shown = ", ".join(f"[`{module}`]{{.vitrine-module}}" for module in modules)
+    return block(f"**Code.** In `code/vitrine`: {shown}.")
