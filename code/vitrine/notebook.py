@@ -27,7 +27,7 @@ from vitrine.models.own import classifier_of
 from vitrine.report.figures import overlay
 from vitrine.study import Study
 from vitrine.study.errors import problems
-from vitrine.study.lime import Lime
+from vitrine.study.lime import Lime, segmentation_for
 from vitrine.study.sections import Attribution, Cam, Images, Measures
 from vitrine.study.sections import Classifier as Row
 
@@ -118,7 +118,9 @@ def explain(
                 f"`target` is {target!r}, and the network has {len(classifier.categories)} classes",
                 "Give the number of a class, from 0",
             )
-        study = _study(row, classifier.preprocessing.crop, lime)
+        side = classifier.preprocessing.crop
+        lime = lime.model_copy(update={"segmentation": segmentation_for(side)})
+        study = _study(row, side, lime)
         crops: dict[str, Pixels] = {}
         heatmaps: dict[tuple[str, str], Heatmap] = {}
         rows = []
@@ -204,7 +206,7 @@ def _explained(query: Query, study: Study) -> tuple[dict[str, object], Heatmap |
     }
     try:
         heatmap = heatmap_from(*pick_method(query.method).explain(query), query.method)
-    except NotApplicable as error:
+    except (NotApplicable, StudyError) as error:  # of the network, or of this image
         return about | {"reason": error.problem}, None
     assert study.measures is not None
     inputs = np.asarray(classifier.normalise(query.crop[None]).cpu().numpy())

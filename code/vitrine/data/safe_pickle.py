@@ -96,14 +96,19 @@ def read_pickled(path: Path) -> Any:
     try:
         return _plain(_load(path), {})
     except Exception as error:  # a file from elsewhere can make the readers raise anything
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        said = f"it names {named[1]}" if named else str(error).partition("\n")[0]
-        if said.startswith(("Weights only", "Expected has")):  # advice to trust the file, or jargon
-            said = "it is damaged, or no file of arrays"
         raise SourceError(
-            f"{path} is refused: {said or type(error).__name__}. Nothing of it was run",
+            f"{path} is refused: {why_refused(error)}. Nothing of it was run",
             "Fetch it again, or save the array itself, e.g. with numpy.save",
         ) from error
+
+
+def why_refused(error: Exception) -> str:
+    """What a reader of pickles says of a file, without torch's advice to run its code."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    said = f"it names {named[1]}" if named else str(error).partition("\n")[0]
+    if said.startswith(("Weights only", "Expected has")):
+        return "it is damaged, or no file of arrays"
+    return said or type(error).__name__
 
 
 def _load(path: Path) -> Any:

@@ -23,6 +23,7 @@ from vitrine.models.own import IMAGENET, traced
 from vitrine.models.registry import CLASSIFIERS, load_classifier, pick_architecture
 from vitrine.project import Project
 from vitrine.study import Study
+from vitrine.study.lime import segmentation_for
 from vitrine.study.sections import AttributionParameters
 from vitrine.study.sections import Classifier as Row
 
@@ -269,9 +270,8 @@ def _text(
     files = "".join(f"  {_toml(file)},\n" for file in chosen)
     comments = "".join(f"# {line}\n" for line in "\n".join(found).splitlines())
     side = known.preprocessing.crop
-    cut = 'method = "quickshift"' if side >= _LEAST_QUICKSHIFT else 'method = "slic"'
     numbers = {
-        "segmentation": f"{{ {cut} }}",
+        "segmentation": f'{{ method = "{segmentation_for(side).method}" }}',
         "window": max(2, side // 7),
         "stride": max(1, side // 14),
         "square": max(2, side // 5),
@@ -302,9 +302,6 @@ def _parsed(project: Project, name: str, text: str) -> Study:
     except ValidationError as error:
         raise VitrineError(f"The study would not be valid: {error}") from error
 
-
-_LEAST_QUICKSHIFT = 160
-"""Sides of an input, in pixels; in smaller ones quickshift finds a few large pieces."""
 
 _CAM = {
     False: """[cam]

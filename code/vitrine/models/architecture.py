@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from vitrine.data.concepts import training_classes
+from vitrine.data.safe_pickle import why_refused
 from vitrine.errors import SourceError
 from vitrine.models.classifier import Link, Preprocessing
 from vitrine.project import Project
@@ -118,7 +119,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise SourceError(
-            f"The checkpoint {path} cannot be read as plain tensors ({first_line(error)})",
+            f"The checkpoint {path} cannot be read as plain tensors: {why_refused(error)}",
             "Fetch it again, or save network.state_dict() alone; a file that runs code is refused",
         ) from error
     if not isinstance(checkpoint, dict):

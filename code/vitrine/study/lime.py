@@ -73,6 +73,14 @@ Segmentation = Annotated[
 """How an image is cut into superpixels, with the parameters of scikit-image's function."""
 
 
+def segmentation_for(side: int) -> Quickshift | Slic:
+    """What cuts an input of ``side`` pixels where nobody chose.
+
+    Below 160 pixels quickshift finds a few large pieces, or one.
+    """
+    return Quickshift() if side >= 160 else Slic()
+
+
 class Stability(Section):
     """How far LIME repeats: explanations with other draws, and with other numbers of samples.
 
