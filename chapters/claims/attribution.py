@@ -1,12 +1,11 @@
 """Claims about attribution methods, judged by the maximum sensitivity of their maps."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from claims.evidence import lacking, on_object, titled
 from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
 from vitrine.measures.difference import Difference, Direction, paired_difference
+from vitrine.report.attributions import LIBRARY_RELEVANCE, RELEVANCE, relevance_of_networks
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
@@ -96,21 +95,20 @@ def lrp_unstable(study: StudyReport, published: PublishedReport) -> Judgement:
 
 def _library(study: StudyReport) -> list[Part]:
     """What the library's rules give beside ours, on whichever networks both were tried."""
-    if "sensitivities" not in study.store.tables():
+    if "attributions" not in study.store.tables():
         return []
-    rows = study.store.table("sensitivities")
-    both = rows[rows["method"].isin(["lrp", "lrp_captum"])].pivot(
-        index=["classifier", "image"], columns="method", values="by_channel"
-    )
-    if not {"lrp", "lrp_captum"} <= set(both) or (both := both.dropna()).empty:
+    rows = relevance_of_networks(study)
+    both = rows.pivot(index="network", columns="method", values="sensitivity")
+    if not {RELEVANCE, LIBRARY_RELEVANCE} <= set(both):
         return []
     return [
         Part(
-            f"On a network that both can be computed for, the rules of the library Captum give "
-            f"{number(both['lrp_captum'].mean())}, ours {number(both['lrp'].mean())}.",
+            f"On {name} the rules of the library Captum give "
+            f"{number(row[LIBRARY_RELEVANCE])}, ours {number(row[RELEVANCE])}.",
             (),
             "stable",
         )
+        for name, row in both.dropna().iterrows()
     ]
 
 

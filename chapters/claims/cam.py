@@ -1,7 +1,5 @@
 """Claims about class activation maps, judged by the study's network and by published maps."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -21,7 +19,7 @@ from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number
+from vitrine.report.text import listing, number, percent
 
 RUNS = {method: method for method in THREE}
 FAR = 10
@@ -117,10 +115,10 @@ def _on_roof(study: StudyReport, image: str) -> Part:
     """The half that the roof is lit up, which needs its outline."""
     known = [method for method in THREE if image in images_of(study, method)]
     parts = study.parts(image) if known else {}
-    roofs = [mask for name, mask in parts.items() if name in ("the house", "the roof")]
+    roofs = {name: mask for name, mask in parts.items() if name in ("the house", "the roof")}
     if not roofs:
         return Part("Whether it is the roof cannot be told without its outline.", half="roof")
-    mask = np.any(roofs, axis=0)
+    mask = np.any(list(roofs.values()), axis=0)
     shares = {}
     for method in known:
         weight = np.clip(study.heatmap(method, image).values, 0, None)
@@ -128,7 +126,10 @@ def _on_roof(study: StudyReport, image: str) -> Part:
             shares[titled(study, [method])[0]] = float(weight[mask].sum() / weight.sum())
     if not shares:
         return Part("Whether it is the roof cannot be told: the maps are blank.", half="roof")
-    text = f"{study.title}, weight on the roof: {shares_told(pd.Series(shares))}."
+    text = (
+        f"{study.title}, weight on {listing(roofs)}, {percent(mask.mean())} of the frame: "
+        f"{shares_told(pd.Series(shares))}."
+    )
     return Part(text, tuple(share > 0.5 for share in shares.values()), "roof")
 
 

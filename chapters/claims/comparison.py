@@ -1,7 +1,5 @@
 """Claims about LIME beside Grad-CAM, judged by the study's network and by published masks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -27,6 +25,9 @@ from vitrine.report.text import listing, number, p_text, percent
 TWO = ("goldfish", "tiger shark")
 LOW = 0.5
 """Agreement is low where less than half of two regions together is shared."""
+
+SLIGHT = 0.05
+"""A mean change of the IoU that lies within this of zero has no direction worth the name."""
 
 WEAK = 0.3
 """A rank correlation that lies within this of zero makes no difference worth the name."""
@@ -138,10 +139,9 @@ def _no_direction(network: str, change: pd.Series) -> Part:
         return Part("This study has no IoU with LIME's superpixels of either sign.")
     up, down = int((change > 0).sum()), int((change < 0).sum())
     mean = paired_difference(change.to_numpy(), comparisons=2)
-    if mean.direction in ("larger", "smaller"):
-        outcome: Outcome = False
-    else:
-        outcome = True if up and down else None
+    outcome: Outcome = False if mean.direction in ("larger", "smaller") else None
+    if up and down and mean.low > -SLIGHT and mean.high < SLIGHT:
+        outcome = True
     return Part(
         f"{network}: the IoU goes up in {up} and down in {down} of {len(change)} images; the mean "
         f"change is {spelt(mean, 3)}.",

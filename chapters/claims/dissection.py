@@ -1,7 +1,5 @@
 """Claims about dissection, judged by the study's networks and by published labels."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from itertools import product

@@ -1,7 +1,5 @@
 """What claims are judged by, for any study: what it lacks is empty, and never an error."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A verdict on a claim: a rule over comparisons, each of which is also its own sentence."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args

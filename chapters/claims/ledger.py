@@ -1,7 +1,5 @@
 """The ledger: every claim of the earlier reports with its verdict and what that rests on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import pandas as pd

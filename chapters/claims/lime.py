@@ -1,7 +1,5 @@
 """Claims about LIME, judged by the study's network and by published masks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -11,7 +9,7 @@ from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, part_of
+from vitrine.report.text import number, part_of, plural
 
 FOUR = ("goldfish", "tiger shark", "American coot", "West Highland white terrier")
 CLAIMED_SAMPLES = 600
@@ -41,15 +39,18 @@ def chimney(study: StudyReport, published: PublishedReport) -> Judgement:
     if not study.has("superpixels"):
         return judgement(Part("This study kept no superpixels."))
     segments = study.segments(image)
-    inside = np.bincount(segments[mask].ravel(), minlength=int(segments.max()) + 1)
+    pieces = int(segments.max()) + 1
+    inside = np.bincount(segments[mask].ravel(), minlength=pieces)
+    share = inside / np.bincount(segments.ravel(), minlength=pieces)
     rows = study.table("superpixels")
     weights = rows[rows["image"] == image].set_index("superpixel")["weight"].dropna()
     if weights.empty or not inside.any():
         return judgement(Part("No superpixel lies on the chimney."))
-    chosen = int(inside.argmax())
-    if chosen not in weights:
-        return judgement(Part("The superpixel of the chimney has no weight."))
-    weight, place = weights[chosen], int((weights < weights[chosen]).sum())
+    of_chimney = weights[weights.index.isin(np.flatnonzero(share > 0.5))]
+    if of_chimney.empty:
+        return judgement(Part("No superpixel lies for the most part on the chimney."))
+    weight = of_chimney.min()
+    place = int((weights < weight).sum())
     if place == 0 and weight < 0:
         said = "the lowest of all"
     elif (weights <= weight).all():
@@ -57,10 +58,13 @@ def chimney(study: StudyReport, published: PublishedReport) -> Judgement:
     else:
         said = f"above that of {part_of(place, len(weights) - 1, 'other superpixel')}"
     predicted = study.prediction(image)["category"]
+    one = len(of_chimney) == 1
+    lie = "lies" if one else "lie"
     return judgement(
         Part(
-            f"For the prediction {predicted} the superpixel that covers most of the chimney has "
-            f"the weight {number(weight)}, {said}.",
+            f"For the prediction {predicted} {plural(len(of_chimney), 'superpixel')} {lie} for the "
+            f"most part on the chimney, with {'' if one else 'a least '}weight of "
+            f"{number(weight)}, {said}.",
             (bool(place == 0 and weight < 0),),
         )
     )
@@ -103,7 +107,9 @@ def _more_samples(study: StudyReport) -> Part:
     beyond = [samples for samples in measured if samples > CLAIMED_SAMPLES]
     if CLAIMED_SAMPLES not in wide or not beyond:
         return Part(
-            f"This study did not repeat LIME at {CLAIMED_SAMPLES} samples and more.", half="samples"
+            f"This study did not repeat LIME at {CLAIMED_SAMPLES} samples and at more, so what "
+            "more would bring cannot be told.",
+            half="samples",
         )
     most = max(beyond)
     gain = paired_difference((wide[most] - wide[CLAIMED_SAMPLES]).to_numpy(float))

@@ -48,7 +48,7 @@ def _mean(inputs: Inputs) -> Inputs:
 
 
 def _blurred(inputs: Inputs) -> Inputs:
-    """The image under a Gaussian of 1/22 of its side, 10 pixels of 224, as in RISE."""
+    """The image under a Gaussian whose deviation is 1/22 of its side, 10 pixels of 224."""
     width = inputs.shape[-1] / 22.4
     return np.asarray(gaussian_filter(inputs, (0, 0, width, width)), dtype=np.float32)
 

@@ -76,7 +76,7 @@ def _similarity(arrays: Arrays, _facts: Facts) -> float:
 
 VALUES: dict[str, Measure] = {
     "deletion_blurred": Measure(
-        "Deletion, blurred",
+        "Deletion (blurred)",
         "does the class go when the strongest pixels are blurred first?",
         "lower",
         "petsiuk2018",
@@ -84,7 +84,7 @@ VALUES: dict[str, Measure] = {
         read=partial(_area, "deletion_blurred"),
     ),
     "deletion_mean": Measure(
-        "Deletion, mean colour",
+        "Deletion (mean colour)",
         "does it go when they are painted in the mean colour?",
         "lower",
         "petsiuk2018",
@@ -92,7 +92,7 @@ VALUES: dict[str, Measure] = {
         read=partial(_area, "deletion_mean"),
     ),
     "insertion_blurred": Measure(
-        "Insertion, blurred",
+        "Insertion (blurred)",
         "does it come when the strongest pixels are sharpened first?",
         "higher",
         "petsiuk2018",
@@ -100,7 +100,7 @@ VALUES: dict[str, Measure] = {
         read=partial(_area, "insertion_blurred"),
     ),
     "insertion_mean": Measure(
-        "Insertion, mean colour",
+        "Insertion (mean colour)",
         "does it come when they are the first on a plain ground?",
         "higher",
         "petsiuk2018",

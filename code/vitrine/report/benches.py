@@ -33,19 +33,19 @@ def measured(study: StudyReport) -> Markdown:
 
 
 def on_paper(study: StudyReport) -> Markdown:
-    """Hours for a large probing set with a core a worker, and where they go, in a sentence.
+    """Minutes for a large probing set with a core a worker, and where they go, in a sentence.
 
     What does not grow with the images is taken as it is with the most workers that were measured.
     """
     found = table(study, "workers")
     rate = float(found.loc[found["workers"] == 1, "images/s"].iloc[0])
     beside = float(found["beside s"].iloc[-1])
-    hours = {count: (LARGE / (rate * count) + beside) / 3600 for count in (1, 4, 16, 64)}
-    told = listing([f"{hours[count]:.2f} with {count}" for count in (4, 16, 64)])
-    passing = LARGE / (rate * 64) / (hours[64] * 3600)
+    minutes = {count: (LARGE / (rate * count) + beside) / 60 for count in (1, 4, 16, 64)}
+    told = listing([f"{minutes[count]:.2g} with {count}" for count in (4, 16, 64)])
+    passing = LARGE / (rate * 64) / (minutes[64] * 60)
     return block(
         f"By these figures, on paper and with a core a worker, {LARGE:,} images take "
-        f"{hours[1]:.2f} hours with one worker, {told}. With 64 the workers pass images "
+        f"{minutes[1]:.2g} minutes with one worker, {told}. With 64 the workers pass images "
         f"in {percent(passing)} of the time; they start, load the network and label the units "
         "in the rest."
     )

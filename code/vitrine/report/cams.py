@@ -21,6 +21,26 @@ def methods(study: StudyReport) -> list[str]:
     return list(study.parameters("cam").get("methods") or ())
 
 
+SAME = 0.999
+"""Maps of at least this rank correlation on every image are one map."""
+
+
+def distinct(study: StudyReport) -> list[str]:
+    """The methods without those whose maps are those of an earlier one on every image.
+
+    Before a global mean and one linear layer Grad-CAM and HiResCAM are one map, which a test is not
+    to count twice.
+    """
+    found: list[str] = []
+    if not study.has("correlations"):
+        return methods(study)
+    for method in methods(study):
+        rhos = (between(study, one, method)["rho"].dropna() for one in found)
+        if not any(len(rho) and rho.min() >= SAME for rho in rhos):
+            found.append(method)
+    return found
+
+
 def main_methods(study: StudyReport) -> list[str]:
     """Those that have a colour of their own in charts; where that is one at most, the first few."""
     known = methods(study)

@@ -52,7 +52,7 @@ def _verdicts(study: StudyReport) -> dict[tuple[str, str], str]:
         return {}
     told: dict[tuple[str, str], list[str]] = {}
     board = scoreboard(study)
-    for measure in board.ranked:
+    for measure in board.measures:
         for (_, method), standing in stands(board.gains(measure)).items():
             told.setdefault((method, standing), []).append(MEASURES[measure].title)
     return {key: listing(titles) for key, titles in told.items()}
@@ -80,6 +80,8 @@ def list_of_figures(study: StudyReport) -> Markdown:
 def _caption(lines: list[str]) -> str:
     """The beginning of a caption, up to where its first part ends; without citations."""
     found = next((said[1] for line in lines if (said := _CAPTION.match(line))), "")
+    if found.count("(") > found.count(")"):
+        found = found.rpartition(" (")[0]
     return re.sub(r" ?\[?-?@[\w-]+\]?", "", found)
 
 

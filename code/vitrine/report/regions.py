@@ -9,6 +9,12 @@ from vitrine.report.study_report import StudyReport
 
 KEYS = ["image", "region"]
 
+MARGIN = 0.05
+"""Losses that differ by less than this share of the whole image's probability are called alike."""
+
+LARGE = 0.5
+"""A region of more of the frame has nearly itself elsewhere, so that there is no control."""
+
 
 def mapped_methods(study: StudyReport, image: str | None = None) -> list[str]:
     """LIME and Grad-CAM, or the study's first class activation map, as far as it has them.
@@ -43,14 +49,14 @@ def occlusion(study: StudyReport) -> pd.DataFrame:
     ``without``, the prediction's probability when the region is hidden, between ``lowest`` and
     ``highest`` of the fills; ``control``, when the same shape is hidden elsewhere; ``alone``,
     when it is all that is shown, and ``alone_control``, when the same shape elsewhere is;
-    ``below``, the number of fills by which it is less than the control; ``above``, by which it
-    is more than for the whole image; ``instead``, the most probable class without it, by the
-    study's first fill.
+    ``below``, the number of fills by which it is less than the control by more than ``MARGIN`` of
+    the whole image's; ``above``, by which it is more than for the whole image; ``instead``, the
+    most probable class without it, by the study's first fill.
     """
     table = study.table("region_occlusion")
     hidden = table[table["shown"] == "rest"]
     hidden = hidden.assign(
-        below=hidden["probability"] < hidden["control"],
+        below=hidden["probability"] < hidden["control"] - MARGIN * hidden["p_original"],
         above=hidden["probability"] > hidden["p_original"],
     )
     found = hidden.groupby(KEYS, sort=False).agg(

@@ -147,7 +147,12 @@ def _sentence(finding: Finding) -> str:
 
 
 def _wording(finding: Finding) -> str:
-    """The sentence without its numbers, which the table shows beside each other."""
+    """What is compared: the sentence without its numbers, which the table shows beside each other.
+
+    Networks and units have other names in another study; the finding then says what it is about.
+    """
+    if finding.same_as is not None:
+        return finding.same_as
     return NUMBER.sub("#", _sentence(finding))
 
 

@@ -56,7 +56,8 @@ class Scoreboard:
     ranked : the measures that enter the mean rank: all but that of stochastic methods alone.
     values : by measure, ``[image, method]``.
     scores : by measure and method. mean : ``[method, measure]``, baselines too.
-    rank : ``[method, measure]``, of the methods alone. overall : their mean rank, best first.
+    rank : ``[method, measure]``, of the methods alone that have a value on at least half of the
+        images on which any method has one. overall : their mean rank, best first.
     signed : the methods whose maps have negative values.
     """
 
@@ -149,8 +150,10 @@ def scoreboard(study: StudyReport) -> Scoreboard:
         for method in rows
     }
     mean = pd.DataFrame({m: {r: scores[m, r].mean for r in rows} for m in measures}, index=rows)
+    counts = pd.DataFrame({m: {r: scores[m, r].images for r in methods} for m in measures})
+    told = mean.loc[methods].where(counts * 2 >= counts.max())
     rank = pd.DataFrame(
-        {m: ranks(list(mean.loc[methods, m]), MEASURES[m].direction or "higher") for m in measures},
+        {m: ranks(list(told[m]), MEASURES[m].direction or "higher") for m in measures},
         index=methods,
     )
     ranked = [m for m in measures if m != SEED_STABILITY]

@@ -119,7 +119,7 @@ def _share(head: str, column: list[str], widest: int) -> int:
 
 
 def _cell(value: object, how: Format | None) -> str:
-    if isinstance(value, float) and math.isnan(value):
+    if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, Link):
         return f"[{safe(value.text)}]({value.address})"

@@ -251,9 +251,12 @@ def _lime(study: StudyReport) -> str:
 
 def _dissection(study: StudyReport) -> str:
     found, facts = dissected(study), study.dissection
-    sets = listing(dict.fromkeys(found.training_sets.values()))
+    networks = listing(
+        title if trained in title else f"{title} (trained on {trained})"
+        for title, trained in found.training_sets.items()
+    )
     return (
-        f"{listing(found.titles)} (trained on {sets}): {len(found.all_units):,} units of "
+        f"{networks}: {len(found.all_units):,} units of "
         f"{plural(len(found.layers), 'layer')}, {facts['probing_set']['images']:,} probing images, "
         f"{facts['concepts']['count']:,} concepts; encoder {facts['encoder']['title']}, similarity "
         f"{facts['similarity']['title']}, {facts['null_draws']:,} drawn units for the p-values."

@@ -9,6 +9,7 @@ from vitrine.measures.association import spearman
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.dispersion import between_columns, between_rows
 from vitrine.measures.thresholds import REGION_RULES
+from vitrine.report.cams import distinct
 from vitrine.report.compared import (
     IMAGE_SPECIFIC,
     LIME,
@@ -196,7 +197,7 @@ def _methods(study: StudyReport, section: str) -> list[str]:
 @needs("ious")
 def cams(study: StudyReport) -> Finding:
     """Whether class activation maps agree with each other more than with LIME."""
-    methods = _methods(study, "cam")
+    methods = [name for name in _methods(study, "cam") if name in distinct(study)]
     absent_if(len(methods) < 2, "This study has fewer than two class activation maps.")
     among = _by_image(study, list(combinations(methods, 2)))
     with_lime = _by_image(study, [(LIME, method) for method in methods])

@@ -46,21 +46,31 @@ NO_SENSITIVITY = "The study has no maximum sensitivity of an attribution method.
 @needs("attributions")
 def sums(study: StudyReport) -> Finding:
     """Whether attributions add up to what their method promises."""
-    medians = {method: values.median() for method, values in promised_sums(study).items()}
-    medians.pop(LIBRARY_RELEVANCE, None)
-    absent_if(not medians, "No map of the study comes with a sum that its method promises.")
+    found = promised_sums(study)
+    found.pop(LIBRARY_RELEVANCE, None)
+    absent_if(not found, "No map of the study comes with a sum that its method promises.")
     titles = study.method_titles
-    kept = [titles[method] for method, median in medians.items() if median <= CLOSE_SUM]
-    missed = [titles[method] for method, median in medians.items() if median > CLOSE_SUM]
-    headline = f"The attributions of {listing(kept)} add up to what they promise."
-    if missed:
-        headline = f"The attributions of {listing(missed)} miss the sum that they promise"
-        headline += f"; those of {listing(kept)} add up." if kept else "."
+    kept: dict[str, list[str]] = {"all": [], "some": [], "none": []}
+    for method, values in found.items():
+        kept[how_many(values <= CLOSE_SUM)].append(titles[method])
+    said = [
+        f"those of {listing(kept[way])} {does}"
+        for way, does in (
+            ("all", "add up to what they promise"),
+            ("some", "add up on some images only"),
+            ("none", "miss the sum that they promise"),
+        )
+        if kept[way]
+    ]
     text = " ".join(
-        f"{titles[method]} deviates by {share(median)} (median over images)."
-        for method, median in medians.items()
+        f"{titles[method]} is within {percent(CLOSE_SUM)} on "
+        f"{part_of(int((values <= CLOSE_SUM).sum()), len(values), 'image')}; its median deviation "
+        f"is {share(values.median())}."
+        for method, values in found.items()
     )
-    return Finding(headline, text, "none" if not kept else "some" if missed else "all")
+    headline = as_sentence("; ".join(said).replace("those of", "the attributions of", 1))
+    verdict = next((way for way in ("all", "none") if len(kept[way]) == len(found)), "some")
+    return Finding(headline, text, verdict)
 
 
 @needs("attributions")

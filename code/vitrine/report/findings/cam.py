@@ -57,7 +57,7 @@ def _rho(value: float) -> str:
 @needs("correlations")
 def beyond_baseline(study: StudyReport) -> Finding:
     """Whether the maps of one image agree more than maps of different images, by pair."""
-    rows = cams.correlations(study)
+    rows = cams.correlations(study, cams.distinct(study))
     rows = rows.assign(gain=rows["rho"] - rows["rho_other_images"])
     if rows["gain"].dropna().empty:
         return absent("There are no two images and two methods whose maps could be compared.")
@@ -118,7 +118,7 @@ def same_weights(study: StudyReport) -> Finding:
         return absent("This study does not have both Grad-CAM and HiResCAM.")
     rho = cams.between(study, "gradcam", "hirescam")["rho"].dropna()
     absent_if(rho.empty, "Grad-CAM and HiResCAM have no maps to compare.")
-    same, everywhere = rho.min() >= 0.999, number(rho.min(), 3) == number(rho.max(), 3)
+    same, everywhere = rho.min() >= cams.SAME, number(rho.min(), 3) == number(rho.max(), 3)
     where = f"on {part_of(len(rho), len(rho), 'image')}" if everywhere else "by image"
     return Finding(
         f"Grad-CAM and HiResCAM {'are one map' if same else 'differ'}.",
@@ -158,7 +158,7 @@ def without_class(study: StudyReport) -> Finding:
 def on_object(study: StudyReport) -> Finding:
     """Whether the methods have more of their weight on the object than its area, by method."""
     absent_if(not study.objects, NO_OBJECT)
-    shares, area = cams.inside(study, cams.methods(study)), study.object_areas
+    shares, area = cams.inside(study, cams.distinct(study)), study.object_areas
     shares = shares.dropna(axis="columns", how="all")
     absent_if(shares.empty, "No map has positive weight to compare on an object.")
     gain = shares.div(area, axis=0)
@@ -166,9 +166,11 @@ def on_object(study: StudyReport) -> Finding:
         paired_difference((shares[name] - area).to_numpy(), shares.shape[1]) for name in shares
     ]
     text = (
-        "A method's share of weight on the object, divided by the object's area, is "
+        "A map's share of weight on the object, divided by the object's area, is "
         f"{span(gain, digits=1)} over all methods and images; a map without information has 1. "
     )
+    if len(cams.distinct(study)) < len(cams.methods(study)):
+        text += "Methods that give the map of another one are not counted again. "
     return _tested(
         tests,
         "method",
@@ -228,12 +230,14 @@ def half_maximum(study: StudyReport) -> Finding:
     areas = areas.where(areas > 0)
     ratio = (areas.max(axis=1) / areas.min(axis=1))[areas.notna().sum(axis=1) > 1]
     absent_if(ratio.empty, "There are no two maps of an image whose areas could be compared.")
-    large = ratio.max() >= 1.5
+    large, image = ratio.max() >= 1.5, str(ratio.idxmax())
+    ends = areas.loc[image].idxmin(), areas.loc[image].idxmax()
+    least, most = (study.method_titles[str(method)] for method in ends)
     limits = ", which limits their overlap before their places matter" if large else ""
     return Finding(
         f"Half of the maximum marks regions of {'different' if large else 'similar'} sizes.",
         "For two methods on one image the areas differ by a factor of up to "
-        f"{number(ratio.max(), 1)}{limits}.",
+        f"{number(ratio.max(), 1)} ({most} and {least} on {image}){limits}.",
     )
 
 

@@ -94,25 +94,35 @@ def how_many(study: StudyReport) -> Finding:
     absent_if(found.units.empty, ALL_CONSTANT)
     table = found.diversity.set_index("network")
     labels = table["labels"].astype(int)
-    said = plural(int(labels.iloc[0]), "different concept")
+    said = plural(int(labels.iloc[0]), "different significant label")
+    hidden = _before_classifiers(found)
     if len(labels) == 1:
-        return Finding(f"{labels.index[0]} learned {said}.", "", "one")
-    headline, verdict = f"Each network learned {said}.", "same"
+        return Finding(f"{labels.index[0]} has {said}.", hidden, "one")
+    headline, verdict = f"Each network has {said}.", "same"
     if labels.nunique() > 1:
         headline = (
-            f"{_with(labels, labels.max())} learned the most different concepts "
+            f"{_with(labels, labels.max())} has the most different significant labels "
             f"({count(int(labels.max()))}), {_with(labels, labels.min())} the fewest "
             f"({count(int(labels.min()))})."
         )
         verdict = "differ"
     if table["units"].nunique() == 1 or not labels.any():
-        return Finding(headline, "", verdict)
+        return Finding(headline, hidden, verdict, same_as=verdict)
     smallest, equal = table["units"].idxmin(), table["equal"]
     text = (
         f"At as many units as {smallest} has, {span(equal, digits=0)} different labels are expected"
     )
     text += f", the most in {equal.idxmax()}." if equal.round().nunique() > 1 else "."
-    return Finding(headline, text, verdict)
+    return Finding(headline, f"{hidden} {text}".strip(), verdict, same_as=verdict)
+
+
+def _before_classifiers(found: Dissected) -> str:
+    """How many different labels are left without the layers whose units are the classes."""
+    if found.of_classes.empty or found.hidden.empty:
+        return ""
+    labels = zip(found.titles, _shared(found, found.hidden), strict=True)
+    own = listing(f"{count(len(different))} in {title}" for title, different in labels)
+    return f"Without the layers whose units are the classes there are {own}."
 
 
 def _with(labels: pd.Series, number: int) -> str:
@@ -128,14 +138,22 @@ def objects_and_scenes(study: StudyReport) -> Finding:
     objects, scenes = table["object"].astype(int), table["scene"].astype(int)
     if not (objects.any() or scenes.any()):
         return Finding("No significant label names an object or a scene.", "", "none")
-    who = "The network" if len(table) == 1 else "Every network"
-    more, fewer = objects > scenes, objects < scenes
-    if more.all():
-        headline, verdict = f"{who} learned more different objects than scenes.", "objects"
+    enough = objects + scenes >= FEW
+    more, fewer = (objects > scenes)[enough], (objects < scenes)[enough]
+    who = "The network's" if len(table) == 1 else "Every network's"
+    if enough.any() and not enough.all():
+        who = f"The significant labels of {listing(table.index[enough])}"
+    else:
+        who = f"{who} significant labels"
+    if not enough.any():
+        headline = "Whether more labels name objects or scenes cannot be told from so few."
+        verdict = "too few"
+    elif more.all():
+        headline, verdict = f"{who} name more different objects than scenes.", "objects"
     elif fewer.all():
-        headline, verdict = f"{who} learned more different scenes than objects.", "scenes"
+        headline, verdict = f"{who} name more different scenes than objects.", "scenes"
     elif not (more.any() or fewer.any()):
-        headline, verdict = "As many different objects as scenes were learned.", "same"
+        headline, verdict = "As many different objects as scenes are named.", "same"
     else:
         headline, verdict = "Which are more, objects or scenes, depends on the network.", "differ"
     parts = [
@@ -143,7 +161,7 @@ def objects_and_scenes(study: StudyReport) -> Finding:
         f"{plural(int(scenes[title]), 'scene')}."
         for title in table.index[:NAMED]
     ]
-    return Finding(headline, " ".join(parts), verdict)
+    return Finding(headline, " ".join(parts), verdict, same_as=verdict)
 
 
 @needs("units")

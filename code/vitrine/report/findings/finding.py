@@ -19,6 +19,8 @@ class Finding:
         compare.
     see : where the report says more, as the title of a link and its address.
     difference : the comparison that it rests on, where it rests on one.
+    same_as : what must be the same in another study for it to hold there, beside the verdict; where
+        nothing is said, its sentence without numbers.
     """
 
     headline: str
@@ -26,6 +28,7 @@ class Finding:
     verdict: str = "described"
     see: tuple[str, str] | None = None
     difference: Difference | None = None
+    same_as: str | None = None
 
     @property
     def is_absent(self) -> bool:

@@ -116,6 +116,7 @@ def best_hidden_label(study: StudyReport) -> Finding:
         f"{int(best['unit'])} of {best['layer']} of {best['network']}. The label {kept} "
         f"significant. Of the unit's strongest images, {_named(named, len(names))}.",
         "named" if named else "unnamed",
+        same_as=str(best["label"]),
     )
 
 
@@ -237,6 +238,7 @@ def similarity_and_size(study: StudyReport) -> Finding:
     if len(set(directions)) > 1:
         headline = "How similarity changes with the probing set depends on the rule."
         return Finding(headline, " ".join(parts), "differ")
+    parts.append("Either rule changes it by itself, so this says nothing of the labels.")
     return Finding(SIZES[directions[0]], " ".join(parts), directions[0])
 
 
@@ -247,8 +249,8 @@ RULES = {
 """How many of the strongest images are looked at when the probing set has another size."""
 
 SIZES = {
-    "larger": "Similarity grows with the size of the probing set.",
-    "smaller": "Similarity falls with the size of the probing set.",
+    "larger": "Similarity is greater over a larger probing set.",
+    "smaller": "Similarity is smaller over a larger probing set.",
     "undecided": "Similarity does not change with the size of the probing set beyond its scatter.",
 }
 

@@ -211,7 +211,7 @@ def correct(study: StudyReport) -> Finding:
         "IoU does not differ significantly between correct and wrong predictions.",
         f"It is {number(means[0])} on {plural(int(right.sum()), 'image')} with a correct "
         f"prediction and {number(means[1])} on the others. The rank "
-        f"correlation is {_rho(found)}.",
+        f"correlation is {number(found.rho)} ({p_text(found.p_value)}).",
     )
 
 

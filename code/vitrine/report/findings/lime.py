@@ -58,12 +58,12 @@ def repeats(study: StudyReport) -> Finding:
         gain,
         ways(
             f"[{repeated}|two seeds of LIME share fewer superpixels than at random]",
-            few=f"Two seeds share {percent(jaccard.mean())} of LIME's chosen superpixels.",
+            few="How far two seeds of LIME choose the same superpixels.",
             undecided="Whether two seeds of LIME share more superpixels than at random is "
             "undecided.",
         ),
-        f"At {nearest:,} samples two seeds share {percent(jaccard.mean())} of the chosen "
-        f"superpixels (Jaccard index), at random {percent(rows['jaccard_chance'].mean())}. "
+        f"At {nearest:,} samples the superpixels that two seeds choose have a Jaccard index of "
+        f"{number(jaccard.mean())}, at random {number(rows['jaccard_chance'].mean())}. "
         f"The difference is {spelt(gain)}.",
     )
 

@@ -7,7 +7,7 @@ from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
 from vitrine.report.findings.finding import Absent, Finding, absent, absent_if
-from vitrine.report.findings.sentences import bound, finding_of, span, spelt, ways
+from vitrine.report.findings.sentences import bound, finding_of, how_many, span, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
@@ -15,6 +15,9 @@ from vitrine.report.text import count, listing, number, part_of, plural
 
 DELETION, INSERTION = "deletion_blurred", "insertion_blurred"
 REPLACEMENTS = (("deletion_blurred", "deletion_mean"), ("insertion_blurred", "insertion_mean"))
+
+FAITHFUL = (*sum(REPLACEMENTS, ()), "infidelity")
+"""The measures of faithfulness."""
 
 ALIKE = 0.5
 """Kendall's τ from which two rankings are called alike."""
@@ -150,7 +153,7 @@ def edges_and_random(study: StudyReport) -> Finding:
 
 @needs("evaluation")
 def passed(study: StudyReport, *names: str) -> Finding:
-    """How many methods beat every baseline of some measures, corrected for each measure's tests.
+    """How many methods beat every baseline, corrected for the comparisons by the measure.
 
     Measures by which the same holds share a sentence.
     """
@@ -169,7 +172,8 @@ def passed(study: StudyReport, *names: str) -> Finding:
         f"By {'each of ' if len(measures) > 1 else ''}{listing(measures)}, {rest}"
         for rest, measures in said.items()
     )
-    return Finding("", text, verdict)
+    every = bool(kinds) and kinds == {"better"}
+    return Finding("", text, verdict, same_as="all" if every else verdict)
 
 
 def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> str:
@@ -177,8 +181,10 @@ def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> s
     kinds = stands(gains)
     if all(kind == "too few" for kind in kinds.values()):
         return f"so few images cannot tell who beats the baselines{_corrected(len(gains))}."
-    better = [m for (_, m), kind in kinds.items() if kind == "better"]
-    worse = [m for (_, m), kind in kinds.items() if kind == "worse"]
+    better, worse, few = (
+        [method for (_, method), kind in kinds.items() if kind == standing]
+        for standing in ("better", "worse", "too few")
+    )
     text = (
         f"{part_of(len(better), len(kinds), 'method')} "
         f"{'are' if len(better) != 1 and len(kinds) != 1 else 'is'} significantly better than "
@@ -187,6 +193,8 @@ def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> s
     )
     if worse:
         text += f" Significantly worse: {listing(study.method_titles[m] for m in worse)}."
+    if few:
+        text += f" Too few images to tell: {listing(study.method_titles[m] for m in few)}."
     return text
 
 
@@ -253,19 +261,22 @@ def seeds(study: StudyReport) -> Finding:
 
 @needs("evaluation")
 def stable_and_faithful(study: StudyReport) -> Finding:
-    """Whether stability and deletion rank the methods alike."""
-    board = board_of(study, DELETION, "sensitivity")
-    found = board.taus().get((DELETION, "sensitivity"))
-    if found is None:
-        return absent("The rankings by stability and by deletion cannot be compared.")
-    alike = found >= ALIKE
+    """Whether stability and faithfulness rank the methods alike."""
+    taus = board_of(study, "sensitivity").taus()
+    found = {name: taus[name, "sensitivity"] for name in FAITHFUL if (name, "sensitivity") in taus}
+    absent_if(not found, "The rankings by stability and by faithfulness cannot be compared.")
+    verdict = how_many([tau >= ALIKE for tau in found.values()])
+    headline = {
+        "all": "The more stable methods are the more faithful ones.",
+        "some": "Whether the more stable methods are the more faithful depends on the measure.",
+        "none": "Stability does not imply faithfulness.",
+    }[verdict]
+    each = listing(f"{number(tau)} by {_title(name)}" for name, tau in found.items())
     return Finding(
-        "The more stable methods are the more faithful ones by deletion."
-        if alike
-        else "Stability does not imply faithfulness.",
-        f"Between the rankings by {_title('sensitivity')} and by {_title(DELETION)} Kendall's τ "
-        f"is {number(found)}, where the same order has {number(1, 0)}.",
-        "alike" if alike else "different",
+        headline,
+        f"With the ranking by {_title('sensitivity')} Kendall's τ is {each}, where the same order "
+        f"has {number(1, 0)}.",
+        verdict,
     )
 
 

@@ -129,11 +129,12 @@ def equal_area(published: PublishedReport) -> Finding:
         headline,
         f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
         f"{number(main['iou_chance'].mean())}. With the heatmap of another image it is "
-        f"{number(main['iou_other_images'].mean())} ({p_text(tested.p_value)}, permuting which "
-        f"heatmap belongs to which image). The mean gain is {spelt(gain, 3)}. The images differ: "
-        f"the IoU goes from {number(main['iou'].min())} ({main['iou'].idxmin()}) to "
-        f"{number(main['iou'].max())} ({main['iou'].idxmax()}).",
+        f"{number(main['iou_other_images'].mean())} ({p_text(tested.p_value)}, one-sided, "
+        f"permuting which heatmap belongs to which image). The mean gain is {spelt(gain, 3)}. "
+        f"The images differ: the IoU goes from {number(main['iou'].min())} "
+        f"({main['iou'].idxmin()}) to {number(main['iou'].max())} ({main['iou'].idxmax()}).",
         verdict,
+        difference=gain,
     )
 
 
@@ -145,7 +146,7 @@ def size_of_change(published: PublishedReport) -> Finding:
     said = ways(
         "superpixels of negative weight [raise|lower] the IoU",
         few="Whether superpixels of negative weight change the IoU cannot be told.",
-        undecided="Superpixels of negative weight change the IoU in no consistent direction.",
+        undecided="Whether superpixels of negative weight raise or lower the IoU is undecided.",
     )
     return Finding(
         said[change.direction], f"The mean change is {spelt(change, 3)}.", change.direction

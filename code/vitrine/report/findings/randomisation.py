@@ -19,6 +19,8 @@ UNCHANGED = 0.999
 def randomised(study: StudyReport) -> pd.DataFrame:
     """The mean rank correlation ``[method]`` at the first stage, and at the last with any signs.
 
+    ``images`` : how many have maps to compare at the last.
+
     Raises ``Absent`` without one.
     """
     board, table = board_of(study), study.table("randomised")
@@ -28,8 +30,13 @@ def randomised(study: StudyReport) -> pd.DataFrame:
     # A method that takes many passes has fewer stages, of which the last is that of all.
     longest = table.groupby("method")["stage"].nunique().idxmax()
     blocks = table[table["method"] == longest].sort_values("stage")["block"].unique()
-    last = _last_stage(table).groupby("method")[["rho", "rho_absolute"]].mean()
-    found = pd.DataFrame({"last": last.max(axis=1)})
+    last = _last_stage(table).groupby("method")
+    found = pd.DataFrame(
+        {
+            "last": last[["rho", "rho_absolute"]].mean().max(axis=1),
+            "images": last["rho"].count(),
+        }
+    )
     first = table[table["block"] == blocks[0]].groupby("method")["rho"].mean()
     found["first"] = first.reindex(found.index) if len(blocks) > 1 else np.nan
     return found.reindex([m for m in board.methods if m in found.index])
@@ -46,6 +53,8 @@ def followers(study: StudyReport) -> Finding:
     found = randomised(study)
     last, titles = found["last"].dropna(), study.method_titles
     absent_if(last.empty, "No map of the untrained network could be compared.")
+    few = found.index[found["images"] * 2 < found["images"].max()].intersection(last.index)
+    last = last.drop(few)
     lost, kept = last[last < UNLIKE], last[last > LIKE]
     headline = "No method's map keeps much of its pattern when the network is untrained."
     text = (
@@ -61,6 +70,8 @@ def followers(study: StudyReport) -> Finding:
         part = part_of(len(kept), len(last), "method")
         headline = f"For {part} the map keeps much of its pattern when the network is untrained."
         text += f" Above {number(LIKE, 1)}: {listing(titles[m] for m in kept.index)}."
+    if len(few):
+        text += f" Not counted, as most maps are blank there: {listing(titles[m] for m in few)}."
     return Finding(headline, text, "some" if len(kept) else "none")
 
 

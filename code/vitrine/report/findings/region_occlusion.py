@@ -9,9 +9,9 @@ from vitrine.measures.association import within_groups
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import how_many
 from vitrine.report.parts import needs
-from vitrine.report.regions import mapped_methods, occlusion, weights
+from vitrine.report.regions import LARGE, MARGIN, mapped_methods, occlusion, weights
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, p_text, part_of, percent, plural
+from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
 SEVERAL = 4
 """So many regions are named in a sentence; the table has them all."""
@@ -29,7 +29,7 @@ def _named(rows: pd.DataFrame) -> str:
     for image, region in rows.index[: len(rows) - left]:
         regions.setdefault(str(image), []).append(str(region))
     named = [f"{', '.join(found)} ({image})" for image, found in regions.items()]
-    return "; ".join([*named, *([f"{left} more"] if left else [])])
+    return "; ".join([*named, *([f"{count(left)} more"] if left else [])])
 
 
 def _regions(value: int, whole: int, verb: str) -> str:
@@ -42,12 +42,22 @@ def _by_fills(table: pd.DataFrame) -> str:
     return "whatever the fill" if table["fills"].max() > 1 else "with the study's one fill"
 
 
+def _controlled(study: StudyReport) -> pd.DataFrame:
+    """The regions that have a control: those that are not nearly themselves elsewhere."""
+    table = occlusion(study)
+    table = table[table["area"] <= LARGE]
+    absent_if(table.empty, "Every outlined region covers most of the frame, so none has a control.")
+    return table
+
+
 @needs("region_occlusion")
 def below_control(study: StudyReport) -> Finding:
     """Which regions the prediction needs more than as much of the image elsewhere."""
-    table = occlusion(study)
+    table = _controlled(study)
     needed, spared = table[table["below"] == table["fills"]], table[table["below"] == 0]
-    said = f"This holds {_by_fills(table)} for {_named(needed)}." if len(needed) else ""
+    said = f"Counted are differences above {percent(MARGIN)} of the whole image's probability."
+    if len(needed):
+        said += f" This holds {_by_fills(table)} for {_named(needed)}."
     if len(spared):
         said += f" It holds with no fill for {_named(spared)}."
     return Finding(
@@ -93,15 +103,16 @@ def fills(study: StudyReport) -> Finding:
 def alone(study: StudyReport) -> Finding:
     """Which regions alone keep the prediction, and how many of their shape elsewhere do."""
     table = occlusion(study)
-    enough, elsewhere = (
-        table[table[shown] >= DECIDES * table["p_original"]] for shown in ("alone", "alone_control")
-    )
+    small = table[table["area"] <= LARGE]
+    enough = table[table["alone"] >= DECIDES * table["p_original"]]
+    elsewhere = small[small["alone_control"] >= DECIDES * small["p_original"]]
     said = f"On average over fills this holds for {_named(enough)}. " if len(enough) else ""
-    control = part_of(len(elsewhere), len(table), "region") if len(elsewhere) else "no region"
+    control = part_of(len(elsewhere), len(small), "region") if len(elsewhere) else "no region"
     return Finding(
         f"Shown alone, {_regions(len(enough), len(table), 'keep')} at least half of the "
         "prediction.",
-        f"{said}The same shape elsewhere does so for {control}.",
+        f"{said}The same shape elsewhere does so for {control}"
+        f"{'' if len(small) == len(table) else f' of at most {percent(LARGE)} of the frame'}.",
         "some" if len(enough) else "none",
     )
 
@@ -112,7 +123,7 @@ def weight_and_effect(study: StudyReport) -> Finding:
     methods = mapped_methods(study)
     if not methods:
         return absent("This study has neither LIME nor a class activation map to compare with.")
-    table = occlusion(study).join(weights(study))
+    table = _controlled(study).join(weights(study))
     cost = table["control"] - table["without"]
     found: dict[str, tuple[float, float]] = {}
     few = False
