@@ -150,8 +150,8 @@ def test_one_method_may_keep_what_another_misses() -> None:
     found = attribution.sums(study)
     assert found.verdict == "some"
     assert found.headline == (
-        "The attributions of INTEGRATED_GRADIENTS miss the sum that they promise; those of LRP "
-        "add up."
+        "The attributions of LRP add up to what they promise; those of INTEGRATED_GRADIENTS miss "
+        "the sum that they promise."
     )
     assert attribution.library_relevance(study).verdict == "lost"
     assert "8.0 × 10⁹" in attribution.library_relevance(study).text

@@ -138,6 +138,15 @@ def test_one_map_follows_the_correlations(rho: float, verdict: str) -> None:
     assert cam.one_map(build(METHODS[:1], 8, rng)).is_absent
 
 
+def test_maps_that_are_one_are_tested_once() -> None:
+    rng = np.random.default_rng(0)
+    one, three = (build(METHODS[:3], 8, rng, outlined=8, rho=rho) for rho in (1.0, 0.9))
+    assert cams.distinct(one) == METHODS[:1] and cams.distinct(three) == METHODS[:3]
+    assert "not counted again" in cam.on_object(one).text
+    assert "for three comparisons" in cam.on_object(three).text
+    assert cam.beyond_baseline(one).is_absent
+
+
 def test_maps_are_compared_where_one_alone_has_a_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     study = build(["eigencam", "layercam", "hirescam", "gradcam"], 4, np.random.default_rng(0))
     monkeypatch.setattr(cams, "METHOD_COLOURS", {"GRADCAM": "blue"})

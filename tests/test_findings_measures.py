@@ -106,6 +106,35 @@ def test_the_scoreboard_for_each_outcome() -> None:
     assert measures.below_baselines(inserted(0.2, 8)).verdict == "none"
 
 
+def test_a_method_that_few_images_have_a_map_of_wins_nothing() -> None:
+    rows = [
+        (f"image {i}", method, "mprt", value if method != "lime" or i == 0 else float("nan"))
+        for i in range(8)
+        for method, value in (("lime", 0.0), ("gradcam", 0.1), ("edges", 1.0))
+    ]
+    study = study_of(rows)
+    assert measures.best_by(study, "mprt").headline.startswith("GRADCAM has the best mean")
+    told = measures.passed(study, "mprt").text
+    assert "one of two methods is significantly better" in told
+    assert told.endswith("Too few images to tell: LIME.")
+
+
+def test_stability_is_compared_with_each_measure_of_faithfulness() -> None:
+    def study(insertion: tuple[float, float, float]) -> StudyReport:
+        values = {"sensitivity": (0.1, 0.2, 0.3), "deletion_blurred": (0.1, 0.2, 0.3)}
+        values["insertion_blurred"] = insertion
+        methods = ("gradcam", "lime", "gradient")
+        return study_of(
+            [(f"image {i}", m, name, row[n]) for i in range(3) for n, m in enumerate(methods)
+             for name, row in values.items()]
+        )  # fmt: skip
+
+    assert measures.stable_and_faithful(study((0.9, 0.5, 0.1))).verdict == "all"
+    found = measures.stable_and_faithful(study((0.1, 0.5, 0.9)))
+    assert found.verdict == "some" and "depends on the measure" in found.headline
+    assert "1.00 by “Deletion (blurred)” and −1.00 by “Insertion (blurred)”" in found.text
+
+
 def test_the_test_is_corrected_for_all_comparisons_of_the_scoreboard() -> None:
     rng = np.random.default_rng(1)
     rows = [

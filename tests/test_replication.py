@@ -2,6 +2,7 @@
 
 import pkgutil
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ def test_the_verdicts_of_two_studies_decide(kept: float, images: int, expected: 
     assert replication.outcome(shown, Finding("It is so.")) == "not tested"
     best = [Finding(f"{who} is the best.", verdict="larger") for who in ("This", "That")]
     assert replication.outcome(*best) == "changes"
+    named = [replace(one, same_as="the same") for one in best]
+    assert replication.outcome(*named) == "holds"
 
 
 def test_a_finding_carries_the_difference_that_it_says() -> None:
