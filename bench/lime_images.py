@@ -96,7 +96,7 @@ def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None
 
 def main() -> None:
     parser = options("LIME, ours against the library")
-    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=1000)
     given = parser.parse_args()
     if given.one and given.one[0] == "settings":
         settings_of(*given.one[1:])

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vitrine.data.images import Frame, Image, Pixels
+from vitrine.models import engine
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import fastest_options
 from vitrine.models.registry import load_classifier
@@ -113,7 +114,8 @@ class Sheet:
     def __init__(self, path: Path | None, *packages: str) -> None:
         self.path = path
         self.lines: list[list[str]] = []
-        known = ", ".join(f"{name} {version(name)}" for name in ("torch", *packages))
+        named = dict.fromkeys(["torch", *packages, *["openvino"] * engine.installed()])
+        known = ", ".join(f"{name} {version(name)}" for name in named)
         self.measured = f"{date.today()}, {os.cpu_count()} cores of {_processor()}, {known}"
         print(self.measured)
 
