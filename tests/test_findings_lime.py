@@ -49,7 +49,7 @@ def test_repeats_for_each_outcome() -> None:
     assert headline(0.6) == "LIME repeats only in part."
     assert "undecided" in headline(0.2)
     assert "fewer" in headline(0.1)
-    assert headline(0.6, images=2) == "Two seeds share 60% of LIME's chosen superpixels."
+    assert headline(0.6, images=2) == "How far two seeds of LIME choose the same superpixels."
     assert lime.repeats(stub_study({})).is_absent
 
 

@@ -201,8 +201,10 @@ def test_tokens_are_laid_out_as_their_library_says() -> None:
     for method in CAM_METHODS.keys() - {"ablationcam"}:
         found = class_activation(classifier, CROP, FRAME, method, 2)
         library = libraries.class_activation(classifier, CROP, FRAME, method, 2)
-        assert found.evidence.values.shape == (SIDE // 8, SIDE // 8) and found.maximum > 0
-        np.testing.assert_allclose(found.evidence.values, library.evidence.values, atol=1e-5)
+        assert found.evidence.values.shape == (SIDE // 8, SIDE // 8)
+        assert np.ptp(found.evidence.values) > 0
+        tolerance = 1e-4 * np.abs(library.evidence.values).max()
+        np.testing.assert_allclose(found.evidence.values, library.evidence.values, atol=tolerance)
     found = class_activation(classifier, CROP, FRAME, "ablationcam", 2).evidence
     assert found.passes == 1 + 24 and "cannot be separated" in found.note
     np.testing.assert_allclose(found.values, _slowly_ablated(classifier, 2), atol=1e-4)
@@ -240,14 +242,19 @@ def test_the_units_of_tokens_are_those_of_their_places() -> None:
         tokens = network.blocks(
             network._pos_embed(network.patch_embed(classifier.normalise(crops)))
         )
-    torch.testing.assert_close(kept.values, tokens[:, 4:].mean(1))
+    strongest = tokens[:, 4:].mean(1).sort(dim=0, descending=True).values
+    torch.testing.assert_close(kept.values, strongest.T)
 
 
 @pytest.mark.parametrize(
     ("changed", "last", "stages"),
     [
         ({}, "blocks.1.norm1", ("blocks.0", "head")),
-        ({"class_token": False, "global_pool": "avg"}, "norm", ("blocks.0", "blocks.1", "head")),
+        (
+            {"class_token": False, "global_pool": "avg"},
+            "blocks.1",
+            ("blocks.0", "blocks.1", "head"),
+        ),
         ({"global_pool": "map"}, "norm", ("blocks.0", "blocks.1", "head")),
     ],
 )

@@ -5,7 +5,7 @@ import pandas as pd
 from claims.evidence import lacking, on_object, titled
 from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
 from vitrine.measures.difference import Difference, Direction, paired_difference
-from vitrine.report.attributions import LIBRARY_RELEVANCE, RELEVANCE, relevance_of_networks
+from vitrine.report.attributions import LIBRARY_RELEVANCE, RELEVANCE, network_title
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
@@ -95,20 +95,20 @@ def lrp_unstable(study: StudyReport, published: PublishedReport) -> Judgement:
 
 def _library(study: StudyReport) -> list[Part]:
     """What the library's rules give beside ours, on whichever networks both were tried."""
-    if "attributions" not in study.store.tables():
+    if "sensitivities" not in study.store.tables():
         return []
-    rows = relevance_of_networks(study)
-    both = rows.pivot(index="network", columns="method", values="sensitivity")
-    if not {RELEVANCE, LIBRARY_RELEVANCE} <= set(both):
+    rows = study.store.table("sensitivities")
+    means = rows.groupby(["classifier", "method"], sort=False)["by_channel"].mean().unstack()
+    if not {RELEVANCE, LIBRARY_RELEVANCE} <= set(means):
         return []
     return [
         Part(
-            f"On {name} the rules of the library Captum give "
+            f"On {network_title(study, str(name))} the rules of the library Captum give "
             f"{number(row[LIBRARY_RELEVANCE])}, ours {number(row[RELEVANCE])}.",
             (),
             "stable",
         )
-        for name, row in both.dropna().iterrows()
+        for name, row in means[[RELEVANCE, LIBRARY_RELEVANCE]].dropna().iterrows()
     ]
 
 

@@ -37,7 +37,7 @@ def slow(study: StudyReport, published: PublishedReport) -> Judgement:
 def _longer(study: StudyReport) -> Part:
     seconds = pd.Series(dtype=float)
     if study.has("costs"):
-        seconds = study.table("costs").groupby("method")["seconds"].median()
+        seconds = study.table("costs").groupby("method")["seconds"].median().dropna()
     others = [method for method in THREE[1:] if method in seconds]
     if "gradcam" not in seconds or not others or not seconds["gradcam"] > 0:
         return Part("This study did not time these methods.", half="time")

@@ -206,7 +206,7 @@ def _explained(query: Query, study: Study) -> tuple[dict[str, object], Heatmap |
     }
     try:
         heatmap = heatmap_from(*pick_method(query.method).explain(query), query.method)
-    except (NotApplicable, StudyError) as error:  # of the network, or of this image
+    except NotApplicable as error:
         return about | {"reason": error.problem}, None
     assert study.measures is not None
     inputs = np.asarray(classifier.normalise(query.crop[None]).cpu().numpy())

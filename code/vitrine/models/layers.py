@@ -163,7 +163,7 @@ def _on_tokens(network: nn.Module, layers: Layers, batch: Tensor) -> Layers:
             if name in layers.stages[-1:]:
                 note = layer.register_forward_pre_hook(lambda _, given: read.append(given[0]))
                 hooks.enter_context(note)
-            elif list(layer.parameters()) and not isinstance(layer, nn.Linear):
+            elif list(layer.parameters()) and not isinstance(layer, (nn.Linear, nn.Sequential)):
                 hooks.enter_context(layer.register_forward_hook(partial(keep, name)))
         logits = network(batch.requires_grad_())
         score = read[-1] if read else logits  # a head of zeros has no gradient before it

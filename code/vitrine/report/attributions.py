@@ -178,10 +178,10 @@ def why_no_map(study: StudyReport, *wanted: str) -> str:
 
 def network_title(study: StudyReport, network: str) -> str:
     """A network's title, or its key with its weights where the provenance has no more of it."""
-    dissected = study.dissection.get("classifiers", [])
-    for row in [*study.provenance["classifiers"], *dissected]:
+    dissected = (study.provenance.get("dissection") or {}).get("classifiers", [])
+    for row in [*study.provenance.get("classifiers", []), *dissected]:
         if row["name"] == network:
-            return str(row.get("network") or row["title"])
+            return str(row["title"])
     weights = study.provenance.get("networks", {}).get(network)
     return f"{network} ({weights} weights)" if weights else network
 
