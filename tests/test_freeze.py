@@ -28,6 +28,7 @@ book:
 execute:
   freeze: auto
   warning: false
+  fig-format: svg
 """
 
 MakeBook = Callable[..., Project]
