@@ -143,6 +143,9 @@ def test_the_most_frequent_concept() -> None:
     differ = dissection.frequent(_study(_units(a_x=["dog"] * 2, b_x=["bird"] * 3), both))
     assert differ.verdict == "differ"
     assert dissection.frequent(_study(_units(a_x=["dog"]), {"a": "x"})).verdict == "single"
+    classes = _units(a_x=["cat"] * 2, a_fc=["dog"] * 5)
+    hidden = dissection.frequent(_study(classes, {"a": "ImageNet"}))
+    assert "“cat”" in hidden.headline and hidden.text.startswith("Before the classifiers, a: ")
     none = _units(a_x=["dog"]).assign(q_value=0.2)
     assert dissection.frequent(_study(none, {"a": "x"})).verdict == "none"
 

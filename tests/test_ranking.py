@@ -8,6 +8,11 @@ from vitrine.measures.ranking import advantage, disagreement, ranks, score, stan
 NAN = float("nan")
 
 
+def test_values_that_differ_by_rounding_share_a_rank() -> None:
+    np.testing.assert_array_equal(ranks([0.1, 0.1 + 1e-8, 0.2], "lower"), [1.5, 1.5, 3])
+    np.testing.assert_array_equal(ranks([1e-6, 2e-6], "higher"), [2, 1])
+
+
 def test_the_best_is_first_whichever_way_is_better() -> None:
     assert ranks([0.1, 0.5, 0.3], "higher").tolist() == [3, 1, 2]
     assert ranks([0.1, 0.5, 0.3], "lower").tolist() == [1, 3, 2]

@@ -60,6 +60,7 @@ def test_a_finding_carries_the_difference_that_it_says() -> None:
     found = lime.best_alone(_study(0.8))
     assert found.difference is not None and found.difference.mean == pytest.approx(0.3)
     assert replication.value(found) == "0.30 (0.30 to 0.30)"
+    assert replication.value(found, changed=True) == f"{found.headline} 0.30 (0.30 to 0.30)"
     assert replication.value(lime.best_alone(_study(0.8, images=1))) == "0.30"
     assert replication.value(absent("Nothing.")) == "–"
     assert replication.value(Finding("", "First: 1.5. Second.")) == "First: 1.5."

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from claims.evidence import lacking, on_object, titled
+from claims.evidence import lacking, titled
 from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
 from vitrine.measures.difference import Difference, Direction, paired_difference
 from vitrine.report.attributions import LIBRARY_RELEVANCE, RELEVANCE, network_title
@@ -113,16 +113,20 @@ def _library(study: StudyReport) -> list[Part]:
 
 
 def _explains(study: StudyReport) -> Part:
-    """A map that explains nothing has no more weight on the object than its share of the frame."""
-    shares = on_object(study, "lrp")
-    areas = pd.Series({image: study.objects[image].mean() for image in shares.index}, dtype=float)
-    gain = paired_difference((shares - areas).to_numpy(float))
+    """A map that explains nothing has no more weight on the object than the image's edges have."""
+    rows = study.table("evaluation") if study.has("evaluation") else pd.DataFrame()
+    shares = pd.DataFrame(columns=["lrp", "edges"], dtype=float)
+    if len(rows):
+        own = rows[(rows["measure"] == "share_inside") & rows["method"].isin(list(shares))]
+        shares = own.pivot(index="image", columns="method", values="value").reindex(
+            columns=[*shares]
+        )
+    gain = paired_difference((shares["lrp"] - shares["edges"]).to_numpy(float))
     if not gain.count:
         return Part(lacking(study, ("lrp",)).text, half="explains")
     better = as_claimed(gain, "larger")
     return Part(
-        f"The share of its weight on the object exceeds the object's share of the frame by "
-        f"{spelt(gain)}.",
+        f"The share of its weight on the object less that of the image's edges is {spelt(gain)}.",
         (None if better is None else not better,),
         "explains",
     )

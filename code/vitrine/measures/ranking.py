@@ -20,12 +20,13 @@ Direction = Literal["higher", "lower"]
 def ranks(values: Sequence[float], direction: Direction) -> npt.NDArray[np.float64]:
     """The rank of each value, 1 for the best; equal values share the mean of their ranks.
 
-    What is not a number has no rank (``nan``) and pushes nobody down.
+    Values are equal that agree to five digits: two names of one map differ by rounding. What is
+    not a number has no rank (``nan``) and pushes nobody down.
 
     >>> ranks([0.2, float("nan"), 0.9, 0.2], "higher")
     array([2.5, nan, 1. , 2.5])
     """
-    numbers = np.asarray(values, dtype=np.float64)
+    numbers = np.array([float(f"{value:.5g}") for value in values])
     signed = numbers if direction == "lower" else -numbers
     return np.asarray(rankdata(signed, nan_policy="omit"), dtype=np.float64)
 

@@ -31,7 +31,7 @@ from vitrine.report.findings import (
 from vitrine.report.findings.sentences import as_sentence, bound
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import COUNTING, plural
+from vitrine.report.text import COUNTING, count, plural
 
 Ask = Callable[[StudyReport], Finding]
 
@@ -156,8 +156,11 @@ def _wording(finding: Finding) -> str:
     return NUMBER.sub("#", _sentence(finding))
 
 
-def value(finding: Finding) -> str:
-    """A finding in a cell: its mean difference with the interval, else its sentence."""
+def value(finding: Finding, changed: bool = False) -> str:
+    """A finding in a cell: its mean difference with the interval, else its sentence.
+
+    changed : whether it says something else of another study, so that the sentence is needed too.
+    """
     difference = finding.difference
     if finding.is_absent:
         return "–"
@@ -166,7 +169,7 @@ def value(finding: Finding) -> str:
     said = bound(difference.mean)
     if np.isfinite(difference.low):
         said += f" ({bound(difference.low)} to {bound(difference.high)})"
-    return said
+    return f"{_sentence(finding)} {said}" if changed else said
 
 
 def intervals(answered: Sequence[Answered], names: Sequence[str]) -> pd.DataFrame:
@@ -209,7 +212,9 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
     elif held == len(decided):
         headline = f"every finding that both decide holds on {other}"
     else:
-        headline = f"no finding turns round on {other}, and some change"
+        changed = decided.count("changes")
+        headline = f"no finding turns round on {other}, and {count(changed)} "
+        headline += "change" if changed > 1 else "changes"
     text = f"Of {plural(len(decided), 'finding')} that both decide, {held} hold. "
     text += f"{plural(undecided, 'more finding')} tested in both stay undecided in at least one."
     return Finding(as_sentence(headline), text, "mixed" if held < len(decided) else "holds")

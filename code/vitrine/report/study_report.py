@@ -182,10 +182,11 @@ class StudyReport:
             found = (found or {}).get(key)
         return dict(found or {})
 
-    def observations(self, place: str) -> Markdown:
+    def observations(self, place: str, lead: str = "") -> Markdown:
         """What a person saw in this study's images, at a place of a chapter; nothing without.
 
-        Raises ``ResultsError`` naming an observation whose condition the tables do not bear out.
+        lead : what is said before them. Raises ``ResultsError`` naming an observation whose
+        condition the tables do not bear out.
         """
         folder = self.store.project.studies / self.store.study
         seen = [o for o in read_observations(folder) if o.place == place]
@@ -196,7 +197,8 @@ class StudyReport:
                     f"Look at the images again, and mend or remove it in "
                     f"{self.store.project.relative(folder / OBSERVATIONS)}",
                 )
-        return block("\n".join("- " + o.text.replace("\n", "\n  ") for o in seen))
+        said = "\n".join("- " + o.text.replace("\n", "\n  ") for o in seen)
+        return block(*([lead] if lead and seen else []), said)
 
     def _all_of(self, name: str) -> pd.DataFrame:
         """What an observation can be about: the classifier's rows, or units of all networks."""

@@ -135,11 +135,17 @@ CARDS = (
 
 
 def _example(study: StudyReport) -> str:
-    """The image whose IoU is the middle one; the first of a study that compares nothing."""
+    """The image whose IoU is the middle one, of those that are predicted right if there are any.
+
+    The first of a study that compares nothing.
+    """
     if parts.missing(study, "agreement"):
         return study.images[0]
     known = compared.at_share(study)["iou"].dropna().sort_values()
-    return str(known.index[len(known) // 2]) if len(known) else study.images[0]
+    images = [str(image) for image in known.index]
+    right = [one for one in images if study.has_true_class(one) and study.is_correct(one)]
+    among = right or images or study.images[:1]
+    return among[len(among) // 2]
 
 
 def cards(study: StudyReport) -> Markdown:
@@ -201,7 +207,8 @@ def differences(study: StudyReport) -> Markdown:
         said.append("**Images:** others than the ten of the assignment.")
     if not said:
         return study.about()
-    why = f"**Why:** {safe(told['study']['description'])}"
+    first, _, reasons = str(told["study"]["description"]).partition(". ")
+    why = f"**Why:** {safe(reasons or first)}"
     again = f"**To run the original:** `make study STUDY={ORIGINAL}`. {safe(asked.description)}"
     listed = "\n".join(f"- {line}" for line in (*said, why, again))
     head = "**What differs from the assignment, and why**"

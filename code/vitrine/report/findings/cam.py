@@ -169,8 +169,10 @@ def on_object(study: StudyReport) -> Finding:
         "A map's share of weight on the object, divided by the object's area, is "
         f"{span(gain, digits=1)} over all methods and images; a map without information has 1. "
     )
-    if len(cams.distinct(study)) < len(cams.methods(study)):
-        text += "Methods that give the map of another one are not counted again. "
+    if left := [name for name in cams.methods(study) if name not in cams.distinct(study)]:
+        text += f"{listing(study.method_titles[name] for name in left)} "
+        text += f"{'gives' if len(left) == 1 else 'give'} the maps of another one and "
+        text += f"{'is' if len(left) == 1 else 'are'} not counted again. "
     return _tested(
         tests,
         "method",
@@ -209,7 +211,7 @@ def small_objects(study: StudyReport) -> Finding:
     """Whether the maxima of all methods lie on objects that are small."""
     absent_if(not study.objects, NO_OBJECT)
     small = study.object_areas.index[study.object_areas < SMALL]
-    on = cams.maxima(study).loc[list(small)].to_numpy(dtype=float)
+    on = cams.maxima(study).loc[list(small), cams.distinct(study)].to_numpy(dtype=float)
     on = on[np.isfinite(on)]
     absent_if(not len(on), "No outlined object is small enough to ask where the maxima lie.")
     verdict = how_many(on)

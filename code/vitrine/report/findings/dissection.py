@@ -30,21 +30,25 @@ CLOSE = 0.05
 
 @needs("units")
 def frequent(study: StudyReport) -> Finding:
-    """Which concepts most units of each network learned."""
+    """Which concepts most units of each network learned.
+
+    Counted before the classifier layers, whose units are the classes, unless there is nothing else.
+    """
     found = dissected(study)
     if found.significant.empty:
         return Finding("No concept is the significant label of a unit.", "", "none")
-    counts = {
-        title: _counted(found.significant[found.significant["network"] == title])
-        for title in found.titles
-    }
+    units = found.hidden[found.hidden["significant"]]
+    where = "" if found.of_classes.empty else "Before the classifiers, "
+    if units.empty:
+        units, where = found.significant, ""
+    counts = {title: _counted(units[units["network"] == title]) for title in found.titles}
     have = {title: own for title, own in counts.items() if len(own)}
     if max(own.iloc[0] for own in have.values()) == 1:
         headline = "No concept is the significant label of more than one unit of a network."
         return Finding(headline, "", "single")
     tops = [set(_top(own)) for own in have.values()]
     common = sorted(set.intersection(*tops))
-    text = " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
+    text = where + " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
     if not common:
         headline = "The networks differ in the concept that most units learned."
         return Finding(headline, text, "differ")
@@ -83,7 +87,7 @@ def _most_frequent(title: str, counted: pd.Series) -> str:
     top = _top(counted)
     each = " each" if len(top) > 1 else ""
     first = f"{title}: {_quoted(top)} ({plural(int(counted.iloc[0]), 'unit')}{each})"
-    following = [str(label) for label in counted.index[len(top) : len(top) + 3]]
+    following = [str(label) for label in counted.index[len(top) : len(top) + 2]]
     return f"{first}{', then ' + _quoted(following) if following else ''}."
 
 
@@ -122,7 +126,7 @@ def _before_classifiers(found: Dissected) -> str:
         return ""
     labels = zip(found.titles, _shared(found, found.hidden), strict=True)
     own = listing(f"{count(len(different))} in {title}" for title, different in labels)
-    return f"Without the layers whose units are the classes there are {own}."
+    return f"Before the classifiers there are {own}."
 
 
 def _with(labels: pd.Series, number: int) -> str:

@@ -178,9 +178,12 @@ def classes_named(study: StudyReport) -> Finding:
     if share >= 0.9:
         headline = "The classifier's units are labelled with the names of their classes."
         verdict = "exact"
-    elif share > 0.5:
+    elif share >= 0.6:
         headline = "Most classifier units whose class is in the concept list get its name."
         verdict = "most"
+    elif share > 0.4:
+        headline = "About half of the classifier units whose class is in the concept list get its "
+        headline, verdict = headline + "name.", "half"
     elif apart.direction == "larger":
         headline = "Labels of the classifier's units come close to the class, but are seldom its "
         headline, verdict = headline + "name.", "near"

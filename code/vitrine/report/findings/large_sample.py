@@ -21,7 +21,7 @@ from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import bound, finding_of, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, p_text, part_of, percent, plural
+from vitrine.report.text import listing, number, p_text, percent, plural
 
 LEVEL = 0.05
 
@@ -68,19 +68,18 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     strongest = min(found, key=lambda name: found[name].p_value)
     text = (
         f"Over the {plural(images, 'image')} {whose} the strongest correlation with the IoU is "
-        f"that of the {_said(found, [strongest], p=True)}. With "
+        f"that of the {_said(found, [strongest], p=True)}"
+        f"{'' if _as_expected(found, strongest) else ', against what was expected'}. With "
         f"{plural(len(COMPLEXITY), 'test')} a p-value counts below {number(level, 4)}."
     )
     if _are_too_few(images):
         return Finding("", f"{text} So few images cannot be significant.", "too few")
     clear = [name for name in found if found[name].p_value < level]
-    simple = [name for name in clear if found[name].rho * COMPLEXITY[name].expected > 0]
+    simple = [name for name in clear if _as_expected(found, name)]
     opposite = [name for name in clear if name not in simple]
     if not clear:
         headline = "No measure of complexity correlates significantly with the IoU."
-        leaning = sum(found[name].rho * COMPLEXITY[name].expected > 0 for name in found)
-        signs = f"The sign of rho is as expected for {part_of(leaning, len(found), 'measure')}."
-        return Finding(headline, f"{text} {signs}", "undecided")
+        return Finding(headline, text, "undecided")
     parts = [f"higher on simple images by the {_said(found, simple)}"] * bool(simple)
     parts += [f"higher on complex images by the {_said(found, opposite)}"] * bool(opposite)
     said = f"Over the {plural(images, 'image')} {whose} the IoU is {listing(parts)}, corrected."
@@ -89,6 +88,11 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
         return Finding(headline, said, "mixed")
     kind = "simple" if simple else "complex"
     return Finding(f"IoU is higher on {kind} images.", said, kind)
+
+
+def _as_expected(found: Mapping[str, Association], name: str) -> bool:
+    """Whether a correlation has the sign that was expected of simple images."""
+    return found[name].rho * COMPLEXITY[name].expected > 0
 
 
 def _are_too_few(images: int) -> bool:

@@ -269,7 +269,7 @@ def stable_and_faithful(study: StudyReport) -> Finding:
     headline = {
         "all": "The more stable methods are the more faithful ones.",
         "some": "Whether the more stable methods are the more faithful depends on the measure.",
-        "none": "Stability does not imply faithfulness.",
+        "none": "The more stable methods are at most weakly the more faithful ones.",
     }[verdict]
     each = listing(f"{number(tau)} by {_title(name)}" for name, tau in found.items())
     return Finding(
@@ -310,7 +310,9 @@ def first_overall(study: StudyReport) -> Finding:
     if len(board.methods) < 2 or len(board.ranked) < 2:
         return absent("A mean rank needs two methods and two measures.")
     means = [board.rank[board.ranked].drop(columns=m).mean(axis=1) for m in board.ranked]
-    winners = dict.fromkeys(str(mean.idxmin()) for mean in means if mean.notna().any())
+    winners = dict.fromkeys(
+        str(method) for mean in means for method in mean.index[mean <= mean.min() + 1e-9]
+    )
     names, one = listing(study.method_titles[m] for m in winners), len(winners) == 1
     return Finding(
         "",

@@ -59,7 +59,7 @@ def followers(study: StudyReport) -> Finding:
     headline = "No method's map keeps much of its pattern when the network is untrained."
     text = (
         "Counted is the greater of two means over the images, of the rank correlation with signs "
-        "and without; the scoreboard takes the greater image by image."
+        "and without; the scoreboard takes the greater image by image, and 0 where it is negative."
     )
     if len(lost):
         lies = "lies" if len(lost) == 1 else "lie"
