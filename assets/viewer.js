@@ -254,7 +254,7 @@
     const plain = element("img", { alt: "", width: 400, height: 400 });
     const swipe = slider("swipe", 0, 100, { "aria-label": "Uncover the image, from the left" });
     const stage = element("div", { class: "viewer-stage" }, canvas, plain, element("span", { class: "viewer-handle", "aria-hidden": "true" }), swipe);
-    const heading = element("h3", { class: "viewer-title" });
+    const heading = element("h2", { class: "viewer-title" });
     const predictions = element("ol", { class: "vitrine-bars" });
     const iou = element("output", { class: "viewer-iou", "aria-live": "polite", "aria-atomic": "true" });
     const track = element("div", { class: "viewer-track", "aria-hidden": "true" });

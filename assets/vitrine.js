@@ -623,7 +623,10 @@
       event.preventDefault();
       all[Math.min(Math.max(to, 0), all.length - 1)].focus();
     });
-    const renew = () => { if (items().filter((item) => item.tabIndex === 0).length !== 1) stop(items()[0]); };
+    const renew = () => {
+      const all = items(); // a table that scrolls must be reached: its first head is the stop
+      if (all.filter((item) => item.tabIndex === 0).length !== 1) stop(all.find((item) => item.matches(".vitrine-sort")) ?? all[0]);
+    };
     renew();
     new MutationObserver(renew).observe(group, { childList: true, subtree: true });
   }
@@ -768,7 +771,7 @@
       });
       block.append(button);
     }
-    for (const pre of all("pre")) scrollable(pre, "Code");
+    all("pre").forEach((pre, place) => scrollable(pre, `Code ${place + 1}`)); // names are unique
     for (const formula of all("math[display=block]")) scrollable(formula);
   }
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import pypdf
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route
 
 from browser import HIDDEN, TEXT_OUTSIDE
@@ -375,7 +376,7 @@ TAB_STOPS = """() => [...document.querySelectorAll(
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
-def test_charts_are_whole_and_answer_the_pointer(
+def test_charts_are_whole_answer_the_pointer_and_axe_finds_nothing(
     browser: Browser, address: str, pages: list[str], width: int, scheme: str
 ) -> None:
     visit = Visit(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -389,6 +390,8 @@ def test_charts_are_whole_and_answer_the_pointer(
         )
         assert max(squeezed, default=1) < 1.05, name
         assert page.evaluate(TAB_STOPS) <= 40, name
+        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], name
         for chart in page.locator(".vitrine-chart").all():
             chart.scroll_into_view_if_needed()
             hit = chart.evaluate(HOVERED)
