@@ -158,8 +158,9 @@ def test_maps_are_compared_where_one_alone_has_a_colour(monkeypatch: pytest.Monk
 def test_methods_take_as_long_unless_they_clearly_differ(second: float, said: str) -> None:
     seconds = {"gradcam": 1.0, "eigencam": second}
     costs = [{"method": m, "passes": 1, "head_passes": 0, "seconds": s} for m, s in seconds.items()]
-    study = build(list(seconds), 2, np.random.default_rng(0), costs=costs)
-    assert said in cam.cost(study).headline
+    many, few = (build(list(seconds), n, np.random.default_rng(0), costs=costs) for n in (6, 2))
+    assert said in cam.cost(many).headline
+    assert ("cannot be told" in cam.cost(few).headline) == (second > 1.5)
 
 
 @pytest.mark.parametrize(

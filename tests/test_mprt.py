@@ -1,14 +1,15 @@
 """Randomisation goes from the classifier to the input, and everything is given back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, rankdata
-from torch import nn
+from torch import Tensor, nn
 
-from networks import SIDE, Awkward, Plain, classifier_of, seeded_network
+from networks import CLASSES, SIDE, Awkward, Plain, classifier_of, seeded_network
 from vitrine.data.images import Frame
 from vitrine.errors import NotApplicable
 from vitrine.measures.mprt import rank_correlation, similarity
@@ -48,6 +49,44 @@ def test_each_step_randomises_one_block_more_and_all_is_given_back() -> None:
     assert tuple(names) == cascade(classifier)
     for name, value in classifier.network.state_dict().items():
         assert torch.equal(value, trained[name])
+
+
+class Rooted(nn.Module):
+    """A network with parameters that belong to none of its children, as a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 8, 1, 1))
+        self.stem = nn.Conv2d(3, 8, 3, 2)
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.head((self.stem(images) + self.token).relu().mean((2, 3)))
+        return found
+
+
+def test_after_the_last_step_nothing_is_trained() -> None:
+    classifier, untrained = classifier_of(Rooted(), "stem"), Rooted()
+    trained = classifier.network.token.clone()  # type: ignore[operator]
+    with cascading(classifier, untrained=untrained) as steps:
+        assert list(steps) == ["head", "stem"]
+        assert torch.equal(classifier.network.token, untrained.token)  # type: ignore[arg-type]
+    assert torch.equal(classifier.network.token, trained)  # type: ignore[arg-type]
+
+
+def test_a_head_of_zeros_has_no_map_before_training() -> None:
+    def build() -> nn.Module:
+        network = Rooted()
+        nn.init.zeros_(network.head.weight)
+        nn.init.zeros_(network.head.bias)
+        return network
+
+    classifier = replace(classifier_of(Rooted(), "stem"), build=build)
+    with (
+        pytest.raises(NotApplicable, match="every class the same logit"),
+        cascading(classifier) as steps,
+    ):
+        list(steps)
 
 
 def test_weights_are_given_back_after_a_failure_too() -> None:

@@ -110,7 +110,10 @@ def _out_of_memory(error: Exception) -> bool:
 def new(
     name: Annotated[str, typer.Argument(help="Of the study: small letters, digits, - and _.")],
     images: Annotated[
-        Path, typer.Option(help="A folder of images, at any depth. A folder a class names it.")
+        Path,
+        typer.Option(
+            help="A folder of images, at any depth; one named like a class tells the true class."
+        ),
     ],
     network: Annotated[
         str,

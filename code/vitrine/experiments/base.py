@@ -206,7 +206,7 @@ def classifier_facts(classifier: Classifier) -> dict[str, Any]:
         "last_convolution": classifier.last_convolution,
         "activation_after": classifier.activation_after,
         "input": list((classifier.preprocessing.crop,) * 2),
-    }
+    } | ({"token_grid": [grid.rows, grid.columns]} if (grid := classifier.token_grid) else {})
 
 
 @dataclass(frozen=True)

@@ -179,9 +179,11 @@ def _said_of_network(classifier: Classifier, known: Architecture) -> list[str]:
     title, side = classifier.title, classifier.preprocessing.crop
     kinds = traced_layers(classifier.network, side, title).activations
     after = known.activation_after
+    grid = classifier.token_grid
+    of = f", of {grid.rows} × {grid.columns} tokens laid out on the image" if grid else ""
     maps = (
         f"its last feature maps are those of {known.last_convolution} ({known.channels} channels"
-        f"{f', before the {after} that follows' if after else ''})"
+        f"{of}{f', before the {after} that follows' if after else ''})"
         if known.last_convolution
         else "it has no feature maps at its end"
     )
@@ -200,6 +202,8 @@ def _assumed(row: Row, of_a_file: bool, named: bool) -> list[str]:
         said.append(f"What its weights were trained on is not known; {told}")
     if row.classes == IMAGENET and not named:
         said.append("Its classes are taken to be ImageNet's, as none are named (--classes)")
+    elif not row.classes:
+        said.append("Its classes have numbers for names, as none are named (--classes)")
     return said
 
 

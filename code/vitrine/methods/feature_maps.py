@@ -144,7 +144,7 @@ def no_maps(query: CamQuery) -> StudyError:
     classifier = query.classifier
     return StudyError(
         f"The layer {query.layer!r} of {classifier.title} has no feature maps to weight",
-        f"Take a convolutional layer, e.g. {classifier.last_convolution!r}",
+        f"Take a layer with feature maps, e.g. {classifier.last_convolution!r}",
     )
 
 

@@ -38,7 +38,11 @@ def check_activations(form: fx.GraphModule) -> None:
     steps = sorted({_name(node) for node in form.graph.nodes if not _is_linear(node)})
     if others or steps or not activations:
         unknown = f"steps not known to be linear ({', '.join(steps)})" if steps else ""
-        parts = [part for part in (", ".join(others), unknown) if part]
+        parts = [
+            part
+            for part in (" and ".join(others) if len(others) < 3 else ", ".join(others), unknown)
+            if part
+        ]
         found = f"has {' and '.join(parts) or 'no activation'}"
         raise NotApplicable(
             f"Guided backpropagation is defined for ReLU and ReLU6, and the network {found}"

@@ -49,6 +49,8 @@ def cascading(
     def steps() -> Iterator[str]:
         for block in blocks:
             classifier.layer(block).load_state_dict(source.get_submodule(block).state_dict())
+            if block == blocks[-1]:  # what belongs to no block as well, such as a class token
+                classifier.network.load_state_dict(source.state_dict())
             yield block
 
     try:
@@ -69,4 +71,13 @@ def _untrained(classifier: Classifier, seed: int) -> nn.Module:
     network, another = drawn
     if all(map(torch.equal, network.parameters(), another.parameters())):
         raise NotApplicable(f"{classifier.title} is built with the same parameters for every seed")
+    side = classifier.preprocessing.crop
+    with torch.inference_mode():
+        noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        logits = network.to(classifier.device).eval()(noise.to(classifier.device))
+    if len(classifier.categories) > 1 and logits.max() == logits.min():
+        raise NotApplicable(
+            f"{classifier.title} is built with a head that gives every class the same logit, so no "
+            "class has a map before training"
+        )
     return network

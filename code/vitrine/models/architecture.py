@@ -74,7 +74,7 @@ class Architecture:
         except Exception as error:  # downloading, or code that is not ours
             raise SourceError(
                 f"{self.title} cannot be made ({first_line(error)})",
-                "Reach the network, or name a file of weights in the study file",
+                "Reach the network, or name a file of weights (--weights)",
             ) from error
 
 

@@ -79,7 +79,7 @@ def traced_layers(
         raise StudyError(
             f"{title} refuses an input of 3 × {side} × {side}: {type(error).__name__} "
             f"({first_line(error)})",
-            "Give the size that the network was trained with as `size`",
+            "Give the size that the network was trained with (--size, or `size` in the study file)",
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

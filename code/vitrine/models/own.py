@@ -93,7 +93,9 @@ def _identity(
 
 def _there(path: Path | None) -> Path:
     if path is None or not path.is_file():
-        raise FileMissing(f"The weights {path} do not exist", "Correct `weights` in the study file")
+        raise FileMissing(
+            f"The weights {path} do not exist", "Correct --weights, or `weights` in the study file"
+        )
     return path
 
 

@@ -62,6 +62,8 @@ def layer(study: StudyReport) -> str:
 def layer_in_words(study: StudyReport) -> str:
     """The layer that the maps explain, and the activation that follows where its maps have none."""
     name, after = layer(study), str(study.facts.get("activation_after") or "")
+    if grid := study.facts.get("token_grid"):
+        return f"{name}, whose feature maps are the {grid[0]} × {grid[1]} tokens of places"
     if not after or name != study.facts["last_convolution"]:
         return name
     return f"{name}, whose feature maps are those before the {after} that follows"

@@ -160,6 +160,8 @@ def images_table(study: StudyReport) -> Markdown:
     """The images of a study, each with the SHA-256 of its file."""
     headings = {"name": "Image", "wnid": "WordNet id", "file": "File", "sha256": "SHA-256"}
     rows = pd.DataFrame(study.provenance["images"]).reindex(columns=list(headings)).fillna("")
+    if not rows["wnid"].any():
+        rows = rows.drop(columns="wnid")
     return table(
         rows, "images", headings=headings, formats={"sha256": lambda digest: f"{digest[:12]}…"}
     )

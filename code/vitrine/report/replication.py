@@ -215,8 +215,12 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
         changed = decided.count("changes")
         headline = f"no finding turns round on {other}, and {count(changed)} "
         headline += "change" if changed > 1 else "changes"
-    text = f"Of {plural(len(decided), 'finding')} that both decide, {held} hold. "
-    text += f"{plural(undecided, 'more finding')} tested in both stay undecided in at least one."
+    text = f"Of {plural(len(decided), 'finding')} that both decide, {count(held)} hold"
+    text += "s. " if held == 1 else ". "
+    text += as_sentence(
+        f"{plural(undecided, 'more finding')} tested in both "
+        f"{'stays' if undecided == 1 else 'stay'} undecided in at least one"
+    )
     return Finding(as_sentence(headline), text, "mixed" if held < len(decided) else "holds")
 
 

@@ -332,10 +332,11 @@ class StudyReport:
 
         networks, images, training_set : of the page, where they are not those that are explained.
         """
+        number = images or len(self.images)
         words = (
             networks or self.title,
             f"trained on {training_set or self.facts['training_set']}",
-            f"{images or len(self.images):,} images",
+            f"{number:,} image{'' if number == 1 else 's'}",
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )

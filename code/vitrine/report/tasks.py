@@ -156,7 +156,9 @@ def cards(study: StudyReport) -> Markdown:
         if not study.parameters(card.part) or parts.missing(study, *card.tables):
             continue
         found = [one(study) for one in card.found]
-        best = next((one for one in found if not one.is_absent), found[-1])
+        told = [one for one in found if not one.is_absent]
+        clear = [one for one in told if one.verdict != "too few"]
+        best = (clear or told or found)[0]
         said = best.headline or best.text
         address = f"chapters/{card.page if whole else card.chapter}"
         if drawn := card.image and card.image(study, image):

@@ -161,7 +161,7 @@ def relevance_stability(study: StudyReport) -> Finding:
     text = f"Its mean maximum sensitivity is {number(moved[RELEVANCE].mean())}."
     if (few := _too_few(leads)) is not None:
         rank = int(moved.mean().rank(method="min")[RELEVANCE])
-        place = f"Of {len(leads) + 1} methods it has rank {rank} (1 is the most stable)."
+        place = f"Of {count(len(leads) + 1)} methods it has rank {rank} (1 is the most stable)."
         return Finding(f"The stability of {name} was measured.", f"{text} {place} {few}", "too few")
     better, worse, n = _part(leads, "smaller"), _part(leads, "larger"), len(leads)
     text = f"{text} {_corrected(leads)}"

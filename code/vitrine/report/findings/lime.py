@@ -28,8 +28,9 @@ def fit(study: StudyReport) -> Finding:
     local = study.table("lime").set_index("image")
     r_squared = local["r_squared"].dropna()
     absent_if(r_squared.empty, "LIME's linear model could be fitted to none of the images.")
+    local = local.loc[r_squared.index]
     if (r_squared >= 0.9).all():
-        headline = "LIME's linear model describes the network well around every image."
+        headline = "LIME's linear model describes the network well where it could be fitted."
     elif (r_squared < 0.5).all():
         headline = "LIME's linear model misses most of what the network does around an image."
     else:

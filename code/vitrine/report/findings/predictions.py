@@ -12,17 +12,16 @@ def correct(study: StudyReport) -> Finding:
         return absent("The true classes of this study's images are not known.")
     right = [image for image in known if study.is_correct(image)]
     wrong = [image for image in known if image not in right]
-    text = (
-        f"The most probable class is the true one for {part_of(len(right), len(known), 'image')}."
-    )
+    text, every, no = "", "every image", "no image"
+    if len(known) < len(study.images):
+        every, no = (f"{word} image whose class is known" for word in ("every", "no"))
+        text = f"The class of {part_of(len(known), len(study.images), 'image')} is known."
     if not wrong:
-        return Finding("The network predicts every image correctly.", text, "all")
+        return Finding(f"The network predicts {every} correctly.", text, "all")
     if not right:
-        return Finding("The network predicts no image correctly.", text, "none")
+        return Finding(f"The network predicts {no} correctly.", text, "none")
     shown = wrong[:4]
     others = [f"{len(wrong) - 4} others"] if len(wrong) > 5 else wrong[4:]
-    return Finding(
-        f"The network predicts {part_of(len(right), len(known), 'image')} correctly.",
-        f"The most probable class is not the true one for {listing([*shown, *others])}.",
-        "some",
-    )
+    text = f"The most probable class is not the true one for {listing([*shown, *others])}. {text}"
+    part = part_of(len(right), len(known), "image")
+    return Finding(f"The network predicts {part} correctly.", text.strip(), "some")

@@ -53,8 +53,8 @@ def followers(study: StudyReport) -> Finding:
     found = randomised(study)
     last, titles = found["last"].dropna(), study.method_titles
     absent_if(last.empty, "No map of the untrained network could be compared.")
-    few = found.index[found["images"] * 2 < found["images"].max()].intersection(last.index)
-    last = last.drop(few)
+    few = found.index[found["images"] * 2 < found["images"].max()]
+    last = last.drop(few, errors="ignore")
     lost, kept = last[last < UNLIKE], last[last > LIKE]
     headline = "No method's map keeps much of its pattern when the network is untrained."
     text = (
