@@ -15,14 +15,7 @@ from vitrine.data import sources
 from vitrine.data.concepts import concept_file
 from vitrine.errors import Missing
 from vitrine.experiments import dissection_inputs as inputs
-from vitrine.experiments.base import (
-    Context,
-    Experiment,
-    Piece,
-    Progress,
-    Task,
-    classifier_facts,
-)
+from vitrine.experiments.base import Context, Experiment, Piece, Progress, Task, classifier_facts
 from vitrine.experiments.dissection_arrays import class_arrays, layer_arrays
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
