@@ -65,7 +65,10 @@ class Store:
         """Store one task's result under its name, e.g. ``efficientnet_lite0/lime/kite.jpg``."""
         meta = json.dumps({"key": key, "facts": result.facts}, sort_keys=True)
         stream = io.BytesIO()
-        np.savez_compressed(stream, meta=np.array(meta), **result.arrays)  # type: ignore[arg-type]
+        try:
+            np.savez_compressed(stream, meta=np.array(meta), **result.arrays)  # type: ignore[arg-type]
+        except ValueError as error:  # zipfile's, which cannot close what an interrupt left open
+            raise (error.__context__ or error) from None
         self._write(self._task_path(name), stream.getvalue())
 
     def write_tables(self, tables: dict[str, tuple[dict[str, str], pd.DataFrame]]) -> None:
