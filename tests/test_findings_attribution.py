@@ -162,8 +162,8 @@ def test_a_method_that_the_network_does_not_support_is_told_with_the_reason() ->
     table = pd.concat([refused, maps_of(3, ["gradient", "integrated_gradients"])])
     moved = {"gradient": 0.3, "integrated_gradients": 0.2}
     study = study_of(table.assign(seconds=[1.0] * 6 + [1.0, 2.0] * 3), moved_of(moved, 3))
-    for finding in (attribution.relevance_sum, attribution.relevance_stability):
-        assert finding(study).text == "LRP has no map: it has no rule for GELU."
+    assert attribution.relevance_sum(study).text == "LRP has no map: it has no rule for GELU."
+    assert attribution.relevance_stability(study).text == "LRP has no map to perturb."
     assert attribution.guided(study).text.startswith("GUIDED_BACKPROPAGATION has no map: ")
     assert "The study does not try both" in attribution.summaries(study).text
     assert attribution.front(study).text == "The faster of any two is less stable."

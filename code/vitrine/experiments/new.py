@@ -167,7 +167,7 @@ def _said_of_images(
 ) -> list[str]:
     labelled = sum(Path(file).parent.name in classes for file in chosen)
     return [
-        f"{len(files)} images, of which the study explains {len(chosen)}",
+        f"{len(files)} image{'s' * (len(files) > 1)}, of which the study explains {len(chosen)}",
         f"The folder names the true class of {labelled} of them"
         if labelled
         else "No folder is named as a class is, so true classes are not known",
@@ -267,8 +267,8 @@ def _text(
 ) -> str:
     names = [told.partition(": ")[0] for told in damaged]
     more = f" and {len(names) - 5} more" if names[5:] else ""
-    left_out = f" Left out, as they cannot be read: {', '.join(names[:5])}{more}." if names else ""
-    description = f"{known.title} on {len(chosen)} images of the owner.{left_out}"
+    left_out = f" Left out, as damaged: {', '.join(names[:5])}{more}." if names else ""
+    description = f"{known.title} on images of the folder {wanted.images.name}.{left_out}"
     table = row.model_dump(exclude_unset=True)
     classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())
     files = "".join(f"  {_toml(file)},\n" for file in chosen)

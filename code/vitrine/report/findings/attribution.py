@@ -156,7 +156,8 @@ def relevance_stability(study: StudyReport) -> Finding:
     moved = _complete(study)
     if RELEVANCE not in moved or moved.shape[1] < 2:
         none = "The study has no relevance propagation beside other methods."
-        return absent(why_no_map(study, RELEVANCE) or none)
+        no_map = f"{study.method_titles[RELEVANCE]} has no map to perturb."
+        return absent(no_map if why_no_map(study, RELEVANCE) else none)
     leads, name = _against(moved, RELEVANCE), study.method_titles[RELEVANCE]
     text = f"Its mean maximum sensitivity is {number(moved[RELEVANCE].mean())}."
     if (few := _too_few(leads)) is not None:

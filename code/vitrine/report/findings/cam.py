@@ -111,7 +111,7 @@ def differ_most(study: StudyReport) -> Finding:
     absent_if(rows.empty, ONE_METHOD)
     least = rows.sort_values("rho").iloc[0]
     text = f"Of the methods in the chart, the least alike are {least['pair']} on {least['image']}, "
-    return Finding("", f"{text}with a rank correlation of {number(least['rho'])}.")
+    return Finding("", f"{text}with a rank correlation of {_rho(least['rho'])}.")
 
 
 @needs("correlations")

@@ -82,7 +82,8 @@ def concentrated(study: StudyReport) -> Finding:
         "not.",
         "none": "LIME's positive weight is spread over more than three superpixels.",
     }[how_many(top_three > 0.5)]
-    return Finding(headline, f"They hold {span(top_three, as_percent=True)} of it, by image.")
+    by_image = ", by image" if len(top_three) > 1 else ""
+    return Finding(headline, f"They hold {span(top_three, as_percent=True)} of it{by_image}.")
 
 
 @needs("fidelity")

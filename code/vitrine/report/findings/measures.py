@@ -19,6 +19,9 @@ REPLACEMENTS = (("deletion_blurred", "deletion_mean"), ("insertion_blurred", "in
 FAITHFUL = (*sum(REPLACEMENTS, ()), "infidelity")
 """The measures of faithfulness."""
 
+FEW_IMAGES = 5
+"""Means of fewer images are said to be about these images."""
+
 ALIKE = 0.5
 """Kendall's τ from which two rankings are called alike."""
 
@@ -273,11 +276,19 @@ def stable_and_faithful(study: StudyReport) -> Finding:
     }[verdict]
     each = listing(f"{number(tau)} by {_title(name)}" for name, tau in found.items())
     return Finding(
-        headline,
+        _of_few(study, headline),
         f"With the ranking by {_title('sensitivity')} Kendall's τ is {each}, where the same order "
         f"has {number(1, 0)}.",
         verdict,
     )
+
+
+def _of_few(study: StudyReport, headline: str) -> str:
+    """A headline that no test stands behind, of so few images that it may be about these alone."""
+    if len(study.images) >= FEW_IMAGES:
+        return headline
+    images = "On this one image" if len(study.images) == 1 else "On these few images"
+    return f"{images} {headline[0].lower()}{headline[1:]}"
 
 
 @needs("evaluation")
@@ -297,7 +308,7 @@ def measures_agree(study: StudyReport) -> Finding:
         )
     alike = mean >= ALIKE
     return Finding(
-        f"The measures rank the methods {'alike' if alike else 'differently'}.",
+        _of_few(study, f"The measures rank the methods {'alike' if alike else 'differently'}."),
         text,
         "alike" if alike else "different",
     )

@@ -98,7 +98,6 @@ def span(values: npt.ArrayLike, as_percent: bool = False, digits: int = 2) -> st
     if not len(known):
         return "unknown"
     ends = [
-        percent(end) if as_percent else number(round(end, digits) + 0.0, digits)
-        for end in (known.min(), known.max())
+        percent(end) if as_percent else bound(end, digits) for end in (known.min(), known.max())
     ]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
