@@ -182,20 +182,21 @@ def test_the_page_says_which_engine_ran_the_passes() -> None:
 def test_openvino_gives_the_logits_of_the_networks_of_the_report(root: Path, name: str) -> None:
     found = load_classifier(Project(root), name, weights="random")
     classifier = replace(found, preprocessing=replace(found.preprocessing, resize=64, crop=64))
-    _equal(classifier, 64)
+    _equal(classifier, 64, size=16)
 
 
 @needs_openvino
 def test_openvino_takes_networks_with_functions_and_shortcuts() -> None:
-    _equal(classifier_of(Awkward(), "last"), SIDE)
+    _equal(classifier_of(Awkward(), "last"), SIDE, size=2)
     assert sys.modules["openvino_telemetry"] is None  # or each import would be reported
 
 
-def _equal(classifier: Classifier, side: int) -> None:
-    """Whole and partial batches have PyTorch's logits, and the network stays as it was."""
+def _equal(classifier: Classifier, side: int, size: int) -> None:
+    """Whatever a pass has of images, logits are PyTorch's, and the network stays as it was."""
     batch = torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(1))
     before = {key: value.clone() for key, value in classifier.network.state_dict().items()}
-    with prepared(classifier, PLAIN) as plain, prepared(classifier, OPENVINO) as forward:
+    asked = replace(OPENVINO, batch=size)
+    with prepared(classifier, PLAIN) as plain, prepared(classifier, asked) as forward:
         for images in (batch, batch[:2], batch[1:2]):
             kept = images.clone()
             expected, found = plain(images), forward(images)

@@ -108,11 +108,11 @@ def fastest_options(
 ) -> InferenceOptions:
     """The settings that are fastest on this machine, by measuring each choice for a moment.
 
-    Memory order and folding are chosen first, then the batch, then the engine where OpenVINO is
-    installed and gives the same logits, then the threads, each by the best of three passes over
-    seeded noise; a plainer setting is kept unless another gains 3%. bfloat16 is tried only on
-    request and only taken when the logits' correlation over the noise is 0.999 or better; a method
-    that depends on more than that checks for itself.
+    Memory order and folding are chosen first, then the batch, then OpenVINO with a batch of its own
+    where it is installed and gives the same logits, then the threads, each by the best of three
+    passes over seeded noise; a plainer setting is kept unless another gains 3%. bfloat16 is tried
+    only on request and only taken when the logits' correlation over the noise is 0.999 or better; a
+    method that depends on more than that checks for itself.
 
     memory : whether the allocator may be tuned for the rest of this process.
 
@@ -130,7 +130,8 @@ def fastest_options(
     found = _fastest(classifier, layouts)
     found = _fastest(classifier, [found, *(replace(found, batch=batch) for batch in BATCHES)])
     if engine.installed() and not _refusal(classifier):
-        found = _fastest(classifier, [found, replace(found, engine="openvino")])
+        others = (replace(found, engine="openvino", batch=batch) for batch in BATCHES)
+        found = _fastest(classifier, [found, *others])
     half = torch.get_num_threads() // 2
     if half:
         found = _fastest(classifier, [found, replace(found, threads=half)])
@@ -179,7 +180,7 @@ def _on_openvino(classifier: Classifier, settings: InferenceOptions) -> Forward 
     if settings.engine == "torch" or settings.precision != "float32":
         return None
     try:
-        return engine.converted(classifier, _noise(classifier, 2))
+        return engine.converted(classifier, _noise(classifier, settings.batch))
     except NotApplicable as reason:
         warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=4)
         return None
@@ -189,7 +190,7 @@ def _refusal(classifier: Classifier) -> str:
     """Why OpenVINO cannot run the network with the same logits; empty where it can."""
     try:
         with preserved_state(classifier.network):
-            engine.converted(classifier, _noise(classifier, 2))
+            engine.converted(classifier, _noise(classifier, PLAIN.batch))
     except NotApplicable as reason:
         return str(reason)
     return ""
