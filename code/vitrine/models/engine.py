@@ -45,7 +45,7 @@ def converted(classifier: Classifier, noise: Tensor) -> Run:
     """The classifier's network on OpenVINO, in ``float32`` and with PyTorch's number of threads.
 
     noise : ``float32 [n, 3, side, side]``, as many images as a pass has: a fixed number is up to a
-        quarter faster than any. Logits are compared on the first two, each alone on PyTorch.
+        quarter faster than any. Logits are compared on the first two.
 
     Conversion takes half a second: the last one is kept while its network lives and has the same
     parameters. The logits are compared each time. Raises ``NotApplicable`` where OpenVINO is not
@@ -61,7 +61,7 @@ def converted(classifier: Classifier, noise: Tensor) -> Run:
         raise NotApplicable(f"OpenVINO cannot convert the network: {outcome}")
     some = noise[:2]
     with torch.inference_mode():
-        expected = torch.cat([classifier.logits(image) for image in torch.split(some, 1)])
+        expected = classifier.logits(some)
     try:
         found = classifier.checked(outcome(some), len(some))
     except (RuntimeError, StudyError) as error:
@@ -103,8 +103,9 @@ def _convert(network: nn.Module, example: Tensor) -> Run:
     # What is converted may share memory with the parameters; once they change it is not used again.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of its age and of each branch in Python
-        traced = torch.jit.trace(network, example.clone(), check_trace=False)  # type: ignore[no-untyped-call]
-        model = openvino.convert_model(traced, example_input=example, input=[tuple(example.shape)])
+        one = example[:1].clone()
+        traced = torch.jit.trace(network, one, check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(traced, example_input=one, input=[tuple(example.shape)])
     compiled = openvino.Core().compile_model(model, "CPU", settings)
     size = len(example)
 
