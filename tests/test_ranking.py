@@ -24,15 +24,15 @@ def test_ties_share_a_rank_and_what_is_missing_has_none() -> None:
 
 
 def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
-    values = [1.0, 2.0, 3.0, 6.0]
+    values = [1.0, 2.0, 2.5, 3.5, 6.0]
     found = score([*values, NAN, float("inf")])
-    assert (found.images, found.missing) == (4, 2)
+    assert (found.images, found.missing) == (5, 2)
     assert found.mean == pytest.approx(3) and found.std == pytest.approx(np.std(values, ddof=1))
     assert 1 <= found.low < found.mean < found.high <= 6
     assert found == score([*values, NAN, float("inf")])
     nothing = score([NAN, NAN])
     assert np.isnan(nothing.mean) and (nothing.images, nothing.missing) == (0, 2)
-    assert np.isnan(score([1.0]).std)
+    assert np.isnan(score([1.0]).std) and np.isnan(score(values[:4]).low)
 
 
 def test_a_method_is_better_only_where_the_corrected_test_says_so() -> None:

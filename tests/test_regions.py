@@ -94,8 +94,12 @@ def test_mismatched_leaves_out_the_image_itself_and_what_is_missing() -> None:
 
 
 def test_the_bootstrap_leaves_out_missing_images() -> None:
-    values = np.array([0.1, 0.4, np.nan, 0.2])
-    assert bootstrap_interval(values, 200, 0) == bootstrap_interval(values[[0, 1, 3]], 200, 0)
+    values = np.array([0.1, 0.4, np.nan, 0.2, 0.3, 0.7])
+    known = values[np.isfinite(values)]
+    assert bootstrap_interval(values, 200, 0) == bootstrap_interval(known, 200, 0)
+    assert np.isnan(bootstrap_interval(known[:4], 200, 0)).all()
+    few = spearman(known[:4], known[1:])
+    assert np.isfinite(few.rho) and np.isnan([few.low, few.high]).all()
 
 
 def test_rho_is_that_of_scipy_and_its_p_value_the_exact_one() -> None:

@@ -17,10 +17,10 @@ from claims.judgement import Judgement, Outcome, Part, judgement
 from vitrine.data.printed import published_figures
 from vitrine.measures.association import Association, spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.findings.sentences import spelt
+from vitrine.report.findings.sentences import rho_text, spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, p_text, percent
+from vitrine.report.text import listing, number, percent
 
 TWO = ("goldfish", "tiger shark")
 LOW = 0.5
@@ -105,8 +105,7 @@ def _alike(study: StudyReport) -> Part:
     end = "" if outcome is not None else ", which leaves it undecided"
     return Part(
         f"Over {found.count} images the density of edges and the IoU have the rank correlation "
-        f"{number(found.rho)} (95% interval {number(found.low)} to {number(found.high)}, "
-        f"{p_text(found.p_value)}){end}.",
+        f"{rho_text(found)}{end}.",
         (outcome,),
         "alike",
     )

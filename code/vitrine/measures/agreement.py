@@ -11,6 +11,9 @@ from scipy.stats import rankdata
 from vitrine.errors import FrameError
 from vitrine.methods.heatmap import Heatmap
 
+LEAST = 5
+"""Fewer values have no bootstrap interval: it would be far too narrow."""
+
 Region = npt.NDArray[np.float64]
 """``float64 [h, w]``: how much of each pixel belongs to the region, from 0 to 1."""
 
@@ -159,9 +162,12 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95% percentile interval of the mean over resampled ``values [n]``, seeded.
 
-    Values that are not a number, of images for which there is none, are left out.
+    Values that are not a number, of images for which there is none, are left out. ``nan`` for fewer
+    than ``LEAST``.
     """
     values = np.asarray(values)[~np.isnan(values)]
+    if len(values) < LEAST:
+        return float("nan"), float("nan")
     generator = np.random.default_rng(seed)
     picks = generator.integers(0, len(values), size=(draws, len(values)))
     low, high = np.quantile(np.mean(values[picks], axis=1), (0.025, 0.975))

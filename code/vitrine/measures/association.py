@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import permutation_test, rankdata
 
+from vitrine.measures.agreement import LEAST
+
 Values = npt.NDArray[np.floating]
 
 
@@ -16,7 +18,7 @@ class Association:
     """Spearman's rank correlation of two measures.
 
     p_value : two-sided, of the hypothesis that the pairing of the values is arbitrary.
-    low, high : 95% percentile interval over resampled pairs.
+    low, high : 95% percentile interval over resampled pairs, ``nan`` for fewer than ``LEAST``.
     count : pairs.
     """
 
@@ -51,7 +53,8 @@ def spearman(first: Values, second: Values, draws: int = 9999, seed: int = 0) ->
     )
     picks = np.random.default_rng(seed).integers(0, len(one), size=(draws, len(one)))
     drawn = _correlation(rankdata(one[picks], axis=1), rankdata(other[picks], axis=1))
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    enough = len(one) >= LEAST
+    low, high = np.nanquantile(drawn, (0.025, 0.975)) if enough else (float("nan"), float("nan"))
     return Association(
         float(tested.statistic), float(tested.pvalue), float(low), float(high), len(one)
     )

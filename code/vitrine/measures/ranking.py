@@ -36,7 +36,7 @@ class Score:
     """A method's value of a measure, over images.
 
     mean, std : over the images that have a value; the standard deviation with ``n - 1``.
-    low, high : the bootstrap's 95% interval of the mean.
+    low, high : the bootstrap's 95% interval of the mean, ``nan`` for too few images.
     images : how many have a value. missing : how many do not, and entered nothing.
     """
 

@@ -19,9 +19,6 @@ LIME = "lime"
 PREFERRED = "gradcam"
 """The class activation map that LIME is compared with, where the study has it."""
 
-LEAST = 5
-"""Fewer images have no bootstrap interval: it would be far too narrow."""
-
 IMAGE_SPECIFIC = "image_specific"
 """The column ``iou`` minus ``iou_other_images``: what is left for the image itself."""
 
@@ -187,8 +184,8 @@ def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, flo
     """The mean and its 95% bootstrap interval over images; without it for fewer than five."""
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
-    if len(known) < LEAST:
-        return float(known.mean()) if len(known) else np.nan, np.nan, np.nan
+    if not len(known):
+        return np.nan, np.nan, np.nan
     section = study.parameters("agreement")
     draws, seed = section.get("bootstrap", 2000), section.get("seed", 0)
     return float(known.mean()), *bootstrap_interval(known, draws, seed)

@@ -159,7 +159,7 @@ def cards(study: StudyReport) -> Markdown:
         told = [one for one in found if not one.is_absent]
         clear = [one for one in told if one.verdict != "too few"]
         best = (clear or told or found)[0]
-        said = best.headline or best.text
+        said = (best.headline or best.text).replace("'", "\u2019")
         address = f"chapters/{card.page if whole else card.chapter}"
         if drawn := card.image and card.image(study, image):
             shown.append((card.title, drawn.panels[0], said, address))

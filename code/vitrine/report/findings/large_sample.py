@@ -18,7 +18,7 @@ from vitrine.report.compared import (
     sample,
 )
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import bound, finding_of, spelt, ways
+from vitrine.report.findings.sentences import finding_of, rho_text, spelt, ways
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, p_text, percent, plural
@@ -193,7 +193,7 @@ def fit(study: StudyReport) -> Finding:
         LEVEL / AFTERWARDS,
         "where LIME's linear model fits well",
         "IoU is not significantly correlated with the fit of LIME's linear model.",
-        f"The rank correlation is {_rho(found)}.",
+        f"The rank correlation is {rho_text(found)}.",
     )
 
 
@@ -228,10 +228,3 @@ def iou_and(found: Association, level: float, where: str, otherwise: str, text: 
         return Finding(otherwise, text, "undecided")
     how = "higher" if found.rho > 0 else "lower"
     return Finding(f"IoU is {how} {where}.", text, how)
-
-
-def _rho(found: Association) -> str:
-    return (
-        f"{number(found.rho)} (95% interval {bound(found.low)} to {bound(found.high)}, "
-        f"{p_text(found.p_value)})"
-    )

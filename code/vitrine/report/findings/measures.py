@@ -287,7 +287,7 @@ def _of_few(study: StudyReport, headline: str) -> str:
     """A headline that no test stands behind, of so few images that it may be about these alone."""
     if len(study.images) >= FEW_IMAGES:
         return headline
-    images = "On this one image" if len(study.images) == 1 else "On these few images"
+    images = "On this one image," if len(study.images) == 1 else "On these few images,"
     return f"{images} {headline[0].lower()}{headline[1:]}"
 
 

@@ -82,6 +82,12 @@ def spelt(difference: Difference, digits: int = 2) -> str:
     )
 
 
+def rho_text(found: Association) -> str:
+    """A rank correlation with its interval, where it has one, and p-value: "0.31 (95% ...)"."""
+    ends = f"95% interval {bound(found.low)} to {bound(found.high)}, "
+    return f"{number(found.rho)} ({ends * math.isfinite(found.low)}{p_text(found.p_value)})"
+
+
 def bound(value: float, digits: int = 2) -> str:
     """A number on its own side of zero: 0.004 is "0.004" where 0.01 is "0.01".
 
