@@ -52,9 +52,9 @@ clean:
 	@touch $@
 
 .venv/.study: .venv/.uv pyproject.toml requirements.txt
-	@$(INSTALL) --editable '.[study]'
+	@$(INSTALL) --editable '.[study,fast]'
 	@touch $@ .venv/.site
 
 .venv/.dev: .venv/.uv pyproject.toml requirements.txt
-	@$(INSTALL) --editable '.[study,dev]'
+	@$(INSTALL) --editable '.[study,fast,dev]'
 	@touch $@ .venv/.site .venv/.study

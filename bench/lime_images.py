@@ -33,11 +33,11 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
     parameters = Lime(samples=int(samples), batch=10)
     chosen = InferenceOptions(**json.loads(settings))
 
-    def whole() -> tuple[np.ndarray, dict[str, Any]]:
+    def whole(asked: Lime = parameters) -> tuple[np.ndarray, dict[str, Any]]:
         found = (
-            libraries.explain(classifier, crop, target, parameters, segments)
+            libraries.explain(classifier, crop, target, asked, segments)
             if way == "library"
-            else explain(classifier, crop, frame, target, parameters, segments, settings=chosen)
+            else explain(classifier, crop, frame, target, asked, segments, settings=chosen)
         )
         return found.weights, {"superpixels": len(found.weights)}
 
@@ -58,6 +58,9 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
             )
         return np.zeros(2), {"superpixels": count}
 
+    if part == "whole":
+        # The first passes of a process prepare what later ones use; they belong to neither.
+        whole(Lime(samples=20, batch=10))
     tell(whole if part == "whole" else building)
 
 

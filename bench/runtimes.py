@@ -56,7 +56,7 @@ def _onnxruntime(classifier: Classifier, batch: Tensor) -> Pass:
 
 def _openvino(classifier: Classifier, batch: Tensor) -> Pass:
     classifier.network.eval()
-    run = engine.converted(classifier, batch[:2])
+    run = engine.converted(classifier, batch[:4])
     return lambda batch: np.asarray(run(batch))
 
 

@@ -7,6 +7,7 @@ workers, as far as there are cores, and `beside s` is all that does not grow wit
 starting workers, loading the network, the labels. `MB` is the greatest memory of a process.
 
     python bench/workers.py --save data/bench/workers.csv
+    python bench/workers.py --images 1000 50000 --pixels 160 --workers 2 --save data/bench/many.csv
 """
 
 import os
@@ -51,8 +52,8 @@ probabilities = "true"
 """
 
 
-def make(folder: Path, count: int) -> Project:
-    """A project whose probing set has so many images."""
+def make(folder: Path, count: int, pixels: int) -> Project:
+    """A project whose probing set has so many images, with at most so many pixels a side."""
     project, own = Project(ROOT), Project(folder)
     (folder / "_quarto.yml").write_text("project:\n  type: book\n", encoding="utf-8")
     own.study_file("bench").parent.mkdir(parents=True)
@@ -71,6 +72,7 @@ def make(folder: Path, count: int) -> Project:
         right, bottom = np.array(image.size) * generator.uniform(0.8, 1, 2)
         cut = image.crop((int(left), int(top), int(right), int(bottom)))
         turned = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if place % 2 else cut
+        turned.thumbnail((pixels, pixels))
         stem = file.rsplit(".", 1)[0]
         turned.save(folder / "probing" / f"{stem}_{place:06d}.jpg", quality=90)
     return own
@@ -103,14 +105,14 @@ def one(folder: str, workers: str) -> None:
     tell(work)
 
 
-def compare(sheet: Sheet, few: int, many: int, workers: list[int]) -> None:
+def compare(sheet: Sheet, few: int, many: int, workers: list[int], pixels: int) -> None:
     """A row a number of workers; 0 is one process without any."""
     sheet.head(
         "efficientnet_lite0",
         *("workers", "images/s", "ideal", "beside s", f"MB, {few} images", f"MB, {many} images"),
     )
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        projects = [make(Path(first), few), make(Path(second), many)]
+        projects = [make(Path(first), few, pixels), make(Path(second), many, pixels)]
         alone = 0.0
         ask(__file__, str(projects[0].root), "0")  # what is kept in caches is there for all
         for count in workers:
@@ -130,11 +132,12 @@ def main() -> None:
     parser = options("Several workers")
     parser.add_argument("--images", type=int, nargs=2, default=[200, 1000])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
+    parser.add_argument("--pixels", type=int, default=10_000, help="of a side of the images")
     given = parser.parse_args()
     if given.one:
         one(*given.one)
     else:
-        compare(Sheet(given.save, "distributed"), *given.images, given.workers)
+        compare(Sheet(given.save, "distributed"), *given.images, given.workers, given.pixels)
 
 
 if __name__ == "__main__":
