@@ -157,7 +157,9 @@ def keep_memory() -> bool:
         threshold, trim = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
         return any(
             library.mallopt(threshold, size) == 1 and library.mallopt(trim, 2**31 - 1) == 1
-            for size in (2**30, 2**25)  # older versions allow 32 MiB at most
+            # Larger blocks, such as the weights of VGG's first linear layer, would leave holes that
+            # nothing fits into. Older versions allow 32 MiB at most.
+            for size in (2**28, 2**25)
         )
     except (OSError, AttributeError, TypeError):
         return False
