@@ -7,7 +7,6 @@ workers, as far as there are cores, and `beside s` is all that does not grow wit
 starting workers, loading the network, the labels. `MB` is the greatest memory of a process.
 
     python bench/workers.py --save data/bench/workers.csv
-    python bench/workers.py --images 1000 50000 --pixels 160 --workers 2 --save data/bench/many.csv
 """
 
 import os

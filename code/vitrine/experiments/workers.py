@@ -152,6 +152,7 @@ def _client(workers: Workers, stack: ExitStack) -> Client:
             dask.config.set(
                 {
                     "distributed.scheduler.allowed-failures": DEATHS,
+                    "distributed.scheduler.worker-saturation": 1.0,  # no task waits on a worker
                     # Dask's own lets the C library give every freed block back to the system,
                     # which costs a quarter of a pass.
                     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": _threads(workers)},
@@ -325,7 +326,7 @@ class Hired:
             own: dict[Any, int] = {}
             parts = self._pieces(experiment, experiment.pieces(tasks[0]), own)
             whole = self._whole(experiment, parts) if parts else None
-            key = f"{name} {about}"
+            key = f"{name}-{about}"
             future = self._submit(key, _results, self._setup, name, tasks, whole)
             new = {key: passes for key, passes in own.items() if key not in worth}
             worth |= new
@@ -335,7 +336,11 @@ class Hired:
         return futures
 
     def _submit(self, about: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """What a worker gives; the same future for what was asked of this run before."""
+        """What a worker gives; the same future for what was asked of this run before.
+
+        about : begins with the kind of work and a hyphen: of what is of one kind Dask keeps a queue
+            for all workers, and gives no worker its share before it is free.
+        """
         return self._client.submit(function, *arguments, key=f"{about} {self._token}")
 
     def _pieces(
@@ -343,7 +348,7 @@ class Hired:
     ) -> list[Future[Any]]:
         name, futures = type(experiment).__name__, []
         for piece in pieces:
-            about = f"{name}.{piece.method}{piece.arguments}"
+            about = f"{name}.{piece.method}-{piece.arguments}"
             future = self._submit(about, _piece, self._setup, name, piece)
             worth[future.key] = piece.passes
             futures.append(future)
@@ -355,7 +360,9 @@ class Hired:
         while len(futures) > 1:
             pairs = zip_longest(futures[::2], futures[1::2])
             futures = [
-                self._submit(f"{first.key}+", _joined, self._setup, name, first, second)
+                self._submit(
+                    f"{name}.joined-{first.key}", _joined, self._setup, name, first, second
+                )
                 if second is not None
                 else first
                 for first, second in pairs

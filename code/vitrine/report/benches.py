@@ -32,14 +32,6 @@ def measured(study: StudyReport) -> Markdown:
     return block(" ".join(f"{listing(names)}: {safe(line)}." for line, names in noted.items()))
 
 
-def in_memory(study: StudyReport) -> Markdown:
-    """The greatest memory of a worker with few images and with many, in a sentence."""
-    found = table(study, "many").iloc[0]
-    sizes = {int(str(name).split()[1]): value for name, value in found.items() if "MB" in str(name)}
-    told = listing(f"{value:,.0f} MB with {count:,} images" for count, value in sizes.items())
-    return block(f"The greatest memory of a worker is {told}.")
-
-
 def on_paper(study: StudyReport) -> Markdown:
     """Minutes for a large probing set with a core a worker, and where they go, in a sentence.
 
