@@ -26,7 +26,14 @@ from vitrine.report.attributions import (
     why_no_map,
 )
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import as_sentence, how_many, rho_direction, spelt, ways
+from vitrine.report.findings.sentences import (
+    as_sentence,
+    bound,
+    how_many,
+    rho_direction,
+    spelt,
+    ways,
+)
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
@@ -132,7 +139,7 @@ def most_stable(study: StudyReport) -> Finding:
     best = str(means.idxmin())
     title = study.method_titles[best]
     text = (
-        f"Its mean maximum sensitivity is {number(means[best])} over {plural(len(moved), 'image')}."
+        f"Its mean maximum sensitivity is {bound(means[best])} over {plural(len(moved), 'image')}."
     )
     if len(means) == 1:
         return Finding(f"{title} alone has a maximum sensitivity.", text, "one")
@@ -159,7 +166,7 @@ def relevance_stability(study: StudyReport) -> Finding:
         no_map = f"{study.method_titles[RELEVANCE]} has no map to perturb."
         return absent(no_map if why_no_map(study, RELEVANCE) else none)
     leads, name = _against(moved, RELEVANCE), study.method_titles[RELEVANCE]
-    text = f"Its mean maximum sensitivity is {number(moved[RELEVANCE].mean())}."
+    text = f"Its mean maximum sensitivity is {bound(moved[RELEVANCE].mean())}."
     if (few := _too_few(leads)) is not None:
         rank = int(moved.mean().rank(method="min")[RELEVANCE])
         place = f"Of {count(len(leads) + 1)} methods it has rank {rank} (1 is the most stable)."
@@ -204,11 +211,11 @@ def averaging(study: StudyReport) -> Finding:
         },
     )
     text = " ".join(
-        f"That of {titles[other]} is {number(moved[other].mean())}; the difference is "
+        f"That of {titles[other]} is {bound(moved[other].mean())}; the difference is "
         f"{spelt(tested[titles[other]])}."
         for other in others
     )
-    mean = f"The mean maximum sensitivity of {plain} is {number(moved[PATH].mean())}."
+    mean = f"The mean maximum sensitivity of {plain} is {bound(moved[PATH].mean())}."
     return Finding(headline, f"{mean} {text}", verdict)
 
 
@@ -236,8 +243,8 @@ def seeds(study: StudyReport) -> Finding:
         },
     )
     text = " ".join(
-        f"{titles[method]}: {number(parts[method].mean())} by the seed, "
-        f"{number(moved[method].mean())} by the perturbation (means)."
+        f"{titles[method]}: {bound(parts[method].mean())} by the seed, "
+        f"{bound(moved[method].mean())} by the perturbation (means)."
         for method in both
     )
     return Finding(headline, text, verdict)
