@@ -153,7 +153,7 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Proj
     left_out = [line.split(": ")[1] for line in found if line.startswith("Left out")]
     assert left_out == list(damaged)
     study = load_study(given, "own")
-    assert study.description.endswith(f"cannot be read: {', '.join(damaged)}.")
+    assert study.description.endswith(f"as damaged: {', '.join(damaged)}.")
     assert not study.answers_assignment and len(study.images.files) == 4
     assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
     run(given, study)
