@@ -209,12 +209,15 @@ class StudyReport:
         table = self.table("predictions")
         return table[(table["image"] == image) & (table["rank"] == 1)].iloc[0]
 
-    def prediction_note(self, image: str) -> str:
-        """The prediction as a note: its probability, and its class where that is another."""
+    def prediction_note(self, image: str, lead: str = "predicted: ") -> str:
+        """The prediction as a note: its probability, and its class where that is another.
+
+        lead : what stands before the class.
+        """
         best = self.prediction(image)
         probability = percent(best["probability"])
         known = self.is_correct(image)
-        return probability if known else f"predicted: {best['category']}, {probability}"
+        return probability if known else f"{lead}{best['category']}, {probability}"
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""

@@ -17,7 +17,7 @@ from vitrine.report.dissected import dissected
 from vitrine.report.findings import Finding, agreement, attribution, cam, labels, lime, measures
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, percent, plural, safe, safe_html
+from vitrine.report.text import as_printed, listing, number, percent, plural, safe, safe_html
 from vitrine.study import load_study
 
 ORIGINAL = "assignment"
@@ -159,7 +159,7 @@ def cards(study: StudyReport) -> Markdown:
         told = [one for one in found if not one.is_absent]
         clear = [one for one in told if one.verdict != "too few"]
         best = (clear or told or found)[0]
-        said = (best.headline or best.text).replace("'", "\u2019")
+        said = as_printed(best.headline or best.text)
         address = f"chapters/{card.page if whole else card.chapter}"
         if drawn := card.image and card.image(study, image):
             shown.append((card.title, drawn.panels[0], said, address))

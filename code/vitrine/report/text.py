@@ -21,6 +21,11 @@ def safe(text: object) -> str:
     return _MARKDOWN_SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", str(text)))
 
 
+def as_printed(text: str) -> str:
+    """A computed sentence with the apostrophe that the rest of the page has."""
+    return text.replace("'", "\u2019")
+
+
 def safe_attribute(text: object) -> str:
     """Text from outside in a quoted attribute of Markdown, as in ``{fig-alt="..."}``."""
     quoted = re.sub(r"\s+", " ", str(text)).replace("\\", "\\\\").replace('"', '\\"')

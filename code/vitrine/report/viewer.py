@@ -273,8 +273,7 @@ def agreement_table(study: StudyReport) -> Markdown:
     if len(methods) < 2:
         return block(absent("An IoU needs two methods with maps.").markdown)
     rows = agreement_rows(study, methods)
-    notes = (study.prediction_note(image) for image in rows["image"])
-    rows.insert(1, "prediction", [note.removeprefix("predicted: ") for note in notes])
+    rows.insert(1, "prediction", [study.prediction_note(image, "") for image in rows["image"]])
     if this_page().is_html:
         rows["image"] = rows["image"].map(
             lambda image: tables.Link(image, f"?{urlencode({'image': image})}#look")

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 
 from vitrine.measures.difference import Difference
 from vitrine.report.page import block, fenced
-from vitrine.report.text import safe
+from vitrine.report.text import as_printed, safe
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,12 @@ class Finding:
     @property
     def markdown(self) -> str:
         """The finding as one paragraph of Markdown."""
-        headline = f"**{_prose(self.headline)}**" if self.headline else ""
+        headline = f"**{safe(as_printed(self.headline))}**" if self.headline else ""
         see = f"See [{safe(self.see[0])}]({self.see[1]})." if self.see else ""
-        return " ".join(part for part in (headline, _prose(self.text), see) if part)
+        return " ".join(part for part in (headline, safe(as_printed(self.text)), see) if part)
 
     def _repr_markdown_(self) -> str:
         return fenced(".vitrine-absent", self.markdown) if self.is_absent else self.markdown
-
-
-def _prose(text: str) -> str:
-    """A sentence in Markdown, with the apostrophe that the rest of the page has."""
-    return safe(text.replace("'", "\u2019"))
 
 
 class Absent(Exception):

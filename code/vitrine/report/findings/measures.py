@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from vitrine.measures.agreement import LEAST
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
@@ -18,9 +19,6 @@ REPLACEMENTS = (("deletion_blurred", "deletion_mean"), ("insertion_blurred", "in
 
 FAITHFUL = (*sum(REPLACEMENTS, ()), "infidelity")
 """The measures of faithfulness."""
-
-FEW_IMAGES = 5
-"""Means of fewer images are said to be about these images."""
 
 ALIKE = 0.5
 """Kendall's τ from which two rankings are called alike."""
@@ -285,7 +283,7 @@ def stable_and_faithful(study: StudyReport) -> Finding:
 
 def _of_few(study: StudyReport, headline: str) -> str:
     """A headline that no test stands behind, of so few images that it may be about these alone."""
-    if len(study.images) >= FEW_IMAGES:
+    if len(study.images) >= LEAST:
         return headline
     images = "On this one image," if len(study.images) == 1 else "On these few images,"
     return f"{images} {headline[0].lower()}{headline[1:]}"
