@@ -110,7 +110,7 @@ def usable_images(folder: Path) -> tuple[list[str], list[str]]:
     named = sorted(path.as_posix() for path in shown if path.suffix.lower() in ENDINGS)
     if not named:
         raise StudyError(
-            f"{folder} holds no images ({len(shown)} other files)",
+            f"{folder} holds no images (other files: {len(shown)})",
             f"Put some there; their names end with {', '.join(ENDINGS)}",
         )
     damaged = []
@@ -123,7 +123,7 @@ def usable_images(folder: Path) -> tuple[list[str], list[str]]:
     files = [file for file in named if file not in lost]
     if not files:
         raise StudyError(
-            f"None of the {len(named)} images in {folder} can be read, e.g. {damaged[0]}",
+            f"No image in {folder} can be read ({len(named)} tried), e.g. {damaged[0]}",
             "Convert them to JPEG or PNG",
         )
     return files, damaged

@@ -21,7 +21,7 @@ def checked_module(given: Any, said: str) -> nn.Module:
         kind = (
             f"the class {given.__name__}"
             if isinstance(given, type)
-            else (f"a {type(given).__name__}")
+            else f"an object of type {type(given).__name__}"
         )
         raise StudyError(f"{said} {kind} and no torch.nn.Module", "Return the network")
     if isinstance(given, torch.jit.ScriptModule):
