@@ -11,7 +11,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageCms
 
 from vitrine.data import images as images
-from vitrine.data.images import decode, image_name, in_folder, read_image
+from vitrine.data.images import decode, existing, image_name, read_image
 from vitrine.errors import FileMissing, ImageError
 
 Save = Callable[..., Path]
@@ -174,10 +174,10 @@ def test_an_image_that_is_too_long_is_refused_before_it_is_resized(
 
 def test_images_that_are_not_there_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match=r"a\.png does not exist\n.*b\.png does not exist"):
-        in_folder(tmp_path, ["a.png", "b.png"])
+        existing({name: tmp_path / name for name in ("a.png", "b.png")})
     (tmp_path / "c.png").mkdir()
     with pytest.raises(FileMissing, match=r"c\.png is not a file"):
-        in_folder(tmp_path, ["c.png"])
+        existing({"c.png": tmp_path / "c.png"})
 
 
 def _profile(gamma: float) -> bytes:

@@ -5,8 +5,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vitrine.data import sources
-from vitrine.data.images import decode, in_folder
+from vitrine.data import shards, sources
+from vitrine.data.images import decode, existing
 from vitrine.errors import ImageError, StudyError
 from vitrine.files import write_into_cache
 from vitrine.project import Project
@@ -67,7 +67,10 @@ def _why_unreadable(path: Path) -> str:
 
 
 def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple[str, ...]:
-    """The files of a folder at any depth, without hidden ones, or those of a list in its order."""
+    """The files of a folder at any depth, without hidden ones, or those of a list in its order.
+
+    In place of a tar file stand its images.
+    """
     folder = project.path(str(images.folder))
     if images.file_list is not None:
         try:
@@ -88,7 +91,8 @@ def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple
             f"The folder {images.folder!r}, named by {key}.folder, has no files",
             "Put images there, or correct the name in the study file",
         )
-    return tuple(dict.fromkeys(found))
+    each = (name for file in found for name in shards.members(project, folder, file))
+    return tuple(dict.fromkeys(each))
 
 
 def paths_of(
@@ -100,4 +104,5 @@ def paths_of(
     """The paths of a set's files by name: fetched from their source, or in their folder."""
     if images.source is not None:
         return sources.fetch(project, images.source, files, report)
-    return in_folder(project.path(str(images.folder)), files)
+    folder = project.path(str(images.folder))
+    return existing({file: shards.path_of(project, folder, file) for file in files})

@@ -94,9 +94,8 @@ def distinct_names(files: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def in_folder(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+def existing(paths: dict[str, Path]) -> dict[str, Path]:
     """The paths of image files by name. Raises ``FileMissing`` with all that are not there."""
-    paths = {file: folder / file for file in files}
     missing = [
         f"The image {path} {'is not a file' if path.is_dir() else 'does not exist'}"
         for path in paths.values()

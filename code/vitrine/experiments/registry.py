@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitrine.data import sources
-from vitrine.data.images import distinct_names, in_folder, pixels_digest, read_image
+from vitrine.data.image_sets import paths_of
+from vitrine.data.images import distinct_names, pixels_digest, read_image
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import Context, Experiment
 from vitrine.experiments.evaluation import Evaluation
@@ -42,10 +43,7 @@ def image_paths(
     project: Project, study: Study, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
     """The study's images by file name: fetched from their source, or in their folder."""
-    images = study.images
-    if images.source is not None:
-        return sources.fetch(project, images.source, images.all, report)
-    return in_folder(project.path(str(images.folder)), images.all)
+    return paths_of(project, study.images, study.images.all, report)
 
 
 def context_of(project: Project, study: Study, device: str) -> Context:

@@ -232,7 +232,8 @@ class Agreement(Section):
 class ProbingSet(Section):
     """The images whose activations are looked at: all of a source or a folder, or some of them.
 
-    folder : at any depth; what cannot be read as an image there is left out, and said.
+    folder : at any depth, with the images of tar files; what cannot be read as an image there is
+        left out, and said.
     files : these alone.
     file_list : a text file with one file of the folder a line, for as many as one likes.
     """
