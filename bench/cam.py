@@ -3,7 +3,7 @@
 One image, one process a measurement, ours and the library's in turn. Ratios come from one run
 of this script, so that other load on the machine falls on both. Memory is what the peak of the
 process grows by while the map is computed. ScoreCAM runs with the fastest settings of the machine,
-which are measured first; "with bfloat16" asks for it where the network allows.
+which are measured first.
 """
 
 import json
@@ -43,14 +43,13 @@ def one(name: str, method: str, way: str, side: str, settings: str) -> None:
     def work() -> tuple[np.ndarray, dict[str, Any]]:
         found = explain(method)
         evidence = found.evidence
-        facts = {"passes": evidence.passes, "note": evidence.note, **evidence.settings.facts()}
-        return found.heatmap.values, facts
+        return found.heatmap.values, {"passes": evidence.passes, "note": evidence.note}
 
     tell(work)
 
 
 def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -> None:
-    """One row a method, and one more for ScoreCAM with bfloat16."""
+    """One row a method."""
     fastest = ask(__file__, "settings", name, str(side)).facts
     sheet.head(
         f"{name}: {fastest}",
@@ -65,27 +64,24 @@ def compare(sheet: Sheet, name: str, methods: list[str], runs: int, side: int) -
         "note",
     )
     for method in methods:
-        lower = {**fastest, "precision": "bfloat16"}
-        ours = [fastest, lower] if method == "scorecam" else [PLAIN.facts()]
+        settings = fastest if method == "scorecam" else PLAIN.facts()
 
-        def run(way: str, settings: dict[str, Any], method: str = method) -> Measured:
+        def run(way: str, method: str = method, settings: dict[str, Any] = settings) -> Measured:
             return ask(__file__, name, method, way, str(side), json.dumps(settings))
 
-        asks = [partial(run, "library", PLAIN.facts()), *(partial(run, "ours", s) for s in ours)]
-        (library, theirs), *found = in_turn(1 if method in SLOW else runs, *asks)
-        for wanted, (mine, seconds) in zip(ours, found, strict=True):
-            suffix = " with bfloat16" if wanted["precision"] == "bfloat16" else ""
-            sheet.row(
-                CAM_METHODS[method].title + suffix,
-                f"{theirs:.3f}",
-                f"{seconds:.3f}",
-                f"{theirs / seconds:.2f}",
-                f"{library.megabytes:.0f}",
-                f"{mine.megabytes:.0f}",
-                f"{np.corrcoef(library.values, mine.values)[0, 1]:.7f}",
-                f"{np.abs(library.values - mine.values).max():.1e}",
-                mine.facts["note"],
-            )
+        asks = partial(run, "library"), partial(run, "ours")
+        (library, theirs), (mine, seconds) = in_turn(1 if method in SLOW else runs, *asks)
+        sheet.row(
+            CAM_METHODS[method].title,
+            f"{theirs:.3f}",
+            f"{seconds:.3f}",
+            f"{theirs / seconds:.2f}",
+            f"{library.megabytes:.0f}",
+            f"{mine.megabytes:.0f}",
+            f"{np.corrcoef(library.values, mine.values)[0, 1]:.7f}",
+            f"{np.abs(library.values - mine.values).max():.1e}",
+            mine.facts["note"],
+        )
 
 
 def main() -> None:

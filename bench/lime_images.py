@@ -1,11 +1,14 @@
 """LIME, ours against the library lime: ``python bench/lime_images.py``.
 
 The same superpixels, samples and network; one process a measurement, ours and the library's in
-turn. "whole" is the explanation, "building" the perturbed images alone: the library's as arrays
-of pixels, ours as the network's normalised input.
+turn. "whole" is the explanation, "bfloat16" the same through OpenVINO in this precision, where it
+is installed, with the rank correlation of the weights with the library's and how many of its ten
+best superpixels are the same; "building" is the perturbed images alone: the library's as arrays of
+pixels, ours as the network's normalised input.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,17 +19,21 @@ sys.path += [str(Path(__file__).parent), str(Path(__file__).resolve().parent.par
 
 import numpy as np
 from measure import Measured, Sheet, ask, in_turn, network, options, settings_of, tell
+from scipy.stats import spearmanr
 
 import libraries
 from vitrine.methods.lime import explain
 from vitrine.methods.perturbation import draw, mask
 from vitrine.methods.superpixels import superpixels
+from vitrine.models import engine
 from vitrine.models.inference import InferenceOptions
 from vitrine.study.lime import Lime, Quickshift
 
 
 def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
     """Measure one explanation or its images; ``way`` is ``ours`` or ``library``."""
+    if part == "bfloat16":
+        engine.PRECISION, engine.TOLERANCE = "bf16", math.inf
     classifier, crop, frame, target = network(name, int(side))
     segments = superpixels(crop, Quickshift(), seed=0)
     # The library's own batch is 10 images.
@@ -58,14 +65,14 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
             )
         return np.zeros(2), {"superpixels": count}
 
-    if part == "whole":
+    if part != "building":
         # The first passes of a process prepare what later ones use; they belong to neither.
         whole(Lime(samples=20, batch=10))
-    tell(whole if part == "whole" else building)
+    tell(building if part == "building" else whole)
 
 
 def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None:
-    """Two rows a network: the whole explanation, and building the images alone."""
+    """A row of each part."""
     fastest = ask(__file__, "settings", name, str(side)).facts
     sheet.head(
         f"{name}: {fastest}",
@@ -77,11 +84,14 @@ def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None
         "lime MB",
         "ours MB",
         "max diff",
+        "rank correlation",
+        "ten best",
     )
-    for part in ("whole", "building"):
+    for part in ("whole", *["bfloat16"] * engine.installed(), "building"):
 
         def run(way: str, part: str = part) -> Measured:
-            return ask(__file__, name, part, way, str(side), str(samples), json.dumps(fastest))
+            settings = fastest | ({"engine": "openvino"} if part == "bfloat16" else {})
+            return ask(__file__, name, part, way, str(side), str(samples), json.dumps(settings))
 
         asks = (lambda: run("library"), lambda: run("ours"))
         (library, theirs), (mine, seconds) = in_turn(runs, *asks)
@@ -94,7 +104,14 @@ def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None
             f"{library.megabytes:.0f}",
             f"{mine.megabytes:.0f}",
             f"{np.abs(library.values - mine.values).max():.1e}",
+            *(ranks(library.values, mine.values) if part != "building" else ("", "")),
         )
+
+
+def ranks(one: np.ndarray, other: np.ndarray) -> tuple[str, int]:
+    """Spearman's correlation of two images' weights, and how many of their ten best are shared."""
+    best = [set(np.argsort(-weights)[:10].tolist()) for weights in (one, other)]
+    return f"{spearmanr(one, other).statistic:.4f}", len(best[0] & best[1])
 
 
 def main() -> None:

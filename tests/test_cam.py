@@ -234,22 +234,6 @@ def test_a_hundred_ways_to_run_a_pass_give_one_scorecam(small: Small) -> None:
     )
     pair = plain.heatmap.values.ravel(), changed.heatmap.values.ravel()
     assert np.corrcoef(*pair)[0, 1] >= 0.999999
-    assert changed.evidence.settings == settings
-
-
-def test_bfloat16_is_checked_for_the_network_at_hand(small: Small) -> None:
-    tiny, lite = (
-        class_activation(
-            *small(name), "scorecam", 3, settings=InferenceOptions(precision="bfloat16")
-        )
-        for name in ("tiny", "efficientnet_lite0")
-    )
-    for found in (tiny, lite):
-        assert "float32 is" in found.evidence.note
-        assert ("was not taken" in found.evidence.note) == (
-            found.evidence.settings.precision == "float32"
-        )
-    assert tiny.evidence.settings.precision == "bfloat16"
 
 
 def test_scorecam_asks_once_for_all_channels_that_carry_no_map(small: Small) -> None:

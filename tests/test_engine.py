@@ -133,14 +133,6 @@ def test_nothing_is_kept_of_a_network_that_is_gone(use: Callable[[object], None]
     assert engine._last == []
 
 
-def test_bfloat16_is_left_to_pytorch(tiny: Classifier, use: Callable[[object], None]) -> None:
-    fake = FakeEngine()
-    use(fake)
-    lower = InferenceOptions(precision="bfloat16")
-    assert torch.equal(_logits(tiny, replace(lower, engine="openvino")), _logits(tiny, lower))
-    assert fake.conversions == 0
-
-
 @pytest.mark.parametrize(("rate", "chosen"), [(1.02, "torch"), (1.5, "openvino")])
 def test_the_engine_is_chosen_by_the_same_least_gain(
     tiny: Classifier,

@@ -80,7 +80,7 @@ class CamMethod(Method):
             "note": evidence.note,
         }
         if self.takes_settings:
-            facts["settings"] = evidence.settings.facts()
+            facts["settings"] = query.settings.facts()
         # As small as the feature maps; whoever reads it enlarges it.
         return {"evidence": evidence.values}, facts
 

@@ -43,14 +43,12 @@ class Evidence:
     values : ``float32 [h', w']``, one value for each place of the feature maps; signed.
     passes : forward passes of the whole network that were run.
     head_passes : passes of what follows the layer alone.
-    settings : how the passes were run in the end.
     note : what a reader should know about the way this was computed; mostly empty.
     """
 
     values: Maps
     passes: int
     head_passes: int = 0
-    settings: InferenceOptions = PLAIN
     note: str = ""
 
 

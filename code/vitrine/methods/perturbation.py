@@ -1,7 +1,7 @@
 """Images with some superpixels hidden, built in batches and shown to the network."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -90,10 +90,10 @@ def sample_probabilities(
     """The target's probability ``float32 [samples]`` of each image's samples.
 
     Batches go on from one image to the next, so that none but the last is smaller than
-    ``settings.batch``. Passes run in ``float32`` whatever the settings say.
+    ``settings.batch``.
     """
     found = [np.empty(len(rows), dtype=np.float32) for rows in shown]
-    with prepared(classifier, replace(settings, precision="float32")) as forward:
+    with prepared(classifier, settings) as forward:
         for pieces in _batches([len(rows) for rows in shown], settings.batch):
             images = [masked[index].images(shown[index][rows]) for index, rows in pieces]
             logits = forward(torch.cat(images))

@@ -1,24 +1,13 @@
 """ScoreCAM: how much of the class remains when a feature map is laid over the image."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vitrine.methods.feature_maps import CamQuery, Evidence, read_maps, weighted_sum
-from vitrine.models.inference import (
-    LEAST_CORRELATION,
-    Forward,
-    InferenceOptions,
-    correlation,
-    prepared,
-)
-
-PROBED = 96
-"""So many feature maps, spread over all, decide whether bfloat16 gives the same map."""
+from vitrine.models.inference import Forward, prepared
 
 
 def scorecam(query: CamQuery) -> Evidence:
@@ -28,33 +17,29 @@ def scorecam(query: CamQuery) -> Evidence:
     library, the normalised input is masked and y is the logit alone, without the paper's baseline.
     Masked images are built batch by batch. A feature map that is zero everywhere gives an image
     that is zero everywhere: all of these have one logit, which is asked for once.
-
-    bfloat16 in ``settings`` is a wish: the map of 96 channels must correlate by 0.999 with that of
-    float32 or better, or float32 is taken and the note says so.
     """
     maps = read_maps(query).maps
     live = torch.nonzero(maps[0].flatten(1).any(dim=1)).flatten()  # channels that carry a map
-    settings, note, probed = _checked(query, maps, live)
     scores = torch.empty(maps.shape[1])
     blank = maps.shape[1] - len(live)
     query.progress(1 + blank)
-    with prepared(query.classifier, settings) as forward:
+    with prepared(query.classifier, query.settings) as forward:
         if blank:
             scores[:] = forward(torch.zeros_like(query.batch))[0, query.target]
-        for channels, found in _scores(query, maps, live, settings.batch, forward):
+        for channels, found in _scores(query, maps, live, forward):
             scores[channels] = found
             query.progress(len(channels))
     weights = torch.softmax(scores, dim=0).numpy()
-    passes = 1 + (blank > 0) + len(live) + probed
+    passes = 1 + (blank > 0) + len(live)
     values = weighted_sum(weights[None], maps.cpu().numpy())
-    return Evidence(values, passes, settings=settings, note=note)
+    return Evidence(values, passes)
 
 
 def _scores(
-    query: CamQuery, maps: Tensor, channels: Tensor, batch: int, forward: Forward
+    query: CamQuery, maps: Tensor, channels: Tensor, forward: Forward
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Channels and the logits of the image masked by their maps, batch by batch."""
-    for some in torch.split(channels, batch) if len(channels) else ():
+    for some in torch.split(channels, query.settings.batch) if len(channels) else ():
         masked = _masked(query.batch, maps[:, some])
         yield some.cpu(), forward(masked)[:, query.target].cpu()
 
@@ -67,30 +52,3 @@ def _masked(image: Tensor, maps: Tensor) -> Tensor:
     low, high = flat.amin(dim=1)[:, None, None], flat.amax(dim=1)[:, None, None]
     masks = (large - low) / (high - low + 1e-8)  # [n, h, w]
     return image * masks[:, None]
-
-
-def _checked(query: CamQuery, maps: Tensor, live: Tensor) -> tuple[InferenceOptions, str, int]:
-    """The settings to use, a note, and the passes that it took to decide."""
-    wanted = query.settings
-    if wanted.precision == "float32" or len(live) == 0:
-        return replace(wanted, precision="float32"), "", 0
-    exact = replace(wanted, precision="float32")
-    spread = live[torch.linspace(0, len(live) - 1, min(PROBED, len(live))).long()]
-    found = correlation(*(_small(query, maps, spread, each) for each in (exact, wanted)))
-    if found >= LEAST_CORRELATION:
-        note = f"bfloat16: its correlation with float32 is {found:.5f} on {len(spread)} maps"
-        return wanted, note, 2 * len(spread)
-    note = f"bfloat16 was not taken: its correlation with float32 is {found:.5f}"
-    return exact, note, 2 * len(spread)
-
-
-def _small(query: CamQuery, maps: Tensor, channels: Tensor, settings: InferenceOptions) -> Tensor:
-    """The evidence of some channels only."""
-    with prepared(query.classifier, settings) as forward:
-        scores = torch.cat(
-            [found for _, found in _scores(query, maps, channels, settings.batch, forward)]
-        )
-    weights = torch.softmax(scores, dim=0).numpy()
-    return torch.from_numpy(
-        np.maximum(weighted_sum(weights[None], maps[:, channels].cpu().numpy()), 0)
-    )

@@ -28,9 +28,6 @@ Progress = Callable[[int], None]
 BATCHES = (4, 8, 16)
 """The batch sizes that are tried. Larger ones only take more memory on a CPU."""
 
-LEAST_CORRELATION = 0.999
-"""With less than this, bfloat16 is not the same network any more."""
-
 LEAST_GAIN = 1.03
 """A setting that gains less than this is noise; the plainer one is kept."""
 
@@ -42,18 +39,18 @@ class InferenceOptions:
     batch : images a pass.
     channels_last : memory order of images and weights.
     folded : batch normalisation is folded into the convolution before it (``canonical``).
-    precision : of weights and feature maps; logits are ``float32`` always.
+    precision : of weights, feature maps and logits.
     threads : of PyTorch; 0 leaves their number as it is.
     keep_memory : the allocator keeps freed blocks instead of giving them back to the system.
-    engine : what runs passes in ``float32``; memory order and folding are PyTorch's alone.
+    engine : what runs passes; memory order and folding are PyTorch's alone.
 
-    Everything but ``precision`` changes logits by rounding only.
+    All of them change logits by rounding only.
     """
 
     batch: int = 16
     channels_last: bool = False
     folded: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32"] = "float32"
     threads: int = 0
     keep_memory: bool = False
     engine: Literal["torch", "openvino"] = "torch"
@@ -103,16 +100,12 @@ def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptio
     return replace(settings, engine="torch")
 
 
-def fastest_options(
-    classifier: Classifier, *, bfloat16: bool = False, memory: bool = True
-) -> InferenceOptions:
+def fastest_options(classifier: Classifier, *, memory: bool = True) -> InferenceOptions:
     """The settings that are fastest on this machine, by measuring each choice for a moment.
 
     Memory order and folding are chosen first, then the batch, then OpenVINO with a batch of its own
     where it is installed and gives the same logits, then the threads, each by the best of three
-    passes over seeded noise; a plainer setting is kept unless another gains 3%. bfloat16 is tried
-    only on request and only taken when the logits' correlation over the noise is 0.999 or better; a
-    method that depends on more than that checks for itself.
+    passes over seeded noise; a plainer setting is kept unless another gains 3%.
 
     memory : whether the allocator may be tuned for the rest of this process.
 
@@ -135,11 +128,6 @@ def fastest_options(
     half = torch.get_num_threads() // 2
     if half:
         found = _fastest(classifier, [found, replace(found, threads=half)])
-    if bfloat16:
-        lower = replace(found, precision="bfloat16")
-        alike = correlation(*(_logits(classifier, each) for each in (found, lower)))
-        if alike >= LEAST_CORRELATION:
-            found = _fastest(classifier, [found, lower])
     return found
 
 
@@ -165,21 +153,12 @@ def keep_memory() -> bool:
         return False
 
 
-def correlation(first: Tensor, second: Tensor) -> float:
-    """Pearson's correlation of two tensors of one shape; 1 when both are constant and equal."""
-    if torch.equal(first, second):
-        return 1.0
-    pair = torch.stack([first.flatten(), second.flatten()]).double()
-    found = float(torch.corrcoef(pair)[0, 1])
-    return found if found == found else 0.0
-
-
 # --- variants of a network -----------------------------------------------------------------------
 
 
 def _on_openvino(classifier: Classifier, settings: InferenceOptions) -> Forward | None:
     """The network on OpenVINO, where the settings ask for it and its logits stay the same."""
-    if settings.engine == "torch" or settings.precision != "float32":
+    if settings.engine == "torch":
         return None
     try:
         return engine.converted(classifier, _noise(classifier, settings.batch))
@@ -201,23 +180,19 @@ def _refusal(classifier: Classifier) -> str:
 def _forward(classifier: Classifier, settings: InferenceOptions) -> Forward:
     network = _variant(classifier, settings)
     form = torch.channels_last if settings.channels_last else torch.contiguous_format
-    precision = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
 
     def forward(batch: Tensor) -> Tensor:
         with torch.inference_mode():
-            laid_out = batch.to(precision).contiguous(memory_format=form)
-            return classifier.logits(laid_out, network).float()
+            return classifier.logits(batch.contiguous(memory_format=form), network)
 
     return forward
 
 
 def _variant(classifier: Classifier, settings: InferenceOptions) -> nn.Module:
     network = classifier.network
-    if not settings.folded and not settings.channels_last and settings.precision == "float32":
+    if not settings.folded and not settings.channels_last:
         return network
     changed = (_fold(classifier) if settings.folded else None) or copy.deepcopy(network)
-    if settings.precision == "bfloat16":
-        changed = changed.to(torch.bfloat16)
     if settings.channels_last:
         changed = changed.to(memory_format=torch.channels_last)
     return changed.eval()
@@ -246,11 +221,6 @@ def _noise(classifier: Classifier, count: int) -> Tensor:
     side = classifier.preprocessing.crop
     drawn = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     return classifier.normalise(drawn)
-
-
-def _logits(classifier: Classifier, settings: InferenceOptions) -> Tensor:
-    with prepared(classifier, settings) as forward:
-        return forward(_noise(classifier, 8))
 
 
 def _fastest(classifier: Classifier, candidates: list[InferenceOptions]) -> InferenceOptions:
