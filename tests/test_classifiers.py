@@ -21,7 +21,6 @@ from vitrine.models.architecture import read_checkpoint
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import (
     InferenceOptions,
-    correlation,
     fastest_options,
     keep_memory,
     prepared,

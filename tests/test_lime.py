@@ -1,6 +1,5 @@
 """LIME's weights are the library's, repeat to the last digit, and mean what they say."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

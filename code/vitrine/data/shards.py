@@ -38,8 +38,8 @@ def unpacked(project: Project, shard: Path) -> Path:
     """The folder with the images of a tar file, unpacked when it is first asked for.
 
     What is beside them, such as labels, and hidden files stay where they are; a tar file that
-    changes is unpacked anew. Raises ``StudyError`` for one that is damaged, that would write outside
-    the folder, or that cannot be read or written.
+    changes is unpacked anew. Raises ``StudyError`` for one that is damaged or names a file outside
+    its folder, and where reading or writing fails.
     """
     stat = shard.stat()
     known = f"{shard} {stat.st_size} {stat.st_mtime_ns}"
