@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.data.images import Image
 from vitrine.errors import NotApplicable
-from vitrine.experiments.base import Columns, Experiment, Row, Rows
+from vitrine.experiments.base import OF_IMAGE, OF_MAP, Columns, Context, Experiment, Row, Rows
 from vitrine.measures.agreement import (
     Region,
     chance_agreement,
@@ -25,7 +24,6 @@ from vitrine.methods.lime import LIME_METHODS
 from vitrine.methods.registry import methods_of
 from vitrine.methods.superpixels import KEPT, top_superpixels
 from vitrine.models.classifier import Classifier
-from vitrine.store import Store
 from vitrine.study import Study, sections
 
 Table = npt.NDArray[np.float64]
@@ -36,16 +34,14 @@ DIGITS = 6
 
 TABLES = {
     "correlations": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "first": "key of the first method",
         "second": "key of the second method",
         "rho": "Spearman's rank correlation of the two maps over all pixels",
         "rho_other_images": "mean of that with the second maps of the other images",
     },
     "agreement": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "first": "key of the first method",
         "second": "key of the second method",
         "share": "share of the frame that each region covers",
@@ -54,15 +50,12 @@ TABLES = {
         "iou_other_images": "mean IoU of the first map with the second maps of the other images",
     },
     "regions": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
-        "method": "key of the method",
+        **OF_MAP,
         "rule": "key of the rule that says which pixels a map highlights",
         "area": "share of the frame that the region covers; 0 where it highlights nothing",
     },
     "ious": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "first": "key of the first method",
         "second": "key of the second method",
         "rule": "key of the rule that says which pixels a map highlights",
@@ -72,8 +65,7 @@ TABLES = {
         "dice_other_images": "mean Dice coefficient of the same regions",
     },
     "complexity": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "edges": "share of the frame that lies on an edge (Canny)",
         "entropy": "entropy of the frame's levels of brightness, in bits",
         "superpixels": "number of superpixels of the study's segmentation for LIME",
@@ -103,39 +95,29 @@ class Agreement(Experiment):
     def rows(self) -> Rows:
         rows: Rows = {name: [] for name in self.tables}
         for classifier in self.context.classifiers.values():
-            _OneNetwork(self.study, self.store, classifier, self.context.explained, rows).add()
+            _OneNetwork(self.context, classifier, rows).add()
         return rows
 
 
 class _OneNetwork:
     """The rows of one classifier."""
 
-    def __init__(
-        self,
-        study: Study,
-        store: Store,
-        classifier: Classifier,
-        images: dict[str, Image],
-        rows: Rows,
-    ) -> None:
-        self.study, self.store, self.classifier = study, store, classifier
-        self.images, self.rows, self.key = images, rows, classifier.name
-        self.names = [image.name for image in images.values()]
+    def __init__(self, context: Context, classifier: Classifier, rows: Rows) -> None:
+        self.context, self.study, self.store = context, context.study, context.store
+        self.classifier, self.key, self.rows = classifier, classifier.name, rows
+        self.names = [image.name for image in context.explained.values()]
         maps = {
-            method: [self._map(method, file) for file in images]
-            for method in compared_methods(study)
+            method: [self._map(method, file) for file in context.explained]
+            for method in compared_methods(self.study)
         }
         # A method that the network does not support is not compared at all.
         maps = {method: found for method, found in maps.items() if any(found)}
         self.methods, self.maps = list(maps), list(maps.values())
 
     def _map(self, method: str, file: str) -> Heatmap | None:
-        name = f"{self.key}/{method}/{file}"
-        if not self.store.has_task(name):
-            return None
+        result = self.store.task_or_none(f"{self.key}/{method}/{file}")
         try:
-            result = self.store.read_task(name)
-            return heatmap_from(result.arrays, result.facts, method)
+            return heatmap_from(result.arrays, result.facts, method) if result else None
         except NotApplicable:
             return None
 
@@ -150,42 +132,28 @@ class _OneNetwork:
     def _add_correlations(self) -> None:
         if len(self.methods) < 2:
             return
-        pixels = max((one.values.size for row in self.maps for one in row if one), default=0)
-        nothing = np.full(pixels, np.nan)
+        nothing = np.full(max(one.values.size for row in self.maps for one in row if one), np.nan)
         ranks = np.stack(
             [standard_ranks(one.values) if one else nothing for row in self.maps for one in row]
         )
         rho = self._by_method(ranks @ ranks.T)
         for first, second in combinations(range(len(self.methods)), 2):
             matched, mismatched = matched_and_mismatched(rho[first, :, second])
-            self.rows["correlations"] += self._rows(
-                first, second, rho=matched, rho_other_images=mismatched
-            )
+            columns = {"rho": matched, "rho_other_images": mismatched}
+            self.rows["correlations"] += self._rows(first, second, {}, columns)
 
     def _add_agreement(self, section: sections.Agreement) -> None:
-        """LIME against every other method, for all shares of the frame."""
-        if "lime" not in self.methods:
-            return
-        lime = self.methods.index("lime")
-        others = [place for place in range(len(self.methods)) if place != lime]
-        found: Rows = {self.methods[other]: [] for other in others}
+        """LIME, which is the first, against every other method, for all shares of the frame."""
+        found = []
         for share in section.shares:
             regions = self._regions(lambda one, _image, s=share: top_region(one.values, s))
-            iou = self._by_method(ious(regions, regions))
-            for other in others:
-                matched, mismatched = matched_and_mismatched(iou[lime, :, other])
-                chance = np.full(len(matched), chance_agreement(share))
-                fixed = np.full(len(matched), share)
-                found[self.methods[other]] += self._rows(
-                    lime,
-                    other,
-                    share=fixed,
-                    iou=matched,
-                    iou_chance=chance,
-                    iou_other_images=mismatched,
-                )
-        for rows in found.values():
-            self.rows["agreement"] += rows
+            found.append((share, self._by_method(ious(regions, regions))))
+        for other in range(1, len(self.methods)):
+            for share, iou in found:
+                matched, mismatched = matched_and_mismatched(iou[0, :, other])
+                fixed = {"share": share, "iou_chance": chance_agreement(share)}
+                columns = {"iou": matched, "iou_other_images": mismatched}
+                self.rows["agreement"] += self._rows(0, other, fixed, columns)
 
     def _add_ious(self, rule: str, section: sections.Agreement) -> None:
         """Every method against every other, with one rule for what a map highlights."""
@@ -210,34 +178,28 @@ class _OneNetwork:
         for first, second in combinations(range(len(self.methods)), 2):
             pair = iou[first, :, second]
             matched, mismatched = matched_and_mismatched(pair)
-            chance = [
-                chance_agreement(*each) for each in zip(areas[first], areas[second], strict=True)
-            ]
-            _, dice_mismatched = matched_and_mismatched(np.asarray(dice(pair)))
+            chance = [*map(chance_agreement, areas[first], areas[second])]
             columns = {
                 "iou": matched,
                 "iou_chance": np.array(chance),
                 "iou_other_images": mismatched,
-                "dice_other_images": dice_mismatched,
+                "dice_other_images": matched_and_mismatched(dice(pair))[1],
             }
             rounded = {name: np.round(column, DIGITS) for name, column in columns.items()}
-            rules = [rule] * len(matched)
-            self.rows["ious"] += self._rows(first, second, rule=rules, **rounded)
+            self.rows["ious"] += self._rows(first, second, {"rule": rule}, rounded)
 
     def _add_complexity(self) -> None:
-        for file, image in self.images.items():
+        for file, image in self.context.explained.items():
             crop = self.classifier.crop(image)
-            superpixels = len(self.store.read_task(f"{self.key}/lime/{file}").arrays["weights"])
-            predictions = self.store.read_task(f"{self.key}/predictions/{file}").arrays
-            best = float(predictions["probabilities"].max())
+            weights = self.store.read_task(f"{self.key}/lime/{file}").arrays["weights"]
             self.rows["complexity"].append(
                 {
                     "classifier": self.key,
                     "image": image.name,
                     "edges": edge_density(crop),
                     "entropy": grey_entropy(crop),
-                    "superpixels": superpixels,
-                    "probability": best,
+                    "superpixels": len(weights),
+                    "probability": float(self.context.probabilities(self.key, file).max()),
                 }
             )
 
@@ -258,7 +220,7 @@ class _OneNetwork:
         """The share of each image that the superpixels which LIME keeps cover."""
         assert self.study.lime is not None
         found = []
-        for file in self.images:
+        for file in self.context.explained:
             arrays = self.store.read_task(f"{self.key}/lime/{file}").arrays
             chosen = top_superpixels(
                 arrays["weights"], self.study.lime.features, positive_only=KEPT[rule]
@@ -271,11 +233,11 @@ class _OneNetwork:
         shape = (len(self.methods), len(self.names))
         return matrix.reshape(*shape, *shape)
 
-    def _rows(self, first: int, second: int, **columns: Any) -> list[Row]:
-        """One row an image for a pair of methods, each column with a value for each image."""
-        about = {"classifier": self.key, "first": self.methods[first]}
-        about["second"] = self.methods[second]
+    def _rows(self, first: int, second: int, fixed: Row, columns: dict[str, Table]) -> list[Row]:
+        """One row an image for a pair of methods: what is fixed, and a value of each column."""
+        pair = {"first": self.methods[first], "second": self.methods[second]}
+        about = fixed | pair | {"classifier": self.key}
         return [
-            about | {"image": name} | dict(zip(columns, values, strict=True))
-            for name, *values in zip(self.names, *columns.values(), strict=True)
+            about | {"image": name} | {key: column[place] for key, column in columns.items()}
+            for place, name in enumerate(self.names)
         ]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from vitrine.data import sources
-from vitrine.data.images import Image
+from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, as_run, fastest_options
@@ -28,6 +28,10 @@ Rows = dict[str, list[Row]]
 
 Columns = dict[str, str]
 """What each column of a table says."""
+
+OF_IMAGE: Columns = {"classifier": "key of the classifier", "image": "name of the image"}
+OF_MAP: Columns = {**OF_IMAGE, "method": "key of the method"}
+"""How tables about images, and about their maps, begin."""
 
 SECOND, STABILITY = "second", "stability"
 """Variants: the second most probable class; LIME drawn again and again."""
@@ -130,6 +134,7 @@ class Context:
 
     networks, images, digests : by name or file, in the order of the study; the digests are those of
         the images' pixels.
+    known_settings : how the passes of networks are run, as far as it is chosen.
     """
 
     project: Project
@@ -139,7 +144,7 @@ class Context:
     digests: dict[str, str]
     store: Store
     device: str = "cpu"
-    _settings: dict[str, InferenceOptions] = field(default_factory=dict)
+    known_settings: dict[str, InferenceOptions] = field(default_factory=dict)
 
     @property
     def classifiers(self) -> dict[str, Classifier]:
@@ -151,18 +156,19 @@ class Context:
         """The images under ``images.files``, without those that only evaluation looks at."""
         return {file: self.images[file] for file in self.study.images.files}
 
-    def known_settings(self, settings: dict[str, InferenceOptions]) -> None:
-        """Take over how the passes of networks are run, as another process has chosen it."""
-        self._settings.update(settings)
+    def seen(self, task: Task) -> tuple[Classifier, Pixels, Frame]:
+        """A task's network, and what it sees of the task's image: the crop and its frame."""
+        classifier, image = self.networks[task.classifier], self.images[task.file]
+        return classifier, classifier.crop(image), classifier.frame(image)
 
     def settings(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
         """How passes are run: as the study says, as stored results of tasks were, or measured here.
 
         A network that is not explained takes the study's settings or none.
         """
-        if network not in self._settings:
-            self._settings[network] = self._chosen(network, tasks)
-        return self._settings[network]
+        if network not in self.known_settings:
+            self.known_settings[network] = self._chosen(network, tasks)
+        return self.known_settings[network]
 
     def _chosen(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
         classifier = self.networks[network]
@@ -170,8 +176,7 @@ class Context:
             return as_run(classifier, InferenceOptions(**self.study.speed.model_dump()))
         if network not in self.classifiers:
             return PLAIN
-        known = self.stored_settings(network, tasks)
-        if known:
+        if known := self.stored_settings(network, tasks):
             return as_run(classifier, InferenceOptions(**known))
         return fastest_options(classifier)
 
@@ -187,8 +192,7 @@ class Context:
 
     def ranked(self, network: str, file: str) -> list[int]:
         """The classes of an image from the most probable one, as its stored predictions say."""
-        order = np.argsort(-self.probabilities(network, file), kind="stable")
-        return [int(target) for target in order]
+        return list(map(int, np.argsort(-self.probabilities(network, file), kind="stable")))
 
 
 def classifier_facts(classifier: Classifier) -> dict[str, Any]:
@@ -227,15 +231,17 @@ class Piece:
 class Experiment:
     """A part of a study. What a subclass does not say is nothing, or what most of them do.
 
+    SECTION : of the study file, that asks for it; the default is there in every study.
     TABLES : what each column of each of its tables says.
     """
 
+    SECTION: ClassVar[str] = "classifiers"
     TABLES: ClassVar[dict[str, Columns]] = {}
 
     @classmethod
-    def is_asked(cls, study: Study) -> bool:
-        """Whether a study asks for it."""
-        return True
+    def section(cls, study: Study) -> Any:
+        """The section of a study that asks for it; ``None`` where there is none."""
+        return getattr(study, cls.SECTION)
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
@@ -257,6 +263,7 @@ class Experiment:
 
     def __init__(self, context: Context) -> None:
         self.context, self.study, self.store = context, context.study, context.store
+        self.wanted = self.section(context.study)
 
     @property
     def tasks(self) -> Sequence[Task]:

@@ -20,6 +20,7 @@ from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
 from vitrine.project import Project
 from vitrine.study import sections
 
+PROBING_SET = "dissection.images"
 MOST_PARTS = 64
 """Into so many parts, of whole batches, a probing set is divided."""
 
@@ -31,9 +32,8 @@ def check(project: Project, wanted: sections.Dissection) -> None:
     dissection.pick_pooling(wanted.pooling)
     encoder = wanted.encoder
     encoders.pick_encoder(encoder.name).check(project, encoder)
-    if encoder.name == "conse" and encoder.probabilities in [
-        one.name for one in wanted.classifiers
-    ]:
+    dissected = [one.name for one in wanted.classifiers]
+    if encoder.name == "conse" and encoder.probabilities in dissected:
         raise StudyError(
             f"The encoder places images by the predictions of {encoder.probabilities!r}, which "
             "is dissected itself",
@@ -41,32 +41,25 @@ def check(project: Project, wanted: sections.Dissection) -> None:
         )
     if wanted.concepts not in CONCEPT_LISTS:
         concepts_of(project, wanted)
-    if wanted.probing and "top_fraction" in parameters:
-        smallest = wanted.probing.sizes[0]
-        if row.top(smallest, **parameters) < 2:
-            raise StudyError(
-                f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than "
-                "two, which have no order",
-                "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
-            )
+    smallest = wanted.probing.sizes[0] if wanted.probing else 0
+    if smallest and "top_fraction" in parameters and row.top(smallest, **parameters) < 2:
+        raise StudyError(
+            f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than two, "
+            "which have no order",
+            "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
+        )
 
 
 def files_of(project: Project, wanted: sections.Dissection) -> tuple[str, ...]:
     """The files of the probing set, in the order of its positions. Raises ``StudyError``."""
-    return image_sets.files_of(project, wanted.images, "dissection.images")
-
-
-def left_out(project: Project, wanted: sections.Dissection) -> dict[str, str]:
-    """Files of the probing set's folder that cannot be read as images, and why."""
-    return image_sets.left_out(project, wanted.images, "dissection.images")
+    return image_sets.files_of(project, wanted.images, PROBING_SET)
 
 
 def image_paths(
     project: Project, wanted: sections.Dissection, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
     """The probing set's images by file name: fetched from their source, or in their folder."""
-    files = files_of(project, wanted)
-    return image_sets.paths_of(project, wanted.images, files, report)
+    return image_sets.paths_of(project, wanted.images, files_of(project, wanted), report)
 
 
 def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:

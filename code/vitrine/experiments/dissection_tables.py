@@ -1,7 +1,6 @@
 """The tables of a network dissection, from its stored arrays."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +25,12 @@ _RUNNER_UP_COLUMNS = {
     )
 }
 
+_OF_LAYER = {"classifier": "key of the classifier", "layer": "name of the layer"}
+"""How every table begins; the functions below make the other columns."""
+
 TABLES = {
-    # Every table begins with the classifier and the layer that a row is about.
     "layers": {
-        "classifier": "key of the classifier",
-        "layer": "name of the layer",
+        **_OF_LAYER,
         "units": "number of its units",
         "constant": "units that respond to every image of the probing set alike",
         "significant": "units whose label is significant: its q-value is at most 0.05",
@@ -43,8 +43,7 @@ TABLES = {
         "null_draws": "number of units without a concept that were drawn",
     },
     "units": {
-        "classifier": "key of the classifier",
-        "layer": "name of the layer",
+        **_OF_LAYER,
         "unit": "number of the unit in the layer, from 0",
         "label": "concept of greatest similarity",
         "kind": "object, scene, part, texture, material, color or other",
@@ -55,16 +54,14 @@ TABLES = {
         **_RUNNER_UP_COLUMNS,
     },
     "top_images": {
-        "classifier": "key of the classifier",
-        "layer": "name of the layer",
+        **_OF_LAYER,
         "unit": "number of the unit in the layer, one of those chosen as examples",
         "rank": "1 for the image of greatest activation",
         "image": "file of the image in the probing set",
         "activation": "pooled activation of the unit",
     },
     "concepts": {
-        "classifier": "key of the classifier",
-        "layer": "name of the layer",
+        **_OF_LAYER,
         "concept": "a concept that is the label of a unit",
         "kind": "object, scene, part, texture, material, color or other",
         "units": "units with that label",
@@ -84,8 +81,7 @@ TABLES = {
         "cosine_shuffled": "mean cosine of the class with the labels of all other units",
     },
     "probing": {
-        "classifier": "key of the classifier",
-        "layer": "name of the layer",
+        **_OF_LAYER,
         "rule": "fixed: as many strongest images as for the whole set; share: as large a share",
         "size": "number of images drawn",
         "draw": "number of the draw, from 0",
@@ -99,23 +95,18 @@ TABLES = {
 
 
 def unit_table(
-    about: dict[str, str],
-    place: int,
-    arrays: dict[str, np.ndarray],
-    words: Sequence[str],
-    known: dict[str, str],
+    place: int, arrays: dict[str, np.ndarray], words: Sequence[str], known: dict[str, str]
 ) -> pd.DataFrame:
     """A row for each unit of a layer.
 
-    about : the classifier and the layer. place : of the layer in the stored arrays. known : the
-    kinds of concepts.
+    place : of the layer in the stored arrays. known : the kinds of concepts.
     """
     concepts = arrays[f"{place}_concepts"]
     similarities = arrays[f"{place}_similarities"]
     labels = np.array(words, dtype=object)[concepts]
     labels[arrays[f"{place}_constant"]] = CONSTANT
     p_values = arrays[f"{place}_p_values"]
-    columns: dict[str, Any] = about | {
+    columns = {
         "unit": np.arange(len(concepts)),
         "label": labels[:, 0],
         "kind": [kinds.kind_of(word, known) for word in labels[:, 0]],
@@ -148,8 +139,6 @@ def layer_table(units: pd.DataFrame, arrays: dict[str, np.ndarray], place: int) 
     live = units[~arrays[f"{place}_constant"]]
     significant = live[live["q_value"] <= SIGNIFICANT]
     row = {
-        "classifier": units["classifier"][0],
-        "layer": units["layer"][0],
         "units": len(units),
         "constant": int(arrays[f"{place}_constant"].sum()),
         "significant": len(significant),
@@ -179,8 +168,7 @@ def concept_table(units: pd.DataFrame) -> pd.DataFrame:
         }
     )
     table = table.rename_axis("concept").reset_index()
-    table = table.sort_values(["units", "concept"], ascending=[False, True], kind="stable")
-    return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])
+    return table.sort_values(["units", "concept"], ascending=[False, True], kind="stable")
 
 
 def image_table(
@@ -195,20 +183,13 @@ def image_table(
     order = order[~arrays[f"{place}_constant"][order]]
     count = min(examples, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count).round().astype(int)]
+    images, values = arrays[f"{place}_images"], arrays[f"{place}_activations"]
     rows = [
         (unit, rank, files[image], value)
         for unit in chosen
-        for rank, (image, value) in enumerate(
-            zip(
-                arrays[f"{place}_images"][unit],
-                arrays[f"{place}_activations"][unit],
-                strict=True,
-            ),
-            start=1,
-        )
+        for rank, (image, value) in enumerate(zip(images[unit], values[unit], strict=True), start=1)
     ]
-    table = pd.DataFrame(rows, columns=["unit", "rank", "image", "activation"])
-    return table.assign(classifier=units["classifier"][0], layer=units["layer"][0])
+    return pd.DataFrame(rows, columns=["unit", "rank", "image", "activation"])
 
 
 def class_table(
@@ -219,8 +200,6 @@ def class_table(
     single = [set(name.lower().split(", ")) for name in names]
     return pd.DataFrame(
         {
-            "classifier": units["classifier"],
-            "layer": units["layer"],
             "target": units["unit"],
             "category": names,
             "label": units["label"],

@@ -4,30 +4,26 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from vitrine.data.images import Image
 from vitrine.data.outlines import outlines_of
-from vitrine.experiments.base import Context, Rows
+from vitrine.errors import NotApplicable
+from vitrine.experiments.base import OF_IMAGE, Context, Rows
 from vitrine.experiments.trials import TRIALS
 from vitrine.measures.localisation import Mask, object_mask
-from vitrine.measures.registry import (
-    FAITHFULNESS,
-    MPRT,
-    SENSITIVITY,
-    VALUES,
-    Measure,
-)
+from vitrine.measures.registry import FAITHFULNESS, MPRT, SENSITIVITY, VALUES, Measure
 from vitrine.methods.baselines import BASELINES
-from vitrine.methods.heatmap import heatmap_from
+from vitrine.methods.heatmap import Values, heatmap_from
 from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
 
 SENSITIVITIES = ("by_channel", "value", "seed_part_by_channel", "seed_part")
+SIMILARITIES = ("rho", "rho_absolute", "ssim")
 
 NO_OUTLINE = "No object is outlined in the image"
 
 TABLES = {
     "evaluation": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "method": "key of the method, or of a map that sees no network",
         "measure": "key of the measure",
         "value": "the measure's value; empty where there is none",
@@ -43,8 +39,7 @@ TABLES = {
         "images": "number of images",
     },
     "randomised": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "method": "key of the method, or of a map that sees no network",
         "stage": "1 where the least is randomised",
         "block": "the lowest block that is randomised",
@@ -53,8 +48,7 @@ TABLES = {
         "ssim": "structural similarity with the trained network's map",
     },
     "sensitivities": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "method": "key of the method, or of a map that sees no network",
         "by_channel": "maximum sensitivity of the attributions of each colour channel",
         "value": "maximum sensitivity of the map",
@@ -65,33 +59,42 @@ TABLES = {
 }
 
 
+def measured_map(context: Context, network: str, method: str, file: str) -> Values:
+    """The map that is measured. Raises ``NotApplicable`` where there is none or it is blank."""
+    if method in BASELINES:
+        assert context.study.measures is not None
+        crop = context.networks[network].crop(context.images[file])
+        return BASELINES[method].draw(crop, context.study.measures.seed)
+    result = context.store.read_task(f"{network}/{method}/{file}")
+    heatmap = heatmap_from(result.arrays, result.facts, method)
+    if heatmap.is_constant:
+        raise NotApplicable("The map is the same everywhere")
+    return heatmap.values
+
+
 class NetworkRows:
     """The rows of one network, added to those of all."""
 
     def __init__(self, context: Context, classifier: Classifier, rows: Rows) -> None:
-        self.context, self.study, self.store = context, context.study, context.store
+        self.context, self.store = context, context.store
         self.classifier, self.key, self.rows = classifier, classifier.name, rows
 
     def add(self, methods: Sequence[str]) -> None:
         for file, image in self.context.images.items():
-            mask = self._object(file)
+            mask = self._object(file, image)
             for method in methods:
                 self._add_measures(method, file, image.name, mask)
 
-    def _task(self, way: str, file: str) -> TaskResult | None:
-        return self.store.task_or_none(f"{self.key}/{way}/{file}")
-
-    def _object(self, file: str) -> Mask | None:
-        image = self.context.images[file]
-        frame = self.classifier.frame(image)
-        project, source = self.context.project, self.study.images.source
-        outlines = outlines_of(project, source, file) if source else None
+    def _object(self, file: str, image: Image) -> Mask | None:
+        frame, source = self.classifier.frame(image), self.context.study.images.source
+        outlines = outlines_of(self.context.project, source, file) if source else None
         if outlines is None or not outlines.outlines:
             return None
         return object_mask(outlines.in_frame(frame, image.size), frame.size)
 
     def _add_measures(self, method: str, file: str, name: str, mask: Mask | None) -> None:
-        tasks = {name: self._task(f"{method}.{name}", file) for name in TRIALS}
+        read, folder = self.store.task_or_none, f"{self.key}/{method}"
+        tasks = {trial: read(f"{folder}.{trial}/{file}") for trial in TRIALS}
         about = {"classifier": self.key, "image": name, "method": method}
         for measure, value, reason in self._values(method, file, tasks, mask):
             row = about | {"measure": measure, "value": value, "reason": reason}
@@ -116,24 +119,20 @@ class NetworkRows:
             self.rows["randomised"] += [
                 about
                 | {"stage": stage, "block": block}
-                | {
-                    way: float(one.arrays[way][stage - 1])
-                    for way in ("rho", "rho_absolute", "ssim")
-                }
+                | {way: float(one.arrays[way][stage - 1]) for way in SIMILARITIES}
                 for stage, block in enumerate(one.facts["blocks"], start=1)
             ]
 
     def _values(
-        self,
-        method: str,
-        file: str,
-        tasks: dict[str, TaskResult | None],
-        mask: Mask | None,
+        self, method: str, file: str, tasks: dict[str, TaskResult | None], mask: Mask | None
     ) -> Iterator[tuple[str, float, str]]:
         """Measure, value and, where there is none, the reason."""
         if tasks[FAITHFULNESS] is None:  # another network's, of which only some trials are asked
             return
-        heatmap = self._map(method, file)
+        try:
+            heatmap: Values | str = measured_map(self.context, self.key, method, file)
+        except NotApplicable as error:
+            heatmap = error.problem
         for name, row in VALUES.items():
             if row.read is None:
                 yield name, *_of_map(row, heatmap, mask)
@@ -141,21 +140,8 @@ class NetworkRows:
                 value = row.read(one.arrays, one.facts)
                 yield name, *_told(value, str(one.facts.get("reason", "")) or row.why)
 
-    def _map(self, method: str, file: str) -> np.ndarray | str:
-        """A method's map, or why there is none."""
-        if method in BASELINES:
-            seed = self.study.measures.seed if self.study.measures else 0
-            return BASELINES[method].draw(self.classifier.crop(self.context.images[file]), seed)
-        task = self._task(method, file)
-        if task is None:
-            return "It was not computed"
-        if "reason" in task.facts:
-            return str(task.facts["reason"])
-        heatmap = heatmap_from(task.arrays, task.facts, method)
-        return "The map is the same everywhere" if heatmap.is_constant else heatmap.values
 
-
-def _of_map(row: Measure, heatmap: np.ndarray | str, mask: Mask | None) -> tuple[float, str]:
+def _of_map(row: Measure, heatmap: Values | str, mask: Mask | None) -> tuple[float, str]:
     """The value of a map, or of what is there in its place: the reason why there is none."""
     if isinstance(heatmap, str):
         return _told(float("nan"), heatmap)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.data import image_sets, sources
-from vitrine.data.images import Image, image_name, pixels_digest, read_image
+from vitrine.data.images import image_name, pixels_digest, read_image
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
@@ -60,9 +60,8 @@ TABLES = {
 }
 
 
-def _wanted(study: Study) -> sections.LargeSample:
-    assert study.large_sample is not None
-    return study.large_sample
+NUMBERS = ("target", "edges", "entropy", "superpixels", "probability", "r_squared")
+AGREEMENTS = ("iou", "iou_other_images", "rho", "rho_other_images")
 
 
 def drawn_files(project: Project, study: Study, wanted: sections.LargeSample) -> tuple[str, ...]:
@@ -89,15 +88,13 @@ class LargeSample(Experiment):
     images.
     """
 
+    SECTION = "large_sample"
     TABLES = TABLES
-
-    @classmethod
-    def is_asked(cls, study: Study) -> bool:
-        return study.large_sample is not None
+    wanted: sections.LargeSample
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
-        wanted = _wanted(study)
+        wanted: sections.LargeSample = cls.section(study)
         for method in wanted.methods:
             if cam.pick_cam_method(method).passes_a_channel:
                 raise StudyError(
@@ -109,21 +106,20 @@ class LargeSample(Experiment):
 
     @classmethod
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
-        wanted = _wanted(study)
+        wanted: sections.LargeSample = cls.section(study)
         image_sets.paths_of(project, wanted.images, drawn_files(project, study, wanted), report)
 
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
-        wanted = _wanted(study)
+        wanted: sections.LargeSample = cls.section(study)
         return wanted.sample if wanted.images.source is not None else 0
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         assert self.study.lime is not None
-        self.project, self.lime, self.wanted = context.project, self.study.lime, _wanted(self.study)
-        self.classifiers = context.classifiers
-        files = drawn_files(self.project, self.study, self.wanted)
-        self.paths = image_sets.paths_of(self.project, self.wanted.images, files)
+        self.lime, self.classifiers = self.study.lime, context.classifiers
+        files = drawn_files(context.project, self.study, self.wanted)
+        self.paths = image_sets.paths_of(context.project, self.wanted.images, files)
         self.chunks = {
             f"{start:04d}": files[start : start + self.wanted.batch]
             for start in range(0, len(files), self.wanted.batch)
@@ -185,15 +181,19 @@ class LargeSample(Experiment):
         probabilities = np.concatenate([classifier.probabilities(crop[None]) for crop in crops])
         progress.advance(len(files))
         targets = probabilities.argmax(axis=1)
-        maps, r_squared = self._maps(classifier, images, crops, targets, progress.advance)
-        pieces = [self._pieces(crop) for crop in crops]
+        segments = (superpixels(crop, self.wanted.segmentation, self.lime.seed) for crop in crops)
+        asked = [
+            lime.SegmentedImage(crop, classifier.frame(image), int(target), pieces)
+            for image, crop, target, pieces in zip(images, crops, targets, segments, strict=True)
+        ]
+        maps, r_squared = self._maps(classifier, asked, progress.advance)
         return TaskResult(
             {
                 "target": targets.astype(np.int64),
                 "probability": probabilities.max(axis=1),
                 "edges": np.array([edge_density(crop) for crop in crops]),
                 "entropy": np.array([grey_entropy(crop) for crop in crops]),
-                "superpixels": np.array(pieces),
+                "superpixels": np.array([self._pieces(crop) for crop in crops]),
                 "r_squared": r_squared,
                 **self._agreement(maps),
             },
@@ -210,21 +210,10 @@ class LargeSample(Experiment):
     def _maps(
         self,
         classifier: Classifier,
-        images: list[Image],
-        crops: list[np.ndarray],
-        targets: npt.NDArray[np.integer],
+        asked: list[lime.SegmentedImage],
         advance: Callable[[int], None],
     ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
         """The maps of each method by image, and the fit of LIME's models."""
-        asked = [
-            lime.SegmentedImage(
-                crop,
-                classifier.frame(image),
-                int(target),
-                superpixels(crop, self.wanted.segmentation, self.lime.seed),
-            )
-            for image, crop, target in zip(images, crops, targets, strict=True)
-        ]
         parameters = self.lime.model_copy(update={"samples": self.wanted.samples})
         settings = InferenceOptions(**self.study.speed.model_dump()) if self.study.speed else None
         explained = lime.explain_many(classifier, asked, parameters, advance, settings)
@@ -247,22 +236,20 @@ class LargeSample(Experiment):
         ranks = {
             name: np.stack([standard_ranks(row) for row in rows]) for name, rows in maps.items()
         }
-        found: dict[str, list[np.ndarray]] = {
-            name: [] for name in ("iou", "iou_other_images", "rho", "rho_other_images")
-        }
-        for first, second in combinations(self.methods_compared, 2):
-            matched, mismatched = matched_and_mismatched(ious(regions[first], regions[second]))
-            found["iou"].append(matched)
-            found["iou_other_images"].append(mismatched)
-            matched, mismatched = matched_and_mismatched(ranks[first] @ ranks[second].T)
-            found["rho"].append(matched)
-            found["rho_other_images"].append(mismatched)
-        return {name: np.stack(rows) for name, rows in found.items()}
+        found = [
+            (
+                *matched_and_mismatched(ious(regions[first], regions[second])),
+                *matched_and_mismatched(ranks[first] @ ranks[second].T),
+            )
+            for first, second in combinations(self.methods_compared, 2)
+        ]
+        columns = zip(AGREEMENTS, zip(*found, strict=True), strict=True)
+        return {name: np.stack(rows) for name, rows in columns}
 
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        rows: Rows = {"large_sample": [], "large_sample_iou": []}
+        rows: Rows = {name: [] for name in TABLES}
         for task in self.tasks:
             result = self.store.read_task(task.name)
             rows["large_sample"] += self._image_rows(task.classifier, result)
@@ -276,12 +263,7 @@ class LargeSample(Experiment):
                 "classifier": classifier,
                 "image": file,
                 "correct": self._is_correct(classifier, file, int(values["target"][place])),
-                "target": int(values["target"][place]),
-                "edges": float(values["edges"][place]),
-                "entropy": float(values["entropy"][place]),
-                "superpixels": int(values["superpixels"][place]),
-                "probability": float(values["probability"][place]),
-                "r_squared": float(values["r_squared"][place]),
+                **{name: values[name][place].item() for name in NUMBERS},
             }
             for place, file in enumerate(result.facts["files"])
         ]
@@ -295,18 +277,13 @@ class LargeSample(Experiment):
 
     @cached_property
     def _classes(self) -> dict[str, int]:
-        return class_indices(self.project)
+        return class_indices(self.context.project)
 
 
 def _pair_rows(classifier: str, result: TaskResult) -> list[Row]:
-    about = {"classifier": classifier}
     return [
-        about
-        | {"image": file, "first": first, "second": second}
-        | {
-            name: round(float(result.arrays[name][row, place]), 6)
-            for name in ("iou", "iou_other_images", "rho", "rho_other_images")
-        }
+        {"classifier": classifier, "image": file, "first": first, "second": second}
+        | {name: round(float(result.arrays[name][row, place]), 6) for name in AGREEMENTS}
         for row, (first, second) in enumerate(combinations(result.facts["methods"], 2))
         for place, file in enumerate(result.facts["files"])
     ]

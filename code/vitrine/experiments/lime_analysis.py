@@ -1,13 +1,14 @@
 """LIME looked at closely: its models, how far they repeat, and a search for its parameters."""
 
 import time
-from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from vitrine.experiments.base import (
+    OF_IMAGE,
     STABILITY,
     Columns,
     Context,
@@ -22,12 +23,7 @@ from vitrine.experiments.base import (
 from vitrine.experiments.lime_control import control, mean_size
 from vitrine.experiments.maps import map_tasks
 from vitrine.measures.map_extent import centre_of_mass
-from vitrine.measures.stability import (
-    chance_jaccard,
-    mean_jaccard,
-    relative_std,
-    weight_std,
-)
+from vitrine.measures.stability import chance_jaccard, mean_jaccard, relative_std, weight_std
 from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.method import speed_of
@@ -39,8 +35,7 @@ from vitrine.study import lime as lime_section
 
 TABLES = {
     "lime": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "target": "index of the explained class",
         "superpixels": "number of superpixels",
         "samples": "number of perturbed images",
@@ -51,15 +46,13 @@ TABLES = {
         "reason": "why the fit of the local model means nothing; empty where it tells something",
     },
     "superpixels": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "superpixel": "number of the superpixel in the segmentation",
         "weight": "coefficient in the local model",
         "share": "share of the frame that it covers",
     },
     "fidelity": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "rule": "positive: the greatest positive weights; both signs: the greatest in size",
         "superpixels": "number of superpixels that were chosen",
         "p_original": "probability of the class for the whole image",
@@ -71,8 +64,7 @@ TABLES = {
         "area_random": "mean share of the frame that as many drawn at random cover",
     },
     "stability": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "samples": "number of perturbed images in each explanation",
         "runs": "number of independent explanations",
         "jaccard": "mean Jaccard index of the best superpixels over all pairs of explanations",
@@ -81,16 +73,14 @@ TABLES = {
         "r_squared": "mean weighted R² of the local models",
     },
     "repeats": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "superpixel": "number of the superpixel in the segmentation",
         "mean": "mean weight over the seeds",
         "std": "standard deviation of the weight over the seeds",
         "chosen": "share of the seeds whose explanation has it among the best",
     },
     "search": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "segmentation": "the segmentation with its parameters",
         "method": "key of the segmentation",
         "superpixels": "number of superpixels",
@@ -113,7 +103,8 @@ TABLES = {
 
 def lime_tasks(study: Study) -> Iterator[Task]:
     """LIME again and again on each image, and with each other segmentation."""
-    wanted = _wanted(study)
+    assert study.lime is not None
+    wanted = study.lime
     common = wanted.model_dump(include={"kernel_width", "seed", "segmentation"})
     common |= {"speed": speed_of(study), "revision": lime.REVISION}
     for row in study.classifiers:
@@ -130,30 +121,22 @@ def lime_tasks(study: Study) -> Iterator[Task]:
                     yield Task(row.name, "lime", file, passes, known, searched(segmentation))
 
 
-def _wanted(study: Study) -> lime_section.Lime:
-    assert study.lime is not None
-    return study.lime
-
-
 class LimeAnalysis(Experiment):
     """Repeats LIME with other draws, and with other segmentations and numbers of samples."""
 
+    SECTION = "lime"
     TABLES = TABLES
-
-    @classmethod
-    def is_asked(cls, study: Study) -> bool:
-        return study.lime is not None
+    wanted: lime_section.Lime
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:
-        wanted = _wanted(study)
-        used = [wanted.segmentation, *(wanted.search.segmentations if wanted.search else ())]
-        rows = {one.method: SEGMENTATIONS[one.method] for one in used}
-        return [{"name": k, "title": row.title, "paper": row.paper} for k, row in rows.items()]
+        used = dict.fromkeys(one.method for one in cls.section(study).segmentations)
+        rows = ((name, SEGMENTATIONS[name]) for name in used)
+        return [{"name": name, "title": row.title, "paper": row.paper} for name, row in rows]
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.wanted, self._maps = _wanted(self.study), map_tasks(self.study)
+        self._maps = map_tasks(self.study)
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -166,12 +149,9 @@ class LimeAnalysis(Experiment):
         return {name: columns for name, columns in TABLES.items() if name not in left_out}
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
-        classifier = self.context.networks[task.classifier]
-        image = self.context.images[task.file]
-        crop, frame = classifier.crop(image), classifier.frame(image)
+        _, crop, frame = self.context.seen(task)
         target = self.context.ranked(task.classifier, task.file)[0]
-        search = self.wanted.search
-        others = {searched(one): one for one in search.segmentations} if search else {}
+        others = {searched(one): one for one in self.wanted.segmentations}
         segmentation = others.get(task.variant, self.wanted.segmentation)
         segments = superpixels(crop, segmentation, self.wanted.seed)
         asked = lime.SegmentedImage(crop, frame, target, segments)
@@ -199,12 +179,10 @@ class LimeAnalysis(Experiment):
         assert self.wanted.stability is not None
         seeds, samples = self.wanted.stability.seeds, self.wanted.stability.samples
         found = self._neighbourhoods(task, asked, progress, seeds, samples)
+        count, settings = int(asked.segments.max()) + 1, self._settings(task).facts()
         return TaskResult(
             {"probabilities": np.stack([one.probabilities for one in found])},
-            {
-                "superpixels": int(asked.segments.max()) + 1,
-                "settings": self._settings(task).facts(),
-            },
+            {"superpixels": count, "settings": settings},
         )
 
     def _judge(self, task: Task, asked: lime.SegmentedImage, progress: Progress) -> TaskResult:
@@ -251,28 +229,20 @@ class LimeAnalysis(Experiment):
         task = self.store.read_task(f"{network}/lime/{file}")
         facts, weights = task.facts, task.arrays["weights"]
         probability = float(self.context.probabilities(network, file)[facts["target"]])
-        model = {name: facts[name] for name in ("intercept", "r_squared", "local_prediction")}
-        yield (
-            "lime",
-            [
-                model
-                | {
-                    "target": facts["target"],
-                    "superpixels": len(weights),
-                    "samples": self.wanted.samples,
-                    "probability": probability,
-                    "reason": facts.get("fit_reason", ""),
-                }
-            ],
-        )
+        of_model = ("target", "intercept", "r_squared", "local_prediction")
+        model = {name: facts[name] for name in of_model} | {
+            "superpixels": len(weights),
+            "samples": self.wanted.samples,
+            "probability": probability,
+            "reason": facts.get("fit_reason", ""),
+        }
+        yield "lime", [model]
         shares = _shares(task.arrays["segments"])
-        yield (
-            "superpixels",
-            [
-                {"superpixel": index, "weight": float(weight), "share": float(share)}
-                for index, (weight, share) in enumerate(zip(weights, shares, strict=True))
-            ],
-        )
+        rows: list[Row] = [
+            {"superpixel": index, "weight": float(weight), "share": float(share)}
+            for index, (weight, share) in enumerate(zip(weights, shares, strict=True))
+        ]
+        yield "superpixels", rows
         rows = []
         for rule, positive_only in KEPT.items():
             chosen = top_superpixels(weights, self.wanted.features, positive_only=positive_only)
@@ -282,22 +252,19 @@ class LimeAnalysis(Experiment):
         yield "fidelity", rows
         if self.wanted.stability:
             yield from self._stability(network, file, self.wanted.stability)
-        for segmentation in self.wanted.search.segmentations if self.wanted.search else ():
-            task = self.store.read_task(f"{network}/lime.{searched(segmentation)}/{file}")
-            random = partial(control, self.store, network, segmentation, file)
-            yield "search", self._search(task, segmentation, random)
+        for segmentation in self.wanted.segmentations[1:]:
+            yield "search", self._search(network, file, segmentation)
 
     def _stability(
         self, network: str, file: str, again: lime_section.Stability
     ) -> Iterator[tuple[str, list[Row]]]:
         task = self.store.read_task(f"{network}/lime.{STABILITY}/{file}")
         count, features = int(task.facts["superpixels"]), self.wanted.features
-        seeds = range(self.wanted.seed, self.wanted.seed + again.seeds)
         parts = [
             lime.Neighbourhood(draw(again.samples, count, seed), probabilities)
-            for seed, probabilities in zip(seeds, task.arrays["probabilities"], strict=True)
+            for seed, probabilities in enumerate(task.arrays["probabilities"], self.wanted.seed)
         ]
-        rows = []
+        rows: list[Row] = []
         for samples in again.sample_sizes:
             runs = lime.pooled(parts, samples)
             models = [lime.fit(run, self.wanted.kernel_width) for run in runs]
@@ -318,27 +285,18 @@ class LimeAnalysis(Experiment):
         best = [top_superpixels(row, features) for row in weights]
         chosen = np.bincount(np.concatenate(best).astype(int), minlength=count) / len(best)
         columns = zip(weights.mean(axis=0), weight_std(weights), chosen, strict=True)
-        yield (
-            "repeats",
-            [
-                {
-                    "superpixel": index,
-                    "mean": float(mean),
-                    "std": float(std),
-                    "chosen": float(share),
-                }
-                for index, (mean, std, share) in enumerate(columns)
-            ],
-        )
+        rows = [
+            {"superpixel": index, "mean": float(mean), "std": float(std), "chosen": float(share)}
+            for index, (mean, std, share) in enumerate(columns)
+        ]
+        yield "repeats", rows
 
     def _search(
-        self,
-        task: TaskResult,
-        segmentation: lime_section.Segmentation,
-        random: Callable[[int], dict[str, float]],
+        self, network: str, file: str, segmentation: lime_section.Segmentation
     ) -> list[Row]:
         """One row for each number of samples and of kept superpixels."""
         assert self.wanted.search is not None
+        task = self.store.read_task(f"{network}/lime.{searched(segmentation)}/{file}")
         arrays, segments = task.arrays, task.arrays["segments"]
         shares = _shares(segments)
         about = {
@@ -347,7 +305,7 @@ class LimeAnalysis(Experiment):
             "superpixels": len(shares),
             "p_original": task.facts["p_original"],
         }
-        rows = []
+        rows: list[Row] = []
         for row, samples in enumerate(self.wanted.search.samples):
             for column, features in enumerate(self.wanted.search.features):
                 best = [top_superpixels(weights[row], features) for weights in arrays["weights"]]
@@ -360,11 +318,10 @@ class LimeAnalysis(Experiment):
                     "p_kept": float(arrays["p_kept"][:, row, column].mean()),
                     "p_removed": float(arrays["p_removed"][:, row, column].mean()),
                     "area": float(np.mean([shares[chosen].sum() for chosen in best])),
-                    "off_centre": float(
-                        np.mean([_off_centre(segments, chosen) for chosen in best])
-                    ),
+                    "off_centre": float(np.mean([_off_centre(segments, one) for one in best])),
                 }
-                rows.append(about | found | random(mean_size(best)))
+                drawn = control(self.store, network, segmentation, file, mean_size(best))
+                rows.append(about | found | drawn)
         return rows
 
 

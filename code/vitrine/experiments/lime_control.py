@@ -4,22 +4,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from vitrine.experiments.base import (
-    Context,
-    Experiment,
-    Progress,
-    Task,
-    at_random,
-    searched,
-)
+from vitrine.experiments.base import Context, Experiment, Progress, Task, at_random, searched
 from vitrine.experiments.maps import map_tasks
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.registry import pick_method
 from vitrine.methods.superpixels import Segments, top_superpixels
 from vitrine.store import Store, TaskResult
-from vitrine.study import Study
 from vitrine.study import lime as lime_section
 
 DRAWS = 20
@@ -52,17 +43,13 @@ class LimeControl(Experiment):
     Its numbers stand in the tables of ``LimeAnalysis``, beside those that they are a control of.
     """
 
-    @classmethod
-    def is_asked(cls, study: Study) -> bool:
-        return study.lime is not None
+    SECTION = "lime"
+    wanted: lime_section.Lime
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        assert self.study.lime is not None
-        self.wanted, self._maps = self.study.lime, map_tasks(self.study)
-        search = self.wanted.search
-        every = [self.wanted.segmentation, *(search.segmentations if search else ())]
-        self._segmentations = {at_random(one): one for one in every}
+        self._maps = map_tasks(self.study)
+        self._segmentations = {at_random(one): one for one in self.wanted.segmentations}
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -84,8 +71,7 @@ class LimeControl(Experiment):
         return Task(network, "lime", file, passes, known, at_random(segmentation))
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
-        classifier = self.context.networks[task.classifier]
-        crop = classifier.crop(self.context.images[task.file])
+        classifier, crop, _ = self.context.seen(task)
         segments, sizes = self._chosen(task)
         count = int(segments.max()) + 1
         generator = np.random.default_rng(self.wanted.seed)
@@ -94,17 +80,13 @@ class LimeControl(Experiment):
         target = self.context.ranked(task.classifier, task.file)[0]
         settings = self.context.settings(task.classifier, self._maps)
         found = fidelities(classifier, crop, segments, sets, target, settings)
-        shares = np.bincount(segments.ravel()) / segments.size
-
-        def table(values: list[float]) -> npt.NDArray[np.float64]:
-            return np.array(values).reshape(len(sizes), DRAWS)
-
+        shares, shape = np.bincount(segments.ravel()) / segments.size, (len(sizes), DRAWS)
         return TaskResult(
             {
                 "sizes": np.array(sizes),
-                "p_kept": table([one.p_kept for one in found]),
-                "p_removed": table([one.p_removed for one in found]),
-                "area": table([float(shares[chosen].sum()) for chosen in sets]),
+                "p_kept": np.reshape([one.p_kept for one in found], shape),
+                "p_removed": np.reshape([one.p_removed for one in found], shape),
+                "area": np.reshape([float(shares[chosen].sum()) for chosen in sets], shape),
             },
             {"settings": settings.facts()},
         )

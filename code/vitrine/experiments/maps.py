@@ -8,6 +8,8 @@ import numpy as np
 
 from vitrine.errors import StudyError
 from vitrine.experiments.base import (
+    OF_IMAGE,
+    OF_MAP,
     SECOND,
     Columns,
     Context,
@@ -37,8 +39,7 @@ BOTH_WAYS = ("lrp", "lrp_captum")
 
 TABLES = {
     "predictions": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "wnid": "WordNet id of the image's true category",
         "rank": "1 for the most probable class",
         "target": "index of the class",
@@ -46,9 +47,7 @@ TABLES = {
         "probability": "softmax probability, 0 to 1",
     },
     "maps": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
-        "method": "key of the method",
+        **OF_MAP,
         "target": "index of the explained class",
         "layer": "layer of the class activation map; empty for LIME",
         "signed": "whether values below zero speak against the class",
@@ -61,17 +60,14 @@ TABLES = {
         "centre_column": "column of the positive evidence's centre, 0 (left) to 1",
     },
     "costs": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "method": "key of the method, with its variant",
         "passes": "forward passes of the whole network",
         "head_passes": "passes of what follows the explained layer alone",
         "seconds": "wall-clock time",
     },
     "variants": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
-        "method": "key of the method",
+        **OF_MAP,
         "variant": "second: for the second most probable class; at-LAYER: at another layer",
         "target": "index of the explained class",
         "category": "name of that class",
@@ -84,9 +80,7 @@ TABLES = {
         "rho": "Spearman's rank correlation with the method's map of the predicted class",
     },
     "attributions": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
-        "method": "key of the method",
+        **OF_MAP,
         "target": "index of the explained class",
         "signed": "whether values below zero speak against the class",
         "total": "sum of all attributions",
@@ -101,12 +95,7 @@ TABLES = {
 
 
 def map_task(
-    study: Study,
-    network: str,
-    method: str,
-    file: str,
-    layer: str | None = None,
-    variant: str = "",
+    study: Study, network: str, method: str, file: str, layer: str | None = None, variant: str = ""
 ) -> Task:
     """The task that makes a method's map of an image."""
     row, architecture = pick_method(method), architecture_of(study, network)
@@ -131,7 +120,15 @@ def map_tasks(study: Study) -> list[Task]:
         for file in study.images.all
         for task in _tasks_of_image(study, row.name, file)
     ]
-    return [*explained, *_tasks_elsewhere(study)]
+    elsewhere = [
+        task
+        for network, file in tried_elsewhere(study)
+        for task in (
+            Task(network, "predictions", file, 1, {"revision": 1}),
+            *(map_task(study, network, method, file) for method in BOTH_WAYS),
+        )
+    ]
+    return explained + elsewhere
 
 
 def _tasks_of_image(study: Study, network: str, file: str) -> Iterator[Task]:
@@ -144,14 +141,11 @@ def _tasks_of_image(study: Study, network: str, file: str) -> Iterator[Task]:
             yield map_task(study, network, method, file, other, variant)
 
 
-def _tasks_elsewhere(study: Study) -> Iterator[Task]:
-    """Relevance by its correct rules and as Captum does it, on networks named for that alone."""
-    explained = {row.name for row in study.classifiers}
-    for row in study.attribution.lrp_networks if study.attribution else ():
-        for file in study.images.extra if row.name not in explained else ():
-            yield Task(row.name, "predictions", file, 1, {"revision": 1})
-            for method in BOTH_WAYS:
-                yield map_task(study, row.name, method, file)
+def tried_elsewhere(study: Study) -> list[tuple[str, str]]:
+    """The networks that are named for ``BOTH_WAYS`` alone, each with the images it is tried on."""
+    named = [row.name for row in study.attribution.lrp_networks] if study.attribution else []
+    others = [name for name in named if name not in {row.name for row in study.classifiers}]
+    return [(name, file) for name in others for file in study.images.extra]
 
 
 class Maps(Experiment):
@@ -184,7 +178,7 @@ class Maps(Experiment):
         layers = {layer for _, layer, _ in variants(self.study)}
         layers |= {self.study.cam.layer} if self.study.cam else set()
         for classifier in context.classifiers.values():
-            for layer in sorted(layer for layer in layers if layer):
+            for layer in sorted(filter(None, layers)):
                 classifier.layer(layer)
 
     @cached_property
@@ -200,10 +194,8 @@ class Maps(Experiment):
 
     def provenance(self) -> dict[str, Any]:
         """How the passes of each classifier were run, as the stored results say."""
-        known = {
-            name: self.context.stored_settings(name, self.tasks)
-            for name in self.context.classifiers
-        }
+        stored = self.context.stored_settings
+        known = {name: stored(name, self.tasks) for name in self.context.classifiers}
         return {"passes": {name: settings for name, settings in known.items() if settings}}
 
     def waves(self, todo: Sequence[Task]) -> list[list[Task]]:
@@ -212,9 +204,7 @@ class Maps(Experiment):
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """One task's result. Those of an image build on its predictions in the store."""
-        classifier = self.context.networks[task.classifier]
-        image = self.context.images[task.file]
-        crop, frame = classifier.crop(image), classifier.frame(image)
+        classifier, crop, frame = self.context.seen(task)
         if task.method == "predictions":
             probabilities = classifier.probabilities(crop[None])[0]
             return TaskResult({"probabilities": probabilities}, {"frame": frame_facts(frame)})
@@ -243,8 +233,7 @@ class Maps(Experiment):
             for file in self.context.explained:
                 self._add_maps(rows, classifier, file)
         if self.study.attribution:
-            for name in self.context.networks:
-                rows["attributions"] += self._attributions(name)
+            rows["attributions"] = self._attributions(self.study.attribution.methods)
         return rows
 
     def _about(self, network: str, file: str) -> Row:
@@ -273,32 +262,31 @@ class Maps(Experiment):
             if "layer" not in task.facts:
                 continue
             heatmap = maps[method] = heatmap_from(task.arrays, task.facts, method)
-            facts = task.facts
-            rows["maps"].append(about | {"method": method} | _map_columns(heatmap, facts))
-            rows["costs"].append(about | _cost(method, facts["passes"], facts))
+            rows["maps"].append(about | {"method": method} | _map_columns(heatmap, task.facts))
+            rows["costs"].append(about | _cost(method, task.facts["passes"], task.facts))
         for method, _, variant in variants(self.study):
             task = self.store.read_task(f"{classifier.name}/{method}.{variant}/{file}")
             heatmap = heatmap_from(task.arrays, task.facts, method)
-            columns = _map_columns(heatmap, task.facts)
-            others = {
+            row = {
+                **about,
+                **_map_columns(heatmap, task.facts),
                 "method": method,
                 "variant": variant,
                 "category": classifier.categories[heatmap.target],
                 "rho": rank_correlation(heatmap, maps[method]),
             }
-            row = about | others | columns
             rows["variants"].append({name: row[name] for name in TABLES["variants"]})
-        search = self.study.lime.search if self.study.lime else None
-        if search:
+        if self.study.lime and (search := self.study.lime.search):
             for way in (f"lime.{searched(one)}" for one in search.segmentations):
                 facts = self.store.facts(f"{classifier.name}/{way}/{file}")
                 rows["costs"].append(about | _cost(way, search.samples[-1], facts))
 
-    def _attributions(self, network: str) -> list[Row]:
+    def _attributions(self, methods: Sequence[str]) -> list[Row]:
         return [
             self._about(network, file) | {"method": method} | _attribution_columns(task, method)
+            for network in self.context.networks
             for file in self.context.images
-            for method in (self.study.attribution.methods if self.study.attribution else ())
+            for method in methods
             if (task := self.store.task_or_none(f"{network}/{method}/{file}"))
         ]
 

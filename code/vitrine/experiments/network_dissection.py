@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from vitrine.data import concept_categories as kinds
-from vitrine.data import sources
+from vitrine.data import image_sets, sources
 from vitrine.data.concepts import concept_file
 from vitrine.errors import Missing
 from vitrine.experiments import dissection_inputs as inputs
@@ -55,31 +55,24 @@ PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
 
-def _wanted(study: Study) -> sections.Dissection:
-    assert study.dissection is not None
-    return study.dissection
-
-
 class NetworkDissection(Experiment):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
 
     Raises ``StudyError``, ``SourceError``, ``ImageError`` or ``DissectionError``.
     """
 
+    SECTION = "dissection"
     TABLES = TABLES
-
-    @classmethod
-    def is_asked(cls, study: Study) -> bool:
-        return study.dissection is not None
+    wanted: sections.Dissection
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
-        inputs.check(project, _wanted(study))
+        inputs.check(project, cls.section(study))
 
     @classmethod
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
         """Bring the probing set, the concept list and what decides about their kinds."""
-        wanted = _wanted(study)
+        wanted: sections.Dissection = cls.section(study)
         missing = Missing()
         with missing.noted():
             inputs.image_paths(project, wanted, report)
@@ -95,14 +88,13 @@ class NetworkDissection(Experiment):
 
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
-        wanted = _wanted(study)
-        return 3 + (
-            len(inputs.files_of(project, wanted)) if wanted.images.source is not None else 0
-        )
+        wanted: sections.Dissection = cls.section(study)
+        of_source = wanted.images.source is not None
+        return 3 + (len(inputs.files_of(project, wanted)) if of_source else 0)
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:
-        wanted = _wanted(study)
+        wanted: sections.Dissection = cls.section(study)
         row = pick_similarity(wanted.similarity)
         encoder = encoders.pick_encoder(wanted.encoder.name)
         return [
@@ -112,8 +104,7 @@ class NetworkDissection(Experiment):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.project = project = context.project
-        self.wanted = wanted = _wanted(self.study)
+        project, wanted = context.project, self.wanted
         self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
         self.concepts = inputs.concepts_of(project, wanted)
         self.kinds = kinds.load_kinds(project)
@@ -203,22 +194,18 @@ class NetworkDissection(Experiment):
         return f"dissection · {task.file} of {self.networks[task.classifier].title}"
 
     def preparation(self, todo: Sequence[Task]) -> int:
-        return self._embeddings if todo else 0
-
-    @property
-    def _embeddings(self) -> int:
-        """The work that comes before the tasks, in forward passes: the embeddings."""
         batches = -(-len(self.concepts.words) // embeddings.TEXTS_AT_ONCE)
-        return PASSES_OF_TEXTS * batches + len(self.files)
+        return PASSES_OF_TEXTS * batches + len(self.files) if todo else 0
 
     def prepare(self, progress: Progress) -> None:
         """The embeddings of the concepts, and those of the images, which are in the cache now."""
-
-        def texts_done(_count: int) -> None:
-            progress.advance(PASSES_OF_TEXTS)
-
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
-        texts = embeddings.text_embeddings(self.project, self.encoder, self.concepts, texts_done)
+        texts = embeddings.text_embeddings(
+            self.context.project,
+            self.encoder,
+            self.concepts,
+            lambda _: progress.advance(PASSES_OF_TEXTS),
+        )
         images = self.probing_set.embeddings(self.encoder)
         assert images is not None
         self._embedded = torch.from_numpy(images), torch.from_numpy(texts)
@@ -227,13 +214,10 @@ class NetworkDissection(Experiment):
         """The probing set in parts: to be encoded, or passed through a task's network."""
         spans = self.probing_set.spans
         if task is None:
-            known = self.probing_set.embeddings(self.encoder) is not None
+            if self.probing_set.embeddings(self.encoder) is not None:
+                return []
             about = f"embeddings · {len(self.files)} images"
-            return (
-                []
-                if known
-                else [Piece(about, "encoded", (start, end), end - start) for start, end in spans]
-            )
+            return [Piece(about, "encoded", (start, end), end - start) for start, end in spans]
         if self._last_pass and self._last_pass[0] == task.classifier:
             return []
         about, name = self.describe(task), task.classifier
@@ -283,11 +267,7 @@ class NetworkDissection(Experiment):
     # --- results ---------------------------------------------------------------------------------
 
     def _labels(
-        self,
-        name: str,
-        activations: dict[str, Activations],
-        embedded: Embedded,
-        progress: Progress,
+        self, name: str, activations: dict[str, Activations], embedded: Embedded, progress: Progress
     ) -> TaskResult:
         arrays: dict[str, np.ndarray] = {}
         start, seen = time.perf_counter(), self.networks[name].preprocessing
@@ -302,10 +282,9 @@ class NetworkDissection(Experiment):
             arrays |= layer_arrays(
                 place, activations[layer], labels[layer], null[layer], self.wanted.example_images
             )
-            if self._is_classifier(name, layer):
-                names = self._class_names(name)
+            if names := self._classes(name, layer):
                 arrays |= class_arrays(
-                    self.project, self._sentences, names, self.concepts.words, labels[layer]
+                    self.context.project, self._sentences, names, self.concepts.words, labels[layer]
                 )
         facts = {
             "layers": list(self.layers(name)),
@@ -338,24 +317,19 @@ class NetworkDissection(Experiment):
             part_done,
         )
 
-    def _is_classifier(self, name: str, layer: str) -> bool:
-        """Whether the layer's units are the classes."""
+    def _classes(self, name: str, layer: str) -> tuple[str, ...]:
+        """The names of the classes, where the layer's units are these."""
         network = self.networks[name]
-        return layer == network.stages[-1] and self.units[name][layer] == len(network.categories)
-
-    def _class_names(self, name: str) -> tuple[str, ...]:
-        return encoders.class_names(self.project, architecture_of(self.study, name))
+        if layer != network.stages[-1] or self.units[name][layer] != len(network.categories):
+            return ()
+        return encoders.class_names(self.context.project, architecture_of(self.study, name))
 
     @cached_property
     def _sentences(self) -> encoders.Sentences:
         return encoders.Sentences()
 
     def _probing(
-        self,
-        name: str,
-        activations: dict[str, Activations],
-        embedded: Embedded,
-        progress: Progress,
+        self, name: str, activations: dict[str, Activations], embedded: Embedded, progress: Progress
     ) -> TaskResult:
         probing = self.wanted.probing
         assert probing is not None
@@ -365,11 +339,8 @@ class NetworkDissection(Experiment):
                 *embedded,
                 self.similarity,
                 self.parameters,
-                probing.sizes,
-                probing.draws,
-                probing.units,
-                probing.seed,
-                lambda: progress.advance(PASSES_A_PART),
+                **probing.model_dump(),
+                progress=lambda: progress.advance(PASSES_A_PART),
             )
             for layer in self.layers(name)
         }
@@ -379,41 +350,37 @@ class NetworkDissection(Experiment):
     # --- tables and provenance -------------------------------------------------------------------
 
     def rows(self) -> dict[str, pd.DataFrame]:
-        """All tables from the stored tasks, so that they say what the store holds."""
         parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+        words, examples = self.concepts.words, self.wanted.examples
         for name in self.networks:
-            task = self.store.read_task(f"{name}/dissection/labels")
+            arrays = self.store.read_task(f"{name}/dissection/labels").arrays
             for place, layer in enumerate(self.layers(name)):
-                about, arrays = {"classifier": name, "layer": layer}, task.arrays
-                units = unit_table(about, place, arrays, self.concepts.words, self.kinds)
-                examples = self.wanted.examples
-                parts["units"].append(units)
-                parts["layers"].append(layer_table(units, arrays, place))
-                parts["concepts"].append(concept_table(units))
-                parts["top_images"].append(image_table(units, arrays, place, self.files, examples))
-                if self._is_classifier(name, layer):
-                    names = self._class_names(name)
-                    parts["classes"].append(class_table(units, arrays, names, self.concepts.words))
+                units = unit_table(place, arrays, words, self.kinds)
+                tables = {
+                    "layers": layer_table(units, arrays, place),
+                    "units": units,
+                    "top_images": image_table(units, arrays, place, self.files, examples),
+                    "concepts": concept_table(units),
+                }
+                if names := self._classes(name, layer):
+                    tables["classes"] = class_table(units, arrays, names, words)
+                for key, table in tables.items():
+                    parts[key].append(table.assign(classifier=name, layer=layer))
             if self.wanted.probing:
                 draws = self.store.read_task(f"{name}/dissection/probing").facts["draws"]
                 for layer, rows in draws.items():
                     table = pd.DataFrame(rows)
                     parts["probing"].append(table.assign(classifier=name, layer=layer))
         return {
-            name: pd.concat(found)[list(TABLES[name])]
-            if found
-            else pd.DataFrame(columns=list(TABLES[name]))
+            name: pd.concat(found)[list(TABLES[name])] if found else pd.DataFrame()
             for name, found in parts.items()
         }
 
     def provenance(self) -> dict[str, Any]:
         """From what the dissection was computed."""
-        return {"dissection": self._facts()}
-
-    def _facts(self) -> dict[str, Any]:
         source = self.wanted.images.source
-        row = sources.pick_source(self.project, source) if source else None
-        return {
+        row = sources.pick_source(self.context.project, source) if source else None
+        facts = {
             "classifiers": [
                 classifier_facts(network) | {"layers": self.units[name]}
                 for name, network in self.networks.items()
@@ -433,7 +400,9 @@ class NetworkDissection(Experiment):
                 "source": row.url if row else str(self.wanted.images.folder),
                 "images": len(self.files),
                 "sha256": self.probing_set.digest,
-                "left_out": inputs.left_out(self.project, self.wanted),
+                "left_out": image_sets.left_out(
+                    self.context.project, self.wanted.images, inputs.PROBING_SET
+                ),
             },
             "similarity": {
                 "name": self.wanted.similarity,
@@ -442,3 +411,4 @@ class NetworkDissection(Experiment):
             },
             "null_draws": self.wanted.null_draws,
         }
+        return {"dissection": facts}

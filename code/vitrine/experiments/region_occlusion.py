@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from skimage.filters import gaussian
 
-from vitrine.data.images import Image, Pixels
+from vitrine.data.images import Pixels
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
-from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
+from vitrine.experiments.base import OF_IMAGE, Context, Experiment, Progress, Row, Rows, Task
 from vitrine.measures.localisation import Mask, parts_of_frame
 from vitrine.models.classifier import Classifier
 from vitrine.store import TaskResult
-from vitrine.study import Study, sections
+from vitrine.study import sections
 
 REVISION = 2
 """Raised whenever this module computes something else from the same parameters."""
@@ -30,8 +30,7 @@ BATCH = 16
 
 TABLES = {
     "region_occlusion": {
-        "classifier": "key of the classifier",
-        "image": "name of the image",
+        **OF_IMAGE,
         "region": "what the region shows",
         "area": "share of the frame that it covers",
         "fill": "what is shown instead of what is hidden: mean, grey or blur",
@@ -47,31 +46,16 @@ TABLES = {
     },
 }
 
-Float = npt.NDArray[np.float64]
-
 SHOWN = ("rest", "region")
 """A region is hidden and the rest shown, or the region is shown alone."""
 
 
-def _mean(crop: Pixels, hidden: Mask, _grey: tuple[float, ...]) -> Float:
-    return np.asarray(np.zeros(crop.shape) + crop[hidden].mean(axis=0))
-
-
-def _grey(crop: Pixels, _hidden: Mask, mean: tuple[float, ...]) -> Float:
-    return np.asarray(np.zeros(crop.shape) + np.array(mean))
-
-
-def _blur(crop: Pixels, _hidden: Mask, _grey: tuple[float, ...]) -> Float:
-    blurred = gaussian(  # type: ignore[no-untyped-call]
+FILLS: dict[sections.Fill, Callable[[Pixels, Mask, tuple[float, ...]], Any]] = {
+    "mean": lambda crop, hidden, _: crop[hidden].mean(axis=0),
+    "grey": lambda _crop, _hidden, mean: mean,
+    "blur": lambda crop, *_: gaussian(  # type: ignore[no-untyped-call]
         crop.astype(np.float64), sigma=BLUR, channel_axis=-1, preserve_range=True
-    )
-    return np.asarray(blurred)
-
-
-FILLS: dict[sections.Fill, Callable[[Pixels, Mask, tuple[float, ...]], Float]] = {
-    "mean": _mean,
-    "grey": _grey,
-    "blur": _blur,
+    ),
 }
 """What stands in a hidden place: of the crop, the hidden pixels and the networks' mean colour."""
 
@@ -99,17 +83,13 @@ class RegionOcclusion(Experiment):
     Raises ``StudyError`` when there is none among them.
     """
 
+    SECTION = "region_occlusion"
     TABLES = TABLES
-
-    @classmethod
-    def is_asked(cls, study: Study) -> bool:
-        return study.region_occlusion is not None
+    wanted: sections.RegionOcclusion
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        assert self.study.region_occlusion is not None
-        self.wanted, self.classifiers = self.study.region_occlusion, context.classifiers
-        source = str(self.study.images.source)
+        self.classifiers, source = context.classifiers, str(self.study.images.source)
         known = load_regions(context.project, source)
         self.objects = load_outlines(context.project, source)
         self.regions = {
@@ -138,10 +118,9 @@ class RegionOcclusion(Experiment):
 
     def _known(self, classifier: str, file: str) -> dict[str, Any]:
         """Everything that a step's result depends on besides the network and the image."""
-        masks = self.parts(classifier, file)
         found = {
             name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
-            for name, mask in masks.items()
+            for name, mask in self.parts(classifier, file).items()
         }
         return self.wanted.model_dump(mode="json") | {
             "parts": found,
@@ -151,20 +130,20 @@ class RegionOcclusion(Experiment):
 
     def parts(self, classifier: str, file: str) -> dict[str, Mask]:
         """The parts of the frame that the classifier sees, by what they show."""
-        image, regions = self.context.images[file], self.regions[file]
+        image, shown = self.context.images[file], self.objects.get(PurePosixPath(file).stem)
         frame = self.classifiers[classifier].frame(image)
-        shown = self.objects.get(PurePosixPath(file).stem)
-        return parts_of_frame(regions, shown, frame, image.size)
+        return parts_of_frame(self.regions[file], shown, frame, image.size)
 
     # --- one task --------------------------------------------------------------------------------
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """The predictions for each part hidden and shown alone, by fill, and for its control."""
-        classifier, image = self.classifiers[task.classifier], self.context.images[task.file]
-        crop, parts = classifier.crop(image), self.parts(task.classifier, task.file)
+        classifier, crop, _ = self.context.seen(task)
+        parts = self.parts(task.classifier, task.file)
         whole = classifier.probabilities(crop[None])[0]
         progress.advance(1)
-        target, true = int(whole.argmax()), self._true(image)
+        wnid = self.context.images[task.file].wnid
+        target, true = int(whole.argmax()), class_indices(self.context.project).get(wnid)
         generator = np.random.default_rng(self.wanted.seed)
         rows, best, best_probabilities = [], [], []
         for part in parts.values():
@@ -199,15 +178,8 @@ class RegionOcclusion(Experiment):
     ) -> npt.NDArray[np.float32]:
         mean = classifier.preprocessing.mean
         crops = np.stack([without(crop, mask, fill, mean) for mask in hidden])
-        return np.concatenate(
-            [
-                classifier.probabilities(crops[start : start + BATCH])
-                for start in range(0, len(crops), BATCH)
-            ]
-        )
-
-    def _true(self, image: Image) -> int | None:
-        return class_indices(self.context.project).get(image.wnid)
+        batches = np.split(crops, range(BATCH, len(crops), BATCH))
+        return np.concatenate([classifier.probabilities(batch) for batch in batches])
 
     # --- tables ----------------------------------------------------------------------------------
 
@@ -216,7 +188,7 @@ class RegionOcclusion(Experiment):
 
     def _rows(self, task: Task) -> list[Row]:
         result = self.store.read_task(task.name)
-        facts, found = result.facts, result.arrays["found"]
+        facts, best = result.facts, result.arrays["best"][:, 0]
         categories = self.classifiers[task.classifier].categories
         ways = [
             {"region": region, "area": area, "fill": fill, "shown": shown}
@@ -225,17 +197,16 @@ class RegionOcclusion(Experiment):
             for shown in SHOWN
         ]
         true = float("nan") if facts["true_p_original"] is None else facts["true_p_original"]
+        numbers = ("probability", "control", "true_probability")
         return [
             {"classifier": task.classifier, "image": self.context.images[task.file].name}
             | way
+            | dict(zip(numbers, map(float, result.arrays["found"][place]), strict=True))
             | {
                 "p_original": facts["p_original"],
-                "probability": float(found[place, 0]),
-                "control": float(found[place, 1]),
                 "true_p_original": true,
-                "true_probability": float(found[place, 2]),
-                "best": int(result.arrays["best"][place, 0]),
-                "category": categories[result.arrays["best"][place, 0]],
+                "best": int(best[place]),
+                "category": categories[best[place]],
                 "best_probability": float(result.arrays["best_probabilities"][place, 0]),
             }
             for place, way in enumerate(ways)

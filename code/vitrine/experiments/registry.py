@@ -3,8 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from vitrine.data import sources
-from vitrine.data.image_sets import paths_of
+from vitrine.data import image_sets, sources
 from vitrine.data.images import distinct_names, pixels_digest, read_image
 from vitrine.experiments.agreement import Agreement
 from vitrine.experiments.base import Context, Experiment
@@ -36,14 +35,14 @@ EXPERIMENTS: tuple[type[Experiment], ...] = (
 
 def asked(study: Study) -> list[type[Experiment]]:
     """The experiments that a study asks for, in order."""
-    return [experiment for experiment in EXPERIMENTS if experiment.is_asked(study)]
+    return [one for one in EXPERIMENTS if one.section(study) is not None]
 
 
 def image_paths(
     project: Project, study: Study, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
     """The study's images by file name: fetched from their source, or in their folder."""
-    return paths_of(project, study.images, study.images.all, report)
+    return image_sets.paths_of(project, study.images, study.images.all, report)
 
 
 def context_of(project: Project, study: Study, device: str) -> Context:

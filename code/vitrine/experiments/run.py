@@ -205,20 +205,15 @@ def _frame(name: str, columns: Columns, rows: list[Row] | pd.DataFrame) -> pd.Da
 
 def _signature(study: Study, keys: dict[str, str], tables: dict[str, Columns]) -> str:
     """Everything that the tables depend on, as one digest."""
-    known = [
-        TABLES_REVISION,
-        tables,
-        keys,
-        study.model_dump(mode="json", exclude={"title", "description"}),
-    ]
+    asked_for = study.model_dump(mode="json", exclude={"title", "description"})
+    known = [TABLES_REVISION, tables, keys, asked_for]
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def _label(context: Context, file: str) -> str:
     """The class that an image's folder names, ``""`` where that is none of the network's."""
     folder = PurePosixPath(file).parent.name
-    known = next(iter(context.classifiers.values())).categories
-    return folder if folder in known else ""
+    return folder if folder in next(iter(context.classifiers.values())).categories else ""
 
 
 # --- provenance -----------------------------------------------------------------------------------
@@ -233,7 +228,6 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
     study, project = context.study, context.project
     paths = image_paths(project, study)
     source = study.images.source and sources.pick_source(project, study.images.source)
-    cuda = context.device == "cuda"
     return {
         "study": study.model_dump(mode="json"),
         "signature": signature,
@@ -241,7 +235,7 @@ def _provenance(context: Context, signature: str) -> dict[str, Any]:
         "vitrine": importlib.metadata.version("vitrine"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "device": torch.cuda.get_device_name() if cuda else "CPU",
+        "device": torch.cuda.get_device_name() if context.device == "cuda" else "CPU",
         "packages": {name: importlib.metadata.version(name) for name in reported_packages()},
         "classifiers": [classifier_facts(one) for one in context.classifiers.values()],
         "networks": {row.name: row.weights for row in study.networks},

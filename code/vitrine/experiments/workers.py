@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -78,26 +78,16 @@ def workers_for(
     return Workers(count or 0, scheduler, told) if count or scheduler else None
 
 
-class Crew(Protocol):
-    """Who computes."""
+class Crew:
+    """Who computes: this process, where it hires nobody."""
 
     def prepare(self, experiment: Experiment, progress: Progress) -> None:
         """Do the work that comes before an experiment's tasks."""
-        ...
-
-    def results(self, experiment: Experiment, tasks: Sequence[Task], progress: Progress) -> Results:
-        """Each task with its result as soon as it is there, to be stored before the next."""
-        ...
-
-
-class Alone:
-    """This process."""
-
-    def prepare(self, experiment: Experiment, progress: Progress) -> None:
         gather(experiment, None, progress)
         experiment.prepare(progress)
 
     def results(self, experiment: Experiment, tasks: Sequence[Task], progress: Progress) -> Results:
+        """Each task with its result as soon as it is there, to be stored before the next."""
         for task in tasks:
             yield task, computed(experiment, task, progress)
 
@@ -112,7 +102,7 @@ def hired(
     workers die over the same task again and again.
     """
     if workers is None:
-        yield Alone()
+        yield Crew()
         return
     if importlib.util.find_spec("distributed") is None:
         raise VitrineError(
@@ -148,17 +138,14 @@ def _client(workers: Workers, stack: ExitStack) -> Client:
     from distributed import Client, LocalCluster
 
     if not workers.scheduler:
-        stack.enter_context(
-            dask.config.set(
-                {
-                    "distributed.scheduler.allowed-failures": DEATHS,
-                    "distributed.scheduler.worker-saturation": 1.0,  # no task waits on a worker
-                    # Dask's own lets the C library give every freed block back to the system,
-                    # which costs a quarter of a pass.
-                    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": _threads(workers)},
-                }
-            )
-        )
+        settings = {
+            "distributed.scheduler.allowed-failures": DEATHS,
+            "distributed.scheduler.worker-saturation": 1.0,  # no task waits on a worker
+            # Dask's own lets the C library give every freed block back to the system, which costs
+            # a quarter of a pass.
+            "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": _threads(workers)},
+        }
+        stack.enter_context(dask.config.set(settings))
         cluster = LocalCluster(
             n_workers=workers.count,
             threads_per_worker=1,
@@ -249,7 +236,7 @@ def _experiments(setup: Setup) -> dict[str, Experiment]:
     if setup.device == "cuda" and isinstance(place, int):
         torch.cuda.set_device(place % torch.cuda.device_count())
     context = context_of(setup.project, setup.study, setup.device)
-    context.known_settings(setup.settings)
+    context.known_settings.update(setup.settings)
     found = {one.__name__: one(context) for one in asked(setup.study)}
     for name, known in setup.found_out.items():
         found[name].take_over(known)
@@ -280,7 +267,7 @@ def _results(setup: Setup, name: str, tasks: list[Task], found: Any) -> list[Tas
 # --- in the leading process -----------------------------------------------------------------------
 
 
-class Hired:
+class Hired(Crew):
     """Workers of Dask."""
 
     def __init__(self, client: Client, setup: Setup) -> None:

@@ -140,3 +140,8 @@ class Lime(Section):
     segmentation: Segmentation = Quickshift()
     stability: Stability | None = None
     search: Search | None = None
+
+    @property
+    def segmentations(self) -> tuple[Segmentation, ...]:
+        """LIME's own, then those of the search."""
+        return (self.segmentation, *(self.search.segmentations if self.search else ()))
