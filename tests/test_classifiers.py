@@ -83,7 +83,9 @@ def test_its_preprocessing_is_not_that_of_torchvision(lite0: Classifier) -> None
 @pytest.mark.parametrize("size", [(333, 500), (500, 353), (300, 300), (90, 701)])
 def test_the_crop_is_that_of_torchvision(root: Path, name: str, size: tuple[int, int]) -> None:
     row = CLASSIFIERS[name].preprocessing
-    network = Classifier(name, "", "", "", nn.Identity(), row, (), "", (), "", torch.device("cpu"))
+    texts = dict.fromkeys(("title", "training_set", "weights", "last_convolution", "digest"), "")
+    seen = {"preprocessing": row, "categories": (), "stages": (), "device": torch.device("cpu")}
+    network = Classifier(name=name, network=nn.Identity(), **texts, **seen)
     interpolation = {
         PilImage.Resampling.BICUBIC: transforms.InterpolationMode.BICUBIC,
         PilImage.Resampling.BILINEAR: transforms.InterpolationMode.BILINEAR,

@@ -16,22 +16,10 @@ import csv
 import re
 
 from vitrine.data import sources
-from vitrine.data.concepts import read_concepts
+from vitrine.data.concepts import CONCEPT_SOURCE, read_concepts
 from vitrine.project import Project
 
 KINDS = ("object", "scene", "part", "texture", "material", "color", "other")
-
-SOURCE = "clip-dissect"
-RESULTS = (
-    "NetDissect_results/resnet18_places365_fc.csv",
-    "NetDissect_results/resnet18_places365_layer1.csv",
-    "NetDissect_results/resnet18_places365_layer4.csv",
-    "NetDissect_results/resnet50_imagenet_fc.csv",
-    "NetDissect_results/resnet50_imagenet_layer1.csv",
-    "NetDissect_results/resnet50_imagenet_layer2.csv",
-    "NetDissect_results/resnet50_imagenet_layer3.csv",
-    "NetDissect_results/resnet50_imagenet_layer4.csv",
-)
 
 
 def load_kinds(project: Project) -> dict[str, str]:
@@ -60,7 +48,9 @@ def kind_of(concept: str, kinds: dict[str, str]) -> str:
 def _broden(project: Project) -> dict[str, str]:
     """Broden's category of each concept, from the published results of Network Dissection."""
     found: dict[str, str] = {}
-    paths = sources.fetch(project, SOURCE, RESULTS)
+    listed = sources.pick_source(project, CONCEPT_SOURCE).digests
+    results = [file for file in listed if file.startswith("NetDissect_results/")]
+    paths = sources.fetch(project, CONCEPT_SOURCE, results)
     for kind in reversed(KINDS[:-1]):
         for path in paths.values():
             with path.open(encoding="utf-8", newline="") as stream:

@@ -136,13 +136,10 @@ def _decoded(path: Path) -> tuple[str, str]:
     return content.decode("latin-1"), "Latin-1"
 
 
-_TRAINING_SETS = {"ImageNet": "imagenet", "Places365": "places365"}
-
-
 def training_classes(project: Project, training_set: str) -> tuple[str, ...]:
     """The classes of a training set, in order, each with all its names: ``"tench, Tinca tinca"``.
 
     None for a training set whose classes stand in no list.
     """
-    known = _TRAINING_SETS.get(training_set)
+    known = {"ImageNet": "imagenet", "Places365": "places365"}.get(training_set)
     return read_concepts(project, known).words if known else ()

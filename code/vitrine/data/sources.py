@@ -130,14 +130,9 @@ def pick_source(project: Project, name: str) -> Source:
     return sources[name]
 
 
-def cached_path(project: Project, source: Source, file: str) -> Path:
-    """Where ``file`` of ``source`` lies once it is fetched."""
-    return project.cache / source.name / file
-
-
 def is_intact(project: Project, source: Source, file: str) -> bool | None:
     """Whether the cached file has its digest; ``None`` when it is not cached."""
-    path = cached_path(project, source, file)
+    path = project.cache / source.name / file
     if not path.is_file():
         return None
     expected = _expected_digest(project, source, file)

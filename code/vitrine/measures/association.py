@@ -29,7 +29,7 @@ class Association:
     count: int
 
 
-def spearman(first: Values, second: Values, draws: int = 9999, seed: int = 0) -> Association:
+def spearman(first: Values, second: Values, draws: int = 9999) -> Association:
     """Spearman's rho of ``first [n]`` and ``second [n]`` with its permutation p-value.
 
     Pairs in which one value is not a number are left out. All ``nan`` for fewer than three pairs,
@@ -49,9 +49,9 @@ def spearman(first: Values, second: Values, draws: int = 9999, seed: int = 0) ->
         permutation_type="pairings",
         n_resamples=draws,
         vectorized=True,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     )
-    picks = np.random.default_rng(seed).integers(0, len(one), size=(draws, len(one)))
+    picks = np.random.default_rng(0).integers(0, len(one), size=(draws, len(one)))
     drawn = _correlation(rankdata(one[picks], axis=1), rankdata(other[picks], axis=1))
     enough = len(one) >= LEAST
     low, high = np.nanquantile(drawn, (0.025, 0.975)) if enough else (float("nan"), float("nan"))
@@ -61,32 +61,29 @@ def spearman(first: Values, second: Values, draws: int = 9999, seed: int = 0) ->
 
 
 def few_of_many(
-    first: Values, second: Values, size: int, draws: int = 9999, seed: int = 0
+    first: Values, second: Values, size: int, draws: int = 9999
 ) -> npt.NDArray[np.float64]:
     """Spearman's rho ``[draws]`` of random parts of ``size`` pairs: what few of them would show."""
     one, other = _paired(first, second)
-    picks = _parts(len(one), size, draws, seed)
+    picks = _parts(len(one), size, draws)
     return _correlation(rankdata(one[picks], axis=1), rankdata(other[picks], axis=1))
 
 
 @lru_cache(maxsize=1)  # one measure after the other is asked of the same images
-def _parts(count: int, size: int, draws: int, seed: int) -> npt.NDArray[np.int64]:
+def _parts(count: int, size: int, draws: int) -> npt.NDArray[np.int64]:
     """Random parts ``[draws, size]`` of ``count`` places, without repetition."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     return np.stack([generator.choice(count, size, replace=False) for _ in range(draws)])
 
 
-def least_significant(count: int, level: float = 0.05, draws: int = 9999, seed: int = 0) -> float:
+def least_significant(count: int, level: float = 0.05, draws: int = 9999) -> float:
     """The size of rho above which so many pairs are significant, two-sided."""
-    generator = np.random.default_rng(seed)
     ranks = np.arange(count, dtype=np.float64)
-    shuffled = generator.permuted(np.tile(ranks, (draws, 1)), axis=1)
+    shuffled = np.random.default_rng(0).permuted(np.tile(ranks, (draws, 1)), axis=1)
     return float(np.quantile(np.abs(_correlation(shuffled, ranks)), 1 - level))
 
 
-def within_groups(
-    first: Values, second: Values, groups: Sequence[str], draws: int = 9999, seed: int = 0
-) -> tuple[float, float]:
+def within_groups(first: Values, second: Values, groups: Sequence[str]) -> tuple[float, float]:
     """The correlation of ``first [n]`` and ``second [n]`` within groups, and its p-value.
 
     Both are taken from their group's mean. The p-value is two-sided, of ``first`` permuted within
@@ -100,7 +97,7 @@ def within_groups(
     size = np.sqrt((one**2).sum() * (other**2).sum())
     if not size > 0:
         return float("nan"), float("nan")
-    generator = np.random.default_rng(seed)
+    generator, draws = np.random.default_rng(0), 9999
     shuffled = np.tile(one, (draws, 1))
     for label in range(labels.max() + 1):
         of_group = np.flatnonzero(labels == label)

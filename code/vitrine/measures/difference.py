@@ -45,12 +45,11 @@ class Difference:
         return "larger" if self.mean > 0 else "smaller"
 
 
-def paired_difference(
-    values: Values, comparisons: int = 1, level: float = 0.05, draws: int = 9999, seed: int = 0
-) -> Difference:
+def paired_difference(values: Values, comparisons: int = 1, draws: int = 9999) -> Difference:
     """Test the mean of differences ``values [n]`` against zero.
 
-    comparisons : how many tests the answer stands among; the level is divided by it (Bonferroni).
+    comparisons : how many tests the answer stands among; the level 0.05 is divided by it
+        (Bonferroni).
     Differences that are not a number, of images for which there is none, are left out.
 
     >>> paired_difference(np.array([1.0, 2.0, 1.5, 1.0, 2.5, 2.0, 1.0, 3.0])).direction
@@ -58,10 +57,10 @@ def paired_difference(
     """
     values = np.asarray(values, dtype=np.float64)
     values = values[np.isfinite(values)]
-    corrected, n = level / max(comparisons, 1), len(values)
+    corrected, n = 0.05 / max(comparisons, 1), len(values)
     if n == 0:
         return Difference(float("nan"), -np.inf, np.inf, 1.0, 0, corrected)
-    low_ends, high_ends = _not_rejected(values, _signs(n, draws, seed))
+    low_ends, high_ends = _not_rejected(values, _signs(n, draws))
     kept = int(np.floor(corrected * len(low_ends)))
     return Difference(
         float(values.mean()),
@@ -73,12 +72,12 @@ def paired_difference(
     )
 
 
-def _signs(n: int, draws: int, seed: int) -> Values:
+def _signs(n: int, draws: int) -> Values:
     """Patterns of signs ``[m, n]``: all of them, or the one that occurred and a sample."""
     if n <= EXACT:
         numbers, places = np.arange(2**n)[:, None], np.arange(n)[::-1]
         return 1.0 - 2.0 * (numbers >> places & 1)  # all plus first, the last sign varying fastest
-    drawn = np.random.default_rng(seed).choice((1.0, -1.0), size=(draws, n))
+    drawn = np.random.default_rng(0).choice((1.0, -1.0), size=(draws, n))
     return np.vstack([np.ones(n), drawn])
 
 

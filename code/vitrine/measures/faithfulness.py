@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from vitrine.methods.method import Inputs
+
 Values = npt.NDArray[np.floating]
-Inputs = npt.NDArray[np.float32]
-"""``float32 [n, 3, h, w]``, a network's input."""
 
 Scores = Callable[[Inputs], npt.NDArray[np.floating]]
 """The explained class's score ``[n]`` for a batch: a probability, or a logit."""
@@ -90,16 +90,13 @@ def changed(
     """
     without = REPLACEMENTS[replacement](inputs)
     start, end = (without, inputs) if insert else (inputs, without)
-    pixels = order(values)
-    done = np.round(np.linspace(0, pixels.size, steps + 1)).astype(np.int64)
-    rank = np.empty(pixels.size, dtype=np.int64)
-    rank[pixels] = np.arange(pixels.size)
-    place = rank.reshape(start.shape[2:])
+    place = np.argsort(order(values)).reshape(start.shape[2:])  # in the order, of each pixel
+    done = np.round(np.linspace(0, place.size, steps + 1)).astype(np.int64)
     found = [
         scores(np.where(place < some[:, None, None, None], end, start))
         for some in np.split(done, range(batch, len(done), batch))
     ]
-    return Curve(done / pixels.size, np.concatenate(found).astype(np.float64))
+    return Curve(done / place.size, np.concatenate(found).astype(np.float64))
 
 
 deletion, insertion = partial(changed, insert=False), partial(changed, insert=True)

@@ -1,12 +1,11 @@
 """How much there is in an image: measures of complexity that ask no network."""
 
 import numpy as np
-import numpy.typing as npt
 from skimage.color import rgb2gray
 from skimage.feature import canny
 from skimage.measure import shannon_entropy
 
-Pixels = npt.NDArray[np.uint8]
+from vitrine.data.images import Pixels
 
 SMOOTHING = 2.0
 """Width in pixels of the Gaussian before edges are looked for: grain is not an edge."""

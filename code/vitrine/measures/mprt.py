@@ -26,14 +26,12 @@ def rank_correlation(first: Values, second: Values, *, absolute: bool = False) -
     return float(standard_ranks(first) @ standard_ranks(second))
 
 
-def similarity(first: Values, second: Values, *, absolute: bool = False) -> float:
+def similarity(first: Values, second: Values) -> float:
     """The structural similarity index (SSIM) of two maps ``[h, w]``, each scaled to 0 to 1.
 
     Wang et al. (2004), as scikit-image computes it with windows of 7 pixels. ``nan`` where a map is
     constant or not finite.
     """
-    if absolute:
-        first, second = np.abs(first), np.abs(second)
     if not _speaks(first) or not _speaks(second):
         return float("nan")
     one, other = (

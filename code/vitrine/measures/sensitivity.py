@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-Inputs = npt.NDArray[np.float32]
-"""``float32 [n, 3, h, w]``, a network's input."""
+from vitrine.methods.method import Inputs
 
 RADIUS = 0.02
 """Captum's default: the perturbation's greatest size, in units of the normalised input."""

@@ -53,16 +53,14 @@ def _strongest(values: Values, share: float) -> Region:
     return top_region(values, share) if share < 1 else np.ones(np.shape(values))
 
 
-def _strongest_of_both_signs(values: Values, share: float) -> Region:
-    return _strongest(np.abs(values), share)
-
-
 REGION_RULES: dict[str, RegionRule] = {
     "share": RegionRule("Equal area", _strongest, "chosen"),
     "zero": RegionRule("Above zero", lambda values, _share: _above(values, 0.0)),
     "half": RegionRule("Above half of the maximum", _above_half),
     "otsu": RegionRule("Above Otsu's threshold", _otsu),
     "lime1": RegionRule("As much as LIME 1", _strongest, "positive"),
-    "lime2": RegionRule("As much as LIME 2", _strongest_of_both_signs, "both signs"),
+    "lime2": RegionRule(
+        "As much as LIME 2", lambda values, share: _strongest(np.abs(values), share), "both signs"
+    ),
 }
 """The last two give LIME the superpixels that it keeps, and any other map as much of the frame."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrine.methods.feature_maps import CamQuery, Evidence, Reading, read_maps, weighted_sum
+from vitrine.models.canonical import same_logits
 
 BATCH = 32
 """Ablations at once, as in the library."""
@@ -84,16 +85,12 @@ def _scores_of_rest(query: CamQuery, reading: Reading) -> Scores | None:
     rest = query.classifier.after(query.layer)
     if rest is None:
         return None
-    with torch.no_grad():
-        try:
+    try:
+        with torch.no_grad():
             found = rest(reading.as_given(reading.maps.clone()))
-        except (RuntimeError, TypeError, ValueError):
-            return None
-    logits = reading.logits
-    tolerance = 1e-5 * float(logits.abs().max())
-    if not isinstance(found, Tensor) or found.shape != logits.shape:
+    except (RuntimeError, TypeError, ValueError):
         return None
-    if not torch.allclose(found, logits, rtol=1e-5, atol=tolerance):
+    if not same_logits(found, reading.logits, 1e-5):
         return None
     return lambda batch: rest(reading.as_given(batch))[:, query.target]
 

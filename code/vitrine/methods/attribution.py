@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,11 @@ class AttributionMethod(Method):
     rule: str = ""
     reference: bool = False
 
+    part = "attribution"
+
     @property
     def holds_draws(self) -> bool:
         return self.stochastic
-
-    def section(self, study: studies.Study, *, again: bool = False) -> Any:
-        return study.attribution
 
     def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
         assert study.attribution is not None
@@ -154,20 +154,16 @@ def _occlusion(asked: AttributionQuery) -> Explain:
     return lambda batch: asked.in_pieces(batch, parameters.batch, explain)
 
 
-def _relevance(asked: AttributionQuery) -> Explain:
-    check_rules(asked.form)
-    return _on_form(asked, relevance)
-
-
-def _guided_backpropagation(asked: AttributionQuery) -> Explain:
-    check_activations(asked.form)
-    return _on_form(asked, guided_gradient)
-
-
 def _on_form(
-    asked: AttributionQuery, explain: Callable[[fx.GraphModule, Tensor, int], Tensor]
+    check: Callable[[fx.GraphModule], None],
+    explain: Callable[[fx.GraphModule, Tensor, int], Tensor],
+    asked: AttributionQuery,
 ) -> Explain:
+    check(asked.form)
     return _counted(asked, lambda p: explain(asked.form, asked.laid_out(p), asked.target))
+
+
+_guided_backpropagation = partial(_on_form, check_activations, guided_gradient)
 
 
 def _counted(asked: AttributionQuery, explain: Explain) -> Explain:
@@ -202,11 +198,6 @@ def _guided_gradcam(asked: AttributionQuery) -> Explain:
         return found
 
     return _counted(asked, explain)
-
-
-def _captum_relevance(asked: AttributionQuery) -> Explain:
-    network = asked.classifier.network
-    return _counted(asked, lambda piece: captum_relevance(network, piece, asked.target))
 
 
 def _windows(parameters: Parameters, side: int) -> int:
@@ -264,7 +255,10 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         rule="the loss in the logit where a square is replaced by zero, the mean colour",
     ),
     "lrp": AttributionMethod(
-        "Layer-wise Relevance Propagation", _relevance, paper="bach2015", rule=RULE
+        "Layer-wise Relevance Propagation",
+        partial(_on_form, check_rules, relevance),
+        paper="bach2015",
+        rule=RULE,
     ),
     "guided_backpropagation": AttributionMethod(
         "Guided Backpropagation",
@@ -288,7 +282,9 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     ),
     "lrp_captum": AttributionMethod(
         "LRP as in Captum",
-        _captum_relevance,
+        lambda asked: _counted(
+            asked, lambda p: captum_relevance(asked.classifier.network, p, asked.target)
+        ),
         paper="kokhlikyan2020",
         revision=2,
         rule="the library's ε rule, as it hooks the network's modules",
@@ -330,7 +326,9 @@ def explaining(
     if settings.keep_memory:
         keep_memory()
     with preserved_state(classifier.network), seeded(asked.parameters.seed), torch.enable_grad():
-        classifier.network.register_forward_hook(classifier.check_output)
+        classifier.network.register_forward_hook(
+            lambda _network, given, found: classifier.checked(found, len(given[0]))
+        )
         prepared = row.prepare(asked)
 
         def explain(batch: Tensor) -> dict[str, Tensor]:

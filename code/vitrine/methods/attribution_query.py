@@ -65,10 +65,9 @@ class AttributionQuery:
     def references(self) -> Tensor:
         """Black, grey (zero) and white as the network's input ``[3, 3, h, w]``."""
         side = self.classifier.preprocessing.crop
-        black = np.zeros((2, side, side, 3), dtype=np.uint8)
-        black[1] = 255
-        ends = self.classifier.normalise(black)
-        return torch.stack([ends[0], torch.zeros_like(ends[0]), ends[1]])
+        ends = np.repeat(np.array([0, 255], np.uint8), side * side * 3).reshape(2, side, side, 3)
+        black, white = self.classifier.normalise(ends)
+        return torch.stack([black, torch.zeros_like(black), white])
 
     def in_pieces(self, batch: Tensor, copies: int, explain: Explain) -> Tensor:
         """``explain`` for as many images at once as fit when each is there ``copies`` times."""

@@ -6,21 +6,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from skimage.color import rgb2gray
 from skimage.filters import sobel
 
 from vitrine import study as studies
+from vitrine.data.images import Pixels
+from vitrine.methods.heatmap import Values
 from vitrine.methods.method import Explain, Inputs, Maps, Method, Query
 
 if TYPE_CHECKING:
     from vitrine.models.architecture import Architecture
-
-Values = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,8 @@ class Baseline(Method):
     stochastic: bool = False
     paper: str = ""
     revision: int = 1
+    part = "measures"
     sees_network: ClassVar[bool] = False
-
-    def section(self, study: studies.Study, *, again: bool = False) -> Any:
-        return study.measures
 
     def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
         return 0

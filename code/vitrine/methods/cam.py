@@ -29,29 +29,25 @@ class CamMethod(Method):
     """A row of ``CAM_METHODS``.
 
     compute : the function that gives its evidence.
-    passes, passes_a_channel : the cost in forward passes: so many, and so many for each channel of
-        the layer.
+    passes_a_channel : forward passes for each channel of the layer, beside the first one.
     knows_class : whether the map depends on the class that is explained.
     """
 
     title: str
     compute: Callable[[CamQuery], Evidence]
     paper: str
-    passes: int
     revision: int
     passes_a_channel: int = 0
     knows_class: bool = True
+    part = "cam"
 
     def expected_passes(self, channels: int) -> int:
         """Forward passes for a layer of so many channels; what progress counts."""
-        return self.passes + channels * self.passes_a_channel
+        return 1 + channels * self.passes_a_channel
 
     @property
     def takes_settings(self) -> bool:
         return self.passes_a_channel > 0
-
-    def section(self, study: studies.Study, *, again: bool = False) -> Any:
-        return study.cam
 
     def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
         return self.expected_passes(architecture.channels)
@@ -68,7 +64,7 @@ class CamMethod(Method):
             query.method,
             query.target,
             query.layer,
-            settings=query.settings if self.takes_settings else PLAIN,
+            settings=query.settings,
             progress=query.progress,
         )
         evidence = found.evidence
@@ -88,10 +84,9 @@ class CamMethod(Method):
         """Each map scaled to a greatest value of 1, as it is shown."""
         classifier = query.classifier
         layer = classifier.layer_of_maps(query.layer)
-        settings = query.settings if self.takes_settings else PLAIN
 
         def one(batch: torch.Tensor) -> Values:
-            asked = CamQuery(classifier, batch, query.target, layer, settings, query.progress)
+            asked = CamQuery(classifier, batch, query.target, layer, query.settings, query.progress)
             with preserved_state(classifier.network):
                 values = _finite(self.compute(asked)).values
             return upsample(values, (batch.shape[2], batch.shape[3]))[None]
@@ -104,19 +99,13 @@ class CamMethod(Method):
 
 
 CAM_METHODS: dict[str, CamMethod] = {
-    "gradcam": CamMethod("Grad-CAM", gradcam, "selvaraju2017", passes=1, revision=2),
-    "gradcam++": CamMethod(
-        "Grad-CAM++", gradcam_plus_plus, "chattopadhay2018", passes=1, revision=2
-    ),
-    "hirescam": CamMethod("HiResCAM", hirescam, "draelos2020", passes=1, revision=2),
-    "layercam": CamMethod("LayerCAM", layercam, "jiang2021", passes=1, revision=2),
-    "eigencam": CamMethod(
-        "EigenCAM", eigencam, "muhammad2020", passes=1, revision=2, knows_class=False
-    ),
-    "ablationcam": CamMethod("AblationCAM", ablationcam, "desai2020", passes=1, revision=3),
-    "scorecam": CamMethod(
-        "ScoreCAM", scorecam, "wang2020score", passes=1, revision=2, passes_a_channel=1
-    ),
+    "gradcam": CamMethod("Grad-CAM", gradcam, "selvaraju2017", revision=2),
+    "gradcam++": CamMethod("Grad-CAM++", gradcam_plus_plus, "chattopadhay2018", revision=2),
+    "hirescam": CamMethod("HiResCAM", hirescam, "draelos2020", revision=2),
+    "layercam": CamMethod("LayerCAM", layercam, "jiang2021", revision=2),
+    "eigencam": CamMethod("EigenCAM", eigencam, "muhammad2020", revision=2, knows_class=False),
+    "ablationcam": CamMethod("AblationCAM", ablationcam, "desai2020", revision=3),
+    "scorecam": CamMethod("ScoreCAM", scorecam, "wang2020score", revision=2, passes_a_channel=1),
 }
 
 
@@ -180,7 +169,9 @@ def class_activation(
     start = time.perf_counter()
     with preserved_state(classifier.network):
         evidence = _finite(row.compute(asked))
-    values = _scaled(evidence.values, crop.shape[:2])
+    # Clipped, resized and scaled by the function of ``grad-cam``, in its order.
+    large = scale_cam_image(np.maximum(evidence.values[None], 0), crop.shape[1::-1])
+    values = np.asarray(scale_cam_image(np.maximum(large, 0))[0], dtype=np.float32)
     seconds = time.perf_counter() - start
     return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)
 
@@ -189,9 +180,3 @@ def _finite(evidence: Evidence) -> Evidence:
     """Without what is not a number: a logit of zero cannot be lost, an overflow shows nothing."""
     values = np.nan_to_num(evidence.values, nan=0.0, posinf=0.0, neginf=0.0)
     return replace(evidence, values=values)
-
-
-def _scaled(values: Values, size: tuple[int, ...]) -> Values:
-    """Clipped, resized and scaled by the functions of ``grad-cam``, in its order."""
-    large = scale_cam_image(np.maximum(values[None], 0), (size[1], size[0]))
-    return np.asarray(scale_cam_image(np.maximum(large, 0))[0], dtype=np.float32)

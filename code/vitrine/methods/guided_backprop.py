@@ -33,25 +33,20 @@ def check_activations(form: fx.GraphModule) -> None:
 
     A function that is not known to be linear, or to pass a value on, counts as an activation.
     """
-    activations = [module for module in form.modules() if _bends(module)]
+    activations = [
+        module
+        for module in form.modules()
+        if isinstance(module, Activation) or type(module).__module__ == nn.ReLU.__module__
+    ]
     others = sorted({type(each).__name__ for each in activations if not isinstance(each, GUIDED)})
     steps = sorted({_name(node) for node in form.graph.nodes if not _is_linear(node)})
     if others or steps or not activations:
         unknown = f"steps not known to be linear ({', '.join(steps)})" if steps else ""
-        parts = [
-            part
-            for part in (" and ".join(others) if len(others) < 3 else ", ".join(others), unknown)
-            if part
-        ]
-        found = f"has {' and '.join(parts) or 'no activation'}"
+        parts = (" and ".join(others) if len(others) < 3 else ", ".join(others), unknown)
+        found = f"has {' and '.join(filter(None, parts)) or 'no activation'}"
         raise NotApplicable(
             f"Guided backpropagation is defined for ReLU and ReLU6, and the network {found}"
         )
-
-
-def _bends(module: nn.Module) -> bool:
-    known: bool = isinstance(module, Activation)
-    return known or type(module).__module__ == nn.ReLU.__module__
 
 
 def _name(node: fx.Node) -> str:

@@ -1,7 +1,7 @@
 """Gradients at the network's input, and their means over paths and noisy copies, by Captum."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from captum import attr
@@ -21,46 +21,36 @@ def gradient(query: AttributionQuery) -> Explain:
     return lambda batch: query.in_pieces(batch, 1, explain)
 
 
-def integrated(query: AttributionQuery, steps: int) -> tuple[Any, dict[str, Any]]:
-    """Captum's Integrated Gradients from zero, and the arguments it is called with."""
-    return attr.IntegratedGradients(query.forward), {
-        "target": query.target,
-        "baselines": 0.0,
-        "n_steps": steps,
-        "internal_batch_size": query.parameters.batch,
-    }
+def _integrated(query: AttributionQuery, steps: int) -> Explain:
+    """Captum's Integrated Gradients from zero."""
+    path, batch = attr.IntegratedGradients(query.forward), query.parameters.batch
+    arguments = {"baselines": 0.0, "n_steps": steps, "internal_batch_size": batch}
+    return partial(path.attribute, target=query.target, **arguments)
 
 
 def integrated_gradients(query: AttributionQuery) -> Explain:
-    path, arguments = integrated(query, query.parameters.steps)
-    return lambda batch: query.in_pieces(batch, 1, lambda piece: path.attribute(piece, **arguments))
-
-
-SUMMARIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "smoothgrad_squared": lambda _mean, mean_square: mean_square,
-    "vargrad": lambda mean, mean_square: mean_square - mean**2,
-}
-"""What is told of attributions of noisy copies, by their mean and the mean of their squares."""
+    path = _integrated(query, query.parameters.steps)
+    return lambda batch: query.in_pieces(batch, 1, path)
 
 
 def noisy(query: AttributionQuery) -> Callable[[Tensor], dict[str, Tensor]]:
-    """All of ``SUMMARIES`` from the same noisy copies, drawn as Captum's noise tunnel does."""
+    """SmoothGrad² and VarGrad from the same noisy copies, drawn as Captum's noise tunnel does."""
     parameters = query.parameters
-    path, arguments = integrated(query, parameters.noisy_steps)
+    path = _integrated(query, parameters.noisy_steps)
     black, _, white = query.references
     deviation = torch.full_like(black, parameters.noise * float((white - black).mean()))
 
-    def summarised(image: Tensor) -> list[Tensor]:
+    def summarised(image: Tensor) -> dict[str, Tensor]:
         total, squares = torch.zeros_like(image), torch.zeros_like(image)
         for _ in range(parameters.samples):
-            found = path.attribute(image + torch.normal(0.0, deviation)[None], **arguments)
+            found = path(image + torch.normal(0.0, deviation)[None])
             total, squares = total + found, squares + found**2
         mean, mean_square = total / parameters.samples, squares / parameters.samples
-        return [summary(mean, mean_square) for summary in SUMMARIES.values()]
+        return {"smoothgrad_squared": mean_square, "vargrad": mean_square - mean**2}
 
     def explain(batch: Tensor) -> dict[str, Tensor]:
-        found = zip(*(summarised(image) for image in torch.split(batch, 1)), strict=True)
-        return {name: torch.cat(each) for name, each in zip(SUMMARIES, found, strict=True)}
+        found = [summarised(image) for image in torch.split(batch, 1)]
+        return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 
     return explain
 
@@ -74,10 +64,7 @@ def gradient_shap(query: AttributionQuery) -> Explain:
     def explain(piece: Tensor) -> Tensor:
         # Captum runs all points of a call in one pass; the mean over calls of the same size is the
         # mean over all points.
-        found = [
-            shap.attribute(piece, references, n_samples=at_once, target=query.target)
-            for _ in range(rounds)
-        ]
-        return torch.stack(found).mean(dim=0)
+        draw = partial(shap.attribute, piece, references, n_samples=at_once, target=query.target)
+        return torch.stack([draw() for _ in range(rounds)]).mean(dim=0)
 
     return lambda batch: query.in_pieces(batch, at_once, explain)

@@ -56,6 +56,7 @@ class Query:
 class Method:
     """A row of ``METHODS``; what a family of methods does not say is what most of them do.
 
+    part : the section of a study that holds its parameters.
     paper : its key in the bibliography.
     revision : raised whenever the method computes something else from the same parameters.
     stochastic : whether a map depends on a seed.
@@ -63,6 +64,7 @@ class Method:
     sees_network : whether the map depends on the network at all.
     """
 
+    part: ClassVar[str]
     title: str
     paper: str
     revision: int
@@ -90,7 +92,7 @@ class Method:
 
         again : as they are where a map is made for many perturbed copies of an image.
         """
-        raise NotImplementedError
+        return getattr(study, self.part)
 
     def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
         """About how long one map takes, in forward passes."""

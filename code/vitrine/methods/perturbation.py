@@ -1,7 +1,8 @@
 """Images with some superpixels hidden, built in batches and shown to the network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -92,34 +93,18 @@ def sample_probabilities(
     Batches go on from one image to the next, so that none but the last is smaller than
     ``settings.batch``.
     """
-    found = [np.empty(len(rows), dtype=np.float32) for rows in shown]
+    ends = np.cumsum([0, *map(len, shown)])
+    owners = np.repeat(np.arange(len(shown)), np.diff(ends))  # whose each of all samples is
+    found = np.empty(len(owners), dtype=np.float32)
     with prepared(classifier, settings) as forward:
-        for pieces in _batches([len(rows) for rows in shown], settings.batch):
-            images = [masked[index].images(shown[index][rows]) for index, rows in pieces]
-            logits = forward(torch.cat(images))
-            probabilities = classifier.linked(logits).cpu().numpy()
-            start = 0
-            for index, rows in pieces:
-                stop = start + len(found[index][rows])
-                found[index][rows] = probabilities[start:stop, targets[index]]
-                start = stop
-            progress(start)
-    return found
-
-
-def _batches(counts: Sequence[int], batch: int) -> Iterator[list[tuple[int, slice]]]:
-    """Batches over several images: of which image which samples."""
-    pieces: list[tuple[int, slice]] = []
-    room = batch
-    for index, count in enumerate(counts):
-        start = 0
-        while start < count:
-            stop = min(start + room, count)
-            pieces.append((index, slice(start, stop)))
-            room -= stop - start
-            start = stop
-            if room == 0:
-                yield pieces
-                pieces, room = [], batch
-    if pieces:
-        yield pieces
+        for start in range(0, len(found), settings.batch):
+            stop = min(start + settings.batch, len(found))
+            owned = owners[start:stop]
+            images = [
+                masked[index].images(shown[index][max(start - ends[index], 0) : stop - ends[index]])
+                for index in range(owned[0], owned[-1] + 1)
+            ]
+            probabilities = classifier.linked(forward(torch.cat(images))).cpu().numpy()
+            found[start:stop] = probabilities[np.arange(len(owned)), np.take(targets, owned)]
+            progress(stop - start)
+    return [found[start:stop] for start, stop in pairwise(ends)]

@@ -15,50 +15,28 @@ from torch import Tensor, nn
 from vitrine.data.concepts import training_classes
 from vitrine.data.safe_pickle import why_refused
 from vitrine.errors import SourceError
-from vitrine.models.classifier import Link, Preprocessing
+from vitrine.models.classifier import Description
 from vitrine.project import Project
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A row of ``CLASSIFIERS``.
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Description):
+    """A row of ``CLASSIFIERS``, with another title than each other row.
 
-    title : another for each row.
-    paper : of the architecture and of how it was trained, as keys of the bibliography.
-    weights : where the trained parameters come from, in words.
-    licence : of these parameters, as their owner states it.
-    build : makes the untrained network.
     trained : makes the trained network where there is no such file.
     weights_file : brings the file of the trained parameters and verifies it.
-    convert : turns that file's tensors into the network's own state.
-    last_convolution : the layer whose output is the last stack of feature maps, after activation.
-    activation_after : the activation, such as ``"ReLU"``, to which the network gives these maps
-        where they are those before it.
-    channels : how many feature maps that layer has.
-    stages : the layers that network dissection looks at, from early to late.
-    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    convert : turns that file's tensors into the network's own state, which they mostly are.
+    channels : how many feature maps the layer ``last_convolution`` has.
     identity : what results depend on beside the parameters, where the package does not hold it.
-    link : what turns logits into probabilities; see ``Classifier``.
     """
 
-    title: str
-    training_set: str
-    paper: tuple[str, ...]
-    weights: str
-    licence: str
     build: Callable[[], nn.Module]
     weights_file: Callable[[Project], Path]
-    convert: Callable[[dict[str, Any]], dict[str, Tensor]]
     categories: Callable[[Project], tuple[str, ...]]
-    preprocessing: Preprocessing
-    last_convolution: str
     channels: int
-    stages: tuple[str, ...]
-    wordnet: bool = False
-    link: Link | None = None
+    convert: Callable[[dict[str, Any]], dict[str, Tensor]] = dict
     trained: Callable[[], nn.Module] | None = None
     identity: str = ""
-    activation_after: str = ""
 
     def bring(self, project: Project) -> str:
         """Bring the trained parameters; what they are called. Raises ``SourceError``."""

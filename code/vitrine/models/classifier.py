@@ -15,13 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import NotApplicable, StudyError, suggestion
-from vitrine.models.head import (
-    ChannelAxis,
-    TokenGrid,
-    channels_first,
-    submodel_after,
-    token_grid,
-)
+from vitrine.models.head import ChannelAxis, TokenGrid, channels_first, submodel_after, token_grid
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -60,21 +54,46 @@ def _numbers(values: tuple[float, ...]) -> str:
     return told[0] if len(told) == 1 else f"({', '.join(told)})"
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A network with everything that belongs to it; it is run in ``eval`` mode.
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is said of a classifier, whether it is loaded or not.
 
-    network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
-    paper, licence : keys of the bibliography, and under what the parameters are published.
-    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
+    paper : of the architecture and of how it was trained, as keys of the bibliography.
+    weights : where the parameters come from, in words.
+    licence : of the parameters, as their owner states it.
     build : makes the untrained network.
-    activation_after : the activation to which it gives the last feature maps, or ``""``.
-    digest : SHA-256 of all parameters and buffers (and of ``channel_axes``, where it has any), so
-        that results know their network.
-    channel_axes : of layers by name, where their channels lie, as far as it was stated.
+    last_convolution : the layer whose output is the last stack of feature maps, after activation.
+    activation_after : the activation, such as ``"ReLU"``, to which the network gives these maps
+        where they are those before it.
+    stages : the layers that network dissection looks at, from early to late.
+    wordnet : whether its classes are ImageNet's, in the order of their WordNet ids.
     link : what turns logits into probabilities, as the head was trained: ``"softmax"`` where one
         category excludes the others, ``"sigmoid"`` where each is a question of its own. ``None``
         is sigmoid for a single category, of which a softmax is always 1, and softmax otherwise.
+    """
+
+    title: str
+    training_set: str
+    weights: str
+    preprocessing: Preprocessing
+    last_convolution: str
+    stages: tuple[str, ...]
+    wordnet: bool = False
+    link: Link | None = None
+    paper: tuple[str, ...] = ()
+    licence: str = ""
+    build: Callable[[], nn.Module] | None = None
+    activation_after: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier(Description):
+    """A network with everything that belongs to it; it is run in ``eval`` mode.
+
+    network : maps ``float32 [n, 3, crop, crop]`` to logits ``float32 [n, categories]``.
+    digest : SHA-256 of all parameters and buffers (and of ``channel_axes``, where it has any), so
+        that results know their network.
+    channel_axes : of layers by name, where their channels lie, as far as it was stated.
 
     Raises ``StudyError`` for a network whose numbers would mean something else than they seem to:
     a softmax of one category, parameters of another precision than ``float32``, or a batch
@@ -82,23 +101,11 @@ class Classifier:
     """
 
     name: str
-    title: str
-    training_set: str
-    weights: str
     network: nn.Module
-    preprocessing: Preprocessing
     categories: tuple[str, ...]
-    last_convolution: str
-    stages: tuple[str, ...]
     digest: str
     device: torch.device
-    wordnet: bool = False
-    link: Link | None = None
-    paper: tuple[str, ...] = ()
-    licence: str = ""
     channel_axes: Mapping[str, ChannelAxis] = field(default_factory=dict)
-    build: Callable[[], nn.Module] | None = None
-    activation_after: str = ""
 
     def __post_init__(self) -> None:
         if self.link == "softmax" and len(self.categories) == 1:
@@ -164,10 +171,6 @@ class Classifier:
         """
         found = (network or self.network)(batch.clone())  # which may work in place on its input
         return self.checked(found, len(batch))
-
-    def check_output(self, _network: nn.Module, inputs: tuple[Tensor, ...], found: Any) -> None:
-        """A forward hook for where a library runs the network. Raises ``StudyError``."""
-        self.checked(found, len(inputs[0]))
 
     def checked(self, found: Any, count: int) -> Tensor:
         """The network's output for ``count`` inputs, if it is logits. Raises ``StudyError``."""

@@ -1,6 +1,7 @@
 """Classifiers whose owners publish their parameters in other forms, decoded once."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def _decoded(
 
     def file(project: Project) -> Path:
         path = project.cache / "decoded" / f"{source}.safetensors"
-        if not (path.is_file() and _sorted_digest(_read_or_nothing(path)) == digest):
+        state: dict[str, Any] = {}
+        with suppress(SourceError):
+            state = read_checkpoint(path)
+        if _sorted_digest(state) != digest:
             files = sources.fetch(project, source, sources.pick_source(project, source).digests)
             try:
                 state = decode(files)
@@ -53,18 +57,6 @@ def _decoded(
 
 def _sorted_digest(state: Mapping[str, Tensor]) -> str:
     return digest_of(dict(sorted(state.items())))
-
-
-def _read_or_nothing(path: Path) -> dict[str, Any]:
-    try:
-        return read_checkpoint(path)
-    except SourceError:
-        return {}
-
-
-def _squeezenet_of_places365(files: dict[str, Path]) -> dict[str, Tensor]:
-    arrays = read_pickled(files["squeezenet_weights_places365.params"])
-    return decoders.lasagne_state(arrays, SqueezeNetNorm())
 
 
 _FIRE = ("features.fire7", "features.fire8", "features.fire9", "classifier")
@@ -83,7 +75,6 @@ DECODED: dict[str, Architecture] = {
             lambda files: decoders.resnet50_state({n: p.read_bytes() for n, p in files.items()}),
             "eef0fb970eb10176b67b2946aae50877a15391dfab8ff08ba1a383760aea2019",
         ),
-        convert=dict,
         categories=imagenet_categories,
         preprocessing=Preprocessing(
             256, 224, Image.Resampling.BILINEAR, (123.68, 116.78, 103.94), (1.0,) * 3
@@ -108,7 +99,6 @@ DECODED: dict[str, Architecture] = {
             ),
             "69b7ac0d93a9432cd036615b1e5628983ebcebd792bf3a52aaca5ff5aeb04cfa",
         ),
-        convert=dict,
         categories=imagenet_categories,
         preprocessing=Preprocessing(
             256, 227, Image.Resampling.BILINEAR, (123.0, 117.0, 104.0), (1.0,) * 3
@@ -128,10 +118,11 @@ DECODED: dict[str, Architecture] = {
         build=SqueezeNetNorm,
         weights_file=_decoded(
             "squeezenet-places365",
-            _squeezenet_of_places365,
+            lambda files: decoders.lasagne_state(
+                read_pickled(files["squeezenet_weights_places365.params"]), SqueezeNetNorm()
+            ),
             "27985df7ee2bf5c05cd1655ddf55c1e29619e01025a83a1755be4961b2cb84e1",
         ),
-        convert=dict,
         categories=places_categories,
         # The mean image that was subtracted is not published; these are the means of its channels.
         preprocessing=Preprocessing(

@@ -109,8 +109,6 @@ def _resnet50_layers() -> Iterator[tuple[str, str]]:
 
 # --- Deep Compression ----------------------------------------------------------------------------
 
-_CODES = 256
-
 
 def deep_compressed(stream: bytes, shapes: Sequence[tuple[int, ...]]) -> list[tuple[Array, Array]]:
     """Weights and biases of layers, sparse and of 256 values each (Han, Mao and Dally, 2016).
@@ -133,7 +131,7 @@ def deep_compressed(stream: bytes, shapes: Sequence[tuple[int, ...]]) -> list[tu
     counts = take("<u4", len(shapes))
     layers = []
     for shape, count in zip(shapes, counts.tolist(), strict=True):
-        codebook, biases = take("<f4", _CODES), take("<f4", shape[0])
+        codebook, biases = take("<f4", 256), take("<f4", shape[0])
         codes, pairs = take("u1", count), take("u1", (count + 1) // 2)
         gaps = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)[:count]
         places = np.cumsum(gaps.astype(np.int64) + 1) - 1

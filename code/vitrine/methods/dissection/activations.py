@@ -9,6 +9,7 @@ probing set leave behind merges into exactly what the whole would have left.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -185,26 +186,33 @@ def _forward(
     """The pooled activations ``float32 [n, units]`` of each layer for up to ``batch`` images.
 
     Beside each its coarse feature maps ``float32 [n, units, h, w]``, where it has positions.
+    Raises ``DissectionError``.
     """
     crops = np.stack([classifier.crop(image) for image in images])
     filled = np.concatenate([crops, np.repeat(crops[-1:], batch - len(crops), axis=0)])
     found: dict[str, tuple[Tensor, Tensor | None]] = {}
 
-    def keep(layer: str) -> Callable[..., None]:
-        def pooled(_module: nn.Module, _inputs: object, output: Any) -> None:
-            # At once: what follows the layer may work in place.
-            found[layer] = _pooled(classifier, layer, output, pool)
-
-        return pooled
+    def keep(layer: str, _module: nn.Module, _inputs: object, output: Any) -> None:
+        # At once: what follows the layer may work in place.
+        found[layer] = _pooled(classifier, layer, output, pool)
 
     with ExitStack() as hooks, torch.inference_mode():
         for layer in layers:
-            hooks.enter_context(classifier.layer(layer).register_forward_hook(keep(layer)))
+            hook = classifier.layer(layer).register_forward_hook(partial(keep, layer))
+            hooks.enter_context(hook)
         classifier.network(classifier.normalise(filled))
     result = {}
     for layer in layers:
-        values, maps = found[layer] if layer in found else _no_units(classifier, layer)
-        values = _finite(classifier, layer, values[: len(images)], images)
+        values, maps = found.get(layer) or _no_units(classifier, layer)
+        values = values[: len(images)]
+        finite = values.isfinite().all(dim=1)
+        if not finite.all():
+            first = images[int((~finite).nonzero()[0])]
+            raise DissectionError(
+                f"The layer {layer!r} of {classifier.title} gives activations that are not numbers "
+                f"for the image {first.name!r}",
+                "Check the network's weights",
+            )
         result[layer] = values, None if maps is None else maps[: len(images)]
     return result
 
@@ -230,16 +238,3 @@ def _no_units(classifier: Classifier, layer: str) -> NoReturn:
         f"The layer {layer!r} of {classifier.title} has no units to dissect",
         f"Take a layer with feature maps or a linear one, e.g. {classifier.last_convolution!r}",
     )
-
-
-def _finite(classifier: Classifier, layer: str, values: Tensor, images: Sequence[Image]) -> Tensor:
-    """The activations ``[n, units]``, if all are numbers. Raises ``DissectionError``."""
-    finite = values.isfinite().all(dim=1)
-    if not finite.all():
-        first = images[int((~finite).nonzero()[0])]
-        raise DissectionError(
-            f"The layer {layer!r} of {classifier.title} gives activations that are not numbers "
-            f"for the image {first.name!r}",
-            "Check the network's weights",
-        )
-    return values

@@ -1,6 +1,5 @@
 """CLIP (Radford et al., 2021) through the library ``open_clip``."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from vitrine.data import sources
 from vitrine.data.images import Image
 from vitrine.errors import SourceError, StudyError, suggestion
 from vitrine.methods.dissection.embeddings import Embeddings, unit
-from vitrine.models.architecture import first_line
+from vitrine.models.architecture import digest_of, first_line
 from vitrine.project import Project
 from vitrine.study import sections
 
@@ -38,10 +37,7 @@ class Clip:
         self._tokenise = open_clip.get_tokenizer(name, context_length=model.context_length)
         preprocessing = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
         self._transform = image_transform_v2(preprocessing, is_train=False)
-        digest = hashlib.sha256(identity.encode())
-        for key, value in self._model.state_dict().items():
-            digest.update(key.encode() + value.cpu().contiguous().numpy().tobytes())
-        self.identity = digest.hexdigest()
+        self.identity = digest_of(self._model.state_dict(), identity)
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         tokens = self._tokenise(list(texts)).to(self._device)

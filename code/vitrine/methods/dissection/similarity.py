@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from vitrine.errors import StudyError, pick, suggestion
-from vitrine.methods.dissection.parameter_ranges import check_range
 
 BLOCK = 2**20
 """Greatest number of matches (images × concepts) in a block."""
@@ -92,10 +91,6 @@ class Matches:
                     yield waiting.popleft().result()
         finally:
             torch.set_num_threads(threads)
-
-    def rows(self, images: Tensor) -> "Matches":
-        """The matches of some images only, by position."""
-        return Matches(self.images[images], self.concepts)
 
 
 @dataclass(frozen=True)
@@ -175,11 +170,27 @@ def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
                 if row.parameters
                 else "It has none",
             )
-        check_range(key, given_value)
+        words, allows = _ALLOWED.get(key, ("", lambda _: True))
+        if not allows(given_value):
+            raise StudyError(
+                f"The similarity's parameter {key!r} is {given_value!r}, and it must be {words}",
+                f"Correct dissection.parameters.{key} in the study file",
+            )
     return row.parameters | {
         key: int(value) if isinstance(row.parameters[key], int) and value == int(value) else value
         for key, value in given.items()
     }
+
+
+_ALLOWED: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "top_k": ("a whole number from 1", lambda value: value >= 1 and value == int(value)),
+    "top_fraction": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "p_start": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "p_end": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "a": ("above 0", lambda value: value > 0),
+    "lam": ("0 or more", lambda value: value >= 0),
+}
+"""What a parameter must be, for the formula to mean something."""
 
 
 def check_top(wanted: int, images: int) -> None:
@@ -236,7 +247,9 @@ def soft_likelihood(top_k: int, p_start: float, p_end: float, **_others: float) 
     numbers close to 1 that lose nothing in single precision, where the plain form subtracts two
     numbers that are almost equal. And their product needs one logarithm for many factors.
     """
-    odds, constant = _odds(top_k, p_start, p_end)
+    shares = [p_start - rank / top_k * (p_start - p_end) for rank in range(top_k)]
+    rests = [1 - share + MIN_PROBABILITY for share in shares]
+    odds = [share / rest for share, rest in zip(shares, rests, strict=True)]
     # As many factors 1 + r M as fit into single precision, whose greatest number is 3e38.
     together = max(1, int(38.5 / math.log10(1 + max(odds))))
 
@@ -247,15 +260,7 @@ def soft_likelihood(top_k: int, p_start: float, p_end: float, **_others: float) 
             _add_log_products(summed[units], probabilities, top[units], odds, together)
         return summed
 
-    return LogLikelihood(lambda probabilities: probabilities, logs, constant)
-
-
-def _odds(top_k: int, p_start: float, p_end: float) -> tuple[list[float], float]:
-    """``r_k`` of each rank, and ``Σ_k log(1 - p_k)``."""
-    shares = [p_start - rank / top_k * (p_start - p_end) for rank in range(top_k)]
-    rests = [1 - share + MIN_PROBABILITY for share in shares]
-    odds = [share / rest for share, rest in zip(shares, rests, strict=True)]
-    return odds, sum(math.log(rest) for rest in rests)
+    return LogLikelihood(lambda probabilities: probabilities, logs, sum(map(math.log, rests)))
 
 
 def _add_log_products(

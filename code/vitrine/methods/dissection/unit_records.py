@@ -113,12 +113,8 @@ def merge_records(first: UnitRecords, second: UnitRecords) -> UnitRecords:
     if first.maps is not None and second.maps is not None:
         units = torch.arange(len(order))[:, None]
         maps = torch.cat([first.maps, second.maps], dim=1)[units, order]
-    ends = torch.stack(
-        [
-            torch.minimum(first.range[0], second.range[0]),
-            torch.maximum(first.range[1], second.range[1]),
-        ]
-    )
+    both = torch.stack([first.range, second.range])
+    ends = torch.stack([both[:, 0].amin(0), both[:, 1].amax(0)])
     start, exponent = _grid(ends)
     counts = _counted(first, start, exponent) + _counted(second, start, exponent)
     return UnitRecords(
