@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vitrine.report.charts import COLOURS, legend_of
+from vitrine.report.charts import COLOURS, legend_of, tooltips
 from vitrine.report.compared import COMPLEXITY
 from vitrine.report.placement import offsets
 from vitrine.report.text import percent
@@ -21,8 +21,6 @@ Layers = alt.LayerChart | alt.FacetChart
 _LEVEL = alt.Scale(
     domain=[SAME, OTHER, RANDOM], range=[COLOURS["blue"], COLOURS["orange"], COLOURS["grey"]]
 )
-
-_MARKS = {SAME: "bar", OTHER: "tick", RANDOM: "dashes"}
 
 VIEW = (250, 230)
 """Width and height in pixels of one of several scatter charts."""
@@ -47,7 +45,8 @@ def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> L
     tooltip = [alt.Tooltip("image:N", title="Image")]
     tooltip += [alt.Tooltip(f"{key}:Q", title=name, format=".2f") for key, name in LEVELS.items()]
     y = alt.Y("image:N", title=None, sort=list(order))
-    colour = alt.Color("what:N", scale=_LEVEL, legend=legend_of(_MARKS))
+    marks = legend_of({SAME: "bar", OTHER: "tick", RANDOM: "dashes"})
+    colour = alt.Color("what:N", scale=_LEVEL, legend=marks)
     x = alt.X("iou:Q", title=f"IoU of {both}", scale=alt.Scale(domainMin=0))
     same, other, random = (base.transform_calculate(what=f"'{name}'") for name in LEVELS.values())
     return alt.layer(
@@ -76,11 +75,9 @@ def curve(rows: pd.DataFrame) -> Layers:
     line = base.mark_line(point=True).encode(
         y="mean:Q",
         strokeDash=alt.StrokeDash("what:N", scale=dash),
-        tooltip=[
-            alt.Tooltip("what:N", title="IoU"),
-            alt.Tooltip("share:Q", title="Share of the frame", format=".0%"),
-            alt.Tooltip("mean:Q", title="Mean", format=".2f"),
-        ],
+        tooltip=tooltips(
+            ("what:N", "IoU"), ("share:Q", "Share of the frame", ".0%"), ("mean:Q", "Mean", ".2f")
+        ),
     )
     return alt.layer(band, line).properties(height=280)
 
@@ -92,16 +89,11 @@ def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) 
     names : the titles in order. rules : their titles by key, the one shown at first in front.
     """
     shown = {"value": "agreement", "specific": "agreement minus the cross-image baseline"}
-    params = [
-        alt.param(
-            name=name,
-            value=next(iter(titles)),
-            bind=alt.binding_select(
-                options=list(titles), labels=list(titles.values()), name=f"{name.capitalize()}: "
-            ),
-        )
-        for name, titles in (("rule", rules), ("shown", shown))
-    ]
+    params = []
+    for name, titles in (("rule", rules), ("shown", shown)):
+        keys, labels = list(titles), list(titles.values())
+        menu = alt.binding_select(options=keys, labels=labels, name=f"{name.capitalize()}: ")
+        params.append(alt.param(name=name, value=keys[0], bind=menu))
 
     def axis(**more: object) -> alt.Axis:
         return alt.Axis(labelLimit=190, labelFontSize=11, **more)  # type: ignore[arg-type]
@@ -118,44 +110,31 @@ def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) 
         )
     )
     colour = alt.Scale(scheme="cividis", domain=[0, 1], clamp=True)
+    numbers = [("value:Q", "agreement", ".2f"), ("baseline:Q", OTHER, ".2f")]
     squares = base.mark_rect().encode(
         color=alt.Color("drawn:Q", title=None, scale=colour),
-        tooltip=[
-            alt.Tooltip("first:N", title="Method"),
-            alt.Tooltip("second:N", title="and"),
-            alt.Tooltip("value:Q", title="agreement", format=".2f"),
-            alt.Tooltip("baseline:Q", title=OTHER, format=".2f"),
-        ],
+        tooltip=tooltips(("first:N", "Method"), ("second:N", "and"), *numbers),
     )
     words = base.mark_text(fontSize=11, opacity=alt.expr("width < 380 ? 0 : 1")).encode(
         text=alt.Text("drawn:Q", format=".2f"),
         color=alt.condition("datum.drawn > 0.5", alt.value("#1a1a1a"), alt.value("#ffffff")),
     )
-    return (
-        alt.layer(squares, words).add_params(*params).properties(height=max(120, 27 * len(names)))
-    )
+    drawn = alt.layer(squares, words).add_params(*params)
+    return drawn.properties(height=max(120, 27 * len(names)))
 
 
 def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
     """The axes of the IoU of ``both`` against a measure of complexity, without marks."""
-    title = COMPLEXITY[name].axis
-    return (
-        alt.Chart(rows)
-        .encode(
-            x=alt.X(f"{name}:Q", title=title, axis=alt.Axis(tickCount=5)).scale(
-                domain=[rows[name].min(), rows[name].max()], nice=False, padding=16
-            ),
-            y=alt.Y("iou:Q", title=f"IoU of {both}", axis=alt.Axis(tickCount=5)).scale(
-                domain=[0, rows["iou"].max()], nice=False, padding=18
-            ),
-            tooltip=[
-                alt.Tooltip("image:N", title="Image"),
-                alt.Tooltip(f"{name}:Q", title=title, format=".3~f"),
-                alt.Tooltip("iou:Q", title="IoU", format=".2f"),
-            ],
-        )
-        .properties(width=VIEW[0], height=VIEW[1])
+    title, ticks = COMPLEXITY[name].axis, alt.Axis(tickCount=5)
+    value = (f"{name}:Q", title, ".3~f")
+    across = alt.X(f"{name}:Q", title=title, axis=ticks)
+    upwards = alt.Y("iou:Q", title=f"IoU of {both}", axis=ticks)
+    drawn = alt.Chart(rows).encode(
+        x=across.scale(domain=[rows[name].min(), rows[name].max()], nice=False, padding=16),
+        y=upwards.scale(domain=[0, rows["iou"].max()], nice=False, padding=18),
+        tooltip=tooltips(("image:N", "Image"), value, ("iou:Q", "IoU", ".2f")),
     )
+    return drawn.properties(width=VIEW[0], height=VIEW[1])
 
 
 def thumbnails(rows: pd.DataFrame, name: str, both: str) -> Layers:

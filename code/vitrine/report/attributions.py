@@ -69,10 +69,7 @@ def images_with(study: StudyReport, method: str) -> list[str]:
 
 
 def deviations(rows: pd.DataFrame) -> pd.Series:
-    """|sum of the attributions / promised sum - 1| of rows of ``attributions`` of one method.
-
-    By image; images whose promised sum is zero have none.
-    """
+    """|sum / promised sum - 1| of rows of one method, by image; none where zero is promised."""
     method = rows["method"].iloc[0] if len(rows) else PATH
     promised = rows["logit"] - (rows["logit_of_nothing"] if method == PATH else 0.0)
     found = (rows["total"] / promised.where(promised != 0) - 1).abs()
@@ -116,11 +113,10 @@ def correlation_of_maps(study: StudyReport, first: str, second: str) -> pd.Serie
 
 
 def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
-    """Layer-wise relevance propagation by both sets of rules on every network that tried both.
+    """Layer-wise relevance propagation by both sets of rules: a row a network and method.
 
-    One row a network and method: images with a map, the mean logit, the mean sum of relevance, the
-    greatest deviation from the logit, the mean maximum sensitivity, and why there is no map where
-    there is none.
+    Images with a map, means of the logit, of the sum of relevance and of the maximum sensitivity,
+    the greatest deviation from the logit, and why there is no map where there is none.
     """
     table = study.store.table("attributions")
     both = table[table["method"].isin([RELEVANCE, LIBRARY_RELEVANCE])]
@@ -131,18 +127,11 @@ def relevance_of_networks(study: StudyReport) -> pd.DataFrame:
     rows = []
     for (network, method), own in both.groupby(["classifier", "method"], sort=False):
         sound = own[own["reason"].fillna("") == ""]
-        rows.append(
-            {
-                "network": network_title(study, str(network)),
-                "method": method,
-                "images": len(sound),
-                "logit": sound["logit"].mean(),
-                "total": sound["total"].mean(),
-                "deviation": deviations(sound).max(),
-                "sensitivity": moved.get((network, method), float("nan")),
-                "reason": "" if len(sound) else str(own["reason"].iloc[0]),
-            }
-        )
+        means = (sound["logit"].mean(), sound["total"].mean(), deviations(sound).max())
+        sensitivity = moved.get((network, method), float("nan"))
+        reason = "" if len(sound) else str(own["reason"].iloc[0])
+        title = network_title(study, str(network))
+        rows.append((title, method, len(sound), *means, sensitivity, reason))
     columns = ["network", "method", "images", "logit", "total", "deviation", "sensitivity"]
     return pd.DataFrame(rows, columns=[*columns, "reason"])
 
@@ -154,16 +143,11 @@ def how_computed(study: StudyReport) -> pd.DataFrame:
     for method, own in table.groupby("method", sort=False):
         has = sound[sound["method"] == method]
         task = f"{study.classifier}/{method}/{files[has['image'].iloc[0]]}" if len(has) else ""
-        rows.append(
-            {
-                "method": study.method_titles[str(method)],
-                "rule": study.store.facts(task).get("rule", "") if task else "",
-                "passes": has["passes"].mean(),
-                "seconds": has["seconds"].median(),
-                "reason": "" if len(has) else str(own["reason"].iloc[0]),
-            }
-        )
-    return pd.DataFrame(rows)
+        rule = study.store.facts(task).get("rule", "") if task else ""
+        costs = (has["passes"].mean(), has["seconds"].median())
+        reason = "" if len(has) else str(own["reason"].iloc[0])
+        rows.append((study.method_titles[str(method)], rule, *costs, reason))
+    return pd.DataFrame(rows, columns=["method", "rule", "passes", "seconds", "reason"])
 
 
 def why_no_map(study: StudyReport, *wanted: str) -> str:
@@ -179,11 +163,10 @@ def why_no_map(study: StudyReport, *wanted: str) -> str:
 def network_title(study: StudyReport, network: str) -> str:
     """A network's title, or its key with its weights where the provenance has no more of it."""
     dissected = (study.provenance.get("dissection") or {}).get("classifiers", [])
-    for row in [*study.provenance.get("classifiers", []), *dissected]:
-        if row["name"] == network:
-            return str(row["title"])
+    rows = [*study.provenance.get("classifiers", []), *dissected]
     weights = study.provenance.get("networks", {}).get(network)
-    return f"{network} ({weights} weights)" if weights else network
+    key = f"{network} ({weights} weights)" if weights else network
+    return next((str(row["title"]) for row in rows if row["name"] == network), key)
 
 
 def large(value: float) -> str:

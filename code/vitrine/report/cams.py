@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from vitrine.measures.localisation import share_inside
 from vitrine.report.charts import METHOD_COLOURS
 from vitrine.report.compared import LIME, PREFERRED
 from vitrine.report.study_report import StudyReport
@@ -15,21 +14,19 @@ SECOND = "second"
 AT_LAYER = "at-"
 """What the variants at other layers begin with."""
 
+SAME = 0.999
+"""Maps of at least this rank correlation on every image are one map."""
+
 
 def methods(study: StudyReport) -> list[str]:
     """The keys of the study's class activation maps, in the order of the study file."""
     return list(study.parameters("cam").get("methods") or ())
 
 
-SAME = 0.999
-"""Maps of at least this rank correlation on every image are one map."""
-
-
 def distinct(study: StudyReport) -> list[str]:
     """The methods without those whose maps are those of an earlier one on every image.
 
-    Before a global mean and one linear layer Grad-CAM and HiResCAM are one map, which a test is not
-    to count twice.
+    As Grad-CAM's and HiResCAM's are before a global mean and one linear layer: one map for a test.
     """
     found: list[str] = []
     if not study.has("correlations"):
@@ -74,18 +71,15 @@ def correlations(study: StudyReport, among: list[str] | None = None) -> pd.DataF
     known, titles = methods(study) if among is None else among, study.method_titles
     rows = study.table("correlations")
     rows = rows[rows["first"].isin(known) & rows["second"].isin(known)].copy()
-    rows["pair"] = [
-        listing((titles[a], titles[b])) for a, b in zip(rows["first"], rows["second"], strict=True)
-    ]
+    pairs = zip(rows["first"], rows["second"], strict=True)
+    rows["pair"] = [listing((titles[one], titles[other])) for one, other in pairs]
     return rows.reset_index(drop=True)
 
 
 def between(study: StudyReport, one: str, other: str) -> pd.DataFrame:
     """The rows of ``correlations`` between two methods, whichever is named first."""
     rows = study.table("correlations")
-    either = [(one, other), (other, one)]
-    found = [pair in either for pair in zip(rows["first"], rows["second"], strict=True)]
-    return rows[found]
+    return rows[rows["first"].isin([one, other]) & rows["second"].isin([one, other])]
 
 
 def with_lime(study: StudyReport, names: list[str]) -> list[str]:
@@ -108,9 +102,8 @@ def maxima(study: StudyReport) -> pd.DataFrame:
         values = study.heatmap(method, image).values
         return float(study.objects[image].flat[values.argmax()]) if np.ptp(values) else np.nan
 
-    return pd.DataFrame(
-        {m: {image: on_object(m, image) for image in study.objects} for m in methods(study)}
-    )
+    images = study.objects
+    return pd.DataFrame({m: {i: on_object(m, i) for i in images} for m in methods(study)})
 
 
 def half_maximum(study: StudyReport) -> pd.DataFrame:
@@ -137,12 +130,8 @@ def second_class(study: StudyReport) -> pd.DataFrame:
     """One method's rows of ``variants`` for the second most probable class, by image."""
     if not study.has("variants"):
         return pd.DataFrame(columns=["method", "rho"])
-    rows = study.table("variants")
-    rows = rows[rows["variant"] == SECOND]
-    if rows.empty:
-        return rows.set_index("image")
-    chosen = preferred(study, list(dict.fromkeys(rows["method"])))
-    return rows[rows["method"] == chosen].set_index("image")
+    rows = study.table("variants").query("variant == @SECOND").set_index("image")
+    return rows[rows["method"] == preferred(study, [*rows["method"]])] if len(rows) else rows
 
 
 def other_layers(study: StudyReport) -> pd.DataFrame:
@@ -167,11 +156,6 @@ def by_layer(study: StudyReport) -> pd.DataFrame:
         rho=("rho", "mean"), area_half_max=("area_half_max", "mean"), blank=("is_constant", "sum")
     )
     if study.objects:
-        found["inside"] = [
-            pd.Series(
-                share_inside(study.heatmap(method, image, variant).values, mask)
-                for image, mask in study.objects.items()
-            ).mean()
-            for variant in found.index.get_level_values("variant")
-        ]
+        variants = found.index.get_level_values("variant")
+        found["inside"] = [study.on_object(method, variant).mean() for variant in variants]
     return found.droplevel("variant").reset_index()

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -14,15 +14,7 @@ import vl_convert
 from IPython.display import Markdown
 
 from vitrine.project import Project
-from vitrine.report.page import (
-    block,
-    csv_link,
-    data_script,
-    drawn_once,
-    fenced,
-    raw_html,
-    this_page,
-)
+from vitrine.report.page import block, csv_link, data_file, drawn_once, fenced, raw_html, this_page
 from vitrine.report.text import safe_attribute
 
 alt.data_transformers.disable_max_rows()  # a point for each unit may be more than 5,000
@@ -61,8 +53,7 @@ STATIC_WIDTH = 620
 def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
     """A chart as a static image, which a live one replaces on the site.
 
-    name : of the image's file, without ending.
-    alt_text : what the chart shows, for readers who do not see it.
+    name : of the image's file, without ending. alt_text : what the chart shows, in words.
     """
     spec = drawing.to_dict()
     given = spec.get("config", {})
@@ -80,15 +71,10 @@ def chart(drawing: alt.TopLevelMixin, name: str, alt_text: str) -> Markdown:
         return block(image)
     live = _live(spec) | ({"width": "container"} if _is_single(spec) else {})
     live["autosize"] = {"type": "fit-x" if _is_single(spec) else "pad", "contains": "padding"}
-    source = data_script(page, f"{name}-chart", _rounded(live))
-    return block(
-        fenced(
-            ".vitrine-chart",
-            image,
-            raw_html(f'<div hidden class="vitrine-spec" data-source="{source}"></div>'),
-            csv_link(page, f"{name}-chart", _data(spec)),
-        )
-    )
+    source = data_file(page, f"{name}-chart", _rounded(live))
+    live_one = raw_html(f'<div hidden class="vitrine-spec" data-source="{source}"></div>')
+    data = csv_link(page, f"{name}-chart", _data(spec))
+    return block(fenced(".vitrine-chart", image, live_one, data))
 
 
 SYMBOLS = {
@@ -110,12 +96,14 @@ def legend_of(marks: Mapping[str, str]) -> alt.Legend:
     return alt.Legend(symbolType=alt.ExprRef(f"({paths})[datum.label]"))
 
 
-def _mend(spec: dict[str, Any]) -> None:
-    """What all charts need and no chapter has to say.
+def tooltips(*rows: tuple[Any, ...]) -> list[alt.Tooltip]:
+    """The rows of a tooltip: of each its field, its title and the format of its numbers."""
+    keys = ("shorthand", "title", "format")
+    return [alt.Tooltip(**dict(zip(keys, row, strict=False))) for row in rows]
 
-    A legend of lines shows strokes, the points of a line have its colour, and a logarithmic axis
-    has round labels in equal steps.
-    """
+
+def _mend(spec: dict[str, Any]) -> None:
+    """Strokes in a legend of lines, points in a line's colour, round labels on logarithmic axes."""
     for unit in _units(spec):
         mark, encoding = unit["mark"], unit.get("encoding", {})
         if _kind(unit) == "line":
@@ -134,15 +122,14 @@ def _mend(spec: dict[str, Any]) -> None:
 
 
 def _values(spec: dict[str, Any], field: str) -> list[float]:
-    """The positive values of a field in the data of a chart."""
+    """The positive values of a field in the data of a chart; 1 without any."""
     rows = (row for rows in spec.get("datasets", {}).values() for row in rows)
-    return [row[field] for row in rows if (row.get(field) or 0) > 0]
+    return [row[field] for row in rows if (row.get(field) or 0) > 0] or [1.0]
 
 
-def log_ticks(values: Iterable[float]) -> list[float]:
+def log_ticks(values: list[float]) -> list[float]:
     """Round ticks of a logarithmic axis: 1, 2, 5 of each decade, or 1, 3, or 1 of many."""
-    known = [*values] or [1.0]
-    low, high = math.log10(min(known)), math.log10(max(known))
+    low, high = math.log10(min(values)), math.log10(max(values))
     steps = (1, 2, 5) if high - low <= 1.5 else (1, 3) if high - low <= 3 else (1,)
     decades = range(math.floor(low), math.ceil(high) + 1)
     return [float(f"{step}e{decade}") for decade in decades for step in steps]
@@ -153,10 +140,7 @@ _POINTED = ("line", "point", "circle", "square", "bar", "tick")
 
 
 def _titled(spec: dict[str, Any]) -> dict[str, Any]:
-    """With titles such as ``"{measure}"`` as what the menu of that name shows at first.
-
-    On the site the page's script lets them follow the menu.
-    """
+    """With titles such as ``"{measure}"`` as what the menu of that name shows at first."""
     text = json.dumps(spec, ensure_ascii=False)
     for param in spec.get("params", ()):
         bind = param.get("bind")
@@ -170,8 +154,7 @@ def _titled(spec: dict[str, Any]) -> dict[str, Any]:
 def _live(spec: dict[str, Any]) -> dict[str, Any]:
     """A specification for the site: lines that the pointer finds, and a legend to choose from."""
     live = copy.deepcopy(spec)
-    views = list(_units(live))
-    for unit in views:
+    for unit in list(_units(live)):
         told = unit["encoding"].get("tooltip", [])
         for row in told if isinstance(told, list) else [told]:
             if "field" in row:  # in words where the chart has none
@@ -179,13 +162,13 @@ def _live(spec: dict[str, Any]) -> dict[str, Any]:
         if _kind(unit) == "line" and "tooltip" in unit["encoding"]:
             # A line of two pixels is hard to hit, and tells of its first point alone.
             hit = {"type": "point", "size": 250, "opacity": 0, "tooltip": True}
-            shown = {key: unit.pop(key) for key in ("mark", "encoding")}
-            quiet = {key: how for key, how in shown["encoding"].items() if key != "tooltip"}
-            near = {key: how for key, how in shown["encoding"].items() if key != "strokeDash"}
-            colour = near.pop("color", {})  # it would write into the legend
+            mark, quiet = unit.pop("mark"), unit.pop("encoding")
+            near = {key: how for key, how in quiet.items() if key not in ("strokeDash", "color")}
+            colour = quiet.get("color", {})  # it would write into the legend
             if "field" in colour:
                 near["detail"] = {"field": colour["field"], "type": "nominal"}
-            unit["layer"] = [{**shown, "encoding": quiet}, {"mark": hit, "encoding": near}]
+            del quiet["tooltip"]
+            unit["layer"] = [{"mark": mark, "encoding": quiet}, {"mark": hit, "encoding": near}]
     _choose_in_legend(live)
     return live
 
@@ -259,10 +242,7 @@ _LONG = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
 
 
 def _still(spec: dict[str, Any]) -> str:
-    """The SVG file of a chart: without links or words for each mark, which an image does not have.
-
-    Coordinates are as exact as a hundredth of a pixel.
-    """
+    """The SVG file of a chart to a hundredth of a pixel, without links or words for each mark."""
     titled = _titled(spec)
     titled["config"] = titled["config"] | {"aria": False}
     svg = re.sub(r"</?a\b[^>]*>", "", _svg(titled))
@@ -281,8 +261,8 @@ def _svg(spec: dict[str, Any]) -> str:
     if excess <= 0 or not views:
         return svg
     # The whole grows with the width of a view, as many times as there are views in a row.
-    in_a_row = (_width(svg) - _width(_drawn(_with_views(spec, -10)))) / 10
-    return _drawn(_with_views(spec, -math.ceil(excess / in_a_row))) if in_a_row >= 1 else svg
+    in_a_row = (_width(svg) - _width(_drawn(spec, -10))) / 10
+    return _drawn(spec, -math.ceil(excess / in_a_row)) if in_a_row >= 1 else svg
 
 
 def _views(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -291,16 +271,11 @@ def _views(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [*spec.get("hconcat", ()), *([spec["spec"]] if faceted else [])]
 
 
-def _with_views(spec: dict[str, Any], more: int) -> dict[str, Any]:
-    """The specification with every view that many pixels wider."""
-    changed = copy.deepcopy(spec)
-    for view in _views(changed):
+def _drawn(spec: dict[str, Any], more: int = 0) -> str:
+    """The SVG of a specification, with every view that many pixels wider."""
+    spec, fonts = copy.deepcopy(spec), Project.find().assets / "fonts"
+    for view in _views(spec) if more else ():
         view["width"] += more
-    return changed
-
-
-def _drawn(spec: dict[str, Any]) -> str:
-    fonts = Project.find().assets / "fonts"
 
     def draw() -> bytes:
         vl_convert.register_font_directory(str(fonts))
@@ -319,13 +294,8 @@ def _width(svg: str) -> float:
 
 def _config() -> dict[str, Any]:
     """What all charts share: one typeface, quiet axes, no frame."""
-    quiet = {
-        "labelFontSize": 12,
-        "labelLimit": 240,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "titleLimit": 0,
-    }
+    quiet: dict[str, Any] = {"labelFontSize": 12, "labelLimit": 240}
+    quiet |= {"titleFontSize": 12, "titleFontWeight": "normal", "titleLimit": 0}
     return {
         "font": FONT,
         "background": "transparent",

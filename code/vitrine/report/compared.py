@@ -155,17 +155,14 @@ def quarters(study: StudyReport, table: pd.DataFrame, name: str) -> pd.DataFrame
 
 def location(study: StudyReport, method: str, image: str) -> str:
     """Where a map's positive weight lies: its share on the object, and its centre."""
-    maps = study.table("maps").set_index(["method", "image"])
+    maps = study.table("maps").query("method == @method and image == @image")
     parts: list[str] = []
-    if (method, image) not in maps.index:
+    if maps.empty:
         return ""
     if (mask := study.objects.get(image)) is not None:
         share = share_inside(study.heatmap(method, image).values, mask)
         parts += [f"{percent(share)} on it"] * bool(np.isfinite(share))
-    row, column = (
-        float(maps.loc[(method, image), name])  # type: ignore[arg-type]
-        for name in ("centre_row", "centre_column")
-    )
+    row, column = maps[["centre_row", "centre_column"]].iloc[0].astype(float)
     down = "upper" if row < 0.45 else "lower" if row > 0.55 else ""
     across = "left" if column < 0.45 else "right" if column > 0.55 else ""
     parts += [f"{down} {across}".strip() or "middle"] * bool(np.isfinite(row + column))

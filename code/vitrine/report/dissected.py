@@ -1,9 +1,8 @@
 """The units of a study's dissected networks, as findings, charts and tables take them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -33,15 +32,13 @@ class Dissected:
     @cached_property
     def titles(self) -> list[str]:
         """The networks that were dissected, in the order of the study."""
-        return [str(row["network"]) for row in self.study.dissection["classifiers"]]
+        return list(self.training_sets)
 
     @cached_property
     def training_sets(self) -> dict[str, str]:
         """What each network was trained on."""
         sets = {row["network"]: row["training_set"] for row in self.study.dissection["classifiers"]}
-        return {
-            title: UNTRAINED if name.startswith("none") else name for title, name in sets.items()
-        }
+        return {key: UNTRAINED if name.startswith("none") else name for key, name in sets.items()}
 
     @cached_property
     def all_units(self) -> pd.DataFrame:
@@ -98,11 +95,6 @@ class Dissected:
         """The titles and the names of the layers, for charts."""
         return Networks(self.titles, list(dict.fromkeys(self.all_units["layer"])))
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the provenance says about the dissection."""
-        return self.study.dissection
-
     def layers_of(self, network: str) -> list[str]:
         """A network's layers, from early to late."""
         own = self.all_units[self.all_units["network"] == network]
@@ -110,13 +102,9 @@ class Dissected:
 
     def last_layers(self) -> list[str]:
         """The last layer before each network's classifier, and the classifier."""
-        with_classes = dict(self.class_layers)
-        last = [
-            layer
-            for title in self.titles
-            for layer in self.layers_of(title)[-2 if title in with_classes else -1 :]
-        ]
-        return list(dict.fromkeys(last))
+        last = {title: -2 for title, _ in self.class_layers}
+        layers = (self.layers_of(title)[last.get(title, -1) :] for title in self.titles)
+        return list(dict.fromkeys(chain.from_iterable(layers)))
 
     @cached_property
     def diversity(self) -> pd.DataFrame:
@@ -126,19 +114,13 @@ class Dissected:
         """
         counts = self.units.groupby("network").size().reindex(self.titles, fill_value=0)
         rows = []
-        for title in self.titles:
-            own = self.significant[self.significant["network"] == title]
+        for title, trained in self.training_sets.items():
+            own, units = self.significant.query("network == @title"), int(counts[title])
             kinds = own.drop_duplicates("label")["kind"].value_counts()
-            equal = expected_different(own["label"], int(counts.min()), int(counts[title]))
+            equal = expected_different(own["label"], int(counts.min()), units)
             rows.append(
-                {
-                    "network": title,
-                    "training_set": self.training_sets[title],
-                    "units": int(counts[title]),
-                    "significant": len(own),
-                    "labels": own["label"].nunique(),
-                    "equal": equal,
-                }
+                {"network": title, "training_set": trained, "units": units, "significant": len(own)}
+                | {"labels": own["label"].nunique(), "equal": equal}
                 | {str(kind): int(number) for kind, number in kinds.items()}
             )
         return pd.DataFrame(rows).fillna(0)
@@ -155,24 +137,19 @@ def encoder_line(study: StudyReport) -> Markdown:
     encoder = study.dissection.get("encoder")
     if not encoder:
         return block("")
-    cited = f"{safe(encoder['title'])} [@{encoder['paper']}]"
-    return block(
-        f"The encoder of this study is {cited}. It places an image by "
-        f"{safe(encoder['places_by'])}. {safe(encoder['about'])}{_left_out(study)}"
+    said = (
+        f"The encoder of this study is {safe(encoder['title'])} [@{encoder['paper']}]. It places "
     )
+    said += f"an image by {safe(encoder['places_by'])}. {safe(encoder['about'])}"
+    return block(f"{said}{_left_out(study)}")
 
 
 def _left_out(study: StudyReport) -> str:
     """Which files of the probing set were no images, as a sentence; nothing where all were."""
-    files = list(study.dissection["probing_set"].get("left_out", {}))
-    if not files:
-        return ""
-    named = [safe(file) for file in files[:5]]
-    more = [f"{len(files) - 5} more"] if files[5:] else []
-    return (
-        " Left out of the probing set, as no image could be read there: "
-        f"{listing([*named, *more])}."
-    )
+    files = [safe(file) for file in study.dissection["probing_set"].get("left_out", {})]
+    named = listing([*files[:5], *([f"{len(files) - 5} more"] if files[5:] else [])])
+    said = f" Left out of the probing set, as no image could be read there: {named}."
+    return said if files else ""
 
 
 def dissection_badge(study: StudyReport) -> Markdown:
@@ -181,10 +158,5 @@ def dissection_badge(study: StudyReport) -> Markdown:
         return study.badge()
     found = dissected(study)
     sets = dict.fromkeys(found.training_sets.values())
-    images = int(found.facts["probing_set"]["images"])
+    images = int(found.study.dissection["probing_set"]["images"])
     return study.badge(listing(found.titles), images, listing(sets))
-
-
-def in_layers(rows: Iterable[tuple[str, str]]) -> str:
-    """Layers with their networks in a sentence: "layer3 of ResNet-18 and fc of ResNet-50"."""
-    return listing(f"{layer} of {network}" for network, layer in rows)

@@ -68,6 +68,7 @@ def similarity_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
         heights, _ = np.histogram(group["similarity"], edges)
         for left, right, height in zip(edges[:-1], edges[1:], heights / len(group), strict=True):
             bins.append((network, layer, (left + right) / 2, height))
+    told = [alt.Tooltip("similarity:Q", format=".2f"), alt.Tooltip("share:Q", format=".1%")]
     drawing = (
         alt.Chart(pd.DataFrame(bins, columns=["Network", "layer", "similarity", "share"]))
         .mark_line(interpolate="step", strokeWidth=2)
@@ -76,11 +77,7 @@ def similarity_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
             y=alt.Y("share:Q", title="Share of units", axis=alt.Axis(format="%")),
             color=alt.Color("Network:N", scale=networks.colours),
             strokeDash=alt.StrokeDash("Network:N", scale=networks.dashes),
-            tooltip=[
-                "Network:N",
-                alt.Tooltip("similarity:Q", format=".2f"),
-                alt.Tooltip("share:Q", format=".1%"),
-            ],
+            tooltip=["Network:N", *told],
         )
         .properties(width=125, height=170)
         .facet(**_panels("layer:N", networks.layers))
@@ -107,25 +104,19 @@ Link = Callable[[Any], str]
 """Where a mark leads, by its row."""
 
 
-def search_link(bar: Any) -> str:
+def unit_link(bar: Any) -> str:
     """The units of a bar's concept in a table of all units on the same page."""
     return f"#units?q={bar.concept}&Network={bar.network}&Layer={bar.layer}".replace(" ", "%20")
 
 
 def frequent_chart(
-    concepts: pd.DataFrame,
-    networks: Networks,
-    shown: str,
-    width: int = 190,
-    link: Link = search_link,
+    concepts: pd.DataFrame, networks: Networks, shown: str, width: int = 190, link: Link = unit_link
 ) -> Markdown:
     """The concepts that label most units; the reader chooses the layer, ``shown`` comes first.
 
     concepts : network, layer, concept, kind, units, mean, and ``significant`` where it is known:
         then bars are parted into units whose label is significant and others, by ``part``.
-    link : where a bar leads.
-
-    Networks whose layers have the same names share one choice, others have one each.
+    link : where a bar leads. Networks whose layers have the same names share one choice.
     """
     ordered = concepts.sort_values(["units", "mean"], ascending=False)
     frequent = ordered.groupby(["network", "layer"]).head(FREQUENT).copy()
@@ -133,10 +124,10 @@ def frequent_chart(
     frequent = _parted(frequent)
     frequent["link"] = [link(bar) for bar in frequent.itertuples()]
     layers = {
-        title: list(dict.fromkeys(concepts.loc[concepts["network"] == title, "layer"]))
+        title: own
         for title in networks.titles
+        if (own := list(dict.fromkeys(concepts.loc[concepts["network"] == title, "layer"])))
     }
-    layers = {title: own for title, own in layers.items() if own}
     alike = len({frozenset(own) for own in layers.values()}) == 1
     bars, choices = [], []
     for place, (title, own) in enumerate(layers.items()):
@@ -173,6 +164,11 @@ def _frequent_of(
     frequent: pd.DataFrame, title: str, colour: str, choice: alt.Parameter, width: int, longest: int
 ) -> Any:
     parted = "significant" in frequent
+    room, ticks = alt.Scale(domain=[0, longest], nice=True), alt.Axis(tickMinStep=1, grid=False)
+    order = alt.EncodingSortField("units", op="max", order="descending")
+    names = alt.Axis(minExtent=105, labelLimit=105)
+    told = [("concept:N", "Concept"), ("kind:N", "Kind"), ("units:Q", "Units")]
+    told += [("significant:Q", "Significant")] * parted
     shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
     legend = alt.Legend(title=None, orient="bottom", direction="vertical")
     return (
@@ -180,28 +176,11 @@ def _frequent_of(
         .transform_filter(alt.datum.layer == choice)
         .mark_bar(cursor="pointer", color=alt.Undefined if parted else colour)
         .encode(
-            x=alt.X(
-                "number:Q",
-                title="Units",
-                stack="zero",
-                scale=alt.Scale(domain=[0, longest], nice=True),
-                axis=alt.Axis(tickMinStep=1, grid=False),
-            ),
-            y=alt.Y(
-                "concept:N",
-                title=None,
-                sort=alt.EncodingSortField("units", op="max", order="descending"),
-                axis=alt.Axis(minExtent=105, labelLimit=105),
-            ),
+            x=alt.X("number:Q", title="Units", stack="zero", scale=room, axis=ticks),
+            y=alt.Y("concept:N", title=None, sort=order, axis=names),
             order="rank:Q",
             href="link:N",
-            tooltip=[
-                alt.Tooltip("concept:N", title="Concept"),
-                alt.Tooltip("kind:N", title="Kind"),
-                alt.Tooltip("units:Q", title="Units"),
-                *([alt.Tooltip("significant:Q", title="Significant")] if parted else []),
-                alt.Tooltip("mean:Q", title="Mean similarity", format=".3f"),
-            ],
+            tooltip=charts.tooltips(*told, ("mean:Q", "Mean similarity", ".3f")),
             **({"color": alt.Color("part:N", scale=shade, legend=legend)} if parted else {}),
         )
         .properties(width=width, height=370)
@@ -211,14 +190,12 @@ def _frequent_of(
 def scatter_chart(
     units: pd.DataFrame, networks: Networks, layers: Sequence[str], link: Link
 ) -> Markdown:
-    """The similarity of every unit of ``layers`` whose label is one of the most frequent there.
-
-    link : where a point leads.
-    """
+    """The similarity of every unit of ``layers`` whose label is one of the most frequent there."""
     deep = units[units["layer"].isin(layers) & units["similarity"].notna()]
     twenty = deep["label"].value_counts().head(FREQUENT).index
     columns = ["label", "similarity", "network", "layer", "unit"]
     points = deep.loc[deep["label"].isin(twenty), columns]
+    names = ["network:N", "layer:N", "unit:Q", "label:N"]
     drawing = (
         alt.Chart(points.assign(link=[link(point) for point in points.itertuples()]))
         .mark_point(size=34, filled=True, opacity=0.6, cursor="pointer")
@@ -229,13 +206,7 @@ def scatter_chart(
             color=alt.Color("network:N", scale=networks.colours),
             shape=alt.Shape("layer:N", sort=list(layers)),
             href="link:N",
-            tooltip=[
-                "network:N",
-                "layer:N",
-                "unit:Q",
-                "label:N",
-                alt.Tooltip("similarity:Q", format=".3f"),
-            ],
+            tooltip=[*names, alt.Tooltip("similarity:Q", format=".3f")],
         )
         .properties(height=420)
     )
@@ -245,31 +216,24 @@ def scatter_chart(
 
 def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
     """How well the classifier's units are named: exactly, and by the cosine of names."""
-    known = classes[classes["listed"]]
-    right = pd.DataFrame(
-        {
-            "classes": classes.groupby("network").size(),
-            "exact": classes.groupby("network")["exact"].mean(),
-            "listed": classes.groupby("network")["listed"].sum(),
-            "exact_listed": known.groupby("network")["exact"].mean(),
-            "cosine": classes.groupby("network")["cosine"].mean(),
-            "cosine_shuffled": classes.groupby("network")["cosine_shuffled"].mean(),
-        }
-    )
-    right = right.loc[[title for title in networks.titles if title in right.index]]
+    by, known = (rows.groupby("network") for rows in (classes, classes[classes["listed"]]))
+    listed = {"listed": by["listed"].sum(), "exact_listed": known["exact"].mean()}
+    means = by[["exact", "cosine", "cosine_shuffled"]].mean().assign(classes=by.size(), **listed)
+    right = means.loc[[title for title in networks.titles if title in means.index]]
+    headings = {
+        "network": "Network",
+        "classes": "Classes",
+        "exact": "Named exactly",
+        "listed": "Classes with a name in the list",
+        "exact_listed": "Of these, named exactly",
+        "cosine": "Cosine of label and class",
+        "cosine_shuffled": "Cosine with labels of other units",
+    }
     return tables.table(
-        right.reset_index(),
+        right.reset_index()[list(headings)],
         "classes",
-        headings={
-            "network": "Network",
-            "classes": "Classes",
-            "exact": "Named exactly",
-            "listed": "Classes with a name in the list",
-            "exact_listed": "Of these, named exactly",
-            "cosine": "Cosine of label and class",
-            "cosine_shuffled": "Cosine with labels of other units",
-        },
-        formats={"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},
+        headings,
+        {"exact": percent, "exact_listed": percent, "cosine": 2, "cosine_shuffled": 2},
     )
 
 
@@ -309,20 +273,16 @@ def kind_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
             y=alt.Y("layer:N", sort=list(networks.layers), title=None),
             color=alt.Color("Kind:N", scale=scale),
             order="rank:Q",
-            tooltip=[
-                "network:N",
-                "layer:N",
-                alt.Tooltip("Kind:N", title="Kind"),
-                alt.Tooltip("units:Q", title="Units"),
-            ],
+            tooltip=charts.tooltips(
+                ("network:N",), ("layer:N",), ("Kind:N", "Kind"), ("units:Q", "Units")
+            ),
         )
         .properties(width=195, height=alt.Step(26))
         .facet(**_panels("network:N", titles))
         .resolve_scale(y="independent")
     )
-    return charts.chart(
-        drawing, "kinds", "Stacked bars: the kinds of labels in each layer of each network."
-    )
+    words = "Stacked bars: the kinds of labels in each layer of each network."
+    return charts.chart(drawing, "kinds", words)
 
 
 def shared_labels(units: pd.DataFrame, networks: Networks, hidden: bool = False) -> pd.DataFrame:
@@ -340,23 +300,18 @@ def shared_labels(units: pd.DataFrame, networks: Networks, hidden: bool = False)
         single = chosen["label"].isin(holders.index[holders == 1])
         alone = chosen[single].groupby("network")["label"].nunique()
         together = {count(many): int((holders == many).sum()) for many in range(len(titles), 1, -1)}
-        rows.append(
-            {"layer": name} | together | {title: int(alone.get(title, 0)) for title in titles}
-        )
+        own = {title: int(alone.get(title, 0)) for title in titles}
+        rows.append({"layer": name, **together, **own})
     return pd.DataFrame(rows)
 
 
 def shared_table(shared: pd.DataFrame, networks: Networks) -> Markdown:
     """``shared_labels`` as a table."""
     whole = len(networks.titles)
-    together = {
-        count(many): "In both"
-        if whole == 2
-        else f"In {'all ' if many == whole else ''}{count(many)}"
-        for many in range(whole, 1, -1)
-    }
+    headings = {count(many): f"In {count(many)}" for many in range(2, whole)}
+    headings[count(whole)] = "In both" if whole == 2 else f"In all {count(whole)}"
     only = {title: f"Only {title}" for title in networks.titles}
-    return tables.table(shared, "shared", headings={"layer": "Layer"} | together | only)
+    return tables.table(shared, "shared", headings={"layer": "Layer"} | headings | only)
 
 
 def units_explorer(
@@ -369,6 +324,5 @@ def units_explorer(
         label,
         filters=("network", "layer", "kind"),
         headings=headings,
-        digits={"unit": 0, "similarity": 3}
-        | {name: 5 for name in ("p_value", "q_value") if name in columns},
+        digits={"unit": 0, "similarity": 3, "p_value": 5, "q_value": 5},
     )

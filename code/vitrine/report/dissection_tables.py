@@ -14,8 +14,8 @@ from vitrine.report.page import this_page
 
 def layer_table(found: Dissected) -> Markdown:
     """The layers: how many units have a significant label, and how great similarities are."""
-    units = found.units.assign(low=found.units["p_value"] < 0.05)
-    low = units.groupby(["network", "layer"])["low"].sum().rename("low").reset_index()
+    keys = ["network", "layer"]
+    low = found.units.assign(low=found.units["p_value"] < 0.05).groupby(keys)["low"].sum()
     columns = {
         "network": "Network",
         "layer": "Layer",
@@ -29,23 +29,18 @@ def layer_table(found: Dissected) -> Markdown:
         "mean": "Mean similarity",
         "null_mean": "Mean of drawn units",
     }
-    rows = found.layers.merge(low, on=["network", "layer"], how="left").fillna({"low": 0})
-    rows["low"] = rows["low"].astype(int)
+    rows = found.layers.join(low, on=keys).fillna({"low": 0}).astype({"low": int})
     if not this_page().is_html:  # a long title once, so that the other rows are a line each
         rows["network"] = rows["network"].mask(rows["network"].duplicated(), "")
-    return tables.table(
-        rows[list(columns)],
-        "layers",
-        headings=columns,
-        formats={"greatest": 3, "mean": 3, "null_mean": 3},
-    )
+    digits = dict.fromkeys(("greatest", "mean", "null_mean"), 3)
+    return tables.table(rows[list(columns)], "layers", headings=columns, formats=digits)
 
 
 def diversity_table(found: Dissected) -> Markdown:
     """How many different significant labels each network has, in all and of each kind."""
     table = found.diversity
     table = table.assign(**{kind: 0 for kind in ("object", "scene") if kind not in table})
-    kinds = [kind for kind in KIND_COLOURS if kind in table]
+    kinds = {kind: kind_title(kind) for kind in KIND_COLOURS if kind in table}
     columns = {
         "network": "Network",
         "training_set": "Trained on",
@@ -53,11 +48,9 @@ def diversity_table(found: Dissected) -> Markdown:
         "significant": "Significant",
         "labels": "Different labels",
         "equal": "At equal units",
-    } | {kind: kind_title(kind) for kind in kinds}
-    whole = dict.fromkeys(kinds, int)
-    return tables.table(
-        table.astype(whole)[list(columns)], "kinds", headings=columns, formats={"equal": 1}
-    )
+    } | kinds
+    table = table.astype(dict.fromkeys(kinds, int))[list(columns)]
+    return tables.table(table, "kinds", headings=columns, formats={"equal": 1})
 
 
 RULES = {"fixed": "same number of strongest", "share": "same share of strongest"}
@@ -66,14 +59,10 @@ RULES = {"fixed": "same number of strongest", "share": "same share of strongest"
 def probing_chart(found: Dissected) -> Markdown:
     """Similarity and stability of labels against the size of the probing set."""
     probing = found.study.networks_table("probing")
-    means = probing.groupby(["rule", "size", "draw"])[["similarity", "stable"]].mean()
-    lines = (
-        means.reset_index()
-        .melt(["rule", "size", "draw"], var_name="what", value_name="value")
-        .groupby(["rule", "size", "what"])["value"]
-        .agg(["mean", "min", "max"])
-        .reset_index()
-    )
+    keys = ["rule", "size", "draw"]
+    means = probing.groupby(keys)[["similarity", "stable"]].mean().reset_index()
+    values = means.melt(keys, var_name="what").groupby(["rule", "size", "what"])["value"]
+    lines = values.agg(["mean", "min", "max"]).reset_index()
     lines["Rule"] = lines["rule"].map(RULES)
     views = [
         _probing_view(lines[lines["what"] == what], title, form)
@@ -103,11 +92,7 @@ def _probing_view(lines: pd.DataFrame, title: str, form: str) -> Any:
     line = base.mark_line(point=True).encode(
         y=alt.Y("mean:Q", title=title),
         strokeDash=alt.StrokeDash("Rule:N", scale=dashes),
-        tooltip=[
-            "Rule:N",
-            alt.Tooltip("size:Q", title="Images"),
-            alt.Tooltip("mean:Q", title=title, format=form),
-        ],
+        tooltip=charts.tooltips(("Rule:N",), ("size:Q", "Images"), ("mean:Q", title, form)),
     )
     return (band + line).properties(width=300, height=220)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.report.page import block, csv_link, data_script, fenced, raw_html, this_page
+from vitrine.report.page import block, csv_link, data_file, fenced, raw_html, this_page
 from vitrine.report.tables import Format, markdown_table
 from vitrine.report.text import safe_html
 
@@ -51,12 +51,8 @@ def explorer(
         ],
         "rows": json.loads(frame.to_json(orient="values", double_precision=6)),
     }
-    source = data_script(page, name, data)
-    rows_of = raw_html(
-        f'<div hidden data-name="{name}" data-source="{source}" '
-        f'data-label="{safe_html(label)}"></div>'
-    )
+    source = data_file(page, name, data)
+    told = f'data-name="{name}" data-source="{source}" data-label="{safe_html(label)}"'
+    shown = (raw_html(f"<div hidden {told}></div>"), fenced(".vitrine-table", short, rest))
     download = csv_link(page, name, frame, "Download all rows as CSV")
-    return block(
-        fenced(".vitrine-explorer", rows_of, fenced(".vitrine-table", short, rest), download)
-    )
+    return block(fenced(".vitrine-explorer", *shown, download))

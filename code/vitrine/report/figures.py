@@ -30,15 +30,16 @@ SMALL, ROW = 240, 1000
 """Side in pixels of the copy of a panel that a page shows, at most, and of a row of panels."""
 
 Rgb = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.integer]
+Values = npt.NDArray[np.floating]
 
 
 def crop_of(image: Image, frame: Frame, side: int = SIDE) -> Pixels:
     """The frame of an image as ``uint8 [side, side, 3]``, straight from the image's pixels."""
     top, left, height, width = frame.box
-    shown = PilImage.fromarray(image.pixels).resize(
-        (side, side), PilImage.Resampling.LANCZOS, box=(left, top, left + width, top + height)
-    )
-    return np.asarray(shown)
+    box = (left, top, left + width, top + height)
+    shown = PilImage.fromarray(image.pixels)
+    return np.asarray(shown.resize((side, side), PilImage.Resampling.LANCZOS, box=box))
 
 
 def middle_of(image: Image, side: int = SIDE) -> Pixels:
@@ -108,19 +109,13 @@ def _blended(base: Rgb, colour: Rgb, strength: Rgb) -> Rgb:
     return base * (1 - strength) + colour * strength
 
 
-def outlined(
-    crop: Pixels,
-    segments: npt.NDArray[np.integer],
-    marked: Sequence[int],
-    weights: npt.NDArray[np.floating],
-) -> Pixels:
+def outlined(crop: Pixels, segments: Labels, marked: Sequence[int], weights: Values) -> Pixels:
     """An image with some superpixels in colour and outlined, the rest pale.
 
     Superpixels of positive weight are outlined in orange, those of negative weight in blue.
     """
-    large = _labels(segments, crop.shape[0])
-    kept = np.isin(large, marked)
-    image = np.where(kept[..., None], crop / 255, _pale(crop))
+    large = _resized(segments, crop.shape[0], smooth=False).astype(np.int32)
+    image = np.where(np.isin(large, marked)[..., None], crop / 255, _pale(crop))
     for sign, colour in ((1, FOR), (-1, AGAINST)):
         chosen = [index for index in marked if np.sign(weights[index]) == sign]
         region = np.where(np.isin(large, chosen), large + 1, 0)
@@ -128,23 +123,15 @@ def outlined(
     return _pixels(image)
 
 
-def cut(crop: Pixels, segments: npt.NDArray[np.integer]) -> Pixels:
+def cut(crop: Pixels, segments: Labels) -> Pixels:
     """An image with the borders of its superpixels ``[h, w]`` as white lines."""
-    large = _labels(segments, crop.shape[0]) + 1
+    large = _resized(segments, crop.shape[0], smooth=False).astype(np.int32)
     image = crop / 255
-    image[_borders(large, thickness=1)] = 1.0
+    image[_borders(large + 1, thickness=1)] = 1.0
     return _pixels(image)
 
 
-def _labels(segments: npt.NDArray[np.integer], side: int) -> npt.NDArray[np.int32]:
-    """The superpixel of each pixel of a larger image."""
-    image = PilImage.fromarray(segments.astype(np.int32))
-    return np.asarray(image.resize((side, side), PilImage.Resampling.NEAREST))
-
-
-def regions(
-    crop: Pixels, first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]
-) -> Pixels:
+def regions(crop: Pixels, first: Values, second: Values) -> Pixels:
     """Two regions over a pale image: the first in orange, the second in blue.
 
     Where they overlap the image is seen in its own colours.
@@ -164,19 +151,19 @@ def tinted(crop: Pixels, parts: Sequence[npt.NDArray[np.bool_]]) -> Pixels:
     """A pale image whose parts ``[h, w]`` are each in one colour of ``TINTS``, four at most."""
     image = _pale(crop)
     for mask, colour in zip(parts, TINTS.values(), strict=False):
-        large = _resized(mask.astype(np.float32), crop.shape[0], smooth=False)[..., None]
+        large = _resized(mask, crop.shape[0], smooth=False)[..., None]
         image = _blended(image, np.array(colour) / 255, 0.45 * large)
     return _pixels(image)
 
 
-def _borders(region: npt.NDArray[np.integer], thickness: int = 3) -> npt.NDArray[np.bool_]:
+def _borders(region: Labels, thickness: int = 3) -> npt.NDArray[np.bool_]:
     """The pixels of a labelled region that lie within ``thickness`` of another label."""
     inner = find_boundaries(region, mode="inner")  # type: ignore[no-untyped-call]
     wide = dilation(inner, disk(thickness - 1))  # type: ignore[no-untyped-call]
     return np.asarray(wide & (region > 0))
 
 
-def _resized(values: npt.NDArray[np.floating], side: int, *, smooth: bool) -> Rgb:
+def _resized(values: npt.ArrayLike, side: int, *, smooth: bool) -> Rgb:
     how = PilImage.Resampling.BILINEAR if smooth else PilImage.Resampling.NEAREST
     image = PilImage.fromarray(np.asarray(values, dtype=np.float32))
     return np.asarray(image.resize((side, side), how), dtype=np.float64)
@@ -245,22 +232,20 @@ def grid(
     """
     page = this_page()
     if page.is_html:
-        parts = [_html_grid(page, cards, name, columns)]
+        shown = _html_grid(page, cards, name, columns)
     elif (paper_columns or columns) == 1 and len(cards[0].panels) > 1:
-        parts = [_paper_rows(page, cards, name)]
+        shown = _paper_rows(cards, name)
     else:
-        parts = [_paper_grid(page, cards, name, paper_columns or columns)]
-    return block(*parts, *([_scale_bar(page, scale)] if scale else []))
+        shown = _paper_grid(cards, name, paper_columns or columns)
+    return block(shown, *([_scale_bar(page, scale)] if scale else []))
 
 
 def _html_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
     # Numbered: two names can have the same letters.
-    figures = "\n".join(
-        _html_card(page, card, f"{name}-{index}") for index, card in enumerate(cards, start=1)
-    )
-    panels = max(len(card.panels) for card in cards)
-    style = f"--columns:{columns};--panels:{panels}"
-    return raw_html(f'<div class="vitrine-grid" style="{style}">\n{figures}\n</div>')
+    figures = [_html_card(page, card, f"{name}-{place}") for place, card in enumerate(cards, 1)]
+    style = f"--columns:{columns};--panels:{max(len(card.panels) for card in cards)}"
+    shown = "\n".join(figures)
+    return raw_html(f'<div class="vitrine-grid" style="{style}">\n{shown}\n</div>')
 
 
 def _html_card(page: Page, card: Card, name: str) -> str:
@@ -277,27 +262,21 @@ def _html_card(page: Page, card: Card, name: str) -> str:
 
 def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool) -> str:
     name = f"{name}-{slug(card.title)}-{slug(panel.label)}"
-    address = page.write(f"{name}.webp", webp(panel.pixels))
-    height, width = panel.pixels.shape[:2]
+    address, width = page.write(f"{name}.webp", webp(panel.pixels)), panel.pixels.shape[1]
     label = f'<span class="vitrine-label">{safe_html(panel.label)}</span>' if labelled else ""
     side = min(SMALL, ROW // len(card.panels))
     choice = ""
     if width > 1.25 * side:  # the large one for dense screens, and enlarged
         small = page.write(f"{name}-small.webp", webp(smaller(panel.pixels, side)))
         choice = f' srcset="{small} {side}w, {address} {width}w" sizes="auto, {side}px"'
-    return (
-        f'<a class="vitrine-zoom" href="{address}"><img src="{address}"{choice} width="{width}" '
-        f'height="{height}" loading="lazy" alt="{safe_html(panel.alt_text)}">{label}</a>'
-    )
+    words = _size_and_words(panel, ' loading="lazy"')
+    image = f'<img src="{address}"{choice} {words}>{label}'
+    return f'<a class="vitrine-zoom" href="{address}">{image}</a>'
 
 
 def inline_image(panel: Panel, name: str) -> str:
-    """An image in a line of Markdown, as in the cell of a table; on the site it can be enlarged.
-
-    name : of its file, without ending.
-    """
-    page = this_page()
-    alt = safe(panel.alt_text)
+    """An image in a line of Markdown, on the site to be enlarged. name : of its file."""
+    page, alt = this_page(), safe(panel.alt_text)
     if not page.is_html:
         address = page.write(f"{name}.jpg", _on_paper(panel.pixels))
         return f"![{alt}]({address}){{width=100%}}"
@@ -309,17 +288,19 @@ def inline_image(panel: Panel, name: str) -> str:
 
 def still(panel: Panel, name: str) -> str:
     """An image of the site as an HTML element that cannot be enlarged. name : of its file."""
-    height, width = panel.pixels.shape[:2]
     address = this_page().write(f"{name}.webp", webp(panel.pixels))
-    words = safe_html(panel.alt_text)
-    return f'<img src="{address}" width="{width}" height="{height}" alt="{words}">'
+    return f'<img src="{address}" {_size_and_words(panel)}>'
 
 
-def _paper_image(page: Page, card: Card, panel: Panel, name: str, words: str) -> str:
+def _size_and_words(panel: Panel, more: str = "") -> str:
+    height, width = panel.pixels.shape[:2]
+    return f'width="{width}" height="{height}"{more} alt="{safe_html(panel.alt_text)}"'
+
+
+def _paper_image(card: Card, panel: Panel, name: str, words: str) -> str:
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
-    file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
-    address = page.write(file, _on_paper(panel.pixels))
-    return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}".strip()
+    image = inline_image(panel, f"{name}-{slug(card.title)}-{slug(panel.label)}")
+    return f"{image} {words}".strip()
 
 
 def _on_paper(pixels: Pixels) -> bytes:
@@ -329,12 +310,11 @@ def _on_paper(pixels: Pixels) -> bytes:
     return encoded(np.asarray(image), "JPEG", quality=72)
 
 
-def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
+def _paper_rows(cards: Sequence[Card], name: str) -> str:
     """A table of images with a card a row: its title and note, then its images.
 
-    The images are so small that all rows fit on a page, where that leaves them large enough. What
-    labels the images heads the columns where the cards have the same labels, some of them fewer;
-    otherwise it stands below the images.
+    The images are so small that all rows fit on a page, where that leaves them large enough. Labels
+    head the columns where the cards have the same, some fewer; else they stand below the images.
     """
     known = [[panel.label for panel in card.panels] for card in cards]
     labels = max(known, key=len)
@@ -347,25 +327,23 @@ def _paper_rows(page: Page, cards: Sequence[Card], name: str) -> str:
     widths = [round(1000 * (1 - side * len(labels))), *[round(1000 * side)] * len(labels)]
     lines = []
     for place, card in enumerate(cards, start=1):
-        cells = {
-            panel.label if alike else index: _paper_image(
-                page, card, panel, f"{name}-{place}", "" if alike else safe(panel.label)
-            )
-            for index, panel in enumerate(card.panels)
-        }
-        title = f"**{safe(card.title)}** {safe(card.note)}".strip()
-        row = [cells.get(label, "") for label in labels] if alike else list(cells.values())
-        lines.append([title, *row])
+        words = ["" if alike else safe(panel.label) for panel in card.panels]
+        named = zip(card.panels, words, strict=True)
+        row = [_paper_image(card, panel, f"{name}-{place}", said) for panel, said in named]
+        if alike:
+            own = dict(zip(known[place - 1], row, strict=True))
+            row = [own.get(label, "") for label in labels]
+        lines.append([f"**{safe(card.title)}** {safe(card.note)}".strip(), *row])
     return _image_table(lines, widths, ["", *map(safe, labels)] if alike else None)
 
 
-def _paper_grid(page: Page, cards: Sequence[Card], name: str, columns: int) -> str:
+def _paper_grid(cards: Sequence[Card], name: str, columns: int) -> str:
     """A table of images; the first image of a card has its title and note below it."""
     cells = []
     for place, card in enumerate(cards, start=1):
         for index, panel in enumerate(card.panels):
             words = f"**{safe(card.title)}** {safe(card.note)}" if index == 0 else safe(panel.label)
-            cells.append(_paper_image(page, card, panel, f"{name}-{place}", words.strip()))
+            cells.append(_paper_image(card, panel, f"{name}-{place}", words.strip()))
     in_a_row = columns * max(len(card.panels) for card in cards)
     lines = [cells[start : start + in_a_row] for start in range(0, len(cells), in_a_row)]
     return _image_table(lines, [40] * in_a_row)
@@ -397,12 +375,10 @@ def webp(pixels: Pixels) -> bytes:
 
 
 def _scale_bar(page: Page, scale: Scale) -> str:
-    steps = np.linspace(-1 if scale.signed else 0, 1, 256)
-    middle_grey = np.full((16, 256, 3), 0.75)
-    values = np.repeat(steps[None, :], 16, axis=0)
-    bar = _pixels(_coloured(middle_grey, values, signed=scale.signed))
-    name = f"scale-{'signed' if scale.signed else 'unsigned'}.png"
-    address = page.write(name, encoded(bar, "PNG", optimize=1))
+    kind, least = ("signed", -1) if scale.signed else ("unsigned", 0)
+    values = np.tile(np.linspace(least, 1, 256), (16, 1))
+    bar = _pixels(_coloured(np.full((16, 256, 3), 0.75), values, signed=scale.signed))
+    address = page.write(f"scale-{kind}.png", encoded(bar, "PNG", optimize=1))
     meaning = safe_html(f"Colour scale from {scale.low} to {scale.high}")
     if not page.is_html:
         middle = f" (middle: {safe(scale.middle)})" if scale.middle else ""

@@ -30,7 +30,6 @@ from vitrine.errors import StudyError
 OBSERVATIONS = "observations.md"
 
 _HEADING = re.compile(r"^## place: *(\S+) *$", re.MULTILINE)
-_KEYS = {"images", "seen", "when"}
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,17 @@ class Observation:
         """The first condition that does not hold, or ``None``. ``table`` gives one by its name."""
         for name, query in self.when:
             try:
-                holds = not table(name).query(query, engine="python").empty
+                if table(name).query(query, engine="python").empty:
+                    return f"{name}: {query}"
             except Exception as error:  # whatever pandas says of the query, or the store of a table
                 return f"{name}: {query} ({error})"
-            if not holds:
-                return f"{name}: {query}"
         return None
 
 
 def read_observations(folder: Path) -> list[Observation]:
     """The observations of the study in a folder, ``[]`` without a file. Raises ``StudyError``."""
     path = folder / OBSERVATIONS
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
-    return list(_sections(text, path))
+    return list(_sections(path.read_text(encoding="utf-8"), path)) if path.is_file() else []
 
 
 def _sections(text: str, path: Path) -> Iterator[Observation]:
@@ -78,16 +73,16 @@ def _sections(text: str, path: Path) -> Iterator[Observation]:
         head, _, words = body.partition("\n\n")
         try:
             facts = yaml.safe_load(head)
-            if not isinstance(facts, dict) or set(facts) != _KEYS or not words.strip():
+            known = isinstance(facts, dict) and set(facts) == {"images", "seen", "when"}
+            if not known or not words.strip():
                 raise ValueError("it needs `images`, `seen`, `when`, an empty line and its text")
             if not isinstance(facts["seen"], datetime.date):
                 raise ValueError("`seen` is a day, as in 2026-11-26")
             if not isinstance(facts["when"], dict) or not facts["when"]:
                 raise ValueError("`when` holds a table and a query of it, or several")
         except (yaml.YAMLError, ValueError) as error:
-            raise StudyError(
-                f"{path.parent.name}/{path.name}:{line}: {error}", "Mend the observation there"
-            ) from error
+            where = f"{path.parent.name}/{path.name}:{line}"
+            raise StudyError(f"{where}: {error}", "Mend the observation there") from error
         images = tuple(str(name) for name in facts["images"] or ())
         when = tuple(
             (str(name), str(query))

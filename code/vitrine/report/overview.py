@@ -22,27 +22,24 @@ _CAPTION = re.compile(r'(?:#\| (?:fig|tbl)-cap: "|: )(.+?)(?:"$| \{#|(?<=[^.]{3}
 
 def methods_table(study: StudyReport) -> Markdown:
     """Each method of a study that makes maps: idea, formula, paper, cost, and how it does."""
-    rows = []
     verdicts = _verdicts(study)
     made = [study.table(name) for name in ("costs", "attributions") if study.has(name)]
     costs = pd.concat(made).groupby("method")[["passes", "seconds"]].median().dropna()
-    for row in study.provenance["methods"]:
-        name = row["name"]
-        if name not in IDEAS:
-            continue
-        cost = costs.loc[name] if name in costs.index else None
-        rows.append(
-            {
-                "Method": row["title"],
-                "Idea": IDEAS[name].idea,
-                "Formula": IDEAS[name].formula,
-                "Paper": Citation(row["paper"]) if row.get("paper") else "–",
-                "Passes": f"{cost.passes:,.0f}" if cost is not None else "–",
-                "Seconds": f"{cost.seconds:.2g}" if cost is not None else "–",
-                "Better than the baselines": verdicts.get((name, "better"), "–"),
-                "Worse": verdicts.get((name, "worse"), "–"),
-            }
-        )
+    passes, seconds = costs["passes"].map("{:,.0f}".format), costs["seconds"].map("{:.2g}".format)
+    rows = [
+        {
+            "Method": row["title"],
+            "Idea": IDEAS[name].idea,
+            "Formula": IDEAS[name].formula,
+            "Paper": Citation(row["paper"]) if row.get("paper") else "–",
+            "Passes": passes.get(name, "–"),
+            "Seconds": seconds.get(name, "–"),
+            "Better than the baselines": verdicts.get((name, "better"), "–"),
+            "Worse": verdicts.get((name, "worse"), "–"),
+        }
+        for row in study.provenance["methods"]
+        if (name := row["name"]) in IDEAS
+    ]
     return table(pd.DataFrame(rows), "methods", widest=30)
 
 

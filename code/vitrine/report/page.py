@@ -17,19 +17,16 @@ from vitrine.files import write_atomically
 from vitrine.project import Project
 from vitrine.report.text import safe, safe_html
 
-PageFormat = Literal["html", "typst"]
-
 
 @dataclass(frozen=True)
 class Page:
-    """A chapter while its cells run.
+    """A chapter while its cells run, by its file ``document``.
 
-    document : the chapter's file.
     format : what it is executed for; charts and images differ between screen and paper.
     """
 
     document: Path
-    format: PageFormat
+    format: Literal["html", "typst"]
 
     @property
     def is_html(self) -> bool:
@@ -44,8 +41,9 @@ class Page:
 
     def write(self, name: str, content: bytes) -> str:
         """Write a figure file and return its address relative to the page."""
-        (self.figures / name).write_bytes(content)
-        return f"{self.document.stem}_files/figure-{self.format}/{name}"
+        path = self.figures / name
+        path.write_bytes(content)
+        return path.relative_to(self.document.parent).as_posix()
 
 
 def this_page() -> Page:
@@ -83,7 +81,7 @@ def csv_link(page: Page, name: str, frame: pd.DataFrame, words: str = "Data (CSV
     return f'[{words}]({address}){{.vitrine-download download="{name}.csv"}}'
 
 
-def data_script(page: Page, name: str, content: Any) -> str:
+def data_file(page: Page, name: str, content: Any) -> str:
     """Write data as a script, because ``fetch()`` does not read ``file://``; its address."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     script = f"(window.VITRINE_DATA??={{}})[{json.dumps(name)}]={text};\n"
@@ -118,33 +116,25 @@ def float_lines(document: Path) -> dict[str, int]:
 def study_line(study: str, floats: Mapping[str, int], *words: str) -> Markdown:
     """One line that says which study a page shows, and ``words`` about it; all are escaped.
 
-    floats : the lines of the chapter's figures and tables, by label.
-
-    On the site it also tells the page's script where the figures and tables are made.
+    floats : the lines of the chapter's figures and tables, by label, for the site's script.
     """
     page = this_page()
-    if page.is_html:
-        text = " · ".join(safe_html(word) for word in words)
-        root, made = Project.find().root.resolve(), page.document.resolve()
-        source = made.relative_to(root).as_posix() if made.is_relative_to(root) else made.name
-        lines = safe_html(json.dumps(floats, separators=(",", ":")))
-        return block(
-            raw_html(
-                f'<p class="vitrine-study" data-source="{safe_html(source)}" data-lines="{lines}">'
-                f"Study <b>{safe_html(study)}</b> · {text}</p>"
-            )
-        )
-    text = " · ".join(safe(word) for word in words)
-    return block(f"*Study* **{safe(study)}** · {text}")
+    if not page.is_html:
+        return block(" · ".join([f"*Study* **{safe(study)}**", *map(safe, words)]))
+    root, made = Project.find().root.resolve(), page.document.resolve()
+    source = made.relative_to(root).as_posix() if made.is_relative_to(root) else made.name
+    lines = safe_html(json.dumps(floats, separators=(",", ":")))
+    start = f'<p class="vitrine-study" data-source="{safe_html(source)}" data-lines="{lines}">'
+    text = " · ".join([f"Study <b>{safe_html(study)}</b>", *map(safe_html, words)])
+    return block(raw_html(f"{start}{text}</p>"))
 
 
 def facts(*pairs: tuple[str, str]) -> Markdown:
     """Key figures with what they are, side by side on the site and as a list on paper."""
-    if this_page().is_html:
-        cells = "\n".join(
-            f'<div class="vitrine-fact"><b>{safe_html(value)}</b>'
-            f"<span>{safe_html(what)}</span></div>"
-            for value, what in pairs
-        )
-        return block(raw_html(f'<div class="vitrine-facts">\n{cells}\n</div>'))
-    return block("\n".join(f"- **{safe(value)}** {safe(what)}" for value, what in pairs))
+    if not this_page().is_html:
+        return block("\n".join(f"- **{safe(value)}** {safe(what)}" for value, what in pairs))
+    cells = "\n".join(
+        f'<div class="vitrine-fact"><b>{safe_html(value)}</b><span>{safe_html(what)}</span></div>'
+        for value, what in pairs
+    )
+    return block(raw_html(f'<div class="vitrine-facts">\n{cells}\n</div>'))

@@ -35,9 +35,7 @@ SECTIONS = {
 }
 """The sections of a study file that may be missing: in words, and the tables that they make."""
 
-_SECTION_OF = {
-    table: section for section, (_, tables) in SECTIONS.items() for table in tables.split()
-}
+_SECTION_OF = {table: key for key, (_, tables) in SECTIONS.items() for table in tables.split()}
 
 _CHAPTERS = {
     "dissection": "[dissection](chapters/dissection.qmd)",
@@ -113,19 +111,14 @@ def has_part(study: StudyReport, part: str) -> bool:
 
 def lacking(study: StudyReport, text: str) -> list[str]:
     """The parts that the text of a chapter needs somewhere and a study does not have."""
-    needed = dict.fromkeys(part for needs in _NEEDS.findall(text) for part in _split(needs))
+    needed = dict.fromkeys(re.findall(r"[^ /]+", " ".join(_NEEDS.findall(text))))
     return [part for part in needed if not has_part(study, part)]
 
 
-def _split(needs: str) -> list[str]:
-    return re.split(r"[ /]+", needs.strip())
-
-
 def without(study: StudyReport) -> Markdown:
-    """At the head of a chapter: the parts that the study does not have, once and for all.
+    """At the head of a chapter: the parts that the study does not have, nothing if it has all.
 
-    What needs them is left out of the page by ``assets/left-out.lua``, which reads their names
-    here. Nothing for a study that has them all.
+    ``assets/left-out.lua`` reads their names here and leaves out of the page what needs them.
     """
     document = this_page().document
     text = document.read_text(encoding="utf-8") if document.is_file() else ""
@@ -151,10 +144,7 @@ def kept_floats(study: StudyReport, document: Path) -> dict[str, int]:
 
 
 def _lines_left_out(lines: Collection[str], missing: Collection[str]) -> set[int]:
-    """The numbers, from 1, of the lines in sections and divs that need what is missing.
-
-    As ``assets/left-out.lua`` has it.
-    """
+    """The numbers, from 1, of the lines that ``assets/left-out.lua`` leaves out."""
 
     def lacks(line: str) -> bool:
         needs = " ".join(_NEEDS.findall(line)).split()
@@ -219,10 +209,6 @@ def shows(study: StudyReport, *tables: str) -> Callable[[Callable[[], Any]], Non
     """Run a function of a cell and show what it returns, or why the study has nothing to show.
 
     tables : what the function reads; each must have a row of the study's classifier.
-
-    >>> @shows(study, "stability")          # doctest: +SKIP
-    ... def chart():
-    ...     return charts.chart(...)
     """
 
     def decorate(show: Callable[[], Any]) -> None:

@@ -21,22 +21,19 @@ from vitrine.study import load_study, study_names
 
 def sources_table() -> Markdown:
     """Where files from outside come from, and under which licence."""
-    rows = [
-        (source.title, source.owner, source.used_for, source.licence)
-        for source in load_sources(Project.find()).values()
-    ]
+    sources = load_sources(Project.find()).values()
+    rows = [(one.title, one.owner, one.used_for, one.licence) for one in sources]
     return table(pd.DataFrame(rows, columns=["Source", "Owner", "Used for", "Licence"]), "sources")
 
 
 def used_sources(study: StudyReport) -> Markdown:
     """The sources of which a study takes files, as a list; nothing where it takes none."""
-    told = study.provenance
-    asked = told["study"]
-    dissection = asked.get("dissection") or {}
-    images = [asked, asked.get("large_sample") or {}, dissection]
+    told, asked = study.provenance, study.provenance["study"]
+    dissection = study.parameters("dissection")
+    images = [asked, study.parameters("large_sample"), dissection]
     named = {(part.get("images") or {}).get("source") for part in images}
-    keys = {*told["networks"], dissection.get("concepts")}
-    keys.add((dissection.get("encoder") or {}).get("name"))
+    encoder = (dissection.get("encoder") or {}).get("name")
+    keys = {*told["networks"], dissection.get("concepts"), encoder}
     used = [
         f"- **{safe(source.title)}**, {safe(source.owner)} (licence: {safe(source.licence)})"
         for source in load_sources(Project.find()).values()
@@ -73,16 +70,12 @@ def software(study: StudyReport) -> Finding:
     return Finding("", f"Software: {listing(' '.join(pair) for pair in packages.items())}.")
 
 
-def networks_of(study: StudyReport) -> list[Mapping[str, Any]]:
-    """What the provenance says of each network: the explained ones, then the dissected ones."""
-    dissected = (study.provenance.get("dissection") or {}).get("classifiers") or []
-    rows = [*study.provenance["classifiers"], *dissected]
-    return list({row["name"]: row for row in reversed(rows)}.values())[::-1]
-
-
 def networks_list(study: StudyReport) -> Markdown:
     """Each network of a study: its paper, training set, weights, licence, input, parameters."""
-    return block("\n".join(f"- {_network(row)}" for row in networks_of(study)))
+    dissected = (study.provenance.get("dissection") or {}).get("classifiers") or []
+    rows = reversed([*study.provenance["classifiers"], *dissected])
+    networks = reversed({row["name"]: row for row in rows}.values())
+    return block("\n".join(f"- {_network(row)}" for row in networks))
 
 
 def _network(row: Mapping[str, Any]) -> str:
@@ -98,7 +91,7 @@ def _network(row: Mapping[str, Any]) -> str:
         f"{safe(row['preprocessing'])}." if row.get("preprocessing") else "",
         f"SHA-256 of the parameters: `{row['sha256'][:16]}`…" if row.get("sha256") else "",
     ]
-    return " ".join(part for part in said if part)
+    return " ".join(filter(None, said))
 
 
 def encoder(study: StudyReport) -> Finding:
@@ -107,10 +100,9 @@ def encoder(study: StudyReport) -> Finding:
     if not found:
         return absent("This study has no network dissection, and so no encoder.")
     row = found if isinstance(found, Mapping) else {"name": found}
-    title = str(row.get("title") or row.get("name"))
-    more = [str(row[key]) for key in ("model", "pretrained", "weights") if row.get(key)]
-    brackets = f" ({', '.join(more)})" if more else ""
-    return Finding("", f"Images and words are placed by the encoder {title}{brackets}.")
+    more = ", ".join(str(row[key]) for key in ("model", "pretrained", "weights") if row.get(key))
+    title = f"{row.get('title') or row.get('name')}{f' ({more})' if more else ''}"
+    return Finding("", f"Images and words are placed by the encoder {title}.")
 
 
 def speed(study: StudyReport) -> Finding:
@@ -118,42 +110,29 @@ def speed(study: StudyReport) -> Finding:
     asked = (study.provenance.get("passes") or {}).get(study.classifier)
     if not asked:
         return absent("The provenance does not say how the passes of this study ran.")
-    layout = "channels last" if asked.get("channels_last") else "channels first"
+    batches = f"in batches of {asked['batch']}"
+    if asked.get("engine") == "openvino":
+        text = f"The passes without gradients ran on OpenVINO {batches}, each network's logits "
+        return Finding("", f"{text}compared with PyTorch's before.")
+    layout = f"channels {'last' if asked.get('channels_last') else 'first'}"
     folded = ", batch normalisation folded into the convolutions" if asked.get("folded") else ""
     memory = "keeps" if asked.get("keep_memory") else "gives back"
-    text = (
-        f"The passes of this study ran in batches of {asked['batch']}, with images and weights "
-        f"{layout}{folded} and an allocator that {memory} memory."
-    )
-    if asked.get("engine") == "openvino":
-        text = (
-            f"The passes without gradients ran on OpenVINO in batches of {asked['batch']}, each "
-            "network's logits compared with PyTorch's before."
-        )
-    return Finding("", text)
+    text = f"The passes of this study ran {batches}, with images and weights {layout}{folded} and "
+    return Finding("", f"{text}an allocator that {memory} memory.")
 
 
 def cost_table(study: StudyReport) -> Markdown:
     """What an image costs by each method: passes, passes of the head, seconds."""
     costs = study.table("costs")
-    titles = study.method_titles
-    by_method = costs[costs["method"].isin(titles)].groupby("method", sort=False)
-    cost = by_method.agg(
-        passes=("passes", "median"),
-        head=("head_passes", "median"),
-        seconds=("seconds", "median"),
-        most=("seconds", "max"),
-    ).reset_index()
-    cost["method"] = cost["method"].map(titles)
-    headings = {
-        "method": "Method",
-        "passes": "Passes",
-        "head": "Of the head",
-        "seconds": "Seconds (median)",
-        "most": "Seconds (most)",
-    }
+    costs["method"] = costs["method"].map(study.method_titles)
+    by_method = costs.groupby("method", sort=False)
+    cost = by_method[["passes", "head_passes", "seconds"]].median()
+    cost = cost.rename(columns={"head_passes": "head"}).assign(most=by_method["seconds"].max())
+    headings = {"method": "Method", "passes": "Passes", "head": "Of the head"}
+    headings |= {"seconds": "Seconds (median)", "most": "Seconds (most)"}
     whole = {"passes": "{:,.0f}".format, "head": "{:,.0f}".format}
-    return table(cost, "seconds", headings=headings, formats=whole | {"seconds": 3, "most": 3})
+    shown = cost.reset_index()
+    return table(shown, "seconds", headings=headings, formats=whole | {"seconds": 3, "most": 3})
 
 
 def images_table(study: StudyReport) -> Markdown:
@@ -162,6 +141,5 @@ def images_table(study: StudyReport) -> Markdown:
     rows = pd.DataFrame(study.provenance["images"]).reindex(columns=list(headings)).fillna("")
     if not rows["wnid"].any():
         rows = rows.drop(columns="wnid")
-    return table(
-        rows, "images", headings=headings, formats={"sha256": lambda digest: f"{digest[:12]}…"}
-    )
+    formats = {"sha256": lambda digest: f"{digest[:12]}…"}
+    return table(rows, "images", headings=headings, formats=formats)

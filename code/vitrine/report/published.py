@@ -34,10 +34,8 @@ class PublishedReport:
         """What is known about a run. Raises ``ResultsError``."""
         known = {row["run"]: row for row in self.provenance["runs"]}
         if name not in known:
-            raise ResultsError(
-                f"The study {self.store.study!r} has no run {name!r}",
-                suggestion(name, sorted(known), "It has"),
-            )
+            problem = f"The study {self.store.study!r} has no run {name!r}"
+            raise ResultsError(problem, suggestion(name, sorted(known), "It has"))
         return dict(known[name])
 
     def table(self, name: str) -> pd.DataFrame:
@@ -72,13 +70,13 @@ class PublishedReport:
     def badge(self) -> Markdown:
         """One line that says which study a page shows."""
         runs = self.provenance["runs"]
-        networks = list(dict.fromkeys(row["network"] for row in runs))
-        words = (
+        return study_line(
+            self.store.study,
+            float_lines(this_page().document),
             f"{len(runs)} imported runs",
-            f"on {', '.join(networks)}",
+            f"on {', '.join(dict.fromkeys(row['network'] for row in runs))}",
             f"imported on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        return study_line(self.store.study, float_lines(this_page().document), *words)
 
 
 def open_published(name: str = "published") -> PublishedReport:

@@ -151,9 +151,8 @@ def _wording(finding: Finding) -> str:
 
     Networks and units have other names in another study; the finding then says what it is about.
     """
-    if finding.same_as is not None:
-        return finding.same_as
-    return NUMBER.sub("#", _sentence(finding))
+    said = finding.same_as
+    return NUMBER.sub("#", _sentence(finding)) if said is None else said
 
 
 def value(finding: Finding, changed: bool = False) -> str:
@@ -186,11 +185,9 @@ def intervals(answered: Sequence[Answered], names: Sequence[str]) -> pd.DataFram
         farthest = max((end for end in ends if np.isfinite(end)), default=0.0) or 1.0
         for name, one in told:
             low, high = (end if np.isfinite(end) else np.nan for end in (one.low, one.high))
-            rows.append(
-                {"place": place, "question": answer.question, "study": name, "images": one.count}
-                | {"mean": one.mean, "low": low, "high": high}
-                | {"at": one.mean / farthest, "from": low / farthest, "to": high / farthest}
-            )
+            ends = [one.mean, low, high]
+            scaled = [end / farthest for end in ends]
+            rows.append((place, answer.question, name, one.count, *ends, *scaled))
     columns = ["place", "question", "study", "images", "mean", "low", "high", "at", "from", "to"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -206,29 +203,23 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
     if not decided:
         reason = f"No finding is decided both by {names[0]} and by {other}"
         return absent(f"{reason}, of {plural(undecided, 'finding')} that both test.")
-    held, turned = decided.count("holds"), decided.count("turns round")
+    held, turned, changed = (decided.count(one) for one in DECIDED)
     if turned:
         headline = f"{plural(turned, 'finding')} turn{'s' if turned == 1 else ''} round on {other}"
-    elif held == len(decided):
+    elif not changed:
         headline = f"every finding that both decide holds on {other}"
     else:
-        changed = decided.count("changes")
         headline = f"no finding turns round on {other}, and {count(changed)} "
         headline += "change" if changed > 1 else "changes"
-    text = f"Of {plural(len(decided), 'finding')} that both decide, {count(held)} hold"
-    text += "s. " if held == 1 else ". "
-    text += as_sentence(
-        f"{plural(undecided, 'more finding')} tested in both "
-        f"{'stays' if undecided == 1 else 'stay'} undecided in at least one"
-    )
+    text = f"Of {plural(len(decided), 'finding')} that both decide, {count(held)} "
+    text += "holds. " if held == 1 else "hold. "
+    stay = "stays" if undecided == 1 else "stay"
+    more = f"{plural(undecided, 'more finding')} tested in both {stay} undecided in at least one"
+    text += as_sentence(more)
     return Finding(as_sentence(headline), text, "mixed" if held < len(decided) else "holds")
 
 
 def alone(studies: Sequence[StudyReport]) -> Finding | None:
     """Why nothing can be compared where there is one study; ``None`` where there are more."""
-    if len(studies) > 1:
-        return None
-    return absent(
-        f"No study but {name_of(studies[0])} has been computed here yet, so whether its findings "
-        "hold on another network is open."
-    )
+    said = f"No study but {name_of(studies[0])} has been computed here yet, so whether its "
+    return None if len(studies) > 1 else absent(f"{said}findings hold on another network is open.")

@@ -3,20 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
+from vitrine.measures import ranking
 from vitrine.measures.difference import Difference
-from vitrine.measures.ranking import (
-    Score,
-    Standing,
-    advantage,
-    disagreement,
-    ranks,
-    score,
-    standing_of,
-)
+from vitrine.measures.ranking import Score, Standing
 from vitrine.measures.registry import MEASURES, SEED_STABILITY
 from vitrine.methods.baselines import BASELINES
 from vitrine.report.study_report import StudyReport
@@ -41,11 +35,8 @@ def signed_methods(study: StudyReport) -> frozenset[str]:
     """The methods whose maps have negative values, as the tables of maps say."""
     tables = [study.table(name) for name in ("maps", "attributions") if study.has(name)]
     # A column of truth values with a gap, where a method has no map, is read as text.
-    return frozenset(
-        str(method)
-        for table in tables
-        for method in table.loc[table["signed"].astype(str) == "True", "method"]
-    )
+    signed = (table.loc[table["signed"].astype(str) == "True", "method"] for table in tables)
+    return frozenset(chain.from_iterable(signed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +92,13 @@ class Scoreboard:
         measure, method, baseline = key
         values, direction = self.values[measure], MEASURES[measure].direction
         assert direction is not None
-        return advantage(list(values[method]), list(values[baseline]), direction, comparisons)
+        own, other = (list(values[name]) for name in (method, baseline))
+        return ranking.advantage(own, other, direction, comparisons)
 
     def taus(self) -> dict[tuple[str, str], float]:
         """Kendall's τ between the rankings by every two measures, where there is one."""
         rankings: dict[str, Sequence[float]] = {m: list(self.rank[m]) for m in self.ranked}
-        return {(a, b): t for a, b, t in disagreement(rankings) if np.isfinite(t)}
+        return {(a, b): t for a, b, t in ranking.disagreement(rankings) if np.isfinite(t)}
 
 
 @lru_cache(maxsize=64)
@@ -119,7 +111,7 @@ def stands(gains: dict[Key, Difference]) -> dict[tuple[str, str], Standing]:
     """By measure and method: the worst standing against any baseline of the measure."""
     found: dict[tuple[str, str], set[Standing]] = {}
     for (measure, method, _), gain in gains.items():
-        found.setdefault((measure, method), set()).add(standing_of(gain))
+        found.setdefault((measure, method), set()).add(ranking.standing_of(gain))
     order: tuple[Standing, ...] = ("worse", "too few", "undecided", "better")
     return {key: next(kind for kind in order if kind in kinds) for key, kinds in found.items()}
 
@@ -145,7 +137,7 @@ def scoreboard(study: StudyReport) -> Scoreboard:
     }
     draws, seed = wanted.get("bootstrap", 2000), wanted.get("seed", 0)
     scores = {
-        (m, method): score(list(values[m][method]), draws, seed)
+        (m, method): ranking.score(list(values[m][method]), draws, seed)
         for m in measures
         for method in rows
     }
@@ -153,12 +145,10 @@ def scoreboard(study: StudyReport) -> Scoreboard:
     counts = pd.DataFrame({m: {r: scores[m, r].images for r in methods} for m in measures})
     told = mean.loc[methods].where(counts * 2 >= counts.max())
     rank = pd.DataFrame(
-        {m: ranks(list(told[m]), MEASURES[m].direction or "higher") for m in measures},
+        {m: ranking.ranks(list(told[m]), MEASURES[m].direction or "higher") for m in measures},
         index=methods,
     )
     ranked = [m for m in measures if m != SEED_STABILITY]
     overall = rank[ranked].mean(axis=1).dropna().sort_values(kind="stable")
-    signed = signed_methods(study)
-    return Scoreboard(
-        methods, baselines, measures, ranked, values, scores, mean, rank, overall, signed
-    )
+    named = (methods, baselines, measures, ranked)
+    return Scoreboard(*named, values, scores, mean, rank, overall, signed_methods(study))

@@ -11,7 +11,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.data import sources
-from vitrine.data.images import Image, Pixels, read_image
+from vitrine.data.images import Frame, Image, Pixels, read_image
 from vitrine.data.outlines import outlines_of, regions_of
 from vitrine.data.wordnet import SAMPLES, class_indices
 from vitrine.errors import ResultsError, suggestion
@@ -30,17 +30,12 @@ OF_NETWORKS = ("units", "layers", "concepts", "top_images", "classes", "probing"
 
 
 def distinct_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A title for each network: its own, where two share one with the training set or the key.
-
-    >>> distinct_titles([{"title": "A", "training_set": "X", "name": "a"}] * 1)
-    ['A']
-    """
-    ways = (
-        [str(row["title"]) for row in rows],
-        [f"{row['title']} {row['training_set']}" for row in rows],
-        [f"{row['title']} {row['name']}" for row in rows],
-    )
-    return next((titles for titles in ways if len(set(titles)) == len(titles)), ways[-1])
+    """A title for each network: its own, where two share one with the training set or the key."""
+    for how in ("{title}", "{title} {training_set}", "{title} {name}"):
+        titles = [how.format(**row) for row in rows]
+        if len(set(titles)) == len(titles):
+            break
+    return titles
 
 
 def path_of(project: Project, origin: Mapping[str, Any], file: str) -> Path:
@@ -55,16 +50,14 @@ def image_of(
 ) -> Image:
     """The image of that name whose maps a study has.
 
-    which, again : what a study did with it, and how that is done again, for the ``ResultsError``
-        where another file lies in its place.
+    Raises ``ResultsError`` where another file lies there; which, again : what the study did with
+    it, and how that is done again.
     """
     row = next(row for row in provenance["images"] if row["name"] == name)
     path = path_of(project, provenance["study"]["images"], row["file"])
     if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-        raise ResultsError(
-            f"The image {project.relative(path)} is not the one {which}: its SHA-256 is another",
-            f"Restore it, or {again}",
-        )
+        problem = f"The image {project.relative(path)} is not the one {which}: its SHA-256 is "
+        raise ResultsError(f"{problem}another", f"Restore it, or {again}")
     return read_image(path)
 
 
@@ -131,20 +124,17 @@ class StudyReport:
 
     def table(self, name: str) -> pd.DataFrame:
         """The classifier's rows of a table of the store, without its key."""
-        own = self._own(name)
-        return own.drop(columns="classifier").reset_index(drop=True)
+        return self._own(name).drop(columns="classifier").reset_index(drop=True)
 
     @cached_property
     def dissection(self) -> dict[str, Any]:
         """What the provenance says about the dissection, ``{}`` without one.
 
-        Its classifiers are called ``network`` by titles that differ, with their training set where
-        two have the same architecture.
+        Its classifiers have titles that differ as ``network``, as ``distinct_titles`` has them.
         """
         facts = dict(self.provenance.get("dissection") or {})
         rows = facts.get("classifiers", [])
-        names = distinct_titles(rows)
-        named = zip(rows, names, strict=True)
+        named = zip(rows, distinct_titles(rows), strict=True)
         facts["classifiers"] = [row | {"network": name} for row, name in named]
         return facts if rows else {}
 
@@ -156,10 +146,7 @@ class StudyReport:
         return table.drop(columns="classifier")
 
     def has(self, name: str) -> bool:
-        """Whether the study has a table of that name with a row of the classifier.
-
-        Of the dissection, which has networks of its own, with a row of any of these.
-        """
+        """Whether a table of that name has a row of the classifier, or of a dissected network."""
         if name not in self._tables and name not in self.store.tables():
             return False
         return not (self._whole(name) if name in OF_NETWORKS else self._own(name)).empty
@@ -183,20 +170,18 @@ class StudyReport:
         return dict(found or {})
 
     def observations(self, place: str, lead: str = "") -> Markdown:
-        """What a person saw in this study's images, at a place of a chapter; nothing without.
+        """What a person saw in this study's images, at a place of a chapter, after a ``lead``.
 
-        lead : what is said before them. Raises ``ResultsError`` naming an observation whose
-        condition the tables do not bear out.
+        Raises ``ResultsError`` naming an observation whose condition the tables do not bear out.
         """
         folder = self.store.project.studies / self.store.study
         seen = [o for o in read_observations(folder) if o.place == place]
-        for observation in seen:
-            if failed := observation.failed(self._all_of):
-                raise ResultsError(
-                    f"The observation {observation.name} does not hold in these results: {failed}",
-                    f"Look at the images again, and mend or remove it in "
-                    f"{self.store.project.relative(folder / OBSERVATIONS)}",
-                )
+        for one in seen:
+            if failed := one.failed(self._all_of):
+                problem = f"The observation {one.name} does not hold in these results: {failed}"
+                where = self.store.project.relative(folder / OBSERVATIONS)
+                again = f"Look at the images again, and mend or remove it in {where}"
+                raise ResultsError(problem, again)
         said = "\n".join("- " + o.text.replace("\n", "\n  ") for o in seen)
         return block(*([lead] if lead and seen else []), said)
 
@@ -210,14 +195,11 @@ class StudyReport:
         return table[(table["image"] == image) & (table["rank"] == 1)].iloc[0]
 
     def prediction_note(self, image: str, lead: str = "predicted: ") -> str:
-        """The prediction as a note: its probability, and its class where that is another.
-
-        lead : what stands before the class.
-        """
+        """The prediction as a note: its probability, after its class where that is another."""
         best = self.prediction(image)
         probability = percent(best["probability"])
-        known = self.is_correct(image)
-        return probability if known else f"{lead}{best['category']}, {probability}"
+        right = self.is_correct(image)
+        return probability if right else f"{lead}{best['category']}, {probability}"
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
@@ -253,15 +235,10 @@ class StudyReport:
     def crop(self, image: str) -> Pixels:
         """What the classifier saw of an image, large enough to be shown."""
         if image not in self._crops:
-            frame, name = self.store.frame(self.classifier, image), self.store.study
-            pixels = image_of(
-                self.store.project,
-                self.provenance,
-                image,
-                f"that the study {name!r} explained",
-                f"run `vitrine run --study {name}`",
-            )
-            self._crops[image] = crop_of(pixels, frame)
+            project, name = self.store.project, self.store.study
+            ways = f"that the study {name!r} explained", f"run `vitrine run --study {name}`"
+            pixels = image_of(project, self.provenance, image, *ways)
+            self._crops[image] = crop_of(pixels, self.store.frame(self.classifier, image))
         return self._crops[image]
 
     def probing_image(self, file: str, side: int) -> Pixels:
@@ -278,43 +255,43 @@ class StudyReport:
 
         ``None`` where no outline was drawn, or nothing of it can be seen.
         """
-        origin, file = self.provenance["study"]["images"], self.store.files()[image]
-        source = origin["source"]
-        outlines = outlines_of(self.store.project, source, file) if source else None
+        project, source = self.store.project, self.provenance["study"]["images"]["source"]
+        outlines = outlines_of(project, source, self.store.files()[image]) if source else None
         if outlines is None or not outlines.outlines:
             return None
-        frame = self.store.frame(self.classifier, image)
-        size = read_image(path_of(self.store.project, origin, file)).size
+        frame, size = self._frame_and_size(image)
         return object_mask(outlines.in_frame(frame, size), frame.size)
 
-    def on_object(self, method: str) -> pd.Series:
+    def on_object(self, method: str, variant: str = "") -> pd.Series:
         """By image with an outline: the share of a map's positive weight on the object."""
         shares = {
-            image: share_inside(self.heatmap(method, image).values, mask)
+            image: share_inside(self.heatmap(method, image, variant).values, mask)
             for image, mask in self.objects.items()
         }
         return pd.Series(shares)
+
+    def _frame_and_size(self, image: str) -> tuple[Frame, tuple[int, int]]:
+        """An image's frame, and the height and width of all of it in pixels."""
+        origin, file = self.provenance["study"]["images"], self.store.files()[image]
+        size = read_image(path_of(self.store.project, origin, file)).size
+        return self.store.frame(self.classifier, image), size
 
     def parts(self, image: str) -> dict[str, Mask]:
         """The parts ``bool [h, w]`` of an image's frame that were outlined, by what they show.
 
         Each pixel is in exactly one of them; ``{}`` for an image without outlined regions.
         """
-        origin, file = self.provenance["study"]["images"], self.store.files()[image]
-        source = str(origin["source"])
-        regions = regions_of(self.store.project, source, file)
-        if regions is None:
+        source = str(self.provenance["study"]["images"]["source"])
+        where = (self.store.project, source, self.store.files()[image])
+        if (regions := regions_of(*where)) is None:
             return {}
-        shown = outlines_of(self.store.project, source, file)
-        frame = self.store.frame(self.classifier, image)
-        size = read_image(path_of(self.store.project, origin, file)).size
-        return parts_of_frame(regions, shown, frame, size)
+        return parts_of_frame(regions, outlines_of(*where), *self._frame_and_size(image))
 
     def sample_of(self, target: int, side: int = SIDE) -> Pixels:
         """The sample image of an ImageNet class: its middle square ``uint8 [side, side, 3]``."""
-        files = sorted(sources.pick_source(self.store.project, SAMPLES).digests)
-        image = read_image(sources.fetch_one(self.store.project, SAMPLES, files[target]))
-        return middle_of(image, side)
+        project = self.store.project
+        file = sorted(sources.pick_source(project, SAMPLES).digests)[target]
+        return middle_of(read_image(sources.fetch_one(project, SAMPLES, file)), side)
 
     def segments(self, image: str) -> np.ndarray:
         """An image's superpixels: ``int16 [h, w]``."""
@@ -325,27 +302,23 @@ class StudyReport:
         """What the study file says of the study, as a box at the top of the report."""
         return block(fenced(".vitrine-about", safe(self.provenance["study"]["description"])))
 
-    def badge(
-        self,
-        networks: str | None = None,
-        images: int | None = None,
-        training_set: str | None = None,
-    ) -> Markdown:
+    def badge(self, networks: str = "", images: int = 0, training_set: str = "") -> Markdown:
         """One line that says which study a page shows, and what the page leaves out without it.
 
         networks, images, training_set : of the page, where they are not those that are explained.
         """
         number = images or len(self.images)
-        words = (
+        floats = kept_floats(self, this_page().document)
+        line = study_line(
+            self.store.study,
+            floats,
             networks or self.title,
             f"trained on {training_set or self.facts['training_set']}",
             f"{number:,} image{'' if number == 1 else 's'}",
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        floats = kept_floats(self, this_page().document)
-        lines = (study_line(self.store.study, floats, *words), without(self))
-        return block(*(line.data for line in lines if line.data))
+        return block(*(part.data for part in (line, without(self)) if part.data))
 
 
 def computed_studies() -> list[StudyReport]:
@@ -365,10 +338,8 @@ def open_study(name: str | None = None, classifier: str | None = None) -> StudyR
     store = Store(project, name)
     known = [row["name"] for row in store.provenance()["classifiers"]]
     if not known:
-        raise ResultsError(
-            f"The study {name!r} holds imported runs, and no classifier of its own",
-            "Open it with open_published",
-        )
+        problem = f"The study {name!r} holds imported runs, and no classifier of its own"
+        raise ResultsError(problem, "Open it with open_published")
     chosen = classifier or known[0]
     if chosen not in known:
         problem = f"The study {name!r} has no classifier {chosen!r}"

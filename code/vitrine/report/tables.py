@@ -61,22 +61,18 @@ def table(
     panels : columns of small images, one a row, which stand after the first column.
     widest : letters beyond which a column of text gets no greater share of the width.
     """
-    images = _images(name, panels or {})
+    images = {
+        heading: [
+            inline_image(panel, f"{name}-{slug(heading)}-{place}")
+            for place, panel in enumerate(column, start=1)
+        ]
+        for heading, column in (panels or {}).items()
+    }
     text = markdown_table(frame, headings or {}, formats or {}, images, widest)
     page = this_page()
     if not page.is_html:
         return block(text)
     return block(fenced(".vitrine-table", text, csv_link(page, name, frame)))
-
-
-def _images(name: str, panels: Mapping[str, Sequence[Panel]]) -> dict[str, list[str]]:
-    return {
-        heading: [
-            inline_image(panel, f"{name}-{slug(heading)}-{place}")
-            for place, panel in enumerate(column, start=1)
-        ]
-        for heading, column in panels.items()
-    }
 
 
 def markdown_table(
@@ -91,14 +87,10 @@ def markdown_table(
     columns = [
         [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
     ]
-    rules = [
-        f"{'-' * (share - 1)}:" if pd.api.types.is_numeric_dtype(frame[column]) else "-" * share
-        for column, share in zip(
-            frame.columns,
-            [_share(head, cells, widest) for head, cells in zip(header, columns, strict=True)],
-            strict=True,
-        )
-    ]
+    rules = ["-" * _share(*each, widest) for each in zip(header, columns, strict=True)]
+    for place, column in enumerate(frame.columns):
+        if pd.api.types.is_numeric_dtype(frame[column]):
+            rules[place] = f"{rules[place][:-1]}:"
     for heading, cells in reversed(list((images or {}).items())):
         header.insert(1, safe(heading))
         columns.insert(1, cells)

@@ -43,27 +43,22 @@ def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
     Of those whose images were kept: units before classes, significant ones first, then by
     similarity, each label once.
     """
-    found = dissected(study)
-    images = study.networks_table("top_images")
-    images = images[images["rank"] <= 4].sort_values("rank")
+    images = study.networks_table("top_images").query("rank <= 4").sort_values("rank")
     key = ["network", "layer", "unit"]
     kept = images.groupby(key, sort=False).agg(files=("image", list)).reset_index()
-    units = found.units.merge(kept, on=key)
+    units = dissected(study).units.merge(kept, on=key)
     order = ["is_class", "significant", "similarity"]
     units = units.sort_values(order, ascending=[True, False, False])
     cards = []
     for _, unit in units.drop_duplicates("label").head(most).iterrows():
-        files = (unit["files"] * 4)[:4]
+        files, label = (unit["files"] * 4)[:4], str(unit["label"])
         tiles = [study.probing_image(file, SIDE // 2) for file in files]
-        rows = [np.concatenate(tiles[start : start + 2], axis=1) for start in (0, 2)]
+        pixels = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
         shown = listing(dict.fromkeys(image_name(file)[0] for file in files))
         place = f"unit {unit['unit']} of {unit['layer']}"
-        alt = f"The images that excite {place} most: {shown}"
-        panel = figures.Panel(str(unit["label"]), np.concatenate(rows), alt)
+        panel = figures.Panel(label, pixels, f"The images that excite {place} most: {shown}")
         said = "significant" if unit["significant"] else "not significant"
-        cards.append(
-            figures.Card(str(unit["label"]), (panel,), f"{place}, {unit['network']}: {said}")
-        )
+        cards.append(figures.Card(label, (panel,), f"{place}, {unit['network']}: {said}"))
     return cards
 
 
@@ -79,11 +74,10 @@ def superpixels(study: StudyReport, image: str) -> figures.Card:
 
 def activation_maps(study: StudyReport, image: str, most: int | None = None) -> figures.Card:
     """An image under the main class activation maps, the preferred one first."""
-    names = cams.main_methods(study)
-    names = sorted(names, key=lambda name: name != cams.preferred(study, names))[:most]
-    panels = []
-    for title, name in [(study.method_title(name), name) for name in names]:
-        pixels = figures.overlay(study.crop(image), study.heatmap(name, image))
+    names, panels = cams.main_methods(study), []
+    for name in sorted(names, key=lambda name: name != cams.preferred(study, names))[:most]:
+        title, heatmap = study.method_title(name), study.heatmap(name, image)
+        pixels = figures.overlay(study.crop(image), heatmap)
         panels.append(figures.Panel(title, pixels, f"{title} map of {study.subject(image)}"))
     return figures.Card(image, tuple(panels))
 
@@ -141,11 +135,9 @@ def _example(study: StudyReport) -> str:
     """
     if parts.missing(study, "agreement"):
         return study.images[0]
-    known = compared.at_share(study)["iou"].dropna().sort_values()
-    images = [str(image) for image in known.index]
-    right = [one for one in images if study.has_true_class(one) and study.is_correct(one)]
-    among = right or images or study.images[:1]
-    return among[len(among) // 2]
+    images = list(compared.at_share(study)["iou"].dropna().sort_values().index)
+    among = [image for image in images if study.is_correct(image)] or images or study.images[:1]
+    return str(among[len(among) // 2])
 
 
 def cards(study: StudyReport) -> Markdown:
@@ -165,18 +157,18 @@ def cards(study: StudyReport) -> Markdown:
             shown.append((card.title, drawn.panels[0], said, address))
         else:
             lines.append(f"**[{safe(card.title)}]({address}.qmd).** {safe(said)}")
+    if not shown:
+        return block(*lines)
     if not this_page().is_html:
         paper = [figures.Card(title, (panel,), said) for title, panel, said, _ in shown]
-        grid = [figures.grid(paper, "ways", columns=4).data] if paper else []
-        return block(*grid, *lines)
-    links = [
+        return block(figures.grid(paper, "ways", columns=4).data, *lines)
+    links = "\n".join(
         f'<a class="vitrine-way" href="{address}.html">'
         f"{figures.still(panel, f'way-{number}')}<b>{safe_html(title)}</b>"
         f"<span>{safe_html(said)}</span></a>"
         for number, (title, panel, said, address) in enumerate(shown, start=1)
-    ]
-    ways = raw_html('<div class="vitrine-ways">\n' + "\n".join(links) + "\n</div>")
-    return block(*([ways] if links else []), *lines)
+    )
+    return block(raw_html(f'<div class="vitrine-ways">\n{links}\n</div>'), *lines)
 
 
 def differences(study: StudyReport) -> Markdown:
@@ -201,10 +193,8 @@ def differences(study: StudyReport) -> Markdown:
     encoder = study.dissection.get("encoder")
     wanted = asked.dissection.encoder.name if asked.dissection else ""
     if encoder and encoder["name"] != wanted:
-        said.append(
-            f"**Encoder:** {safe(encoder['title'])}, not {TITLES[wanted]}. "
-            f"{safe(encoder.get('about', ''))}"
-        )
+        title, about = safe(encoder["title"]), safe(encoder.get("about", ""))
+        said.append(f"**Encoder:** {title}, not {TITLES[wanted]}. {about}")
     if {row["file"] for row in told["images"]} != set(asked.images.all):
         said.append("**Images:** others than the ten of the assignment.")
     if not said:
@@ -239,11 +229,11 @@ def _cam(study: StudyReport) -> str:
 
 def _agreement(study: StudyReport) -> str:
     given = study.parameters("agreement")
-    least, most = min(given["shares"]), max(given["shares"])
+    share, shares = given["share"], given["shares"]
     return (
-        f"{compared.pair(study)} of {_subject(study)}. Each region covers "
-        f"{percent(given['share'])} of the frame, and in turn "
-        f"{plural(len(given['shares']), 'share')} from {percent(least)} to {percent(most)}."
+        f"{compared.pair(study)} of {_subject(study)}. Each region covers {percent(share)} of the "
+        f"frame, and in turn {plural(len(shares), 'share')} from {percent(min(shares))} to "
+        f"{percent(max(shares))}."
     )
 
 

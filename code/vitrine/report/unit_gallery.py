@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from vitrine.experiments.dissection_tables import CONSTANT, RUNNERS_UP
 from vitrine.report import figures
 from vitrine.report.dissected import Dissected
 from vitrine.report.dissection import PARTS, Link
-from vitrine.report.page import block, data_script, fenced, raw_html, this_page
+from vitrine.report.page import block, data_file, fenced, raw_html, this_page
 from vitrine.report.text import number, slug
 from vitrine.store import TaskResult
 from vitrine.study.sections import ProbingSet
@@ -79,11 +79,9 @@ class Gallery:
         store = self.found.study.store
         images = ProbingSet(**store.provenance()["study"]["dissection"]["images"])
         files = files_of(store.project, images, "dissection.images")
-        if len(files) != self.found.facts["probing_set"]["images"]:
-            raise ResultsError(
-                f"The probing set has {len(files)} files, not those that were dissected",
-                f"Restore them, or run `vitrine run --study {store.study}`",
-            )
+        if len(files) != self.found.study.dissection["probing_set"]["images"]:
+            problem = f"The probing set has {len(files)} files, not those that were dissected"
+            raise ResultsError(problem, f"Restore them, or run `vitrine run --study {store.study}`")
         return list(files)
 
     def name(self, image: int) -> str:
@@ -94,7 +92,7 @@ class Gallery:
     def layers(self) -> list[Layer]:
         """The layers of all networks, from early to late."""
         found = []
-        for row in self.found.facts["classifiers"]:
+        for row in self.found.study.dissection["classifiers"]:
             task = self.found.study.store.read_task(f"{row['name']}/dissection/labels")
             for place, name in enumerate(row["layers"]):
                 found.append(self._layer(task, row["name"], row["network"], place, name))
@@ -107,25 +105,15 @@ class Gallery:
             sides = [int(side) for side in arrays[f"{place}_cells"]]
             bits = np.unpackbits(arrays[f"{place}_fired"], axis=-1)[..., : int(np.prod(sides))]
             fired = bits.reshape(*bits.shape[:2], *sides).astype(bool)
+        own = units[(units["network"] == title) & (units["layer"] == name)].reset_index(drop=True)
+        strongest, histogram = arrays[f"{place}_strongest"], arrays[f"{place}_histogram"]
         ends = arrays[f"{place}_histogram_start"], arrays[f"{place}_histogram_exponent"]
-        return Layer(
-            network,
-            title,
-            name,
-            units[(units["network"] == title) & (units["layer"] == name)].reset_index(drop=True),
-            arrays[f"{place}_strongest"],
-            fired,
-            arrays[f"{place}_histogram"],
-            np.stack(ends, axis=1).astype(np.int64),
-            float(task.facts["frame"]),
-        )
+        bins, frame = np.stack(ends, axis=1).astype(np.int64), float(task.facts["frame"])
+        return Layer(network, title, name, own, strongest, fired, histogram, bins, frame)
 
     @cached_property
     def first(self) -> Layer:
-        """What the page opens with: the last layer of the first network that is no classifier.
-
-        And has not too many units, so that little is loaded before a reader asks for it.
-        """
+        """The last layer of the first network that is no classifier and has not too many units."""
         own = [layer for layer in self.layers if layer.title == self.found.titles[0]]
         hidden = [layer for layer in own if not layer.table["is_class"].any()] or own
         return ([layer for layer in hidden if len(layer.table) <= OPENING] or hidden)[-1]
@@ -133,9 +121,8 @@ class Gallery:
     @cached_property
     def images(self) -> list[int]:
         """The images that are on the sheets: those of the first view stand on the first sheet."""
-        units = pd.concat(
-            [layer.table.assign(place=place) for place, layer in enumerate(self.layers)]
-        ).dropna(subset="similarity")
+        tables = [layer.table.assign(place=place) for place, layer in enumerate(self.layers)]
+        units = pd.concat(tables).dropna(subset="similarity")
         units = units.sort_values(["significant", "similarity"], ascending=False, kind="stable")
         held: dict[int, None] = {}
         for place, unit in zip(units["place"], units["unit"], strict=True):
@@ -158,19 +145,15 @@ class Gallery:
 
 
 def address(network: str, layer: str, unit: int | None = None, **query: str) -> str:
-    """Where the gallery shows a unit, or a layer's units of that label: ``units.html#…``.
-
-    network : its key.
-    """
-    place = "/".join(quote(part, safe="") for part in (network, layer))
-    place += "" if unit is None else f"/{unit}"
-    asked = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
+    """Where the gallery shows a unit, or a layer's units, of the network of that key."""
+    parts = (network, layer) if unit is None else (network, layer, str(unit))
+    place, asked = "/".join(quote(part, "") for part in parts), urlencode(query, quote_via=quote)
     return f"units.html#{place}" + (f"?{asked}" if asked else "")
 
 
 def bar_link(found: Dissected) -> Link:
     """A bar of the concept histogram leads to the units that it counts."""
-    keys = {row["network"]: row["name"] for row in found.facts["classifiers"]}
+    keys = {row["network"]: row["name"] for row in found.study.dissection["classifiers"]}
 
     def link(bar: Any) -> str:
         which = "yes" if bar.part == PARTS["significant"] else "no"
@@ -181,17 +164,16 @@ def bar_link(found: Dissected) -> Link:
 
 def point_link(found: Dissected) -> Link:
     """A point of the similarity scatter leads to its unit."""
-    keys = {row["network"]: row["name"] for row in found.facts["classifiers"]}
+    keys = {row["network"]: row["name"] for row in found.study.dissection["classifiers"]}
     return lambda point: address(keys[point.network], point.layer, int(point.unit))
 
 
 def images_line(found: Dissected) -> Markdown:
     """How many units are shown with their images, and by which rule."""
     shown, units = Gallery(found), len(found.units)
+    every = f"All {units:,} units that respond to some images more than to others are here."
     if shown.with_images == units:
-        return block(
-            f"All {units:,} units that respond to some images more than to others are here."
-        )
+        return block(every)
     return block(
         f"Images are shown of {shown.with_images:,} of {units:,} units: the site holds at most "
         f"{MOST_IMAGES:,} of the {len(shown.files):,} images, those of units with a significant "
@@ -206,7 +188,6 @@ def gallery(found: Dissected) -> Markdown:
     if not page.is_html:
         return block(short)
     place = {image: index for index, image in enumerate(shown.images)}
-    first = shown.layers.index(shown.first)
     head = {
         "sheets": [
             page.write(f"sheet-{start // ACROSS**2}.webp", _sheet(shown, start))
@@ -214,9 +195,9 @@ def gallery(found: Dissected) -> Markdown:
         ],
         "tile": TILE,
         "across": ACROSS,
-        "first": first,
-        "names": data_script(page, "units-names", [shown.name(image) for image in place]),
-        "labels": data_script(page, "units-labels", _labels(shown)),
+        "first": shown.layers.index(shown.first),
+        "names": data_file(page, "units-names", [shown.name(image) for image in place]),
+        "labels": data_file(page, "units-labels", _labels(shown)),
         "layers": [
             {
                 "network": layer.network,
@@ -225,7 +206,7 @@ def gallery(found: Dissected) -> Markdown:
                 "units": len(layer.table),
                 "cells": None if layer.fired is None else layer.fired.shape[2:],
                 "frame": round(layer.frame, 4),
-                "data": data_script(page, layer.file, _units(layer, place)),
+                "data": data_file(page, layer.file, _units(layer, place)),
             }
             for layer in shown.layers
         ],
@@ -312,9 +293,8 @@ def _card(shown: Gallery, layer: Layer, unit: dict[Any, Any]) -> figures.Card:
         words = f"{name}, rank {rank + 1} for unit {index} of {layer.name} of {layer.title}"
         panels.append(figures.Panel(name, dimmed(pixels, cells, layer.frame), words))
     note = f"similarity {number(unit['similarity'], 3)}, q = {unit['q_value']:.2g}"
-    return figures.Card(
-        f"{layer.title}, {layer.name}, unit {index}: {unit['label']}", tuple(panels), note
-    )
+    title = f"{layer.title}, {layer.name}, unit {index}: {unit['label']}"
+    return figures.Card(title, tuple(panels), note)
 
 
 def dimmed(pixels: Pixels, cells: npt.NDArray[np.bool_] | None, frame: float) -> Pixels:

@@ -46,6 +46,7 @@ VIEWS = 10
 SCALE_STEPS = 16
 
 Values = npt.NDArray[np.floating]
+Levels = npt.NDArray[np.uint8]
 
 
 def mapped_methods(study: StudyReport) -> list[str]:
@@ -73,9 +74,7 @@ def _share(study: StudyReport) -> float:
     return float(study.parameters("agreement").get("share", SHARE))
 
 
-def levels_of(
-    values: Values, areas: Sequence[float]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+def levels_of(values: Values, areas: Sequence[float]) -> tuple[Levels, Values]:
     """The levels ``uint8 [h, w]`` of a map and the mean value of each, ascending.
 
     The top regions of the levels that cover ``areas`` of the frame are those of the values
@@ -83,7 +82,7 @@ def levels_of(
     """
     known, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     reached = np.cumsum(counts[::-1])  # pixels of so many of the greatest values
-    wanted = np.ceil(np.asarray(areas) * values.size - 1e-2)
+    wanted = np.ceil(np.array([area for area in areas if 0 < area < 1]) * values.size - 1e-2)
     ends = len(known) - 1 - np.searchsorted(reached, wanted)
     begins = np.unique([0, *ends, *(ends[counts[ends] > 1] + 1)])
     level = np.searchsorted(begins, np.arange(len(known)), side="right") - 1
@@ -92,7 +91,7 @@ def levels_of(
     return levels.reshape(values.shape).astype(np.uint8), means
 
 
-def _packed(levels: npt.NDArray[np.uint8]) -> str:
+def _packed(levels: Levels) -> str:
     return b64encode(zlib.compress(levels.tobytes(), 9)).decode()
 
 
@@ -103,25 +102,24 @@ class _Maps:
         self.study = study
         chosen = study.parameters("agreement").get("shares", ())
         self.shares = [*SHARES, _share(study), *chosen, *BELOW]
-        keys = ["method", "image"]
-        self.areas = self._nested("regions", [*keys, "rule"], "area")
-        self.measures = self._nested("evaluation", [*keys, "measure"], "value")
-        self.reasons = self._nested("evaluation", [*keys, "measure"], "reason")
+        self.areas = self._nested("regions", "rule", "area")
+        self.measures = self._nested("evaluation", "measure", "value")
+        self.reasons = self._nested("evaluation", "measure", "reason")
 
-    def _nested(self, name: str, keys: list[str], column: str) -> dict[tuple[str, str], Any]:
-        """A column of a table by method and image, and then by the third key."""
+    def _nested(self, name: str, key: str, column: str) -> dict[tuple[str, str], Any]:
+        """A column of a table by method and image, and then by another key."""
         if not self.study.has(name):
             return {}
         return {
-            pair: dict(zip(rows[keys[2]], rows[column], strict=True))  # type: ignore[misc]
-            for pair, rows in self.study.table(name).groupby(keys[:2], sort=False)
+            pair: dict(zip(rows[key], rows[column], strict=True))  # type: ignore[misc]
+            for pair, rows in self.study.table(name).groupby(["method", "image"], sort=False)
         }
 
     def of(self, method: str, image: str) -> dict[str, Any]:
         """The map with its curves and measures, or the reason why there is none."""
         reason = _why_not(self.study, method, image)
-        told = self._told(method, image)
-        return told | ({"reason": reason} if reason else self._levels(method, image))
+        drawn = {"reason": reason} if reason else self._levels(method, image)
+        return self._told(method, image) | drawn
 
     def _levels(self, method: str, image: str) -> dict[str, Any]:
         shown = self.study.heatmap(method, image)
@@ -130,9 +128,9 @@ class _Maps:
             for rule, area in self.areas.get((method, image), {}).items()
             if np.isfinite(area)
         }
-        sizes = [REGION_RULES[rule].area == "both signs" and shown.signed for rule in areas]
-        plain = [a for a, of_size in zip(areas.values(), sizes, strict=True) if not of_size]
-        levels, means = levels_of(shown.values, _inside([*self.shares, *plain]))
+        both = [r for r in areas if REGION_RULES[r].area == "both signs" and shown.signed]
+        plain = [area for rule, area in areas.items() if rule not in both]
+        levels, means = levels_of(shown.values, [*self.shares, *plain])
         extent = float(np.quantile(np.abs(shown.values), 0.99)) or np.abs(shown.values).max()
         found: dict[str, Any] = {
             "levels": _packed(levels),
@@ -140,9 +138,9 @@ class _Maps:
             "signed": shown.signed,
             "areas": areas,
         }
-        if any(sizes):
-            both = [a for a, of_size in zip(areas.values(), sizes, strict=True) if of_size]
-            found["sizes"] = _packed(levels_of(np.abs(shown.values), _inside(both))[0])
+        if both:
+            sizes, _ = levels_of(np.abs(shown.values), [areas[rule] for rule in both])
+            found["sizes"] = _packed(sizes)
         return found
 
     def _told(self, method: str, image: str) -> dict[str, Any]:
@@ -166,17 +164,12 @@ def _whole(area: float, pixels: int) -> float:
     return whole / pixels if abs(area * pixels - whole) < 0.05 else area
 
 
-def _inside(areas: Sequence[float]) -> list[float]:
-    return [area for area in areas if 0 < area < 1]
-
-
 def viewer(study: StudyReport) -> Markdown:
     """The viewer of the study's maps; without JavaScript and on paper, the default views."""
     methods = mapped_methods(study)
     if not methods:
         return block(absent("This study has no maps of its images.").markdown)
-    first = str(_default_views(study, methods[:2]).data)
-    page = this_page()
+    first, page = str(_default_views(study, methods[:2]).data), this_page()
     if not page.is_html:
         return block(first)
     maps, sources = _Maps(study), []
@@ -206,9 +199,7 @@ def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[s
         ],
         "rules": {rule: REGION_RULES[rule].title for rule in rules},
         "of_sizes": [rule for rule in rules if REGION_RULES[rule].area == "both signs"],
-        "measures": {
-            name: [row.title, row.direction, row.question] for name, row in VALUES.items()
-        },
+        "measures": {key: [row.title, row.direction, row.question] for key, row in VALUES.items()},
         "absent": [reason.text for reason in lacking if reason],
         "scale": np.round(colours[:, :3] * 255).astype(int).tolist(),
         "images": [_image(study, image, place) for place, image in enumerate(study.images)],
@@ -235,18 +226,15 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
     share = _share(study)
     titles = " and ".join(study.method_titles[method] for method in methods)
 
-    def card(image: str, iou: float) -> figures.Card:
+    cards, rows = [], agreement_rows(study, methods).head(VIEWS)
+    for image, iou in zip(rows["image"], rows["iou"], strict=True):
         crop = study.crop(image)
         drawn = [_region(_map(study, m, image), share, crop.shape[:2]) for m in methods]
-        both = drawn if len(drawn) > 1 else [*drawn, np.zeros_like(drawn[0])]
-        pixels = figures.regions(crop, *both)
+        pixels = figures.regions(crop, *[*drawn, np.zeros(crop.shape[:2])][:2])
         alt = f"The strongest {percent(share)} of the frame by {titles} on {image}"
         note = f"IoU {number(iou)}" if np.isfinite(iou) else ""
-        return figures.Card(image, (figures.Panel("Regions", pixels, alt),), note)
-
-    rows = agreement_rows(study, methods).head(VIEWS)
-    cards = [card(image, iou) for image, iou in zip(rows["image"], rows["iou"], strict=True)]
-    grid = figures.grid(cards, name="views", columns=5, paper_columns=5)
+        cards.append(figures.Card(image, (figures.Panel("Regions", pixels, alt),), note))
+    grid = figures.grid(cards, name="views", columns=5)
     return block(f"The strongest {percent(share)} of the frame by {safe(titles)}.", str(grid.data))
 
 
@@ -278,9 +266,6 @@ def agreement_table(study: StudyReport) -> Markdown:
         rows["image"] = rows["image"].map(
             lambda image: tables.Link(image, f"?{urlencode({'image': image})}#look")
         )
-    headings = {
-        "image": "Image", "prediction": "Prediction", "iou": "IoU",
-        "iou_other_images": "Cross-image baseline", "iou_chance": "At random",
-    }  # fmt: skip
-    digits = dict.fromkeys(("iou", "iou_other_images", "iou_chance"), 2)
-    return tables.table(rows, "views", headings=headings, formats=digits)
+    ious = {"iou": "IoU", "iou_other_images": "Cross-image baseline", "iou_chance": "At random"}
+    headings = {"image": "Image", "prediction": "Prediction"} | ious
+    return tables.table(rows, "views", headings=headings, formats=dict.fromkeys(ious, 2))

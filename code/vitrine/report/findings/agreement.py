@@ -9,21 +9,12 @@ from vitrine.measures.association import spearman
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.dispersion import between_columns, between_rows
 from vitrine.measures.thresholds import REGION_RULES
+from vitrine.report import compared
 from vitrine.report.cams import distinct
-from vitrine.report.compared import (
-    IMAGE_SPECIFIC,
-    LIME,
-    at_share,
-    mean_interval,
-    pair,
-    pair_rows,
-    rule_title,
-    second_method,
-    share_of,
-)
+from vitrine.report.compared import IMAGE_SPECIFIC, LIME, at_share, pair_rows, rule_title
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.large_sample import iou_and
-from vitrine.report.findings.sentences import finding_of, spelt, ways
+from vitrine.report.findings.sentences import spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
@@ -38,25 +29,21 @@ CLOSE = 0.05
 @needs("agreement")
 def same_image(study: StudyReport) -> Finding:
     """Whether the two maps of one image agree more than maps of different images do."""
-    rows, both = at_share(study), pair(study)
+    rows, both = at_share(study), compared.pair(study)
     known = rows["iou"].dropna()
     absent_if(known.empty, f"{both} have no maps to compare.")
     gain = paired_difference(rows[IMAGE_SPECIFIC].to_numpy())
-    compared = f"{both} are compared on {plural(len(known), 'image')}."
+    few = f"{both} are compared on {plural(len(known), 'image')}."
     text = (
         f"Their mean IoU is {number(known.mean())} where each region covers "
-        f"{percent(share_of(study))} of the frame; regions at random have "
+        f"{percent(compared.share_of(study))} of the frame; regions at random have "
         f"{number(rows['iou_chance'].mean())}."
     )
     if not gain.count:
-        return Finding(compared, f"{text} There is no other image to compare with.", "too few")
-    text += (
-        f" The cross-image baseline is {number(rows['iou_other_images'].mean())}, and the "
-        f"image-specific IoU (minus that baseline) {spelt(gain)}."
-    )
-    return finding_of(
-        gain, ways(f"{both} agree [more|less] on an image than across images", few=compared), text
-    )
+        return Finding(few, f"{text} There is no other image to compare with.", "too few")
+    text += f" The cross-image baseline is {number(rows['iou_other_images'].mean())}, and the "
+    text += f"image-specific IoU (minus that baseline) {spelt(gain)}."
+    return which_way(gain, f"{both} agree [more|less] on an image than across images", text, few)
 
 
 @needs("agreement")
@@ -80,30 +67,22 @@ def rule_or_image(study: StudyReport) -> Finding:
         return absent("Rules and images are compared where there are three images or more.")
     rules, images = between_columns(values), between_rows(values)
     apart = paired_difference(rules - images)
-    return finding_of(
+    return which_way(
         apart,
-        ways(
-            "IoU depends more on the [threshold rule|image] than on the [image|threshold rule]",
-            few="IoU depends on the threshold rule and on the image.",
-            undecided="Whether IoU depends more on the threshold rule or on the image is "
-            "undecided.",
-        ),
+        "IoU depends more on the [threshold rule|image] than on the [image|threshold rule]",
         f"Two rules give an image IoUs that differ by {number(rules.mean())} on average, and two "
         f"images differ by {number(images.mean())} under one rule. The difference is "
         f"{spelt(apart)}.",
+        few="IoU depends on the threshold rule and on the image.",
+        undecided="Whether IoU depends more on the threshold rule or on the image is undecided.",
     )
 
 
 def tested_rules(study: StudyReport) -> dict[str, Difference]:
     """By rule: whether the pair's image-specific IoU differs from zero, corrected for all rules."""
-    rows = pair_rows(study, "ious")
-    rules = [rule for rule in REGION_RULES if (rows["rule"] == rule).any()]
-    return {
-        rule: paired_difference(
-            rows.loc[rows["rule"] == rule, IMAGE_SPECIFIC].to_numpy(), comparisons=len(rules)
-        )
-        for rule in rules
-    }
+    gains = dict(list(pair_rows(study, "ious").groupby("rule")[IMAGE_SPECIFIC]))
+    rules = [rule for rule in REGION_RULES if rule in gains]
+    return {rule: paired_difference(gains[rule].to_numpy(), len(rules)) for rule in rules}
 
 
 @needs("agreement", "ious")
@@ -125,12 +104,9 @@ def rules(study: StudyReport) -> Finding:
         headline = "By no rule is the IoU significantly above the cross-image baseline."
         return Finding(headline, f"{text}, none shows it{below}.", "none")
     which = f"these are {listing(more)}" if len(more) > 1 else f"this is {more[0]}"
-    return Finding(
-        f"By {part_of(len(more), tests, 'rule')} the IoU significantly exceeds the cross-image "
-        "baseline.",
-        f"{text}, {which}{below}.",
-        "some",
-    )
+    some = part_of(len(more), tests, "rule")
+    headline = f"By {some} the IoU significantly exceeds the cross-image baseline."
+    return Finding(headline, f"{text}, {which}{below}.", "some")
 
 
 @needs("agreement", "ious", "regions")
@@ -141,41 +117,30 @@ def largest_rule(study: StudyReport) -> Finding:
     absent_if(means.empty, "No rule has IoUs of two images or more.")
     rule = str(means["iou"].idxmax())
     iou, baseline = (float(means[column][rule]) for column in ("iou", "iou_other_images"))
-    text = (
-        f"The rule with the greatest IoU is “{rule_title(rule)}”: "
-        f"{number(iou)}, where the cross-image baseline is {number(baseline)}."
-    )
+    text = f"The rule with the greatest IoU is “{rule_title(rule)}”: {number(iou)}, where the "
+    text += f"cross-image baseline is {number(baseline)}."
     areas = study.table("regions").query("rule == @rule").groupby("method")["area"].mean()
-    other = second_method(study, "ious")
-    if areas.get(other, 0) >= COVERED and abs(iou - areas.get(LIME, np.inf)) < CLOSE:
-        text += (
-            f" {study.method_title(other)} covers {percent(areas[other])} of the frame by it, so "
-            f"IoU reduces to LIME's area ({percent(areas[LIME])})."
-        )
-        return Finding("", text, "area")
-    return Finding("", text)
+    other = compared.second_method(study, "ious")
+    if not (areas.get(other, 0) >= COVERED and abs(iou - areas.get(LIME, np.inf)) < CLOSE):
+        return Finding("", text)
+    text += f" {study.method_title(other)} covers {percent(areas[other])} of the frame by it, so "
+    return Finding("", f"{text}IoU reduces to LIME's area ({percent(areas[LIME])}).", "area")
 
 
 @needs("agreement")
 def shares(study: StudyReport) -> Finding:
     """How the IoU and its baseline grow with the regions."""
     rows = pair_rows(study)
-    means = rows.groupby("share")[["iou", "iou_other_images"]].mean()["iou"].dropna()
+    means = rows.groupby("share")["iou"].mean().dropna()
     absent_if(len(means) < 2, "The maps are compared at one share of the frame only.")
-    tested = [
-        paired_difference(group[IMAGE_SPECIFIC].to_numpy(), comparisons=len(means))
-        for _, group in rows.groupby("share")
-    ]
-    more = sum(found.direction == "larger" for found in tested)
-    text = (
-        f"From {percent(means.index[0])} to {percent(means.index[-1])} of the frame the mean IoU "
-        f"goes from {number(means.iloc[0])} to {number(means.iloc[-1])}."
-    )
-    if any(found.direction != "too few" for found in tested):
+    gains = rows.groupby("share")[IMAGE_SPECIFIC]
+    found = [paired_difference(gain.to_numpy(), len(means)).direction for _, gain in gains]
+    text = f"From {percent(means.index[0])} to {percent(means.index[-1])} of the frame the mean "
+    text += f"IoU goes from {number(means.iloc[0])} to {number(means.iloc[-1])}."
+    if {*found} != {"too few"}:
         text += (
-            f" Corrected for {plural(len(tested), 'test')}, it significantly exceeds the "
-            f"cross-image baseline at "
-            f"{part_of(more, len(tested), 'share')}."
+            f" Corrected for {plural(len(found), 'test')}, it significantly exceeds the "
+            f"cross-image baseline at {part_of(found.count('larger'), len(found), 'share')}."
         )
     return Finding("", text)
 
@@ -190,8 +155,8 @@ def _by_image(study: StudyReport, pairs: list[tuple[str, str]], column: str = "i
 def _methods(study: StudyReport, section: str) -> list[str]:
     """The methods of a section whose maps are compared."""
     rows = study.table("ious")
-    compared = {*rows["first"], *rows["second"]}
-    return [name for name in study.parameters(section).get("methods", ()) if name in compared]
+    known = {*rows["first"], *rows["second"]}
+    return [name for name in study.parameters(section).get("methods", ()) if name in known]
 
 
 @needs("ious")
@@ -204,31 +169,26 @@ def cams(study: StudyReport) -> Finding:
     if among.dropna().empty or with_lime.dropna().empty:
         return absent("No two class activation maps could be compared.")
     gain = paired_difference((among - with_lime).to_numpy())
-    return finding_of(
+    return which_way(
         gain,
-        ways(
-            "class activation maps agree with [each other|LIME] more than with [LIME|each other]",
-            few="Class activation maps are compared with each other and with LIME.",
-        ),
+        "class activation maps agree with [each other|LIME] more than with [LIME|each other]",
         f"Their mean IoU is {number(among.mean())} among themselves and "
         f"{number(with_lime.mean())} with LIME. The difference is {spelt(gain)}.",
+        few="Class activation maps are compared with each other and with LIME.",
     )
 
 
 @needs("ious")
 def furthest_cams(study: StudyReport) -> Finding:
     """Which class activation maps agree least."""
-    methods = _methods(study, "cam")
-    pairs = list(combinations(methods, 2))
+    pairs = combinations(_methods(study, "cam"), 2)
     means = {one: float(_by_image(study, [one]).mean()) for one in pairs}
     known = {one: mean for one, mean in means.items() if np.isfinite(mean)}
     absent_if(len(known) < 2, "This study has fewer than three class activation maps.")
     least = min(known, key=lambda one: known[one])
-    return Finding(
-        "",
-        f"The class activation maps with the least IoU are "
-        f"{listing(study.method_titles[method] for method in least)} ({number(known[least])}).",
-    )
+    names = listing(study.method_titles[method] for method in least)
+    text = f"The class activation maps with the least IoU are {names} ({number(known[least])})."
+    return Finding("", text)
 
 
 @needs("ious")
@@ -239,23 +199,21 @@ def attributions(study: StudyReport) -> Finding:
     absent_if(among.dropna().empty, "This study has fewer than two attribution methods.")
     gain = paired_difference((among - _by_image(study, pairs, "iou_other_images")).to_numpy())
     text = f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}."
-    compared = "Attribution methods are compared with each other."
+    few = "Attribution methods are compared with each other."
     if not gain.count:
-        return Finding(compared, text, "too few")
-    return finding_of(
+        return Finding(few, text, "too few")
+    return which_way(
         gain,
-        ways(
-            "attribution methods agree with each other [more|less] on an image than across images",
-            few=compared,
-        ),
+        "attribution methods agree with each other [more|less] on an image than across images",
         f"{text} The image-specific IoU is {spelt(gain)}.",
+        few,
     )
 
 
 @needs("agreement", "ious")
 def nearest_attribution(study: StudyReport) -> Finding:
     """Which attribution methods agree most and least with the class activation map."""
-    other = second_method(study, "ious")
+    other = compared.second_method(study, "ious")
     means = {
         method: float(_by_image(study, [(other, method)]).mean())
         for method in _methods(study, "attribution")
@@ -264,24 +222,19 @@ def nearest_attribution(study: StudyReport) -> Finding:
     ranked = sorted((m for m in means if np.isfinite(means[m])), key=lambda m: means[m])
     absent_if(len(ranked) < 2, "This study has fewer than two attribution methods.")
     titles, least, most = study.method_titles, ranked[0], ranked[-1]
-    return Finding(
-        "",
-        f"Of the attribution methods {titles[most]} has the greatest IoU with {titles[other]} "
-        f"({number(means[most])}), and {titles[least]} the least ({number(means[least])}).",
-    )
+    text = f"Of the attribution methods {titles[most]} has the greatest IoU with {titles[other]} "
+    text += f"({number(means[most])}), and {titles[least]} the least ({number(means[least])})."
+    return Finding("", text)
 
 
 @needs("agreement")
 def precision(study: StudyReport) -> Finding:
     """How well so many images tell the mean IoU."""
     iou = at_share(study)["iou"].dropna()
-    mean, low, high = mean_interval(study, iou)
+    mean, low, high = compared.mean_interval(study, iou)
     absent_if(not np.isfinite(low), "An interval of the mean IoU needs five images or more.")
-    return Finding(
-        "",
-        f"Over {plural(len(iou), 'image')} the mean IoU is {number(mean)}, with a 95% bootstrap "
-        f"interval from {number(low)} to {number(high)}.",
-    )
+    text = f"Over {plural(len(iou), 'image')} the mean IoU is {number(mean)}, with a 95% bootstrap "
+    return Finding("", f"{text}interval from {number(low)} to {number(high)}.")
 
 
 @needs("agreement")
@@ -294,8 +247,7 @@ def centred(study: StudyReport) -> Finding:
     }
     iou = at_share(study)["iou"].reindex(list(offset)).to_numpy(dtype=float)
     found = spearman(np.array(list(offset.values())), iou)
-    if not np.isfinite(found.rho):
-        return absent("Too few images have an outlined object to ask where it lies.")
+    absent_if(np.isnan(found.rho), "Too few images have an outlined object to ask where it lies.")
     return iou_and(
         found,
         0.05,

@@ -8,32 +8,11 @@ import pandas as pd
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import Difference, Direction, paired_difference
 from vitrine.measures.pareto import pareto_front
-from vitrine.report.attributions import (
-    GRADIENT,
-    GUIDED,
-    LIBRARY_RELEVANCE,
-    PATH,
-    RELEVANCE,
-    SUMMARIES,
-    correlation_of_maps,
-    deviations,
-    large,
-    maps,
-    methods,
-    promised_sums,
-    relevance_of_networks,
-    sensitivities,
-    why_no_map,
-)
+from vitrine.report import attributions
+from vitrine.report.attributions import LIBRARY_RELEVANCE, PATH, RELEVANCE, SUMMARIES, why_no_map
+from vitrine.report.findings import sentences
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import (
-    as_sentence,
-    bound,
-    how_many,
-    rho_direction,
-    spelt,
-    ways,
-)
+from vitrine.report.findings.sentences import as_sentence, bound, by_how_many, spelt
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
@@ -53,22 +32,19 @@ NO_SENSITIVITY = "The study has no maximum sensitivity of an attribution method.
 @needs("attributions")
 def sums(study: StudyReport) -> Finding:
     """Whether attributions add up to what their method promises."""
-    found = promised_sums(study)
+    found = attributions.promised_sums(study)
     found.pop(LIBRARY_RELEVANCE, None)
     absent_if(not found, "No map of the study comes with a sum that its method promises.")
     titles = study.method_titles
-    kept: dict[str, list[str]] = {"all": [], "some": [], "none": []}
+    does = {
+        "all": "add up to what they promise",
+        "some": "add up on some images only",
+        "none": "miss the sum that they promise",
+    }
+    kept: dict[str, list[str]] = {way: [] for way in does}
     for method, values in found.items():
-        kept[how_many(values <= CLOSE_SUM)].append(titles[method])
-    said = [
-        f"those of {listing(kept[way])} {does}"
-        for way, does in (
-            ("all", "add up to what they promise"),
-            ("some", "add up on some images only"),
-            ("none", "miss the sum that they promise"),
-        )
-        if kept[way]
-    ]
+        kept[sentences.how_many(values <= CLOSE_SUM)].append(titles[method])
+    said = [f"those of {listing(kept[way])} {does[way]}" for way in does if kept[way]]
     text = " ".join(
         f"{titles[method]} is within {percent(CLOSE_SUM)} on "
         f"{part_of(int((values <= CLOSE_SUM).sum()), len(values), 'image')}; its median deviation "
@@ -83,24 +59,24 @@ def sums(study: StudyReport) -> Finding:
 @needs("attributions")
 def relevance_sum(study: StudyReport) -> Finding:
     """Whether layer-wise relevance propagation keeps the logit."""
-    table = maps(study)
-    known = deviations(table[table["method"] == RELEVANCE])
+    table = attributions.maps(study)
+    known = attributions.deviations(table[table["method"] == RELEVANCE])
     if known.empty:
         return absent(why_no_map(study, RELEVANCE) or "The study has no relevance propagation.")
-    part = part_of(int((known <= KEPT).sum()), len(known), "image")
-    does, verdict = {
-        "all": ("keeps the logit", "kept"),
-        "some": (f"keeps the logit on {part}", "in part"),
-        "none": ("does not keep the logit", "lost"),
-    }[how_many(known <= KEPT)]
-    greatest = f"Its sum deviates from the logit by {share(known.max())} at most."
-    return Finding(f"Layer-wise relevance propagation {does}.", greatest, verdict)
+    kept = known <= KEPT
+    part = part_of(int(kept.sum()), len(known), "image")
+    return by_how_many(
+        kept,
+        f"Layer-wise relevance propagation [keeps|keeps|does not keep] the logit[| on {part}|].",
+        f"Its sum deviates from the logit by {share(known.max())} at most.",
+        ("kept", "in part", "lost"),
+    )
 
 
 @needs("attributions")
 def library_relevance(study: StudyReport) -> Finding:
     """What the library's own rules of relevance propagation make of the logit, by network."""
-    table = relevance_of_networks(study)
+    table = attributions.relevance_of_networks(study)
     library = table[table["method"] == LIBRARY_RELEVANCE]
     absent_if(library.empty, "The study does not try the library's own relevance propagation.")
     worked, name = library[library["deviation"].notna()], "The library's own relevance propagation"
@@ -108,20 +84,14 @@ def library_relevance(study: StudyReport) -> Finding:
         return Finding(f"{name} gives no map of these networks.", _reasons(library), "absent maps")
     lost = worked["deviation"] > KEPT
     text = " ".join(
-        f"On {row['network']} the logit is {large(row['logit'])} and the relevance sums to "
-        f"{large(row['total'])} (means)."
+        f"On {row['network']} the logit is {attributions.large(row['logit'])} and the relevance "
+        f"sums to {attributions.large(row['total'])} (means)."
         for row in worked.head(3).to_dict("records")
     )
     text = f"{text} {_reasons(library[library['images'] == 0])}".strip()
-    does, verdict = {
-        "all": ("does not keep the logit", "lost"),
-        "some": (
-            f"does not keep the logit on {part_of(int(lost.sum()), len(lost), 'network')}",
-            "in part",
-        ),
-        "none": ("keeps the logit", "kept"),
-    }[how_many(lost)]
-    return Finding(f"{name} {does}.", text, verdict)
+    part = part_of(int(lost.sum()), len(lost), "network")
+    sentence = f"{name} [does not keep|does not keep|keeps] the logit[| on {part}|]."
+    return by_how_many(lost, sentence, text, ("lost", "in part", "kept"))
 
 
 def _reasons(rows: pd.DataFrame) -> str:
@@ -138,19 +108,17 @@ def most_stable(study: StudyReport) -> Finding:
     means = moved.mean()
     best = str(means.idxmin())
     title = study.method_titles[best]
-    text = (
-        f"Its mean maximum sensitivity is {bound(means[best])} over {plural(len(moved), 'image')}."
-    )
+    images = plural(len(moved), "image")
+    text = f"Its mean maximum sensitivity is {bound(means[best])} over {images}."
     if len(means) == 1:
         return Finding(f"{title} alone has a maximum sensitivity.", text, "one")
     leads = _against(moved, best)
-    part = _part(leads, "smaller")
-    if (few := _too_few(leads)) is not None:
-        return Finding(f"{title} has the lowest maximum sensitivity.", f"{text} {few}", "too few")
-    text = f"{text} {_corrected(leads)}"
+    part, text = _part(leads, "smaller"), f"{text} {_corrected(leads)}"
+    headline = f"{title} has the lowest maximum sensitivity"
+    if _part(leads, "too few") == len(leads):
+        return Finding(f"{headline}.", text, "too few")
     if part == len(leads):
         return Finding(f"{title} is more stable than {_every(len(leads))}.", text, "all")
-    headline = f"{title} has the lowest maximum sensitivity"
     if not part:
         return Finding(f"{headline}; no lead over another method is significant.", text, "none")
     beaten = part_of(part, len(leads), "other method")
@@ -166,21 +134,21 @@ def relevance_stability(study: StudyReport) -> Finding:
         no_map = f"{study.method_titles[RELEVANCE]} has no map to perturb."
         return absent(no_map if why_no_map(study, RELEVANCE) else none)
     leads, name = _against(moved, RELEVANCE), study.method_titles[RELEVANCE]
-    text = f"Its mean maximum sensitivity is {bound(moved[RELEVANCE].mean())}."
-    if (few := _too_few(leads)) is not None:
-        rank = int(moved.mean().rank(method="min")[RELEVANCE])
-        place = f"Of {count(len(leads) + 1)} methods it has rank {rank} (1 is the most stable)."
-        return Finding(f"The stability of {name} was measured.", f"{text} {place} {few}", "too few")
     better, worse, n = _part(leads, "smaller"), _part(leads, "larger"), len(leads)
+    text = f"Its mean maximum sensitivity is {bound(moved[RELEVANCE].mean())}."
+    if _part(leads, "too few") == n:
+        rank = int(moved.mean().rank(method="min")[RELEVANCE])
+        text += f" Of {count(n + 1)} methods it has rank {rank} (1 is the most stable)."
+        text += f" {_corrected(leads)}"
+        return Finding(f"The stability of {name} was measured.", text, "too few")
     text = f"{text} {_corrected(leads)}"
     if better == n:
         return Finding(f"{name} is more stable than {_every(n)}.", text, "most stable")
     if worse == n:
         return Finding(f"{name} is less stable than {_every(n)}.", text, "least stable")
     if not better + worse:
-        return Finding(
-            f"No method is significantly more or less stable than {name}.", text, "undecided"
-        )
+        headline = f"No method is significantly more or less stable than {name}."
+        return Finding(headline, text, "undecided")
     said = [
         f"{word} stable than {part_of(k, n, 'other method')}"
         for k, word in ((better, "more"), (worse, "less"))
@@ -197,22 +165,20 @@ def averaging(study: StudyReport) -> Finding:
     if PATH not in moved or not others:
         return absent("The study has no Integrated Gradients beside a summary of noisy copies.")
     titles, plain = study.method_titles, study.method_titles[PATH]
-    tested = {
-        titles[other]: paired_difference((moved[other] - moved[PATH]).to_numpy(), len(others))
-        for other in others
-    }
-    headline, verdict = _by_direction(
-        tested,
+    tested, headline, verdict = _by_direction(
+        study,
+        {other: moved[other] - moved[PATH] for other in others},
         {
-            "smaller": f"{{}} is more stable than {plain} without noise",
-            "larger": f"{{}} is less stable than {plain} without noise",
-            "undecided": f"whether {{}} is more stable than {plain} without noise is undecided",
+            "smaller": f"{{}} [is|are] more stable than {plain} without noise",
+            "larger": f"{{}} [is|are] less stable than {plain} without noise",
+            "undecided": f"whether {{}} [is|are] more stable than {plain} without noise is "
+            "undecided",
             "too few": f"the stability of {{}} was measured beside {plain} without noise",
         },
     )
     text = " ".join(
         f"That of {titles[other]} is {bound(moved[other].mean())}; the difference is "
-        f"{spelt(tested[titles[other]])}."
+        f"{spelt(tested[other])}."
         for other in others
     )
     mean = f"The mean maximum sensitivity of {plain} is {bound(moved[PATH].mean())}."
@@ -223,27 +189,23 @@ def averaging(study: StudyReport) -> Finding:
 def seeds(study: StudyReport) -> Finding:
     """Whether another seed moves a stochastic method's map more than a perturbation does."""
     moved = _moved(study)
-    parts = sensitivities(study, "seed_part_by_channel")
+    parts = attributions.sensitivities(study, "seed_part_by_channel")
     absent_if(parts.empty, "The tables hold no seed's part of an attribution method.")
-    titles = study.method_titles
     both = [str(method) for method in parts if method in moved]
     absent_if(not both, NO_SENSITIVITY)
-    tested = {
-        titles[method]: paired_difference((parts[method] - moved[method]).to_numpy(), len(both))
-        for method in both
-    }
-    headline, verdict = _by_direction(
-        tested,
+    _, headline, verdict = _by_direction(
+        study,
+        {method: parts[method] - moved[method] for method in both},
         {
-            "larger": "another seed changes the map of {} more than the perturbation does",
-            "smaller": "another seed changes the map of {} less than the perturbation does",
+            "larger": "another seed changes the [map|maps] of {} more than the perturbation does",
+            "smaller": "another seed changes the [map|maps] of {} less than the perturbation does",
             "undecided": "for {} it is undecided whether another seed or the perturbation changes "
             "the map more",
-            "too few": "another seed changes the map of {}",
+            "too few": "another seed changes the [map|maps] of {}",
         },
     )
     text = " ".join(
-        f"{titles[method]}: {bound(parts[method].mean())} by the seed, "
+        f"{study.method_titles[method]}: {bound(parts[method].mean())} by the seed, "
         f"{bound(moved[method].mean())} by the perturbation (means)."
         for method in both
     )
@@ -258,15 +220,11 @@ def printed(study: StudyReport, values: pd.Series) -> Finding:
     if len(common) < 3:
         return absent("Too few methods of the study have a printed maximum sensitivity to compare.")
     found = spearman(values[common].to_numpy(), moved[common].mean().to_numpy())
-    if not np.isfinite(found.rho):
-        return absent("Methods that are all equally stable have no order to compare.")
-    text = (
-        f"Spearman's rank correlation of {plural(found.count, 'method')} is {number(found.rho)} "
-        f"({p_text(found.p_value)})."
-    )
-    order = ways("the methods' order by stability [is like|runs against] the printed one", few="")
-    direction = rho_direction(found)
-    return Finding(order[direction], text, direction)
+    absent_if(np.isnan(found.rho), "Methods that are all equally stable have no order to compare.")
+    order = "the methods' order by stability [is like|runs against] the printed one"
+    headline, direction = sentences.rho_way(found, order)
+    text = f"Spearman's rank correlation of {plural(found.count, 'method')} is {number(found.rho)} "
+    return Finding(headline, f"{text}({p_text(found.p_value)}).", direction)
 
 
 @needs("attributions", "sensitivities")
@@ -286,10 +244,10 @@ def front(study: StudyReport) -> Finding:
 
 def price(study: StudyReport) -> pd.DataFrame:
     """Median ``seconds`` a map, mean maximum sensitivity ``moved``, and ``front``, by method."""
-    seconds = maps(study).groupby("method")["seconds"].median()
-    moved = sensitivities(study).mean()
+    seconds = attributions.maps(study).groupby("method")["seconds"].median()
+    moved = attributions.sensitivities(study).mean()
     table = pd.DataFrame({"seconds": seconds, "moved": moved}).dropna()
-    table = table.loc[[method for method in methods(study) if method in table.index]]
+    table = table.loc[[method for method in attributions.methods(study) if method in table.index]]
     table["front"] = pareto_front(table[["seconds", "moved"]].to_numpy(float), [False, False])
     return table
 
@@ -297,7 +255,7 @@ def price(study: StudyReport) -> pd.DataFrame:
 @needs("attributions")
 def guided(study: StudyReport) -> Finding:
     """Whether Guided Backpropagation's map is another than the gradient's."""
-    return _alike(study, GUIDED, GRADIENT)
+    return _alike(study, attributions.GUIDED, attributions.GRADIENT)
 
 
 @needs("attributions")
@@ -307,24 +265,22 @@ def summaries(study: StudyReport) -> Finding:
 
 
 def _alike(study: StudyReport, first: str, second: str) -> Finding:
-    if not {first, second} <= {*methods(study)}:
+    if not {first, second} <= {*attributions.methods(study)}:
         none = "The study does not try both of the methods that this compares."
         return absent(why_no_map(study, first, second) or none)
     both = f"{study.method_titles[first]} and {study.method_titles[second]}"
-    rho = correlation_of_maps(study, first, second)
-    if rho.empty:
-        return absent(f"{both} have no maps of one image that could be compared.")
-    same = rho.mean() >= SAME_MAP
-    return Finding(
-        f"{both} give {'nearly the same map' if same else 'different maps'}.",
-        f"Their mean rank correlation is {number(rho.mean(), 3)} over {plural(len(rho), 'image')}.",
-        "same" if same else "different",
-    )
+    rho = attributions.correlation_of_maps(study, first, second)
+    absent_if(rho.empty, f"{both} have no maps of one image that could be compared.")
+    mean, images = rho.mean(), plural(len(rho), "image")
+    text = f"Their mean rank correlation is {number(mean, 3)} over {images}."
+    if mean >= SAME_MAP:
+        return Finding(f"{both} give nearly the same map.", text, "same")
+    return Finding(f"{both} give different maps.", text, "different")
 
 
 def _moved(study: StudyReport) -> pd.DataFrame:
     """Maximum sensitivities by image and attribution method. Raises ``Absent`` without any."""
-    moved = sensitivities(study)
+    moved = attributions.sensitivities(study)
     absent_if(moved.empty, NO_SENSITIVITY)
     return moved
 
@@ -346,13 +302,9 @@ def _part(tested: list[Difference], direction: Direction) -> int:
     return sum(one.direction == direction for one in tested)
 
 
-def _too_few(tested: list[Difference]) -> str | None:
-    if all(one.direction == "too few" for one in tested):
-        return f"So few images ({tested[0].count}) cannot tell a difference from chance."
-    return None
-
-
 def _corrected(tested: list[Difference]) -> str:
+    if _part(tested, "too few") == len(tested):
+        return f"So few images ({tested[0].count}) cannot tell a difference from chance."
     if len(tested) == 1:
         return f"The difference is {spelt(tested[0])}."
     return f"Differences are tested at 5%, corrected for {plural(len(tested), 'comparison')}."
@@ -363,31 +315,25 @@ def _every(others: int) -> str:
 
 
 def _by_direction(
-    tested: Mapping[str, Difference], words: Mapping[Direction, str]
-) -> tuple[str, str]:
-    """One sentence for how each of several comparisons came out, and the verdicts."""
+    study: StudyReport, gaps: Mapping[str, pd.Series], words: Mapping[Direction, str]
+) -> tuple[dict[str, Difference], str, str]:
+    """How several methods' differences came out, one sentence for all, and the verdicts.
+
+    words : by direction, with what is said of one and of several in brackets, as in "[is|are]".
+    """
+    tested = {key: paired_difference(gap.to_numpy(), len(gaps)) for key, gap in gaps.items()}
     groups: dict[Direction, list[str]] = {}
-    for title, one in tested.items():
-        groups.setdefault(one.direction, []).append(title)
-    said = []
-    for direction, titles in groups.items():
-        sentence = words[direction].format(listing(titles))
-        said.append(sentence if len(titles) == 1 else _in_plural(sentence))
-    return as_sentence("; ".join(said)), " and ".join(groups)
-
-
-def _in_plural(sentence: str) -> str:
-    for one, several in (
-        (" is more stable", " are more stable"),
-        (" is less stable", " are less stable"),
-        ("the map of", "the maps of"),
-    ):
-        sentence = sentence.replace(one, several)
-    return sentence
+    for method, one in tested.items():
+        groups.setdefault(one.direction, []).append(study.method_titles[method])
+    said = [
+        sentences.one_of(words[direction], len(titles) > 1).format(listing(titles))
+        for direction, titles in groups.items()
+    ]
+    return tested, as_sentence("; ".join(said)), " and ".join(groups)
 
 
 def share(value: float) -> str:
     """A deviation: "0.03%", "12%", and "4 times" the promised sum beyond ten times it."""
     if value > 10:
-        return f"{large(value)} times that sum"
+        return f"{attributions.large(value)} times that sum"
     return percent(value, 3 if value < 0.001 else 1 if value < 0.1 else 0)

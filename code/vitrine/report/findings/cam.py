@@ -5,7 +5,7 @@ import numpy as np
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.report import cams
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import finding_of, how_many, span, spelt, ways
+from vitrine.report.findings.sentences import by_how_many, how_many, span, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, part_of, percent, plural
@@ -34,21 +34,16 @@ def one_map(study: StudyReport) -> Finding:
     """Whether the methods give nearly the same map, over all pairs of the study."""
     means = cams.correlations(study).groupby("pair")["rho"].mean().dropna().sort_values()
     absent_if(means.empty, ONE_METHOD)
-    verdict = how_many(means >= SAME_MAP)
     if len(means) == 1:
-        words = "are nearly one map" if verdict == "all" else "are not the same map"
+        words = f"{means.index[0]} are [nearly one map||not the same map]."
         text = f"Their mean rank correlation is {_rho(means.iloc[0])}."
-        return Finding(f"{means.index[0]} {words}.", text, verdict)
-    headline = {
-        "all": "All class activation maps are nearly one map.",
-        "some": "Some class activation maps are nearly one map, others are not.",
-        "none": "No two class activation maps are nearly the same.",
-    }[verdict]
-    return Finding(
-        headline,
+        return by_how_many(means >= SAME_MAP, words, text)
+    return by_how_many(
+        means >= SAME_MAP,
+        "[All class activation maps are nearly one map|Some class activation maps are nearly one "
+        "map, others are not|No two class activation maps are nearly the same].",
         f"Over the images the mean rank correlation is greatest for {means.index[-1]} "
         f"({_rho(means.iloc[-1])}) and least for {means.index[0]} ({_rho(means.iloc[0])}).",
-        verdict,
     )
 
 
@@ -66,42 +61,30 @@ def beyond_baseline(study: StudyReport) -> Finding:
         return absent("There are no two images and two methods whose maps could be compared.")
     pairs = rows.groupby("pair")["gain"]
     tests = [paired_difference(gain.to_numpy(), len(pairs)) for _, gain in pairs]
-    text = (
-        f"The mean rank correlation is {number(rows['rho'].mean())} on an image and "
-        f"{number(rows['rho_other_images'].mean())} across images. "
-    )
     return _tested(
         tests,
         "pair",
-        {
-            "all": "Every two class activation maps agree more on an image than across images.",
-            "some": "Some pairs of class activation maps agree more on an image than across "
-            "images.",
-            "none": "That two class activation maps agree more on an image than across images "
-            "cannot be shown.",
-        },
-        text,
+        "[Every two|Some pairs of|That two] class activation maps agree more on an image than "
+        "across images[|| cannot be shown].",
+        f"The mean rank correlation is {number(rows['rho'].mean())} on an image and "
+        f"{number(rows['rho_other_images'].mean())} across images. ",
         "agree more on an image",
     )
 
 
-def _tested(
-    tests: list[Difference], noun: str, headlines: dict[str, str], text: str, what: str
-) -> Finding:
+def _tested(tests: list[Difference], noun: str, sentence: str, text: str, what: str) -> Finding:
     """A finding about several tests: how many of them came out larger, and how many smaller."""
     directions = [test.direction for test in tests]
     larger, smaller = directions.count("larger"), directions.count("smaller")
     if set(directions) == {"too few"}:
         few = max(test.count for test in tests)
         return Finding("", f"{text}So few images ({few}) cannot tell this from chance.", "too few")
-    verdict = how_many([direction == "larger" for direction in directions])
     part = part_of(larger, len(tests), noun)
     text += f"Tested and corrected for {plural(len(tests), 'comparison')}: {part} {what}"
     text += f", {part_of(smaller, len(tests), noun)} less." if smaller else "."
-    headline = headlines[verdict]
-    if verdict == "some" and larger * 2 > len(tests):
-        headline = headline.replace("Some ", "Most ", 1)
-    return Finding(headline, text, verdict)
+    if larger * 2 > len(tests):
+        sentence = sentence.replace("|Some ", "|Most ", 1)
+    return by_how_many([direction == "larger" for direction in directions], sentence, text)
 
 
 @needs("correlations")
@@ -123,11 +106,8 @@ def same_weights(study: StudyReport) -> Finding:
     absent_if(rho.empty, "Grad-CAM and HiResCAM have no maps to compare.")
     same, everywhere = rho.min() >= cams.SAME, number(rho.min(), 3) == number(rho.max(), 3)
     where = f"on {part_of(len(rho), len(rho), 'image')}" if everywhere else "by image"
-    return Finding(
-        f"Grad-CAM and HiResCAM {'are one map' if same else 'differ'}.",
-        f"Their rank correlation is {span(rho, digits=3)} {where}.",
-        "all" if same else "none",
-    )
+    text = f"Their rank correlation is {span(rho, digits=3)} {where}."
+    return by_how_many(same, "Grad-CAM and HiResCAM [are one map||differ].", text)
 
 
 @needs("correlations")
@@ -144,16 +124,14 @@ def without_class(study: StudyReport) -> Finding:
     more, title = paired_difference((shares[BLIND] - rest).to_numpy()), study.method_titles[BLIND]
     who = f"{title}, which asks for no class, has"
     no_proof = "so lying on the object is no proof of explaining the class"
-    return finding_of(
+    return which_way(
         more,
-        ways(
-            f"{who} [more|less] of its weight on the object than the others[, {no_proof}|]",
-            few=f"{title} asks for no class.",
-            undecided=f"Whether {who} more or less of its weight on the object than the others is "
-            "undecided.",
-        ),
+        f"{who} [more|less] of its weight on the object than the others[, {no_proof}|]",
         f"It has {percent(shares[BLIND].mean())} there and the others "
         f"{percent(rest.mean())} on average. The difference is {spelt(more)}.",
+        few=f"{title} asks for no class.",
+        undecided=f"Whether {who} more or less of its weight on the object than the others is "
+        "undecided.",
     )
 
 
@@ -165,25 +143,18 @@ def on_object(study: StudyReport) -> Finding:
     shares = shares.dropna(axis="columns", how="all")
     absent_if(shares.empty, "No map has positive weight to compare on an object.")
     gain = shares.div(area, axis=0)
-    tests = [
-        paired_difference((shares[name] - area).to_numpy(), shares.shape[1]) for name in shares
-    ]
-    text = (
-        "A map's share of weight on the object, divided by the object's area, is "
-        f"{span(gain, digits=1)} over all methods and images; a map without information has 1. "
-    )
+    gains = [(shares[name] - area).to_numpy() for name in shares]
+    text = "A map's share of weight on the object, divided by the object's area, is "
+    text += f"{span(gain, digits=1)} over all methods and images; a map without information has 1. "
     if left := [name for name in cams.methods(study) if name not in cams.distinct(study)]:
-        text += f"{listing(study.method_titles[name] for name in left)} "
-        text += f"{'gives' if len(left) == 1 else 'give'} the maps of another one and "
-        text += f"{'is' if len(left) == 1 else 'are'} not counted again. "
+        give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
+        text += f"{listing(study.method_titles[name] for name in left)} {give} the maps of another "
+        text += f"one and {are} not counted again. "
     return _tested(
-        tests,
+        [paired_difference(gain, len(gains)) for gain in gains],
         "method",
-        {
-            "all": "All class activation maps prefer the object.",
-            "some": "Some class activation maps prefer the object.",
-            "none": "That a class activation map prefers the object cannot be shown.",
-        },
+        "[All class activation maps prefer the object|Some class activation maps prefer the object|"
+        "That a class activation map prefers the object cannot be shown].",
         text,
         "have more weight on the object than its area",
     )
@@ -196,17 +167,12 @@ def maximum(study: StudyReport) -> Finding:
     method = cams.preferred(study)
     on, title = cams.maxima(study)[method].dropna(), study.method_titles[method]
     absent_if(on.empty, f"No map of {title} has a maximum on an image with an outlined object.")
-    verdict = how_many(on)
-    headline = {
-        "all": f"{title}'s maximum lies on every object.",
-        "some": f"{title}'s maximum lies on some objects and beside others.",
-        "none": f"{title}'s maximum lies beside every object.",
-    }[verdict]
     beside = list(on.index[on == 0])
     text = f"It lies on the object for {part_of(int(on.sum()), len(on), 'image')}"
-    if verdict == "some" and len(beside) <= 8:
+    if how_many(on) == "some" and len(beside) <= 8:
         text += f", and beside it for {listing(beside)}"
-    return Finding(headline, f"{text}.", verdict)
+    where = "[on every object|on some objects and beside others|beside every object]"
+    return by_how_many(on, f"{title}'s maximum lies {where}.", f"{text}.")
 
 
 @needs("correlations")
@@ -217,15 +183,14 @@ def small_objects(study: StudyReport) -> Finding:
     on = cams.maxima(study).loc[list(small), cams.distinct(study)].to_numpy(dtype=float)
     on = on[np.isfinite(on)]
     absent_if(not len(on), "No outlined object is small enough to ask where the maxima lie.")
-    verdict = how_many(on)
-    headline = {
-        "all": "On small objects every maximum lies on the object.",
-        "some": "On small objects some maxima lie on the object and some beside it.",
-        "none": "On small objects every maximum lies beside the object.",
-    }[verdict]
     part = part_of(int(on.sum()), len(on), "map")
-    covers = f"Where the object covers less than {percent(SMALL)} of the frame"
-    return Finding(headline, f"{covers}, the maximum lies on it for {part}.", verdict)
+    return by_how_many(
+        on,
+        "On small objects [every maximum lies on the object|some maxima lie on the object and some "
+        "beside it|every maximum lies beside the object].",
+        f"Where the object covers less than {percent(SMALL)} of the frame, the maximum lies on it "
+        f"for {part}.",
+    )
 
 
 @needs("maps", "correlations")
@@ -235,15 +200,14 @@ def half_maximum(study: StudyReport) -> Finding:
     areas = areas.where(areas > 0)
     ratio = (areas.max(axis=1) / areas.min(axis=1))[areas.notna().sum(axis=1) > 1]
     absent_if(ratio.empty, "There are no two maps of an image whose areas could be compared.")
-    large, image = ratio.max() >= 1.5, str(ratio.idxmax())
+    sizes, limits, image = "similar", "", str(ratio.idxmax())
+    if ratio.max() >= 1.5:
+        sizes, limits = "different", ", which limits their overlap before their places matter"
     ends = areas.loc[image].idxmin(), areas.loc[image].idxmax()
     least, most = (study.method_titles[str(method)] for method in ends)
-    limits = ", which limits their overlap before their places matter" if large else ""
-    return Finding(
-        f"Half of the maximum marks regions of {'different' if large else 'similar'} sizes.",
-        "For two methods on one image the areas differ by a factor of up to "
-        f"{number(ratio.max(), 1)} ({most} and {least} on {image}){limits}.",
-    )
+    text = "For two methods on one image the areas differ by a factor of up to "
+    text += f"{number(ratio.max(), 1)} ({most} and {least} on {image}){limits}."
+    return Finding(f"Half of the maximum marks regions of {sizes} sizes.", text)
 
 
 @needs("correlations")
@@ -253,18 +217,13 @@ def second_class(study: StudyReport) -> Finding:
     absent_if(rows.empty, "This study has no maps of the second most probable class.")
     rho, title = rows["rho"], study.method_titles[str(rows["method"].iloc[0])]
     same = rho >= SAME_MAP
-    verdict = how_many(same)
-    headline = {
-        "all": "The maps of the two most probable classes are nearly the same.",
-        "some": "The maps of the two most probable classes are nearly the same for some images.",
-        "none": "The maps of the two most probable classes differ.",
-    }[verdict]
-    return Finding(
-        headline,
+    return by_how_many(
+        same,
+        "The maps of the two most probable classes [are nearly the same|are nearly the same for "
+        "some images|differ].",
         f"For {title} the rank correlation is {_rho(rho.mean())} on average and "
         f"{_rho(rho.min())} at the least. It is at least {number(SAME_MAP)} for "
         f"{part_of(int(same.sum()), len(rho), 'image')}.",
-        verdict,
     )
 
 
@@ -293,23 +252,19 @@ def cost(study: StudyReport) -> Finding:
     seconds = costs["seconds"].reindex(cams.methods(study)).dropna().sort_values()
     if len(seconds) < 2 or seconds.iloc[0] <= 0:
         return absent("There are no two methods whose seconds could be compared.")
-    least, most = (study.method_titles[str(seconds.index[place])] for place in (0, -1))
-    short, long = (
-        f"{value:,.2g} s" if value < 10 else f"{value:,.0f} s" for value in seconds.iloc[[0, -1]]
-    )
-    factor = seconds.iloc[-1] / seconds.iloc[0]
-    passes = costs.loc[seconds.index[[0, -1]], ["passes", "head"]]
-    disturbed = len(study.images) < FEW_IMAGES and passes.nunique().eq(1).all()
-    if factor < AS_LONG or disturbed:
-        text = f"Their medians are {short} ({least}) to {long} ({most}) an image."
-        if factor < AS_LONG:
-            return Finding("All class activation maps take about as long.", text)
+    ends = seconds.iloc[[0, -1]]
+    least, most = (study.method_titles[str(method)] for method in ends.index)
+    short, long = (f"{value:,.{'2g' if value < 10 else '0f'}} s" for value in ends)
+    factor = ends.iloc[1] / ends.iloc[0]
+    passes = costs.loc[ends.index, ["passes", "head"]]
+    text = f"Their medians are {short} ({least}) to {long} ({most}) an image."
+    if factor < AS_LONG:
+        return Finding("All class activation maps take about as long.", text)
+    if len(study.images) < FEW_IMAGES and passes.nunique().eq(1).all():
         return Finding("Which map takes the longest cannot be told from so few images.", text)
     times = number(factor, 1) if factor < 10 else f"{float(f'{factor:.2g}'):,.0f}"
-    return Finding(
-        f"{most} takes {times} times as long as {least}.",
-        f"The median is {long} an image against {short}.",
-    )
+    text = f"The median is {long} an image against {short}."
+    return Finding(f"{most} takes {times} times as long as {least}.", text)
 
 
 @needs("costs", "correlations")

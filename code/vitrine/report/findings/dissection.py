@@ -52,12 +52,11 @@ def frequent(study: StudyReport) -> Finding:
     if not common:
         headline = "The networks differ in the concept that most units learned."
         return Finding(headline, text, "differ")
-    one = len(have) == 1
-    most = f"units of {next(iter(have)) if one else _all_of(have)}"
+    most = f"units of {next(iter(have)) if len(have) == 1 else _all_of(have)}"
     said = f"concept that most {most} learned is"
     if len(common) > 1:
         said = f"concepts that most {most} learned, each as many, are"
-    return Finding(f"The {said} {_quoted(common)}.", text, "one" if one else "same")
+    return Finding(f"The {said} {_quoted(common)}.", text, "one" if len(have) == 1 else "same")
 
 
 def _all_of(networks: Sized) -> str:
@@ -102,22 +101,18 @@ def how_many(study: StudyReport) -> Finding:
     hidden = _before_classifiers(found)
     if len(labels) == 1:
         return Finding(f"{labels.index[0]} has {said}.", hidden, "one")
-    headline, verdict = f"Each network has {said}.", "same"
+    headline, verdict, text = f"Each network has {said}.", "same", hidden
     if labels.nunique() > 1:
-        headline = (
-            f"{_with(labels, labels.max())} has the most different significant labels "
-            f"({count(int(labels.max()))}), {_with(labels, labels.min())} the fewest "
-            f"({count(int(labels.min()))})."
-        )
-        verdict = "differ"
-    if table["units"].nunique() == 1 or not labels.any():
-        return Finding(headline, hidden, verdict, same_as=verdict)
-    smallest, equal = table["units"].idxmin(), table["equal"]
-    text = (
-        f"At as many units as {smallest} has, {span(equal, digits=0)} different labels are expected"
-    )
-    text += f", the most in {equal.idxmax()}." if equal.round().nunique() > 1 else "."
-    return Finding(headline, f"{hidden} {text}".strip(), verdict, same_as=verdict)
+        most, least = int(labels.max()), int(labels.min())
+        first, last = (listing(labels.index[labels == number]) for number in (most, least))
+        headline = f"{first} has the most different significant labels ({count(most)}), "
+        headline, verdict = f"{headline}{last} the fewest ({count(least)}).", "differ"
+    if table["units"].nunique() > 1 and labels.any():
+        smallest, equal = table["units"].idxmin(), table["equal"]
+        text += f" At as many units as {smallest} has, {span(equal, digits=0)} different labels are"
+        best = f", the most in {equal.idxmax()}" if equal.round().nunique() > 1 else ""
+        text = f"{text} expected{best}.".strip()
+    return Finding(headline, text, verdict, same_as=verdict)
 
 
 def _before_classifiers(found: Dissected) -> str:
@@ -127,11 +122,6 @@ def _before_classifiers(found: Dissected) -> str:
     labels = zip(found.titles, _shared(found, found.hidden), strict=True)
     own = listing(f"{count(len(different))} in {title}" for title, different in labels)
     return f"Before the classifiers there are {own}."
-
-
-def _with(labels: pd.Series, number: int) -> str:
-    """The networks that have a number of labels."""
-    return listing(labels.index[labels == number])
 
 
 @needs("units")
@@ -144,11 +134,9 @@ def objects_and_scenes(study: StudyReport) -> Finding:
         return Finding("No significant label names an object or a scene.", "", "none")
     enough = objects + scenes >= FEW
     more, fewer = (objects > scenes)[enough], (objects < scenes)[enough]
-    who = "The network's" if len(table) == 1 else "Every network's"
-    if enough.any() and not enough.all():
+    who = f"{'The' if len(table) == 1 else 'Every'} network's significant labels"
+    if not enough.all():
         who = f"The significant labels of {listing(table.index[enough])}"
-    else:
-        who = f"{who} significant labels"
     if not enough.any():
         headline = "Whether more labels name objects or scenes cannot be told from so few."
         verdict = "too few"
@@ -174,16 +162,13 @@ def kinds_of_others(study: StudyReport) -> Finding:
     units = dissected(study).units
     if units["significant"].nunique() < 2:
         return absent("The kinds of labels with and without significance cannot be compared.")
-    share = (units["kind"] == "object").groupby(units["significant"]).mean()
-    text = (
-        f"Of the significant labels {percent(share[True])} name an object, of the others "
-        f"{percent(share[False])}."
-    )
-    if abs(share[True] - share[False]) >= CLOSE:
+    others, share = (units["kind"] == "object").groupby(units["significant"]).mean()
+    text = f"Of the significant labels {percent(share)} name an object, of the others "
+    text += f"{percent(others)}."
+    if abs(share - others) >= CLOSE:
         return Finding("", text, "differ")
     text += " Labels no better than chance name objects as often, so the share says little of a "
-    text += "network."
-    return Finding("", text, "same")
+    return Finding("", f"{text}network.", "same")
 
 
 @needs("units")
@@ -198,26 +183,21 @@ def networks_alike(study: StudyReport) -> Finding:
     hidden = _shared(found, found.hidden)
     common, whole = len(set.intersection(*hidden)), len(set.union(*hidden))
     all_of = _all_of(hidden)
-    beside = _beside_classifiers(found, all_of)
-    fewest = min(range(len(hidden)), key=lambda place: len(hidden[place]))
-    if len(hidden[fewest]) < FEW:
+    labels, fewest = min((len(own), place) for place, own in enumerate(hidden))
+    text = f"Before the classifiers there are {plural(whole, 'different significant label')}; "
+    text += f"{percent(common / whole) if common else 'none'} of them occur in {all_of}."
+    if labels < FEW:
         headline = "Whether the networks learned the same concepts cannot be told."
-        text = (
-            f"Before the classifiers {found.titles[fewest]} has "
-            f"{plural(len(hidden[fewest]), 'significant label')}, too few to compare."
-        )
-        return Finding(headline, f"{text} {beside}".strip(), "too few")
-    share = common / whole
-    if share >= 2 / 3:
+        text = f"Before the classifiers {found.titles[fewest]} has "
+        text += f"{plural(labels, 'significant label')}, too few to compare."
+        verdict = "too few"
+    elif common / whole >= 2 / 3:
         headline, verdict = "The networks learned much the same concepts.", "same"
-    elif share > 1 / 3:
+    elif common / whole > 1 / 3:
         headline, verdict = "The networks share a part of their concepts.", "part"
     else:
         headline, verdict = "The networks share few of their concepts.", "few"
-    text = (
-        f"Before the classifiers there are {plural(whole, 'different significant label')}; "
-        f"{percent(share) if common else 'none'} of them occur in {all_of}."
-    )
+    beside = _beside_classifiers(found, all_of)
     return Finding(headline, f"{text} {beside}".strip(), verdict)
 
 
@@ -229,11 +209,10 @@ def _shared(found: Dissected, units: pd.DataFrame) -> list[set[str]]:
 
 def _beside_classifiers(found: Dissected, all_of: str) -> str:
     sets = _shared(found, found.of_classes)
-    union = set.union(*sets)
-    if not union or not all(sets):
+    if not all(sets):
         return ""
     common = len(set.intersection(*sets))
-    share = percent(common / len(union)) if common else "none"
+    share = percent(common / len(set.union(*sets))) if common else "none"
     where = "In the classifier layers, whose units are the classes,"
     return f"{where} {share} of the labels occur in {all_of}."
 
@@ -245,21 +224,18 @@ def training_sets(study: StudyReport) -> Finding:
     sets = list(dict.fromkeys(found.training_sets.values()))
     absent_if(len(sets) == 1, f"All dissected networks were trained on {sets[0]}.")
     counted = {name: _scenes_of(found, name) for name in sets}
-    known = {name: part for name, part in counted.items() if part[1] >= FEW}
+    known = {name: kinds for name, kinds in counted.items() if sum(kinds) >= FEW}
     if len(known) < 2:
-        return Finding(
-            "What the training set changes cannot be told.",
-            "There are too few significant labels of objects and scenes to compare.",
-            "too few",
-        )
+        text = "There are too few significant labels of objects and scenes to compare."
+        return Finding("What the training set changes cannot be told.", text, "too few")
     pairs = list(combinations(known, 2))
-    p_values = {pair: _fisher(known[pair[0]], known[pair[1]]) for pair in pairs}
-    first, second = min(pairs, key=lambda pair: p_values[pair])
-    p_value = min(1.0, p_values[first, second] * len(pairs))
-    shares = {name: scenes / whole for name, (scenes, whole) in known.items()}
+    p_values = [float(fisher_exact([known[one], known[other]]).pvalue) for one, other in pairs]
+    first, second = pairs[p_values.index(min(p_values))]
+    p_value = min(1.0, min(p_values) * len(pairs))
+    shares = {name: kinds[0] / sum(kinds) for name, kinds in known.items()}
     text = " ".join(
-        f"Of {known[name][1]:,} different objects and scenes learned from {name}, {percent(share)} "
-        "are scenes."
+        f"Of {sum(known[name]):,} different objects and scenes learned from {name}, "
+        f"{percent(share)} are scenes."
         for name, share in shares.items()
     )
     corrected = f", corrected for {plural(len(pairs), 'pair')}" if len(pairs) > 1 else ""
@@ -273,13 +249,8 @@ def training_sets(study: StudyReport) -> Finding:
 
 
 def _scenes_of(found: Dissected, training_set: str) -> tuple[int, int]:
-    """Different significant labels of networks of a training set: scenes, and with objects."""
+    """Different significant labels of networks of a training set: scenes and objects."""
     titles = [title for title, name in found.training_sets.items() if name == training_set]
     own = found.significant[found.significant["network"].isin(titles)]
     kinds = own.drop_duplicates("label")["kind"]
-    return int((kinds == "scene").sum()), int(kinds.isin(["scene", "object"]).sum())
-
-
-def _fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
-    table = [[scenes, whole - scenes] for scenes, whole in (first, second)]
-    return float(fisher_exact(table).pvalue)
+    return int((kinds == "scene").sum()), int((kinds == "object").sum())

@@ -7,12 +7,12 @@ from vitrine.data.images import image_name
 from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.dissected import dissected, in_layers
+from vitrine.report.dissected import dissected
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import bound, how_many, rho_direction, span, ways
+from vitrine.report.findings.sentences import bound, by_how_many, rho_way, span
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import count, number, p_text, part_of, percent, plural
+from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
 NAMED = 6
 """So many layers are named in a sentence; more are counted."""
@@ -29,15 +29,10 @@ def significant_units(study: StudyReport) -> Finding:
     found = dissected(study)
     absent_if(found.units.empty, ALL_CONSTANT)
     share = found.units["significant"].mean()
-    if share == 0:
-        headline, verdict = "For no unit is the label significantly better than chance.", "none"
-    elif share == 1:
-        headline, verdict = "For every unit the label is significantly better than chance.", "all"
-    elif share > 0.5:
-        headline, verdict = "For most units the label is significantly better than chance.", "most"
-    else:
-        headline = "For most units no label is significantly better than chance."
-        verdict = "few"
+    whose, verdict = ("every unit the", "all") if share == 1 else ("most units the", "most")
+    if share <= 0.5:
+        whose, verdict = ("no unit is the", "none") if not share else ("most units no", "few")
+    headline = f"For {whose} label {'is ' if share else ''}significantly better than chance."
     parts = [
         f"{where} {_have(units)} a significant label."
         for units, where in (
@@ -69,7 +64,8 @@ def layers_without(study: StudyReport) -> Finding:
     part = part_of(len(none), len(survive), "layer")
     text = f"In {part} no unit has a label that is significantly better than chance."
     if len(none) < len(survive) and len(none) <= NAMED:
-        text += f" {'This is' if len(none) == 1 else 'These are'} {in_layers(none)}."
+        named = listing(f"{layer} of {network}" for network, layer in none)
+        text += f" {'This is' if len(none) == 1 else 'These are'} {named}."
     return Finding("", text, "all" if len(none) == len(survive) else "some")
 
 
@@ -80,19 +76,15 @@ def power(study: StudyReport) -> Finding:
     right = classes[classes["exact"]]
     absent_if(right.empty, "No label of a classifier unit names its class exactly.")
     survive = int(right["significant"].sum())
-    verdict = how_many(right["significant"])
-    missed = percent(1 - survive / len(right))
-    return Finding(
-        {
-            "all": "The test finds every label that is known to be right.",
-            "some": f"The test misses {missed} of the labels that are known to be right.",
-            "none": "The test finds none of the labels that are known to be right.",
-        }[verdict],
+    missed = f"misses {percent(1 - survive / len(right))}"
+    return by_how_many(
+        right["significant"],
+        f"The test [finds every label that is|{missed} of the labels that are|finds none of the "
+        "labels that are] known to be right.",
         f"A classifier's unit is a class, and {plural(len(right), 'label')} "
         f"{'is' if len(right) == 1 else 'are'} exactly a name of that class. "
         f"The test finds {part_of(survive, len(right), 'label') if survive else 'none of them'}. "
         "A label that is not significant may still be right.",
-        verdict,
     )
 
 
@@ -107,17 +99,15 @@ def best_hidden_label(study: StudyReport) -> Finding:
     own = images[(images[key] == best[key]).all(axis=1)]
     if own.empty:
         return absent("The strongest images of the unit of the highest similarity were not kept.")
-    names = [image_name(file)[0].lower() for file in own["image"]]
-    named = sum(str(best["label"]).lower() in name for name in names)
-    kept = "is" if best["significant"] else "is not"
-    return Finding(
-        "",
-        f"Before the classifiers, the highest similarity is that of “{best['label']}”: unit "
-        f"{int(best['unit'])} of {best['layer']} of {best['network']}. The label {kept} "
-        f"significant. Of the unit's strongest images, {_named(named, len(names))}.",
-        "named" if named else "unnamed",
-        same_as=str(best["label"]),
+    label, names = str(best["label"]), [image_name(file)[0].lower() for file in own["image"]]
+    named = sum(label.lower() in name for name in names)
+    text = (
+        f"Before the classifiers, the highest similarity is that of “{label}”: unit "
+        f"{int(best['unit'])} of {best['layer']} of {best['network']}. The label "
+        f"{'is' if best['significant'] else 'is not'} significant. Of the unit's strongest images, "
+        f"{_named(named, len(names))}."
     )
+    return Finding("", text, "named" if named else "unnamed", same_as=label)
 
 
 def _named(named: int, whole: int) -> str:
@@ -132,31 +122,27 @@ def _named(named: int, whole: int) -> str:
 def ceiling(study: StudyReport) -> Finding:
     """Whether the greatest similarity of a layer follows from how many units it has."""
     found = dissected(study)
-    similarity = found.facts["similarity"]
+    similarity = found.study.dissection["similarity"]
     if not similarity.get("within_layer") or similarity["parameters"].get("lam") != 1:
         return absent("The similarity of this study has no ceiling that depends on the layer.")
     layers = found.layers[found.layers["greatest"].notna()]
     share = layers["greatest"] / layers["ceiling"].where(layers["ceiling"] > 0)
     absent_if(share.isna().all(), "No layer has two units with a label.")
-    text = (
-        f"The greatest similarities reach {span(share, as_percent=True)} of the ceiling, which is "
-        "the logarithm of the number of units."
-    )
+    text = f"The greatest similarities reach {span(share, as_percent=True)} of the ceiling, which "
+    text += "is the logarithm of the number of units."
     together = spearman(layers["greatest"].to_numpy(), layers["ceiling"].to_numpy())
     if not np.isfinite(together.rho):
         return Finding("", text, "too few")
-    beside = (
-        f"Over {plural(together.count, 'layer')} Spearman's rho of the two is "
-        f"{number(together.rho)} ({p_text(together.p_value)})."
-    )
-    headlines = ways(
+    text += f" Over {plural(together.count, 'layer')} Spearman's rho of the two is "
+    text += f"{number(together.rho)} ({p_text(together.p_value)})."
+    headline, verdict = rho_way(
+        together,
         "a layer's greatest similarity [goes with its number of units|is lower the more units it "
         "has]",
-        few="",
-        undecided="Whether larger layers have greater similarities is undecided.",
+        "Whether larger layers have greater similarities is undecided.",
+        SIGNIFICANT,
     )
-    verdict = rho_direction(together, SIGNIFICANT)
-    return Finding(headlines[verdict], f"{text} {beside}", verdict)
+    return Finding(headline, text, verdict)
 
 
 @needs("units", "classes")
@@ -166,34 +152,28 @@ def classes_named(study: StudyReport) -> Finding:
     absent_if(classes.empty, ALL_CONSTANT)
     listed = classes[classes["listed"]]
     apart = paired_difference((classes["cosine"] - classes["cosine_shuffled"]).to_numpy())
+    tested = f" ({p_text(apart.p_value)})" if np.isfinite(apart.low) else ""
     alike = (
         f"The mean cosine of label and class name is {number(classes['cosine'].mean())}, against "
-        f"{number(classes['cosine_shuffled'].mean())} for the labels of other units"
-    )
-    alike += f" ({p_text(apart.p_value)})." if np.isfinite(apart.low) else "."
-    alike = alike if np.isfinite(apart.mean) else ""
+        f"{number(classes['cosine_shuffled'].mean())} for the labels of other units{tested}."
+    ) * bool(np.isfinite(apart.mean))
     if listed.empty:
         return Finding("No class has its name in the concept list.", alike, "unlisted")
-    share = listed["exact"].mean()
+    share, whose = listed["exact"].mean(), "classifier units whose class is in the concept list get"
     if share >= 0.9:
-        headline = "The classifier's units are labelled with the names of their classes."
+        said = "The classifier's units are labelled with the names of their classes"
         verdict = "exact"
-    elif share >= 0.6:
-        headline = "Most classifier units whose class is in the concept list get its name."
-        verdict = "most"
     elif share > 0.4:
-        headline = "About half of the classifier units whose class is in the concept list get its "
-        headline, verdict = headline + "name.", "half"
+        many, verdict = ("Most", "most") if share >= 0.6 else ("About half of the", "half")
+        said = f"{many} {whose} its name"
     elif apart.direction == "larger":
-        headline = "Labels of the classifier's units come close to the class, but are seldom its "
-        headline, verdict = headline + "name.", "near"
+        said = "Labels of the classifier's units come close to the class, but are seldom its name"
+        verdict = "near"
     else:
-        headline, verdict = "Labels of the classifier's units do not name their classes.", "unnamed"
-    text = (
-        f"{percent(listed['exact'].mean())} of the classes that have a name in the list are named "
-        f"exactly; {percent(classes['listed'].mean())} of all classes have one."
-    )
-    return Finding(headline, f"{text} {alike}".strip(), verdict)
+        said, verdict = "Labels of the classifier's units do not name their classes", "unnamed"
+    text = f"{percent(share)} of the classes that have a name in the list are named exactly; "
+    text += f"{percent(classes['listed'].mean())} of all classes have one."
+    return Finding(f"{said}.", f"{text} {alike}".strip(), verdict)
 
 
 @needs("probing")
@@ -225,14 +205,13 @@ def similarity_and_size(study: StudyReport) -> Finding:
     means = probing.groupby(["rule", "size", "draw"])["similarity"].mean().dropna()
     parts, directions = [], []
     for rule, words in RULES.items():
-        if rule not in means.index.get_level_values("rule"):
-            continue
-        by_size = means[rule]
+        by_size = means[means.index.get_level_values("rule") == rule].droplevel("rule")
         sizes = by_size.index.get_level_values("size").unique().sort_values()
         if len(sizes) < 2:
             continue
         small, large = by_size[sizes[0]], by_size[sizes[-1]]
-        directions.append(_direction(small, large))
+        apart = large.min() > small.max(), large.max() < small.min()
+        directions.append("larger" if apart[0] else "smaller" if apart[1] else "undecided")
         parts.append(
             f"With {words}, the mean similarity is {bound(small.mean())} at {sizes[0]:,} images "
             f"and {bound(large.mean())} at {sizes[-1]:,}."
@@ -256,10 +235,4 @@ SIZES = {
     "smaller": "Similarity is smaller over a larger probing set.",
     "undecided": "Similarity does not change with the size of the probing set beyond its scatter.",
 }
-
-
-def _direction(small: pd.Series, large: pd.Series) -> str:
-    """Larger or smaller where all draws of the two sizes are apart."""
-    if large.min() > small.max():
-        return "larger"
-    return "smaller" if large.max() < small.min() else "undecided"
+"""What is said where all draws of the two sizes are apart, and where they are not."""

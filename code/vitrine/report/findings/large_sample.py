@@ -8,17 +8,10 @@ import pandas as pd
 
 from vitrine.measures.association import Association, few_of_many, least_significant, spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.compared import (
-    COMPLEXITY,
-    IMAGE_SPECIFIC,
-    associations,
-    complexity_of,
-    mean_interval,
-    pair,
-    sample,
-)
+from vitrine.report import compared
+from vitrine.report.compared import COMPLEXITY, associations, complexity_of, sample
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import finding_of, rho_text, spelt, ways
+from vitrine.report.findings.sentences import rho_text, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, p_text, percent, plural
@@ -31,20 +24,18 @@ SAMPLE = ("large_sample", "large_sample_iou")
 @needs(*SAMPLE)
 def same_image(study: StudyReport) -> Finding:
     """Whether the two maps agree more on an image than across images, in the large sample."""
-    table, both = sample(study), pair(study, "large_sample_iou")
-    gain = paired_difference(table[IMAGE_SPECIFIC].to_numpy(dtype=float))
+    table, both = sample(study), compared.pair(study, "large_sample_iou")
+    gain = paired_difference(table[compared.IMAGE_SPECIFIC].to_numpy(dtype=float))
     absent_if(not gain.count, f"In the large sample {both} have no maps to compare.")
     images = plural(gain.count, "image")
-    return finding_of(
+    return which_way(
         gain,
-        ways(
-            f"on {images} of a large sample {both} agree [more|less] than across images",
-            few=f"The large sample holds {images}.",
-            undecided=f"On {images} of a large sample it is undecided whether {both} agree more "
-            "than across images.",
-        ),
+        f"on {images} of a large sample {both} agree [more|less] than across images",
         f"The mean IoU of {both} there is {number(table['iou'].mean())}, and the image-specific "
         f"IoU {spelt(gain)}.",
+        few=f"The large sample holds {images}.",
+        undecided=f"On {images} of a large sample it is undecided whether {both} agree more "
+        "than across images.",
     )
 
 
@@ -61,11 +52,9 @@ def complexity_of_images(study: StudyReport) -> Finding:
 
 
 def _complexity(table: pd.DataFrame, whose: str) -> Finding:
-    found = {n: a for n, a in associations(table).items() if np.isfinite(a.rho)}
-    if not found:
-        return absent(f"The images {whose} are too few, or too alike, to ask what is simple.")
-    level, images = LEVEL / len(COMPLEXITY), max(a.count for a in found.values())
-    strongest = min(found, key=lambda name: found[name].p_value)
+    found, images, strongest = _strongest(table)
+    absent_if(not found, f"The images {whose} are too few, or too alike, to ask what is simple.")
+    level = LEVEL / len(COMPLEXITY)
     text = (
         f"Over the {plural(images, 'image')} {whose} the strongest correlation with the IoU is "
         f"that of the {_said(found, [strongest], p=True)}"
@@ -90,6 +79,13 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     return Finding(f"IoU is higher on {kind} images.", said, kind)
 
 
+def _strongest(table: pd.DataFrame) -> tuple[dict[str, Association], int, str]:
+    """What is known of the measures of complexity, of how many images, and the clearest one."""
+    found = {name: one for name, one in associations(table).items() if np.isfinite(one.rho)}
+    images = max((one.count for one in found.values()), default=0)
+    return found, images, min(found, key=lambda name: found[name].p_value, default="")
+
+
 def _as_expected(found: Mapping[str, Association], name: str) -> bool:
     """Whether a correlation has the sign that was expected of simple images."""
     return found[name].rho * COMPLEXITY[name].expected > 0
@@ -111,30 +107,22 @@ def _said(found: Mapping[str, Association], names: list[str], p: bool = False) -
 @needs(*SAMPLE)
 def variance(study: StudyReport) -> Finding:
     """How much of the differences between images the best measure of complexity explains."""
-    found = {n: a for n, a in associations(sample(study)).items() if np.isfinite(a.rho)}
-    if not found or _are_too_few(max(a.count for a in found.values())):
-        return absent("The images of the large sample are too few, or too alike.")
-    strongest = min(found, key=lambda name: found[name].p_value)
-    return Finding(
-        "",
-        f"{COMPLEXITY[strongest].title}, the strongest, explains "
-        f"{percent(found[strongest].rho ** 2)} of the variance of the IoU's ranks.",
-    )
+    found, images, strongest = _strongest(sample(study))
+    absent_if(_are_too_few(images), "The images of the large sample are too few, or too alike.")
+    explains = f"{COMPLEXITY[strongest].title}, the strongest, explains"
+    explained = percent(found[strongest].rho ** 2)
+    return Finding("", f"{explains} {explained} of the variance of the IoU's ranks.")
 
 
 @needs("agreement")
 def significant_rho(study: StudyReport) -> Finding:
     """How great a rank correlation must be to be told from chance with the study's images."""
     images = len(study.images)
-    level = LEVEL / len(COMPLEXITY)
     if _are_too_few(images):
         return Finding("", "So few images cannot show any rank correlation.", "too few")
-    return Finding(
-        "",
-        f"With {plural(images, 'image')} a rank correlation must exceed "
-        f"{number(least_significant(images, level))} in size to be significant among "
-        f"{plural(len(COMPLEXITY), 'test')}.",
-    )
+    least = number(least_significant(images, LEVEL / len(COMPLEXITY)))
+    text = f"With {plural(images, 'image')} a rank correlation must exceed {least} in size to be "
+    return Finding("", f"{text}significant among {plural(len(COMPLEXITY), 'test')}.")
 
 
 def draws(study: StudyReport) -> pd.DataFrame:
@@ -146,20 +134,16 @@ def draws(study: StudyReport) -> pd.DataFrame:
     """
     table, size = sample(study), len(study.images)
     columns = ["measure", "low", "high", "all", "study"]
-    known = int(table["iou"].notna().sum())
-    if not 3 <= size < known:
+    if not 3 <= size < table["iou"].notna().sum():
         return pd.DataFrame(columns=columns)
-    whole = associations(table)
     own = study.has("agreement") and study.has("complexity")
     few = associations(complexity_of(study)) if own else {}
     rows = []
-    for name, measure in COMPLEXITY.items():
-        if not np.isfinite(whole[name].rho):
-            continue
-        values = (table[name].to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
-        low, high = np.nanquantile(few_of_many(*values, size), (0.05, 0.95))
+    for name, whole in _strongest(table)[0].items():
+        one, iou = (table[column].to_numpy(dtype=float) for column in (name, "iou"))
+        low, high = np.nanquantile(few_of_many(one, iou, size), (0.05, 0.95))
         study_rho = few[name].rho if name in few else np.nan
-        rows.append((measure.title, low, high, whole[name].rho, study_rho))
+        rows.append((COMPLEXITY[name].title, low, high, whole.rho, study_rho))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -168,13 +152,12 @@ def few_images(study: StudyReport) -> Finding:
     """What random draws of as few images as the study has would have shown."""
     table = draws(study).dropna(subset=["low", "high"])
     absent_if(table.empty, "The large sample is no larger than the study, or its images are alike.")
-    size = plural(len(study.images), "image")
-    return Finding(
-        "",
-        f"Nine in ten random draws of {size} show a rho from {number(table['low'].min())} to "
-        f"{number(table['high'].max())}, where the whole sample shows "
-        f"{number(table['all'].abs().max())} at most in size.",
+    text = (
+        f"Nine in ten random draws of {plural(len(study.images), 'image')} show a rho from "
+        f"{number(table['low'].min())} to {number(table['high'].max())}, where the whole sample "
+        f"shows {number(table['all'].abs().max())} at most in size."
     )
+    return Finding("", text)
 
 
 AFTERWARDS = 2
@@ -186,8 +169,7 @@ def fit(study: StudyReport) -> Finding:
     """Whether the IoU goes with how well LIME's linear model fits."""
     table = sample(study)
     found = spearman(table["r_squared"].to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
-    if not np.isfinite(found.rho):
-        return absent("Too few of LIME's models have a fit to compare with the IoU.")
+    absent_if(np.isnan(found.rho), "Too few of LIME's models have a fit to compare with the IoU.")
     return iou_and(
         found,
         LEVEL / AFTERWARDS,
@@ -202,19 +184,18 @@ def correct(study: StudyReport) -> Finding:
     """Whether the IoU goes with whether the prediction is correct."""
     table = sample(study)
     known = table["correct"].astype(str).map({"True": 1.0, "False": 0.0})
-    table = table[known.notna() & table["iou"].notna()]
-    right = known.reindex(table.index)
-    found = spearman(right.to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
+    table = table.assign(right=known).dropna(subset=["right", "iou"])
+    right, iou = (table[column].astype(float) for column in ("right", "iou"))
+    found = spearman(right.to_numpy(), iou.to_numpy())
     if not np.isfinite(found.rho):
         return absent("Images with a correct and with a wrong prediction cannot be compared.")
-    means = [mean_interval(study, table.loc[right == value, "iou"])[0] for value in (1.0, 0.0)]
     return iou_and(
         found,
         LEVEL / AFTERWARDS,
         "where the prediction is correct",
         "IoU does not differ significantly between correct and wrong predictions.",
-        f"It is {number(means[0])} on {plural(int(right.sum()), 'image')} with a correct "
-        f"prediction and {number(means[1])} on the others. The rank "
+        f"It is {number(iou[right == 1].mean())} on {plural(int(right.sum()), 'image')} with a "
+        f"correct prediction and {number(iou[right == 0].mean())} on the others. The rank "
         f"correlation is {number(found.rho)} ({p_text(found.p_value)}).",
     )
 

@@ -1,14 +1,16 @@
 """Findings about the measures: who beats the baselines, and how far the measures agree."""
 
+from collections import Counter
+from operator import itemgetter
+
 import numpy as np
-import pandas as pd
 
 from vitrine.measures.agreement import LEAST
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
-from vitrine.report.findings.finding import Absent, Finding, absent, absent_if
-from vitrine.report.findings.sentences import bound, finding_of, how_many, span, spelt, ways
+from vitrine.report.findings.finding import Finding, absent, absent_if
+from vitrine.report.findings.sentences import bound, how_many, span, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
@@ -29,8 +31,7 @@ def board_of(study: StudyReport, *measures: str) -> Scoreboard:
     board = scoreboard(study)
     absent_if(not board.methods, "No method has a value of any measure.")
     for measure in measures:
-        if measure not in board.measures:
-            raise Absent(f"No method has a value of “{MEASURES[measure].title}”.")
+        absent_if(measure not in board.measures, f"No method has a value of {_title(measure)}.")
     return board
 
 
@@ -56,14 +57,11 @@ def best_by(study: StudyReport, measure: str) -> Finding:
     text += f"{bound(mean[strongest])}."
     if gain.direction == "too few":
         return Finding(f"{first}.", f"{text} {_no_result(len(gains), gain.count)}", "too few")
-    return finding_of(
+    return which_way(
         gain,
-        ways(
-            f"{first}, [significantly better|and is significantly worse] than {rival}",
-            few="",
-            undecided=f"{first}; whether it beats {rival} is undecided.",
-        ),
+        f"{first}, [significantly better|and is significantly worse] than {rival}",
         f"{text} The advantage is {spelt(gain)}{_corrected(len(gains))}.",
+        undecided=f"{first}; whether it beats {rival} is undecided.",
     )
 
 
@@ -85,26 +83,18 @@ def against_baselines(study: StudyReport) -> Finding:
     kinds = [standing_of(gain) for gain in gains.values()]
     better, worse, few = (kinds.count(kind) for kind in ("better", "worse", "too few"))
     if few == len(kinds):
-        images = max(gain.count for gain in gains.values())
-        return Finding(
-            "So few images cannot tell the methods from the baselines on the whole scoreboard.",
-            _no_result(len(gains), images),
-            "too few",
-        )
-    text = (
-        f"Corrected for all, a method is significantly better than a baseline in "
-        f"{part_of(better, len(gains), 'comparison')}, "
-        f"and worse in {count(worse) if worse else 'none'}."
-    )
+        text = _no_result(len(gains), max(gain.count for gain in gains.values()))
+        who = "the methods from the baselines on the whole scoreboard"
+        return Finding(f"So few images cannot tell {who}.", text, "too few")
+    text = "Corrected for all, a method is significantly better than a baseline in "
+    text += f"{part_of(better, len(gains), 'comparison')}, and worse in "
+    text += f"{count(worse) if worse else 'none'}."
     if few:
         text += f" In {count(few)} there are too few images to tell."
-    most = better * 2 > len(gains)
-    return Finding(
-        f"{'Most' if most else 'Fewer than half of the'} comparisons with a baseline favour the "
-        "method.",
-        text,
-        "most" if most else "fewer",
-    )
+    many, verdict = "Fewer than half of the", "fewer"
+    if better * 2 > len(gains):
+        many, verdict = "Most", "most"
+    return Finding(f"{many} comparisons with a baseline favour the method.", text, verdict)
 
 
 @needs("evaluation")
@@ -114,20 +104,15 @@ def below_baselines(study: StudyReport) -> Finding:
     gains = board.gains()
     if not gains or all(gain.direction == "too few" for gain in gains.values()):
         return absent("No comparison of the scoreboard can be decided.")
-    found = pd.Series(
-        [method for (_, method), kind in stands(gains).items() if kind == "worse"], dtype=object
-    ).value_counts()
-    if found.empty:
+    found = Counter(method for (_, method), kind in stands(gains).items() if kind == "worse")
+    if not found:
         return Finding("No method is significantly worse than a baseline.", "", "none")
-    worst = list(found[found == found.max()].index)
-    whose = listing(study.method_titles[method] for method in worst)
-    verb = "is" if len(worst) == 1 else "are"
-    return Finding(
-        f"{whose} {verb} most often significantly worse than a baseline.",
-        f"This is so by {plural(int(found.max()), 'measure')}"
-        f"{' each' if len(worst) > 1 else ''}{_corrected(len(gains))}.",
-        "some",
-    )
+    most = max(found.values())
+    worst = [study.method_titles[method] for method, measures in found.items() if measures == most]
+    are, each = ("is", "") if len(worst) == 1 else ("are", " each")
+    headline = f"{listing(worst)} {are} most often significantly worse than a baseline."
+    text = f"This is so by {plural(most, 'measure')}{each}{_corrected(len(gains))}."
+    return Finding(headline, text, "some")
 
 
 @needs("evaluation")
@@ -139,16 +124,14 @@ def edges_and_random(study: StudyReport) -> Finding:
     values, mean = board.values[INSERTION], board.mean[INSERTION]
     absent_if(mean[["edges", "random"]].isna().any(), "A baseline has no value of insertion.")
     gain = paired_difference((values["edges"] - values["random"]).to_numpy())
-    return finding_of(
+    return which_way(
         gain,
-        ways(
-            "by insertion [an edge detector is|random weights are] a stronger baseline than "
-            "[random weights|an edge detector]",
-            few="Two baselines are compared by insertion.",
-            undecided="Which of the two baselines is the stronger by insertion is undecided.",
-        ),
+        "by insertion [an edge detector is|random weights are] a stronger baseline than "
+        "[random weights|an edge detector]",
         f"By {_title(INSERTION)} the edges have a mean of {bound(mean['edges'])}, and random "
         f"weights {bound(mean['random'])}. The difference is {spelt(gain)}.",
+        few="Two baselines are compared by insertion.",
+        undecided="Which of the two baselines is the stronger by insertion is undecided.",
     )
 
 
@@ -159,22 +142,18 @@ def passed(study: StudyReport, *names: str) -> Finding:
     Measures by which the same holds share a sentence.
     """
     board = board_of(study)
-    gains = {name: board.gains(name) for name in names if name in board.measures}
+    gains = {name: board.gains(name) for name in names}
     said: dict[str, list[str]] = {}
-    for name, tested in gains.items():
-        if tested:
-            said.setdefault(_passed(study, name, tested), []).append(_title(name))
-    if not said:
-        missed = listing(_title(name) for name in names)
-        return absent(f"No method has a baseline to beat by {missed}.")
+    for name in filter(gains.get, names):
+        said.setdefault(_passed(study, name, gains[name]), []).append(_title(name))
+    absent_if(not said, f"No method has a baseline to beat by {listing(map(_title, names))}.")
     kinds = {kind for tested in gains.values() for kind in stands(tested).values()}
     verdict = "some" if "better" in kinds else "too few" if kinds == {"too few"} else "none"
     text = " ".join(
         f"By {'each of ' if len(measures) > 1 else ''}{listing(measures)}, {rest}"
         for rest, measures in said.items()
     )
-    every = bool(kinds) and kinds == {"better"}
-    return Finding("", text, verdict, same_as="all" if every else verdict)
+    return Finding("", text, verdict, same_as="all" if kinds == {"better"} else verdict)
 
 
 def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> str:
@@ -186,12 +165,10 @@ def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> s
         [method for (_, method), kind in kinds.items() if kind == standing]
         for standing in ("better", "worse", "too few")
     )
-    text = (
-        f"{part_of(len(better), len(kinds), 'method')} "
-        f"{'are' if len(better) != 1 and len(kinds) != 1 else 'is'} significantly better than "
-        f"{'each baseline' if len(MEASURES[measure].baselines) > 1 else 'the baseline'}"
-        f"{_corrected(len(gains))}."
-    )
+    are = "are" if len(better) != 1 and len(kinds) != 1 else "is"
+    each = "each" if len(MEASURES[measure].baselines) > 1 else "the"
+    text = f"{part_of(len(better), len(kinds), 'method')} {are} significantly better than {each} "
+    text += f"baseline{_corrected(len(gains))}."
     if worse:
         text += f" Significantly worse: {listing(study.method_titles[m] for m in worse)}."
     if few:
@@ -203,9 +180,8 @@ def _passed(study: StudyReport, measure: str, gains: dict[Key, Difference]) -> s
 def orders(study: StudyReport) -> Finding:
     """Whether deletion and insertion have the same methods first."""
     board = board_of(study, DELETION, INSERTION)
-    deletion, insertion = (
-        study.method_titles[str(board.rank[measure].idxmin())] for measure in (DELETION, INSERTION)
-    )
+    first = board.rank[[DELETION, INSERTION]].idxmin()
+    deletion, insertion = (study.method_titles[str(method)] for method in first)
     if deletion == insertion:
         return Finding("", f"{deletion} is first by deletion and by insertion alike.", "same")
     text = f"By deletion {deletion} is first, by insertion {insertion} (blurred pixels)."
@@ -248,16 +224,10 @@ def seeds(study: StudyReport) -> Finding:
     """How far the maps of stochastic methods repeat."""
     board = board_of(study, "seed_stability")
     means = board.mean.loc[board.methods, "seed_stability"].dropna().sort_values()
-    titles = study.method_titles
-    least, most = str(means.index[0]), str(means.index[-1])
-    ends = f"{number(means[least])} for {titles[least]}"
-    if least != most:
-        ends = f"from {ends} to {number(means[most])} for {titles[most]}"
-    return Finding(
-        "",
-        f"For stochastic methods, maps from different seeds have a mean rank correlation "
-        f"{'of ' if least == most else ''}{ends}.",
-    )
+    ends = [f"{number(rho)} for {study.method_titles[str(m)]}" for m, rho in means.items()]
+    said = f"from {ends[0]} to {ends[-1]}" if len(ends) > 1 else f"of {ends[0]}"
+    text = "For stochastic methods, maps from different seeds have a mean rank correlation"
+    return Finding("", f"{text} {said}.")
 
 
 @needs("evaluation")
@@ -273,20 +243,16 @@ def stable_and_faithful(study: StudyReport) -> Finding:
         "none": "The more stable methods are at most weakly the more faithful ones.",
     }[verdict]
     each = listing(f"{number(tau)} by {_title(name)}" for name, tau in found.items())
-    return Finding(
-        _of_few(study, headline),
-        f"With the ranking by {_title('sensitivity')} Kendall's τ is {each}, where the same order "
-        f"has {number(1, 0)}.",
-        verdict,
-    )
+    text = f"With the ranking by {_title('sensitivity')} Kendall's τ is {each}, where the same "
+    return Finding(_of_few(study, headline), f"{text}order has {number(1, 0)}.", verdict)
 
 
 def _of_few(study: StudyReport, headline: str) -> str:
     """A headline that no test stands behind, of so few images that it may be about these alone."""
     if len(study.images) >= LEAST:
         return headline
-    images = "On this one image," if len(study.images) == 1 else "On these few images,"
-    return f"{images} {headline[0].lower()}{headline[1:]}"
+    images = "this one image" if len(study.images) == 1 else "these few images"
+    return f"On {images}, {headline[0].lower()}{headline[1:]}"
 
 
 @needs("evaluation")
@@ -296,20 +262,15 @@ def measures_agree(study: StudyReport) -> Finding:
     taus = {pair: t for pair, t in board.taus().items() if pair not in REPLACEMENTS}
     absent_if(not taus, "Fewer than two measures rank the methods.")
     mean = float(np.mean(list(taus.values())))
-    least, most = (pick(taus, key=lambda one: taus[one]) for pick in (min, max))
     text = f"Over {plural(len(taus), 'pair')} of measures the mean Kendall's τ is {number(mean)}."
     if len(taus) > 1:
-        text += (
-            f" It is least between {_title(least[0])} and {_title(least[1])} "
-            f"({number(taus[least])}), and greatest between {_title(most[0])} and "
-            f"{_title(most[1])} ({number(taus[most])})."
+        least, most = (
+            f"between {_title(one)} and {_title(other)} ({number(tau)})"
+            for (one, other), tau in (pick(taus.items(), key=itemgetter(1)) for pick in (min, max))
         )
-    alike = mean >= ALIKE
-    return Finding(
-        _of_few(study, f"The measures rank the methods {'alike' if alike else 'differently'}."),
-        text,
-        "alike" if alike else "different",
-    )
+        text += f" It is least {least}, and greatest {most}."
+    how, verdict = ("alike", "alike") if mean >= ALIKE else ("differently", "different")
+    return Finding(_of_few(study, f"The measures rank the methods {how}."), text, verdict)
 
 
 @needs("evaluation")
@@ -322,13 +283,10 @@ def first_overall(study: StudyReport) -> Finding:
     winners = dict.fromkeys(
         str(method) for mean in means for method in mean.index[mean <= mean.min() + 1e-9]
     )
-    names, one = listing(study.method_titles[m] for m in winners), len(winners) == 1
-    return Finding(
-        "",
-        f"Leaving out one measure at a time, {names} {'comes' if one else 'come'} first by mean "
-        "rank.",
-        "one" if one else "several",
-    )
+    names = listing(study.method_titles[m] for m in winners)
+    come, verdict = ("comes", "one") if len(winners) == 1 else ("come", "several")
+    text = f"Leaving out one measure at a time, {names} {come} first by mean rank."
+    return Finding("", text, verdict)
 
 
 def on_object(study: StudyReport) -> Finding:
@@ -344,9 +302,7 @@ def unfair(study: StudyReport) -> Finding:
     board = board_of(study, "sensitivity")
     signed = [m for m in board.methods if board.without_baseline("sensitivity", m)]
     absent_if(not signed, "No method of this study has signed maps.")
-    return Finding(
-        "",
-        f"{part_of(len(signed), len(board.methods), 'method').capitalize()} "
-        f"{'has' if len(signed) == 1 else 'have'} signed maps and so no verdict here: the random "
-        f"baseline is positive, and no signed one was computed.",
-    )
+    have = "has" if len(signed) == 1 else "have"
+    text = f"{part_of(len(signed), len(board.methods), 'method').capitalize()} {have} signed maps "
+    why = "the random baseline is positive, and no signed one was computed"
+    return Finding("", f"{text}and so no verdict here: {why}.")

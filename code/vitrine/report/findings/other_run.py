@@ -47,17 +47,15 @@ def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
     framed = list(zip(images, frames, strict=True))
     own = {m: [study.heatmap(m, image).values for image in images] for m in cams}
     theirs = {m: [published.map_in(m, image, frame) for image, frame in framed] for m in cams}
-    parts = [_compared(NETWORKS, cam, cam, own[cam], theirs[cam], images, share) for cam in cams]
+    parts = {(NETWORKS, cam, cam): _compared(images, own[cam], theirs[cam], share) for cam in cams}
     for what, maps in ((SHOWN, own), (PUBLISHED, theirs)):
-        parts += [
-            _compared(what, one, other, maps[one], maps[other], images, share)
-            for one, other in combinations(cams, 2)
-        ]
-    masks = _masks(published, framed) if LIME in methods else None
-    if masks:
+        for one, other in combinations(cams, 2):
+            parts[what, one, other] = _compared(images, maps[one], maps[other], share)
+    if LIME in methods and (masks := _masks(published, framed)):
         lime = [study.heatmap(LIME, image).values for image in images]
-        parts.append(_compared(NETWORKS, LIME, LIME, masks, lime, images))
-    return pd.concat(parts, ignore_index=True)
+        parts[NETWORKS, LIME, LIME] = _compared(images, masks, lime)
+    keys = ["compared", "first", "second"]
+    return pd.concat(parts, names=keys).reset_index(keys).reset_index(drop=True)
 
 
 def _masks(published: PublishedReport, framed: list[tuple[str, Frame]]) -> list[Values] | None:
@@ -69,34 +67,26 @@ def _masks(published: PublishedReport, framed: list[tuple[str, Frame]]) -> list[
 
 
 def _compared(
-    what: str,
-    first: str,
-    second: str,
-    ones: list[Values],
-    others: list[Values],
-    images: list[str],
-    share: float | None = None,
+    images: list[str], ones: list[Values], others: list[Values], share: float | None = None
 ) -> pd.DataFrame:
     """The rows of one pair of maps; without a ``share`` the first are masks, without ranks."""
+    rho: list[float] | float = np.nan
     if share is not None:
         matrix = ious(*(np.stack([top_region(v, share) for v in maps]) for maps in (ones, others)))
+        pairs = zip(ones, others, strict=True)
+        rho = [float((standard_ranks(one) * standard_ranks(other)).sum()) for one, other in pairs]
     else:
         matrix = np.concatenate(
             [ious(m[None], np.stack([top_region(v, m.mean()) for v in others])) for m in ones]
         )
     matched, mismatched = matched_and_mismatched(matrix)
-    rho = [
-        float((standard_ranks(one) * standard_ranks(other)).sum()) if share is not None else np.nan
-        for one, other in zip(ones, others, strict=True)
-    ]
-    names = {"compared": what, "first": first, "second": second, "image": images}
-    return pd.DataFrame(names | {"iou": matched, "iou_other_images": mismatched, "rho": rho})
+    rows = {"image": images, "iou": matched, "iou_other_images": mismatched, "rho": rho}
+    return pd.DataFrame(rows)
 
 
 def by_image(rows: pd.DataFrame, value: str = "iou") -> pd.DataFrame:
     """The mean over class activation maps ``[image]``, a column for what is compared."""
-    cams = rows[rows["first"] != LIME]
-    table: pd.DataFrame = cams.pivot_table(
+    table: pd.DataFrame = rows[rows["first"] != LIME].pivot_table(
         index="image", columns="compared", values=value, sort=False, dropna=False
     )
     return table
@@ -118,8 +108,7 @@ def networks_or_methods(study: StudyReport, published: PublishedReport) -> Findi
         few="Too few images to say whether a network or a method changes a map more.",
         undecided="Whether another network or another method changes a map more is undecided.",
     )
-    titles = study.method_titles
-    names = listing(titles[m] for m in CAMS if m in titles)
+    names = listing(study.method_titles[m] for m in CAMS if m in study.method_titles)
     return Finding(
         headlines[change.direction],
         f"The mean IoU of {names} is {number(found[NETWORKS].mean())} between the network shown "
@@ -147,11 +136,10 @@ def networks_beside_chance(study: StudyReport, published: PublishedReport) -> Fi
             f"{study.method_titles[method]}: {number(own['iou'].mean())} against "
             f"{number(own['iou_other_images'].mean())}, gain {spelt(gain)}."
         )
-    names = listing(study.method_titles[method] for method in above)
-    return Finding(
-        f"Two networks' maps of one image agree more than those of different images for {names}."
-        if above
-        else "That two networks' maps of one image agree more than those of others is not shown.",
-        "Mean IoU of one method's maps, with the same image and with the others. " + " ".join(text),
-        "some" if above else "none",
-    )
+    text.insert(0, "Mean IoU of one method's maps, with the same image and with the others.")
+    headline = "That two networks' maps of one image agree more than those of others is not shown."
+    if above:
+        names = listing(study.method_titles[method] for method in above)
+        agree = "Two networks' maps of one image agree more than those of different images"
+        headline = f"{agree} for {names}."
+    return Finding(headline, " ".join(text), "some" if above else "none")

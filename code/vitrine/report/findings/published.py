@@ -52,8 +52,9 @@ def pairing_test(matrix: npt.NDArray[np.float64], draws: int = DRAWS, seed: int 
     return Pairing(own, others, (1 + reached) / (1 + draws))
 
 
-def iou_matrix(published: PublishedReport, first: str, second: str) -> npt.NDArray[np.float64]:
-    """IoU at equal area ``[n, n]`` of each image's region with each image's heatmap, in its frame.
+@lru_cache
+def pairing(published: PublishedReport, first: str, second: str) -> Pairing:
+    """The test of a pair of runs, by IoU at equal area in the frame of each image's region.
 
     The heatmaps are those of the store, which are smaller than the imported ones.
     """
@@ -62,18 +63,8 @@ def iou_matrix(published: PublishedReport, first: str, second: str) -> npt.NDArr
         frame = published.frame(first, image)
         regions.append((published.map_in(first, image, frame) != 0).astype(np.float64))
         heats.append(published.map_in(second, image, frame))
-    return np.array(
-        [
-            [intersection_over_union(r, top_region(h, float(r.mean()))) for h in heats]
-            for r in regions
-        ]
-    )
-
-
-@lru_cache
-def pairing(published: PublishedReport, first: str, second: str) -> Pairing:
-    """The test of a pair of runs."""
-    return pairing_test(iou_matrix(published, first, second))
+    rows = [[intersection_over_union(r, top_region(h, r.mean())) for h in heats] for r in regions]
+    return pairing_test(np.array(rows))
 
 
 def pair_of(published: PublishedReport, first: str, second: str) -> pd.DataFrame:
@@ -88,10 +79,7 @@ def printed_beside(published: PublishedReport) -> pd.DataFrame:
     figures["first"] = np.where(figures["pair"].str.startswith("LIME 1"), "lime_1", "lime_2")
     rows = published.table("ious")
     held = figures.merge(rows[rows["second"] == "gradcam"], on=["first", "image"])
-    held["same"] = [
-        f"{one:.4f}" == f"{other:.4f}"
-        for one, other in zip(held["iou_x"], held["printed"], strict=True)
-    ]
+    held["same"] = held["iou_x"].map("{:.4f}".format) == held["printed"].map("{:.4f}".format)
     return held
 
 
@@ -100,11 +88,10 @@ def printed_iou(published: PublishedReport) -> Finding:
     held, rows = printed_beside(published), published.table("ious")
     main = pair_of(published, "lime_1", "gradcam")
     right, size = int(held["same"].sum()), rows["printed"].corr(rows["printed_first"])
-    says = "say" if size > 0.9 else "do not only say"
+    part = part_of(right, len(held), "printed IoU").capitalize().replace("iou", "IoU")
+    are, says = "are" if right != 1 else "is", "say" if size > 0.9 else "do not only say"
     return Finding(
-        f"{part_of(right, len(held), 'printed IoU').capitalize().replace('iou', 'IoU')} "
-        f"{'are' if right != 1 else 'is'} right to four digits, and they {says} how large LIME's "
-        "region is.",
+        f"{part} {are} right to four digits, and they {says} how large LIME's region is.",
         "By the printed rule whatever is not zero belongs to a region: of a Grad-CAM map that is "
         f"{span(main['printed_second'], as_percent=True)} of the image. The IoU and the region's "
         f"own share have the correlation {number(size, 3)} over {len(rows)} pairs of maps. The "
@@ -119,12 +106,11 @@ def equal_area(published: PublishedReport) -> Finding:
     pair = (published, "lime_1", "gradcam")
     main, tested = pair_of(*pair), pairing(*pair)
     gain = paired_difference((main["iou"] - main["iou_other_images"]).to_numpy())
-    headline, verdict = "the maps of one image agree more than those of others", "undecided"
+    agree = "the maps of one image agree more than those of others"
+    headline, verdict = f"That {agree} cannot be shown.", "undecided"
     if tested.p_value <= LEVEL:
-        headline, verdict = f"In one frame and at equal area {headline}", "larger"
-        headline += "; by how much is uncertain." if gain.direction != "larger" else "."
-    else:
-        headline = f"That {headline} cannot be shown."
+        uncertain = "; by how much is uncertain" if gain.direction != "larger" else ""
+        headline, verdict = f"In one frame and at equal area {agree}{uncertain}.", "larger"
     return Finding(
         headline,
         f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
@@ -148,9 +134,8 @@ def size_of_change(published: PublishedReport) -> Finding:
         few="Whether superpixels of negative weight change the IoU cannot be told.",
         undecided="Whether superpixels of negative weight raise or lower the IoU is undecided.",
     )
-    return Finding(
-        said[change.direction], f"The mean change is {spelt(change, 3)}.", change.direction
-    )
+    text = f"The mean change is {spelt(change, 3)}."
+    return Finding(said[change.direction], text, change.direction)
 
 
 def weighted(rows: pd.DataFrame, what: str) -> float:
@@ -166,22 +151,21 @@ def three_methods(published: PublishedReport) -> Finding:
     if rows.empty:
         return absent("No network was labelled by several methods.")
     same, chance = weighted(rows, "same"), weighted(rows, "same_by_chance")
-    differ = same < 0.5
-    return Finding(
-        f"Three methods {'give one unit three labels' if differ else 'agree about most units'}.",
+    text = (
         f"On ResNet-50 two of them use the same words for {percent(same)} of the units (chance "
         f"{percent(chance, 1)}). The mean cosine of their labels is "
         f"{number(weighted(rows, 'cosine'))}, that of labels of different units "
-        f"{number(weighted(rows, 'cosine_by_chance'))}.",
-        "differ" if differ else "same",
+        f"{number(weighted(rows, 'cosine_by_chance'))}."
     )
+    if same < 0.5:
+        return Finding("Three methods give one unit three labels.", text, "differ")
+    return Finding("Three methods agree about most units.", text, "same")
 
 
 def two_probing_sets(published: PublishedReport) -> Finding:
     """How many units keep their label when one method is given another probing set."""
-    rows = published.table("label_agreement").query(
-        "first == 'resnet18_places365' and second == 'resnet18_places365_authors'"
-    )
+    pair = "first == 'resnet18_places365' and second == 'resnet18_places365_authors'"
+    rows = published.table("label_agreement").query(pair)
     if rows.empty:
         return absent("No network was labelled over two probing sets.")
     same, cosine = weighted(rows, "same"), weighted(rows, "cosine")
@@ -191,11 +175,9 @@ def two_probing_sets(published: PublishedReport) -> Finding:
         f"{percent(weighted(rows, 'same_by_chance'), 1)})."
     )
     if same < 1:
-        changed = (cosine - same) / (1 - same)
-        text += (
-            f" Where the word changes, the mean cosine is about {number(changed)}; of labels of "
-            f"different units it is {number(weighted(rows, 'cosine_by_chance'))}."
-        )
+        changed = number((cosine - same) / (1 - same))
+        text += f" Where the word changes, the mean cosine is about {changed}; of labels of "
+        text += f"different units it is {number(weighted(rows, 'cosine_by_chance'))}."
     return Finding(f"Another probing set changes {percent(1 - same)} of the labels.", text)
 
 
@@ -205,15 +187,15 @@ def training_sets(published: PublishedReport) -> Finding:
         [float((published.labels(run)["kind"] == kind).mean()) for kind in ("object", "scene")]
         for run in TRAINED
     )
-    shows = objects > objects_places and scenes_places > scenes
-    return Finding(
-        f"A network's training set {'shows' if shows else 'does not show'} in the kinds of its "
-        "labels.",
+    text = (
         f"Over Broden, objects are the labels of {percent(objects)} of ResNet-18's units when it "
         f"learned ImageNet and of {percent(objects_places)} when it learned Places365. For scenes "
-        f"it is {percent(scenes)} and {percent(scenes_places)}.",
-        "differ" if shows else "same",
+        f"it is {percent(scenes)} and {percent(scenes_places)}."
     )
+    kinds = "in the kinds of its labels"
+    if objects > objects_places and scenes_places > scenes:
+        return Finding(f"A network's training set shows {kinds}.", text, "differ")
+    return Finding(f"A network's training set does not show {kinds}.", text, "same")
 
 
 def similarity_of_training(published: PublishedReport) -> Finding:
@@ -222,16 +204,15 @@ def similarity_of_training(published: PublishedReport) -> Finding:
         published.labels(run).groupby("layer", sort=False)["similarity"].mean() for run in TRAINED
     ]
     above = int((places > imagenet.reindex(places.index)).sum())
-    rises = all((np.diff(values) > 0).all() for values in means)
-    return Finding(
-        f"Over Broden, Places365 has the greater mean similarity in "
-        f"{part_of(above, len(places), 'layer')}.",
+    layers = part_of(above, len(places), "layer")
+    text = (
         f"The mean rises with depth in both networks, to {number(imagenet.iloc[-1])} and "
         f"{number(places.iloc[-1])} in the classifiers. Another probing set may order the "
         "networks otherwise."
-        if rises and above > len(places) / 2
-        else "",
     )
+    if above <= len(places) / 2 or not all((np.diff(values) > 0).all() for values in means):
+        text = ""
+    return Finding(f"Over Broden, Places365 has the greater mean similarity in {layers}.", text)
 
 
 def classifier_names(published: PublishedReport) -> Finding:
@@ -239,32 +220,25 @@ def classifier_names(published: PublishedReport) -> Finding:
     rows = published.table("label_classes")
     listed = rows[rows["listed"].astype(bool)].groupby("run")["exact"].mean()
     imagenet, places = (listed[run] for run in TRAINED)
-    return Finding(
-        f"Classifier units are {'' if places > imagenet else 'not '}named exactly more often when "
-        "the classes are places.",
-        f"Of the classes with a name in the list of concepts {percent(places)} are named exactly "
-        f"for Places365 and {percent(imagenet)} for ImageNet.",
-        "larger" if places > imagenet else "smaller",
-    )
+    are, verdict = ("are", "larger") if places > imagenet else ("are not", "smaller")
+    text = f"Of the classes with a name in the list of concepts {percent(places)} are named "
+    text += f"exactly for Places365 and {percent(imagenet)} for ImageNet."
+    headline = f"Classifier units {are} named exactly more often when the classes are places."
+    return Finding(headline, text, verdict)
 
 
 def shared_labels(published: PublishedReport) -> Finding:
     """How many labels the networks of two training sets share, and where textures go."""
-    one, other = (published.labels(run) for run in TRAINED)
-    first, second = set(one["label"]), set(other["label"])
-    return Finding(
-        f"Of {len(first | second):,} different labels the two networks share "
-        f"{len(first & second):,}.",
-        " ".join(
-            f"In the {name} network textures label {percent(_textures(table, 'layer3'))} of the "
-            f"units of layer3 and {percent(_textures(table, 'fc'))} of the classifier's."
-            for name, table in (("ImageNet", one), ("Places365", other))
-        ),
+    tables = [published.labels(run) for run in TRAINED]
+    first, second = (set(labels["label"]) for labels in tables)
+    textures = [(each["kind"] == "texture").groupby(each["layer"]).mean() for each in tables]
+    text = " ".join(
+        f"In the {name} network textures label {percent(share.get('layer3', np.nan))} of the units "
+        f"of layer3 and {percent(share.get('fc', np.nan))} of the classifier's."
+        for name, share in zip(("ImageNet", "Places365"), textures, strict=True)
     )
-
-
-def _textures(labels: pd.DataFrame, layer: str) -> float:
-    return float((labels.loc[labels["layer"] == layer, "kind"] == "texture").mean())
+    shared = f"the two networks share {len(first & second):,}"
+    return Finding(f"Of {len(first | second):,} different labels {shared}.", text)
 
 
 def layers_beside(
@@ -298,9 +272,8 @@ def layers_beside(
         if (run, layer) not in layers
     ]
     order = ["source", "network", "layer", "units", "different", "printed", "highest"]
-    return pd.concat([rows, pd.DataFrame(alone)], ignore_index=True)[order].astype(
-        {"units": "Int64", "different": "Int64"}
-    )
+    found = pd.concat([rows, pd.DataFrame(alone)], ignore_index=True)[order]
+    return found.astype({"units": "Int64", "different": "Int64"})
 
 
 def printed_order(published: PublishedReport, ours: pd.Series) -> Finding:

@@ -32,10 +32,14 @@ def _named(rows: pd.DataFrame) -> str:
     return "; ".join([*named, *([f"{count(left)} more"] if left else [])])
 
 
-def _regions(value: int, whole: int, verb: str) -> str:
+def _part(rows: pd.DataFrame, table: pd.DataFrame) -> str:
+    """How many of the regions some are: "four of 12 regions", "no region"."""
+    return part_of(len(rows), len(table), "region") if len(rows) else "no region"
+
+
+def _regions(rows: pd.DataFrame, table: pd.DataFrame, verb: str) -> str:
     """How many regions do something: "four of 12 regions lower", "no region lowers"."""
-    part = part_of(value, whole, "region") if value else "no region"
-    return f"{part} {verb}{'s' if value < 2 else ''}"
+    return f"{_part(rows, table)} {verb}{'s' if len(rows) < 2 else ''}"
 
 
 def _by_fills(table: pd.DataFrame) -> str:
@@ -60,12 +64,9 @@ def below_control(study: StudyReport) -> Finding:
         said += f" This holds {_by_fills(table)} for {_named(needed)}."
     if len(spared):
         said += f" It holds with no fill for {_named(spared)}."
-    return Finding(
-        f"Hidden one at a time, {_regions(len(needed), len(table), 'lower')} the prediction more "
-        "than the same shape elsewhere.",
-        said.strip(),
-        how_many(table["below"] == table["fills"]),
-    )
+    lower = f"{_regions(needed, table, 'lower')} the prediction more than the same shape elsewhere"
+    verdict = how_many(table["below"] == table["fills"])
+    return Finding(f"Hidden one at a time, {lower}.", said, verdict)
 
 
 @needs("region_occlusion")
@@ -73,11 +74,10 @@ def rises(study: StudyReport) -> Finding:
     """Which regions the prediction is more probable without."""
     table = occlusion(study)
     against = table[table["above"] == table["fills"]]
-    return Finding(
-        f"Hidden one at a time, {_regions(len(against), len(table), 'raise')} the prediction.",
-        f"This holds {_by_fills(table)} for {_named(against)}." if len(against) else "",
-        "some" if len(against) else "none",
-    )
+    headline = f"Hidden one at a time, {_regions(against, table, 'raise')} the prediction."
+    if against.empty:
+        return Finding(headline, "", "none")
+    return Finding(headline, f"This holds {_by_fills(table)} for {_named(against)}.", "some")
 
 
 @needs("region_occlusion")
@@ -90,8 +90,7 @@ def fills(study: StudyReport) -> Finding:
     decided = table[apart > DECIDES * table["p_original"]]
     most = table.loc[[apart.idxmax()]]
     return Finding(
-        "What replaces a region matters for "
-        f"{part_of(len(decided), len(table), 'region') if len(decided) else 'no region'}.",
+        f"What replaces a region matters for {_part(decided, table)}.",
         "Counted are those whose probability differs between fills by more than "
         f"{percent(DECIDES)} of that of the whole image. It differs most for {_named(most)}: "
         f"{percent(most['lowest'].iloc[0])} to {percent(most['highest'].iloc[0])}.",
@@ -107,27 +106,22 @@ def alone(study: StudyReport) -> Finding:
     enough = table[table["alone"] >= DECIDES * table["p_original"]]
     elsewhere = small[small["alone_control"] >= DECIDES * small["p_original"]]
     said = f"On average over fills this holds for {_named(enough)}. " if len(enough) else ""
-    control = part_of(len(elsewhere), len(small), "region") if len(elsewhere) else "no region"
-    return Finding(
-        f"Shown alone, {_regions(len(enough), len(table), 'keep')} at least half of the "
-        "prediction.",
-        f"{said}The same shape elsewhere does so for {control}"
-        f"{'' if len(small) == len(table) else f' of at most {percent(LARGE)} of the frame'}.",
-        "some" if len(enough) else "none",
-    )
+    said += f"The same shape elsewhere does so for {_part(elsewhere, small)}"
+    said += "." if len(small) == len(table) else f" of at most {percent(LARGE)} of the frame."
+    keep = f"{_regions(enough, table, 'keep')} at least half of the prediction"
+    return Finding(f"Shown alone, {keep}.", said, "some" if len(enough) else "none")
 
 
 @needs("region_occlusion")
 def weight_and_effect(study: StudyReport) -> Finding:
     """Whether hiding costs more where a map has more weight."""
-    methods = mapped_methods(study)
-    if not methods:
-        return absent("This study has neither LIME nor a class activation map to compare with.")
+    names = mapped_methods(study)
+    absent_if(not names, "This study has neither LIME nor a class activation map to compare with.")
     table = _controlled(study).join(weights(study))
     cost = table["control"] - table["without"]
     found: dict[str, tuple[float, float]] = {}
     few = False
-    for method in methods:
+    for method in names:
         known = table[method].notna()
         images = list(table.index.get_level_values("image")[known])
         more = (table[method] - table["area"])[known].to_numpy(dtype=float)
@@ -141,10 +135,8 @@ def weight_and_effect(study: StudyReport) -> Finding:
 
 def _of_methods(found: dict[str, tuple[float, float]], few: bool, regions: int) -> Finding:
     each = [f"For {title} it is {number(r)} ({p_text(p)})." for title, (r, p) in found.items()]
-    text = (
-        f"Over {plural(regions, 'region')} this is the correlation, within images, of the weight "
-        f"beyond the region's area with the loss beyond the control. {' '.join(each)}"
-    )
+    text = f"Over {plural(regions, 'region')} this is the correlation, within images, of the "
+    text += "weight beyond the region's area with the loss beyond the control. " + " ".join(each)
     if few:
         return Finding("", f"{text} So few regions cannot tell it from chance.", "too few")
     clear = {title: r for title, (r, p) in found.items() if p <= LEVEL / len(found) and r}

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,13 +17,13 @@ Sentences = Mapping[Direction, str]
 """A headline for each way in which a comparison can come out."""
 
 
-def ways(sentence: str, few: str, undecided: str = "") -> Sentences:
+def ways(sentence: str, few: str = "", undecided: str = "") -> Sentences:
     """The headlines of a comparison from one sentence: "maps agree [more|less] on an image".
 
     In brackets is what holds where the first is larger, and where it is smaller. few : the headline
     with too few images. undecided : that without a decision, if not "Whether ... is undecided."
     """
-    larger, smaller = (_WAYS.sub(rf"\{way}", sentence) for way in (1, 2))
+    larger, smaller = (one_of(sentence, place) for place in (0, 1))
     return {
         "larger": as_sentence(larger),
         "smaller": as_sentence(smaller),
@@ -32,7 +32,10 @@ def ways(sentence: str, few: str, undecided: str = "") -> Sentences:
     }
 
 
-_WAYS = re.compile(r"\[([^|\]]*)\|([^\]]*)\]")
+def one_of(sentence: str, place: int) -> str:
+    """A sentence with one of the words that it offers in brackets: "[all|some|no] maps agree"."""
+    offer = r"\[([^|\]]*\|[^\]]*)\]"
+    return re.sub(offer, lambda offered: offered[1].split("|")[place], sentence)
 
 
 def as_sentence(text: str) -> str:
@@ -45,11 +48,22 @@ def how_many(held: npt.ArrayLike) -> Literal["all", "some", "none"]:
     return "all" if np.all(held) else "some" if np.any(held) else "none"
 
 
-def rho_direction(found: Association, level: float = 0.05) -> Direction:
-    """What the test of a rank correlation says at a level."""
+def by_how_many(
+    held: npt.ArrayLike, sentence: str, text: str, verdicts: Sequence[str] = ("all", "some", "none")
+) -> Finding:
+    """A finding on how many of some truth values hold: "[every|some|no] map ..." in this order."""
+    place = ("all", "some", "none").index(how_many(held))
+    return Finding(one_of(sentence, place), text, verdicts[place])
+
+
+def rho_way(
+    found: Association, sentence: str, undecided: str = "", level: float = 0.05
+) -> tuple[str, Direction]:
+    """What the test of a rank correlation says at a level: the headline of ``ways``, and which."""
+    direction: Direction = "larger" if found.rho > 0 else "smaller"
     if found.p_value > level:
-        return "undecided"
-    return "larger" if found.rho > 0 else "smaller"
+        direction = "undecided"
+    return ways(sentence, undecided=undecided)[direction], direction
 
 
 def finding_of(difference: Difference, headlines: Sentences, text: str = "") -> Finding:
@@ -62,6 +76,13 @@ def finding_of(difference: Difference, headlines: Sentences, text: str = "") -> 
         few = f"So few images ({difference.count}) cannot tell a difference from chance."
         text = f"{text} {few}".strip()
     return Finding(headlines[direction], text, direction, difference=difference)
+
+
+def which_way(
+    difference: Difference, sentence: str, text: str, few: str = "", undecided: str = ""
+) -> Finding:
+    """``finding_of`` with the headlines of ``ways``."""
+    return finding_of(difference, ways(sentence, few, undecided), text)
 
 
 def spelt(difference: Difference, digits: int = 2) -> str:
