@@ -5,9 +5,12 @@ import re
 import shutil
 from dataclasses import dataclass
 from hashlib import md5
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from PIL import Image
+from pypdf import PdfReader
 
 from vitrine.book.render import Rendered, render
 from vitrine.project import Project
@@ -46,7 +49,6 @@ BIBLIOGRAPHY = """\
 }
 """
 
-# A chapter with what has numbers, parts or a form of its own.
 WHOLE = """\
 ---
 subtitle: "How *far* it goes"
@@ -114,6 +116,7 @@ The end.
 """
 
 OTHER = "# Other\n\n## Its part\n\nBack to @fig-blue and [all](all.qmd#deeper).\n"
+"""Chapters with what has numbers, parts or a form of its own, and with what leads there."""
 
 COPIED = ("page.html", "report.typ", "icon.svg", "page.css", "vitrine.css", "vitrine.js")
 HOME = "# Home {.unnumbered}\n\nWelcome.\n"
@@ -122,6 +125,46 @@ HOME = "# Home {.unnumbered}\n\nWelcome.\n"
 def as_markdown(text: str) -> str:
     """Markdown that shows ``text`` as it is."""
     return re.sub(r"([^\w\s])", r"\\\1", text)
+
+
+def text_of(pdf: Path | None) -> str:
+    """The words of a PDF, with single spaces."""
+    pages = "\n".join(page.extract_text() for page in PdfReader(pdf).pages)
+    return re.sub(r"\s+", " ", pages.replace("\u00a0", " "))
+
+
+class Addresses(HTMLParser):
+    """What a page defines and what it leads to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.headings: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.addresses += [values[key] or "" for key in ("href", "src") if key in values]
+        self.headings += [tag] if re.fullmatch("h[1-6]", tag) else []
+
+
+def missing(site: Path) -> list[str]:
+    """The addresses of a site's pages that lead to no file of it, or to no place on a page."""
+    pages = {path: Addresses(path.read_text("utf-8")) for path in site.resolve().rglob("*.html")}
+    found = []
+    for path, page in pages.items():
+        assert len(page.ids) == len(set(page.ids)), path
+        for address in page.addresses:
+            target, _, anchor = address.partition("#")
+            if urlsplit(target).scheme:
+                continue
+            file = (path.parent / unquote(target)).resolve() if target else path
+            lost = anchor and file in pages and unquote(anchor) not in pages[file].ids
+            if lost or not file.is_file():
+                found.append(address)
+    return found
 
 
 @dataclass

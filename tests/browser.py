@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -36,6 +37,17 @@ HIDDEN = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((
     .map(([other]) => `${other.textContent || 'image'} / ${mark.textContent || 'image'}`));
 })"""
 """Words and thumbnails of the charts that lie on others, in pairs."""
+
+
+def page_of(body: str) -> str:
+    """A page with the given body, as the bundled renderer would wrap it."""
+    return (
+        '<!DOCTYPE html><html lang="en" class="js"><meta charset="utf-8"><title>Page</title>'
+        f'<link rel="stylesheet" href="{ASSETS}/vitrine.css">'
+        f'<link rel="stylesheet" href="{ASSETS}/page.css">'
+        f'<script src="{ASSETS}/vitrine.js" defer></script>'
+        f'<body class="vitrine-page"><main class="page-text">{body}</main></body></html>'
+    )
 
 
 def find_browser() -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,9 @@ from vitrine.project import Project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from vitrine.experiments.base import Progress
+    from vitrine.report.study_report import StudyReport
 
 ROOT = Path(__file__).resolve().parent.parent
 MIRROR = Path(os.environ.get("VITRINE_MIRROR") or ROOT.parent / "shared" / "mirror").resolve()
@@ -51,7 +57,6 @@ SLOW = (
 The longest come first, so that of several processes none is left with one of them at the end.
 """
 
-
 HEAVY = {"browser", "done"}
 """Fixtures that need a browser or compute a study: what asks for one is slow, in any module."""
 
@@ -76,6 +81,13 @@ def mirror() -> Path:
     if not (MIRROR / TEN).is_dir():
         pytest.skip(f"no mirror of the outside files at {MIRROR} (set VITRINE_MIRROR)")
     return MIRROR
+
+
+@pytest.fixture
+def mirrored(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mirror, which downloads come from."""
+    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    return mirror
 
 
 @pytest.fixture(autouse=True)
@@ -134,9 +146,40 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def vitrine(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-c", "from vitrine.cli import main; main()", *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "1000"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def counting() -> tuple[Progress, list[tuple[int, int, int]], list[int]]:
+    """A progress that notes what a run plans (passes and tasks to do, tasks done) and passes."""
+    from vitrine.experiments.base import Progress
+
+    planned: list[tuple[int, int, int]] = []
+    passes: list[int] = []
+    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    return told, planned, passes
+
+
+class Evil:
+    """Pickles to a call of a function with arguments."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return self.call
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """An empty project with this repository's sources."""
     return new_project(tmp_path)
 
 
@@ -203,6 +246,18 @@ def done(_run_once: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture
+def embedded(
+    root: Path, mirrored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StudyReport:
+    """The committed study ``embedded``, with images of the mirror and a cache of the test's own."""
+    from vitrine.report import open_study
+
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
+    return open_study("embedded")
+
+
+@pytest.fixture
 def image_file(tmp_path: Path) -> Callable[..., Path]:
     """Saves an image under a name and returns its path."""
 
@@ -212,6 +267,14 @@ def image_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return save
+
+
+def tell_page(folder: Path, name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page be executed for a format, as Quarto tells its kernels."""
+    document, identifier = str(folder / f"{name}.qmd"), {"target-format": target}
+    told = {"document-path": document, "format": {"identifier": identifier}}
+    (folder / "info.json").write_text(json.dumps(told))
+    monkeypatch.setenv("QUARTO_EXECUTE_INFO", str(folder / "info.json"))
 
 
 SPOILED: dict[str, Callable[[Path, bytes], object]] = {

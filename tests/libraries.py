@@ -90,8 +90,7 @@ def explain(
 ) -> LinearModel:
     """The linear model of ``vitrine.methods.lime.explain``, by ``lime``."""
     explainer = lime_image.LimeImageExplainer(
-        kernel_width=parameters.kernel_width,
-        random_state=np.random.RandomState(parameters.seed),
+        kernel_width=parameters.kernel_width, random_state=np.random.RandomState(parameters.seed)
     )
     explanation = explainer.explain_instance(
         crop,

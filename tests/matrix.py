@@ -19,6 +19,8 @@ import torchvision
 from PIL import Image
 from torch import nn
 
+from conftest import ROOT
+from vitrine.data.images import read_image
 from vitrine.data.wordnet import class_indices
 from vitrine.experiments.run import run
 from vitrine.models.architecture import Architecture
@@ -26,8 +28,6 @@ from vitrine.models.classifier import Preprocessing
 from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
 from vitrine.study import load_study
-
-ROOT = Path(__file__).resolve().parent.parent
 
 BOOK = ("_quarto.yml", "references.bib", "index.qmd", "chapters", "assets", "CITATION.cff")
 """What a book is made of beside its data."""
@@ -297,14 +297,8 @@ def _image_files(project: Project, name: str, tiny: Tiny) -> list[str]:
     ids = {index: wnid for wnid, index in class_indices(project).items()}
     renamed = []
     for path in paths:
-        crop = network.crop(_read(path))
+        crop = network.crop(read_image(path))
         predicted = int(network.probabilities(crop[None])[0].argmax())
         wnid = ids[predicted if tiny.correct else (predicted + 1) % 1000]
         renamed.append(path.rename(path.with_name(f"{wnid}_{path.name}")).name)
     return renamed
-
-
-def _read(path: Path):  # type: ignore[no-untyped-def]
-    from vitrine.data.images import read_image
-
-    return read_image(path)

@@ -1,14 +1,25 @@
 """Small networks for the tests of attribution, and classifiers made of them."""
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vitrine.data.images import Frame
 from vitrine.models.classifier import Classifier, Preprocessing
 
 SIDE = 32
 CLASSES = 6
+CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
+
+TINY_CLIP = """{
+  "embed_dim": 8,
+  "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+  "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+}"""
+"""A file of settings as ``open_clip`` reads them."""
 
 
 class Plain(nn.Sequential):
@@ -46,9 +57,7 @@ class Awkward(nn.Module):
         third = self.activation(self.before(second))
         third = third + torch.relu(second)
         third += first
-        features = functional.relu(self.last(third))
-        logits: Tensor = self.classifier(features.mean((2, 3)))
-        return logits
+        return self.classifier(functional.relu(self.last(third)).mean((2, 3)))
 
 
 def seeded_network(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -62,6 +71,13 @@ def seeded_network(network: nn.Module, seed: int = 0) -> nn.Module:
                 positive = "running_var" in name or (value.ndim == 1 and name.endswith("weight"))
                 value.copy_(drawn.abs() + 0.5 if positive else drawn * (2 / fan) ** 0.5)
     return network.eval().requires_grad_(False)
+
+
+def gradient(network: nn.Module, batch: Tensor, target: int) -> Tensor:
+    """Of a class's logit, by each image of a batch."""
+    with torch.enable_grad():
+        inputs = batch.detach().clone().requires_grad_(True)
+        return torch.autograd.grad(network(inputs)[:, target].sum(), inputs)[0]
 
 
 def classifier_of(network: nn.Module, last_convolution: str) -> Classifier:

@@ -1,12 +1,14 @@
 """A study for the tests of findings: tables as they are given, and nothing else."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, cast
 
 import pandas as pd
 
 from vitrine.report.findings import Finding
+from vitrine.report.replication import questions
 from vitrine.report.study_report import StudyReport
 
 UNSOUND = re.compile(r"\bnan\b|\bNone\b|\bno of\b|\(none\)|\(\)|\b[Ii]nf\b|Error|  |\ban? \.|^\.")
@@ -62,6 +64,12 @@ class _Stub:
 class _Titles(dict[str, str]):
     def __missing__(self, method: str) -> str:
         return method.upper()
+
+
+def findings_of(*rooms: ModuleType) -> list[Callable[[StudyReport], Finding]]:
+    """The findings of these modules that are asked of a study alone."""
+    names = [room.__name__ for room in rooms]
+    return [ask for *_, ask in questions() if ask.__module__ in names]
 
 
 def assert_sound(finding: Finding) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 
+from conftest import ROOT
 from matrix import UNSAID, said, set_up
 from vitrine.book.freeze import freeze
 from vitrine.book.render import render
@@ -19,8 +20,6 @@ from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import load_study
-
-ROOT = Path(__file__).resolve().parent.parent
 
 FEWER = {
     r'(?s)("n02018207_American_coot.JPEG",).*?\]': r"\1\n]",

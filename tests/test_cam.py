@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 import libraries
@@ -29,8 +27,11 @@ def classifier(request: pytest.FixtureRequest, root: Path) -> Classifier:
     return load_classifier(Project(root), request.param, weights="random")
 
 
+Seen = tuple[Pixels, Frame]
+
+
 @pytest.fixture(scope="module")
-def seen(classifier: Classifier) -> tuple[Pixels, Frame]:
+def seen(classifier: Classifier) -> Seen:
     pixels = np.random.default_rng(3).integers(0, 255, (260, 300, 3), dtype=np.uint8)
     image = Image("noise", "", pixels)
     return classifier.crop(image), classifier.frame(image)
@@ -57,29 +58,18 @@ def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarr
     return (large - large.min()) / (large.max() - large.min())
 
 
-def _heatmap(classifier: Classifier, seen: tuple[Pixels, Frame], target: int) -> Heatmap:
+def _heatmap(classifier: Classifier, seen: Seen, target: int) -> Heatmap:
     return class_activation(classifier, *seen, "gradcam", target).heatmap
 
 
-def test_gradcam_is_the_formula_of_the_paper(
-    classifier: Classifier, seen: tuple[Pixels, Frame]
-) -> None:
+def test_gradcam_is_the_formula_of_the_paper(classifier: Classifier, seen: Seen) -> None:
     found = _heatmap(classifier, seen, 5)
     assert found.values.max() > 0
     np.testing.assert_allclose(found.values, _slow_gradcam(classifier, seen[0], 5), atol=2e-5)
 
 
-def test_gradcam_is_the_librarys(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
-    network = classifier.network.requires_grad_(True)
-    library = GradCAM(network, [classifier.layer(classifier.last_convolution)])
-    expected = library(classifier.normalise(seen[0][None]), [ClassifierOutputTarget(5)])[0]
-    library.activations_and_grads.release()
-    network.requires_grad_(False).zero_grad()
-    np.testing.assert_array_equal(_heatmap(classifier, seen, 5).values, expected)
-
-
 def test_a_map_repeats_to_the_last_digit_and_knows_its_frame(
-    classifier: Classifier, seen: tuple[Pixels, Frame]
+    classifier: Classifier, seen: Seen
 ) -> None:
     one, same = (_heatmap(classifier, seen, 7) for _ in range(2))
     assert (one.values == same.values).all()
@@ -88,11 +78,11 @@ def test_a_map_repeats_to_the_last_digit_and_knows_its_frame(
     assert one.values.dtype == np.float32
 
 
-def test_another_class_has_another_map(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
+def test_another_class_has_another_map(classifier: Classifier, seen: Seen) -> None:
     assert (_heatmap(classifier, seen, 1).values != _heatmap(classifier, seen, 2).values).any()
 
 
-def test_the_network_is_as_it_was(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
+def test_the_network_is_as_it_was(classifier: Classifier, seen: Seen) -> None:
     _heatmap(classifier, seen, 1)
     with pytest.raises(StudyError):
         class_activation(
@@ -108,27 +98,20 @@ def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> Non
     classifier = load_classifier(Project(root), "resnet18", weights="random")
     with torch.no_grad():
         classifier.network.fc.weight[3] = -classifier.network.fc.weight.abs()[3]  # type: ignore
-    pixels = np.full((256, 256, 3), 90, dtype=np.uint8)
-    image = Image("grey", "", pixels)
+    image = Image("grey", "", np.full((256, 256, 3), 90, dtype=np.uint8))
     found = class_activation(
         classifier, classifier.crop(image), classifier.frame(image), "gradcam", 3
     ).heatmap
     assert found.is_constant and (found.values == 0).all()
 
 
-def test_what_does_not_exist_is_named(classifier: Classifier, seen: tuple[Pixels, Frame]) -> None:
+def test_what_does_not_exist_is_named(classifier: Classifier, seen: Seen) -> None:
     with pytest.raises(StudyError, match=r"no CAM method 'grad-cam'. Did you mean 'gradcam'"):
         class_activation(classifier, *seen, "grad-cam", 0)
     with pytest.raises(StudyError, match="There is no class 1000"):
         class_activation(classifier, *seen, "gradcam", 1000)
     with pytest.raises(StudyError, match="has no layer 'nowhere'"):
         class_activation(classifier, *seen, "gradcam", 0, "nowhere")
-    flat = "fc" if "resnet" in classifier.name else "classifier"
-    with pytest.raises(StudyError, match="has no feature maps to weight"):
-        class_activation(classifier, *seen, "gradcam", 0, flat)
-
-
-# --- all methods, on small inputs ----------------------------------------------------------------
 
 
 class TinyNetwork(nn.Module):
@@ -156,32 +139,31 @@ class Around(TinyNetwork):
         return super().forward(batch) + batch.mean(dim=(1, 2, 3))[:, None]
 
 
-def _custom(root: Path, network: nn.Module, side: int, last: str) -> Classifier:
+def _small(root: Path, name: str) -> Classifier:
+    """A classifier whose input is small, so that the library's many passes take seconds."""
+    if name not in ("tiny", "around"):
+        weights = "random" if name == "resnet18" else "pretrained"
+        found = load_classifier(Project(root), name, weights=weights)
+        return replace(found, preprocessing=replace(found.preprocessing, resize=72, crop=64))
+    torch.manual_seed(1)
+    network = TinyNetwork() if name == "tiny" else Around()
+    network.last.weight[5], network.last.bias[5] = 0, -1  # a map of zeros
     base = load_classifier(Project(root), "resnet18", weights="random")
     return replace(
         base,
         network=network.eval().requires_grad_(False),
         title=type(network).__name__,
-        preprocessing=replace(base.preprocessing, resize=side, crop=side),
+        preprocessing=replace(base.preprocessing, resize=40, crop=40),
         categories=tuple("abcdefghij"),
-        last_convolution=last,
+        last_convolution="act",
     )
 
 
-def _small(root: Path, name: str) -> Classifier:
-    """A classifier whose input is small, so that the library's many passes take seconds."""
-    if name in ("tiny", "around"):
-        torch.manual_seed(1)
-        network = TinyNetwork() if name == "tiny" else Around()
-        network.last.weight[5], network.last.bias[5] = 0, -1  # a map of zeros
-        return _custom(root, network, 40, "act")
-    weights = "random" if name == "resnet18" else "pretrained"
-    found = load_classifier(Project(root), name, weights=weights)
-    return replace(found, preprocessing=replace(found.preprocessing, resize=72, crop=64))
+Small = Callable[[str], tuple[Classifier, Pixels, Frame]]
 
 
 @pytest.fixture(scope="module")
-def small(root: Path) -> Callable[[str], tuple[Classifier, Pixels, Frame]]:
+def small(root: Path) -> Small:
     known: dict[str, tuple[Classifier, Pixels, Frame]] = {}
 
     def make(name: str) -> tuple[Classifier, Pixels, Frame]:
@@ -194,9 +176,6 @@ def small(root: Path) -> Callable[[str], tuple[Classifier, Pixels, Frame]]:
         return known[name]
 
     return make
-
-
-Small = Callable[[str], tuple[Classifier, Pixels, Frame]]
 
 
 def _target(classifier: Classifier, crop: Pixels) -> int:
@@ -213,7 +192,7 @@ def test_every_method_gives_the_librarys_map(small: Small, name: str, method: st
     target = _target(*seen[:2])
     ours = class_activation(*seen, method, target)
     library = libraries.class_activation(*seen, method, target)
-    tolerance = 1e-4 if method == "ablationcam" else 1e-5
+    tolerance = {"ablationcam": 1e-4, "gradcam": 0}.get(method, 1e-5)
     assert library.heatmap.values.max() > 0
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=tolerance)
     np.testing.assert_allclose(
@@ -277,20 +256,6 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
 
 
-def test_maps_that_are_overwritten_in_place_afterwards_are_read_before_that(small: Small) -> None:
-    classifier, crop, frame = small("tiny")
-    found = class_activation(classifier, crop, frame, "hirescam", 1, "norm")
-    maps = read_maps(CamQuery(classifier, classifier.normalise(crop[None]), 1, "norm")).maps
-    assert maps.min() < 0
-    rest = classifier.after("norm")
-    assert rest is not None
-    leaf = maps.clone().requires_grad_(True)
-    with torch.enable_grad():
-        rest(leaf.clone())[0, 1].backward()
-    expected = (leaf.grad * maps).sum(dim=1)[0].detach().numpy()  # type: ignore[operator]
-    np.testing.assert_allclose(found.evidence.values, expected, atol=1e-6)
-
-
 def test_the_strength_tells_a_weak_map_from_a_strong_one(small: Small) -> None:
     classifier, crop, frame = small("tiny")
     strong = class_activation(classifier, crop, frame, "gradcam", 1)
@@ -314,37 +279,6 @@ def test_a_logit_of_zero_cannot_be_lost(small: Small) -> None:
     found = class_activation(classifier, crop, frame, "ablationcam", 7)
     network.load_state_dict(kept)
     assert (found.heatmap.values == 0).all() and found.maximum == 0
-
-
-def _state(network: nn.Module) -> list[object]:
-    hooks = [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), m.training)
-        for m in network.modules()
-    ]
-    asks = [(p.requires_grad, p.grad is None) for p in network.parameters()]
-    return [hooks, asks, [id(module) for module in network.modules()]]
-
-
-@pytest.mark.parametrize("method", sorted(CAM_METHODS))
-def test_no_method_leaves_a_trace_even_when_it_fails(root: Path, small: Small, method: str) -> None:
-    classifier = _custom(root, TinyNetwork(), 40, "act")
-    seen = (classifier, *small("tiny")[1:])
-    network = classifier.network
-    network.train()
-    network.act.eval()  # type: ignore[union-attr]
-    network.classify.bias.requires_grad_(True)  # type: ignore[union-attr]
-    before = _state(network)
-    class_activation(*seen, method, 1)
-    assert _state(network) == before
-
-    def fail(*_: object) -> None:
-        raise IndexError("in the middle")
-
-    network.classify.register_forward_hook(fail)  # type: ignore[union-attr]
-    before = _state(network)
-    with pytest.raises((IndexError, StudyError)):
-        class_activation(*seen, method, 1)
-    assert _state(network) == before
 
 
 def test_a_small_image_is_enlarged_and_a_crop_of_another_size_is_refused(small: Small) -> None:

@@ -1,7 +1,8 @@
 """Every claim of the earlier reports has its verdict, whatever study is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,31 +21,14 @@ from claims.ledger import BY_CHAPTER, REPORTS
 from conftest import ROOT
 from stub_study import UNSOUND, stub_study
 from vitrine.project import Project
-from vitrine.report import open_study, tables
+from vitrine.report import tables
 from vitrine.report.published import PublishedReport, open_published
 from vitrine.report.study_report import StudyReport
 
 NAMED = (
-    "goldfish",
-    "tiger shark",
-    "American coot",
-    "West Highland white terrier",
-    "vulture",
-    "orange",
+    "goldfish", "tiger shark", "American coot", "West Highland white terrier", "vulture", "orange",
     "racer",
-)
-
-
-@pytest.fixture
-def opened(
-    root: Path, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[StudyReport, PublishedReport]:
-    """The studies of the repository, with a cache and images of the test's own."""
-    monkeypatch.setenv("VITRINE_PROJECT", str(root))
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return open_study("embedded"), open_published()
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +39,6 @@ def published() -> Iterator[PublishedReport]:
         found = open_published()
         patch.setattr(found.store, "table", cache(found.store.table))
         yield found
-
-
-# --- studies that differ in what they have -------------------------------------------------------
 
 
 @st.composite
@@ -135,14 +116,12 @@ def _pairs(images: list[str], noise: Any) -> dict[str, pd.DataFrame]:
 
 
 def _lime(images: list[str], noise: Any) -> dict[str, pd.DataFrame]:
-    repeated = pd.DataFrame([(i, n) for i in images for n in (50, 600, 900)])
-    repeated.columns = pd.Index(["image", "samples"])
-    searched = pd.DataFrame(
-        [(i, s, 600) for i in images for s in ("quickshift-4-200-0.2", "grid-7-7")],
-        columns=["image", "segmentation", "samples"],
-    )
-    weights = pd.DataFrame([(i, n) for i in images for n in range(4)])
-    weights.columns = pd.Index(["image", "superpixel"])
+
+    def each(column: str, values: Iterable[Any]) -> pd.DataFrame:
+        return pd.DataFrame(list(product(images, values)), columns=["image", column])
+
+    repeated, weights = each("samples", (50, 600, 900)), each("superpixel", range(4))
+    searched = each("segmentation", ("quickshift-4-200-0.2", "grid-7-7")).assign(samples=600)
     return {
         "lime": pd.DataFrame({"image": images, "reason": ""}),
         "stability": repeated.assign(jaccard=noise(len(repeated))),
@@ -221,26 +200,18 @@ def test_a_network_of_places_decides_the_claim_about_places(published: Published
         columns=["classifier", "layer", "unit", "similarity"],
     ).assign(label="word", kind="object")
     found = {"units": units, "layers": units[["classifier", "layer"]].drop_duplicates()}
+    sets = {"p": "Places365", "i": "ImageNet"}
+    networks = [{"name": name, "training_set": told} for name, told in sets.items()]
     study = stub_study(
         found,
         {"dissection": {"images": {"source": "imagenet-sample-images"}}},
         images=["a"],
-        provenance={
-            "dissection": {
-                "classifiers": [
-                    {"name": "p", "training_set": "Places365"},
-                    {"name": "i", "training_set": "ImageNet"},
-                ]
-            }
-        },
+        provenance={"dissection": {"classifiers": networks}},
         store=SimpleNamespace(
             tables=lambda: list(found), table=lambda name: found[name], project=Project(ROOT)
         ),
     )
     assert JUDGES["places_less"](study, published).verdict == "confirmed"
-
-
-# --- the rule ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -264,9 +235,6 @@ def test_outcomes_are_counted_in_words() -> None:
     assert told([False], "network") == "not in the one network"
 
 
-# --- the claims of the repository ----------------------------------------------------------------
-
-
 def test_there_are_25_claims_of_four_reports(root: Path) -> None:
     claims = claims_of(Project(root))
     assert len(claims) == 25 and claims["key"].is_unique
@@ -277,9 +245,10 @@ def test_there_are_25_claims_of_four_reports(root: Path) -> None:
 
 
 def test_every_claim_is_judged_once_with_a_number(
-    opened: tuple[StudyReport, PublishedReport],
+    embedded: StudyReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = judged(*opened).set_index("key")
+    monkeypatch.chdir(tmp_path)
+    found = judged(embedded, open_published()).set_index("key")
     assert set(found["verdict"]) <= set(VERDICTS)
     assert ledger_table(found.reset_index()).data.count("\n| ") >= len(found)
     known = {"low_alike": "confirmed", "roof": "in part", "classifier_highest": "in part"}
@@ -293,10 +262,9 @@ def test_a_link_in_a_table_is_a_link_and_its_text_is_escaped() -> None:
     assert frame.to_csv(index=False).splitlines() == ["where", "lime.qmd#sec-x"]
 
 
-def test_published_maps_are_shown_in_any_frame_of_their_image(
-    opened: tuple[StudyReport, PublishedReport],
-) -> None:
-    published = opened[1]
+@pytest.mark.usefixtures("embedded")
+def test_published_maps_are_shown_in_any_frame_of_their_image() -> None:
+    published = open_published()
     assert len(published.images) == 10
     frame, whole = (published.frame(run, "vulture") for run in ("lime_1", "gradcam"))
     assert frame.size == (224, 224) and whole.box == (0, 0, 500, 375)

@@ -1,6 +1,5 @@
 """The command line does what it says, and bad input ends in one clear message."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,21 +7,10 @@ from pathlib import Path
 import pytest
 
 from bookmaker import Book
+from conftest import change_study, vitrine
 from vitrine import cli
 from vitrine.book.manifest import Manifest
 from vitrine.project import Project
-
-
-def _vitrine(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    return subprocess.run(
-        [sys.executable, "-c", "from vitrine.cli import main; main()", *arguments],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "1000"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _fails(result: subprocess.CompletedProcess[str], said: str) -> None:
@@ -32,37 +20,20 @@ def _fails(result: subprocess.CompletedProcess[str], said: str) -> None:
 
 
 def test_a_study_is_fetched_run_and_then_there_is_nothing_to_do(tiny: Project) -> None:
-    fetched = _vitrine(tiny.root, "fetch", "--study", "tiny")
+    fetched = vitrine(tiny.root, "fetch", "--study", "tiny")
     assert fetched.returncode == 0, fetched.stderr
-    first = _vitrine(tiny.root, "run", "--study", "tiny")
+    first = vitrine(tiny.root, "run", "--study", "tiny")
     assert first.returncode == 0, first.stderr
     assert "computed 8 steps" in first.stdout
     assert "lime · red square" in first.stderr
-    second = _vitrine(tiny.root, "run", "--study", "tiny")
+    second = vitrine(tiny.root, "run", "--study", "tiny")
     assert "nothing to do: all 8 steps" in second.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["run", "--study", "tinny"], "There is no study 'tinny'"),
-        (["fetch", "--study", "embeded"], "There is no study 'embeded'"),
-    ],
-)
-def test_an_unknown_study_is_one_message(tiny: Project, arguments: list[str], said: str) -> None:
-    _fails(_vitrine(tiny.root, *arguments), said)
-
-
-def test_a_mistake_in_a_study_file_is_one_message(tiny: Project) -> None:
-    path = tiny.study_file("tiny")
-    path.write_text(path.read_text().replace("samples", "sampels"))
-    _fails(_vitrine(tiny.root, "run", "-s", "tiny"), "unknown key `lime.sampels`; Did you mean")
 
 
 def test_a_missing_image_is_one_message(tiny: Project) -> None:
     (tiny.root / "images" / "n00000002_noise.png").unlink()
     for command in ("fetch", "run"):
-        _fails(_vitrine(tiny.root, command, "-s", "tiny"), "n00000002_noise.png does not exist")
+        _fails(vitrine(tiny.root, command, "-s", "tiny"), "n00000002_noise.png does not exist")
 
 
 def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
@@ -70,25 +41,23 @@ def test_no_network_and_no_mirror_is_one_message(tiny: Project) -> None:
     path.write_text(
         path.read_text().replace("https://raw.githubusercontent.com", "http://127.0.0.1:9")
     )
-    study = tiny.study_file("tiny")
-    text = study.read_text().replace('folder = "images"', 'source = "imagenet-sample-images"')
-    study.write_text(
-        text.replace("n00000001_red_square.png", "n02007558_flamingo.JPEG").replace(
-            ', "n00000002_noise.png"', ""
-        )
-    )
-    failed = _vitrine(tiny.root, "fetch", "-s", "tiny")
+    change_study(tiny, 'folder = "images"', 'source = "imagenet-sample-images"')
+    both = '"n00000001_red_square.png", "n00000002_noise.png"'
+    change_study(tiny, both, '"n02007558_flamingo.JPEG"')
+    failed = vitrine(tiny.root, "fetch", "-s", "tiny")
     _fails(failed, "cannot be downloaded")
     assert "set VITRINE_MIRROR" in failed.stderr
 
 
 def test_a_relative_mirror_is_meant_from_where_it_was_typed(tiny: Project) -> None:
-    found = _vitrine(tiny.root / "images", "doctor", VITRINE_MIRROR="../images")
+    found = vitrine(tiny.root / "images", "doctor", VITRINE_MIRROR="../images")
     assert f"Mirror: {tiny.root / 'images'}" in found.stdout
 
 
 def test_outside_a_project_it_says_where_to_go(tmp_path: Path) -> None:
-    _fails(_vitrine(tmp_path, "run"), "is not inside a vitrine project")
+    _fails(vitrine(tmp_path, "run"), "is not inside a vitrine project")
+    (tmp_path / "_quarto.yml").write_text("project:\n  type: website\n")
+    _fails(vitrine(tmp_path, "doctor"), "holds both _quarto.yml and data/studies")
 
 
 def test_another_quarto_project_inside_is_not_taken_for_this_one(tiny: Project) -> None:
@@ -96,17 +65,12 @@ def test_another_quarto_project_inside_is_not_taken_for_this_one(tiny: Project) 
     inner.mkdir()
     (inner / "_quarto.yml").write_text("project:\n  type: website\n")
     assert Project.find(inner) == tiny
-    _fails(_vitrine(inner, "run", "-s", "x"), "The studies are tiny")
-
-
-def test_a_quarto_project_without_studies_is_no_vitrine_project(tmp_path: Path) -> None:
-    (tmp_path / "_quarto.yml").write_text("project:\n  type: website\n")
-    _fails(_vitrine(tmp_path, "doctor"), "holds both _quarto.yml and data/studies")
+    _fails(vitrine(inner, "run", "-s", "x"), "The studies are tiny")
 
 
 def test_outside_a_terminal_a_long_message_is_one_line(tiny: Project) -> None:
     name = "embedded-" * 20
-    failed = _vitrine(tiny.root, "run", "--study", name, COLUMNS="80")
+    failed = vitrine(tiny.root, "run", "--study", name, COLUMNS="80")
     assert failed.stderr.splitlines() == [
         f"error: There is no study {name!r}",
         "→ The studies are tiny",
@@ -119,7 +83,7 @@ def test_a_stale_freeze_is_rendered_with_a_warning_that_names_the_chapters(tmp_p
     book.freeze("one", "# One\n\nIt is 1.\n")
     (tmp_path / "data" / "studies").mkdir(parents=True)
     Manifest().write(book.project)
-    rendered = _vitrine(tmp_path, "render", "--renderer", "bundled", "--to", "html")
+    rendered = vitrine(tmp_path, "render", "--renderer", "bundled", "--to", "html")
     assert rendered.returncode == 0, rendered.stderr
     assert "rendered by bundled" in rendered.stdout
     assert "warning: the freeze is not current, so this is old: chapters/one.qmd" in rendered.stderr
@@ -151,14 +115,14 @@ def test_a_full_memory_is_one_message(
 
 def test_an_option_that_does_not_exist_is_refused(tiny: Project) -> None:
     for arguments in (["run", "--device", "tpu"], ["render", "--renderer", "word"], ["dance"]):
-        result = _vitrine(tiny.root, *arguments)
+        result = vitrine(tiny.root, *arguments)
         assert result.returncode == 2
         assert "Traceback" not in result.stderr
 
 
 def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     (tiny.root / "_quarto.yml").write_text("project:\n  type: book\nbook:\n  chapters: []\n")
-    found = _vitrine(tiny.root, "doctor")
+    found = vitrine(tiny.root, "doctor")
     assert "· Study tiny: The study 'tiny' has not been run here" in found.stdout
     assert "→ Run `vitrine run --study tiny`" in found.stdout
     assert "✓ Site packages: altair" in found.stdout and "✓ Device" in found.stdout
@@ -175,7 +139,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     )
     blocked = tiny.root / "blocked"
     blocked.write_text("a file where the folder should be")
-    found = _vitrine(tiny.root, "doctor", VITRINE_CACHE=str(blocked))
+    found = vitrine(tiny.root, "doctor", VITRINE_CACHE=str(blocked))
     said = next(line for line in found.stdout.splitlines() if "Study tiny, files" in line)
     assert said.startswith("· ")
     for missing in (
@@ -189,7 +153,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(tiny: Project) -> None:
     assert "Run `vitrine fetch --study tiny`" in found.stdout
     assert f"✗ Cache: {blocked} is not a folder" in found.stdout
     study.write_text("title = 1")
-    broken = _vitrine(tiny.root, "doctor")
+    broken = vitrine(tiny.root, "doctor")
     assert broken.returncode == 1
     assert "✗ Study tiny" in broken.stdout
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
+from networks import TINY_CLIP
 from vitrine.data.concept_categories import KINDS, kind_of, load_kinds
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
 from vitrine.data.images import Image
@@ -22,12 +23,6 @@ from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
 from vitrine.study import sections
 
-TINY_CLIP = """{
-  "embed_dim": 8,
-  "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
-  "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-}"""
-
 
 def _image(wnid: str = "n01440764", seed: int = 0) -> Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)
@@ -38,9 +33,6 @@ def _is_unit(vectors: Embeddings) -> bool:
     return vectors.dtype == np.float32 and bool(
         np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     )
-
-
-# --- lists ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -70,8 +62,7 @@ def test_a_list_is_cleaned_and_says_so(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"", "has no concepts"), (b" \n\n", "has no concepts"), (b"\xffa\0b", "is not a text file")],
+    ("content", "said"), [(b" \n\n", "has no concepts"), (b"\xffa\0b", "is not a text file")]
 )
 def test_a_list_without_concepts_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "words.txt"
@@ -102,23 +93,14 @@ def test_a_text_file_of_the_project_is_a_list(project: Project) -> None:
     ],
 )
 def test_the_published_lists_are_read(
-    project: Project,
-    mirror: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    count: int,
-    cleaned: str,
+    project: Project, mirrored: Path, name: str, count: int, cleaned: str
 ) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     found = read_concepts(project, name)
     assert (len(found.words), found.cleaned) == (count, cleaned)
     assert set(CONCEPT_LISTS) >= {name}
 
 
-def test_kinds_follow_broden_then_the_class_names(
-    project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+def test_kinds_follow_broden_then_the_class_names(project: Project, mirrored: Path) -> None:
     kinds = load_kinds(project)
     assert set(kinds.values()) <= set(KINDS)
     expected = {
@@ -132,9 +114,6 @@ def test_kinds_follow_broden_then_the_class_names(
         "basename": "other",
     }
     assert {word: kind_of(word, kinds) for word in expected} == expected
-
-
-# --- ConSE ---------------------------------------------------------------------------------------
 
 
 class _Letters(encoders.Sentences):
@@ -158,10 +137,7 @@ def test_conse_places_an_image_where_its_class_names_lie(project: Project) -> No
     assert np.allclose(found[1], unit((0.25 * cat + 0.75 * bird)[None])[0], atol=1e-6)
 
 
-def test_the_true_class_is_known_by_the_file_name(
-    project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+def test_the_true_class_is_known_by_the_file_name(project: Project, mirrored: Path) -> None:
     encoder = pick_encoder("conse").load(project, sections.Encoder(name="conse"), "cpu")
     found = encoder.encode_images([_image("n01440764"), _image("n01443537")])
     words = encoder.encode_texts(["tench", "goldfish", "car"])
@@ -178,9 +154,6 @@ def test_predictions_of_a_network_keep_the_best_only(project: Project) -> None:
     assert ((found > 0).sum(axis=1) == 10).all()
     crops = np.stack([network.crop(_image(seed=1)), network.crop(_image(seed=2))])
     assert (found.argmax(axis=1) == network.probabilities(crops).argmax(axis=1)).all()
-
-
-# --- CLIP ----------------------------------------------------------------------------------------
 
 
 def _tiny_clip(project: Project, **settings: object) -> Encoder:
@@ -290,17 +263,13 @@ def test_a_clip_with_a_tokenizer_of_its_own_is_refused(
 
 
 def test_a_classifier_knows_its_classes_whatever_it_was_trained_on(
-    project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, mirrored: Path
 ) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     assert encoders.class_names(project, CLASSIFIERS["resnet18"])[0] == "tench, Tinca tinca"
     birds = replace(
         CLASSIFIERS["resnet18"], training_set="CUB", categories=lambda _: ("albatross", "auklet")
     )
     assert encoders.class_names(project, birds) == ("albatross", "auklet")
-
-
-# --- the cache -----------------------------------------------------------------------------------
 
 
 def test_texts_are_embedded_once_for_each_content(project: Project) -> None:

@@ -1,5 +1,6 @@
 """A study's maps are attributed and measured, resumably, and what cannot be done is said."""
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import combinations
@@ -11,12 +12,11 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from conftest import STUDY, new_tiny
-from networks import Awkward, classifier_of
+from conftest import STUDY, counting, new_tiny
+from networks import CROP, FRAME, Awkward, classifier_of
 from oracles import infidelity
-from vitrine.data.images import Frame, read_image
+from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, StudyError
-from vitrine.experiments.base import Progress
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
 from vitrine.experiments.trials import TRIALS, Case
@@ -25,14 +25,10 @@ from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.registry import VALUES
 from vitrine.measures.sensitivity import perturbations
 from vitrine.measures.sparseness import gini
-from vitrine.methods.attribution import (
-    ATTRIBUTION_METHODS,
-    Parameters,
-    attribute,
-    explaining,
-)
+from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import class_activation
+from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.lime import explain
 from vitrine.methods.method import Explain, Query
 from vitrine.methods.registry import METHODS
@@ -75,14 +71,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Project:
     noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     Image.fromarray(noise).save(project.root / "images" / "n00000001_red_square.png")
     Image.fromarray(noise[:, ::-1]).save(project.root / "images" / "n00000002_noise.png")
-    passes: list[int] = []
-    planned: list[tuple[int, int, int]] = []
-    progress = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    told, planned, passes = counting()
     study = load_study(project, "tiny")
     # gradcam and lime and five attributions, and two maps that see no network
     of_an_image = 3 + 5 + (7 + 2) * len(WAYS) + 4
     control, elsewhere = 1, 1 + 2 + 2
-    summary = run(project, study, progress=progress)
+    summary = run(project, study, progress=told)
     assert summary == Summary(2 * of_an_image + control + elsewhere, 0)
     assert sum(passes) == planned[0][0]
     assert run(project, study) == Summary(0, summary.computed)
@@ -182,17 +176,11 @@ def test_only_the_measure_that_changed_is_computed_again(measured: Project) -> N
     assert run(measured, study).computed == 2 * 9  # the faithfulness of each map, and no more
 
 
-# --- the function behind the measures ------------------------------------------------------------
-
-
-FRAME = Frame("p", (0.0, 0.0, 32.0, 32.0), (32, 32))
-
-
 @pytest.fixture(scope="module")
 def asked() -> Query:
     """Of any method; LIME's parameters stand in ``LIME``."""
     classifier, settings = classifier_of(Awkward(), "last"), InferenceOptions(batch=7)
-    return Query("", classifier, _crop(), FRAME, 2, Parameters(), settings)
+    return Query("", classifier, CROP, FRAME, 2, Parameters(), settings)
 
 
 LIME = Lime(samples=40, seed=0, batch=7, segmentation=Slic(n_segments=9))
@@ -202,37 +190,32 @@ def _repeated(asked: Query, method: str, **changes: object) -> AbstractContextMa
     return METHODS[method].repeated(replace(asked, method=method, **changes))  # type: ignore[arg-type]
 
 
-def _crop() -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-
-
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "gradient", "lrp"])
 def test_a_method_on_an_input_gives_the_map_of_the_image(asked: Query, method: str) -> None:
-    classifier, frame = asked.classifier, FRAME
-    inputs = classifier.normalise(_crop()[None]).numpy()
+    classifier = asked.classifier
+    inputs = classifier.normalise(CROP[None]).numpy()
     batch = np.concatenate([inputs, inputs[:, :, ::-1]])
     with _repeated(asked, method) as maps:
         (found,) = maps(batch).values()
     if method in ATTRIBUTION_METHODS:
-        expected = attribute(classifier, _crop(), frame, method, 2).heatmap.values
+        expected = attribute(classifier, CROP, FRAME, method, 2).heatmap.values
         assert found.shape == (2, 3, 32, 32)
     else:
-        expected = class_activation(classifier, _crop(), frame, method, 2).heatmap.values
+        expected = class_activation(classifier, CROP, FRAME, method, 2).heatmap.values
         assert found.shape == (2, 1, 32, 32)
     assert np.allclose(found[0].sum(axis=0), expected, atol=1e-4 * np.abs(expected).max())
     assert not np.allclose(found[0], found[1])
 
 
 def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Query) -> None:
-    inputs = asked.classifier.normalise(_crop()[None]).numpy()
+    inputs = asked.classifier.normalise(CROP[None]).numpy()
     with _repeated(asked, "lime", parameters=LIME) as maps:
         moved = inputs + perturbations((3, 32, 32), 0, 1)
         found, other = maps(np.concatenate([inputs, moved]))["lime"]
-    frame, segments = FRAME, superpixels(_crop(), LIME.segmentation, LIME.seed)
-    expected = explain(asked.classifier, _crop(), frame, 2, LIME, segments)
-    assert rank_correlation(
-        expected.heatmap, type(expected.heatmap)(found[0], frame, True, "lime", 2, 0.0)
-    ) == pytest.approx(1, abs=0.02)
+    segments = superpixels(CROP, LIME.segmentation, LIME.seed)
+    expected = explain(asked.classifier, CROP, FRAME, 2, LIME, segments).heatmap
+    alike = rank_correlation(expected, Heatmap(found[0], FRAME, True, "lime", 2, 0.0))
+    assert alike == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
 
 
@@ -240,7 +223,7 @@ def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Query) -> None:
 def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
     asked: Query, method: str
 ) -> None:
-    inputs = asked.classifier.normalise(_crop()[None]).numpy()
+    inputs = asked.classifier.normalise(CROP[None]).numpy()
     parameters = LIME if method == "lime" else asked.parameters
     wanted = Measures(perturbations=2)
     query = replace(asked, method=method, parameters=parameters)
@@ -257,7 +240,7 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
 
 
 def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> None:
-    batch = asked.classifier.normalise(_crop()[None]).repeat(2, 1, 1, 1)
+    batch = asked.classifier.normalise(CROP[None]).repeat(2, 1, 1, 1)
     few = Parameters(samples=3, noisy_steps=3)
     with explaining(asked.classifier, "vargrad", 2, few) as explained:
         together = explained(batch)
@@ -270,7 +253,7 @@ def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> N
 
 
 def test_the_memory_layout_changes_rounding_only(asked: Query) -> None:
-    batch = asked.classifier.normalise(_crop()[None])
+    batch = asked.classifier.normalise(CROP[None])
     for method in ("gradient", "lrp", "guided_backpropagation", "integrated_gradients"):
         found = []
         for settings in (
@@ -288,13 +271,10 @@ def test_a_gpu_gives_the_maps_of_the_processor(root: Path) -> None:
     maps = []
     for device in ("cpu", "cuda"):
         classifier = load_classifier(Project(root), "efficientnet_lite0", "random", 0, device)
-        batch = classifier.normalise(_crop().repeat(7, axis=0).repeat(7, axis=1)[None])
+        batch = classifier.normalise(CROP.repeat(7, axis=0).repeat(7, axis=1)[None])
         with explaining(classifier, "integrated_gradients", 2) as explained:
             maps.append(explained(batch)["integrated_gradients"].cpu().numpy().sum(axis=1).ravel())
     assert spearmanr(*maps).statistic > 0.999
-
-
-# --- normalised infidelity ----------------------------------------------------------------------
 
 
 def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
@@ -310,9 +290,6 @@ def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
     assert normalized_infidelity(-values, places, lost) == 1
     assert normalized_infidelity(values, places, 3 * claimed) == pytest.approx(0, abs=1e-12)
     assert np.isnan(normalized_infidelity(values * 0, places, lost))
-
-
-# --- bad input -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -331,9 +308,8 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
         "perturbations = 1", "perturbations = 1\nradius = 0.1"
     )
     path.write_text(text.replace("lrp_networks =", "# lrp_networks =").replace(old, new))
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(StudyError, match=re.escape(message)):
         run(tiny, load_study(tiny, "tiny"))
-    assert message in str(caught.value)
     assert not (tiny.results / "tiny").exists()
 
 

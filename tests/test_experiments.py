@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import write_study
+from conftest import change_study, counting, write_study
 from vitrine.data.images import read_image
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.errors import StudyError
 from vitrine.experiments.agreement import Agreement, compared_methods
-from vitrine.experiments.base import Context, Progress
+from vitrine.experiments.base import Context
 from vitrine.experiments.region_occlusion import FILLS, moved, without
 from vitrine.experiments.run import Summary, image_paths, run
 from vitrine.measures.agreement import (
@@ -50,9 +50,7 @@ folder = "many"
 @pytest.fixture
 def broad(done: Project) -> Project:
     """The study ``tiny`` with two more methods."""
-    path = done.study_file("tiny")
-    more = 'methods = ["gradcam", "layercam", "eigencam"]'
-    path.write_text(path.read_text().replace('methods = ["gradcam"]', more))
+    change_study(done, '["gradcam"]', '["gradcam", "layercam", "eigencam"]')
     return done
 
 
@@ -70,17 +68,12 @@ def test_all_pairs_are_compared_as_one_pair_is(broad: Project) -> None:
     methods = compared_methods(study)
     assert methods == ["lime", "gradcam", "layercam", "eigencam"]
     maps = {(m, p): store.heatmap(key, m, p) for m in methods for p in names}
-    areas = {"share": dict.fromkeys(names, study.agreement.share)}  # type: ignore[union-attr]
-    for rule, positive in (("lime1", True), ("lime2", False)):
-        tasks = {p: store.read_task(f"{key}/lime/{store.files()[p]}").arrays for p in names}
-        areas[rule] = {
-            p: float(
-                np.isin(
-                    a["segments"], top_superpixels(a["weights"], 10, positive_only=positive)
-                ).mean()
-            )
-            for p, a in tasks.items()
-        }
+    areas = {"share": dict.fromkeys(names, study.agreement.share), "lime1": {}, "lime2": {}}
+    for name in names:
+        found = store.read_task(f"{key}/lime/{store.files()[name]}").arrays
+        for rule in ("lime1", "lime2"):
+            best = top_superpixels(found["weights"], 10, positive_only=rule == "lime1")
+            areas[rule][name] = np.isin(found["segments"], best).mean()
     table, regions = store.table("ious"), store.table("regions")
     assert len(table) == 6 * 2 * len(REGION_RULES)
     for rule, row in REGION_RULES.items():
@@ -149,9 +142,6 @@ def test_without_a_comparison_there_are_correlations_only(broad: Project) -> Non
     assert not {"agreement", "regions", "ious", "complexity"} & set(store.tables())
 
 
-# --- large samples -------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def sampled(done: Project) -> Project:
     """The study ``tiny`` with a large sample of five of six other images."""
@@ -169,9 +159,7 @@ def sampled(done: Project) -> Project:
 
 def test_a_large_sample_goes_on_where_it_was_and_is_computed_once(sampled: Project) -> None:
     study = load_study(sampled, "tiny")
-    planned: list[tuple[int, int, int]] = []
-    passes: list[int] = []
-    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    told, planned, passes = counting()
     assert run(sampled, study, progress=told) == Summary(computed=2, kept=8)
     assert sum(passes) == planned[0][0]
     assert run(sampled, study) == Summary(computed=0, kept=10)
@@ -189,7 +177,6 @@ def test_a_large_sample_goes_on_where_it_was_and_is_computed_once(sampled: Proje
 def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.DataFrame) -> None:
     """One image of the last batch, explained again one by one."""
     study = load_study(project, "tiny")
-    assert study.lime is not None and study.large_sample is not None
     classifier = load_classifier(project, "efficientnet_lite0", "random")
     last = images.iloc[-1]
     both = [read_image(project.root / "many" / f) for f in images["image"].iloc[-2:]]
@@ -221,12 +208,11 @@ def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.Data
 
 
 def test_a_large_sample_of_too_many_or_too_slow_stops_before_work_starts(sampled: Project) -> None:
-    path = sampled.study_file("tiny")
-    text = path.read_text()
-    path.write_text(text.replace("sample = 5", "sample = 8"))
+    change_study(sampled, "sample = 5", "sample = 8")
     with pytest.raises(StudyError, match="asks for 8 images, and there are 6"):
         run(sampled, load_study(sampled, "tiny"))
-    path.write_text(text.replace('"gradcam", "eigencam"', '"scorecam"'))
+    change_study(sampled, "sample = 8", "sample = 5")
+    change_study(sampled, '"gradcam", "eigencam"', '"scorecam"')
     with pytest.raises(StudyError, match="too often for a large sample"):
         run(sampled, load_study(sampled, "tiny"))
     assert "large_sample" not in Store(sampled, "tiny").tables()
@@ -238,16 +224,12 @@ def test_a_batch_of_one_image_has_no_other_to_compare_with() -> None:
 
 
 def test_another_seed_of_a_large_sample_draws_other_images(sampled: Project) -> None:
-    path = sampled.study_file("tiny")
     run(sampled, load_study(sampled, "tiny"))
     first = set(Store(sampled, "tiny").table("large_sample")["image"])
-    path.write_text(path.read_text().replace("sample = 5", "sample = 5\nseed = 3"))
+    change_study(sampled, "sample = 5", "sample = 5\nseed = 3")
     assert run(sampled, load_study(sampled, "tiny")).computed >= 1
     second = set(Store(sampled, "tiny").table("large_sample")["image"])
     assert len(second) == 5 and second != first
-
-
-# --- region occlusion ----------------------------------------------------------------------------
 
 
 def test_what_is_hidden_is_filled_and_nothing_else() -> None:
@@ -273,23 +255,26 @@ def test_a_control_has_the_same_shape_at_another_place() -> None:
     assert len({one.tobytes() for one in places}) > 20
 
 
-def test_hiding_regions_of_a_real_image(
-    project: Project, root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+OCCLUDED = """
+title = "few"
+description = "One image."
+classifiers = [{ name = "efficientnet_lite0", weights = "random" }]
+
+[images]
+source = "imagenet-sample-images"
+files = ["n01616318_vulture.JPEG"]
+
+[region_occlusion]
+fills = ["grey"]
+shifts = 2
+"""
+
+
+def test_hiding_regions_of_a_real_image(project: Project, root: Path, mirrored: Path) -> None:
     shutil.copytree(root / "data" / "objects", project.root / "data" / "objects")
-    write_study(
-        project,
-        "few",
-        'title = "few"\ndescription = "One image."\n'
-        'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
-        '[images]\nsource = "imagenet-sample-images"\nfiles = ["n01616318_vulture.JPEG"]\n'
-        '[region_occlusion]\nfills = ["grey"]\nshifts = 2\n',
-    )
+    write_study(project, "few", OCCLUDED)
     study = load_study(project, "few")
-    passes: list[int] = []
-    planned: list[tuple[int, int, int]] = []
-    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    told, planned, passes = counting()
     assert run(project, study, progress=told).computed == 2
     assert sum(passes) == planned[0][0] == 1 + 1 + 4 * 2 * 3
     assert run(project, study).computed == 0
@@ -322,18 +307,8 @@ def test_hiding_regions_of_a_real_image(
         assert row["best_probability"] == pytest.approx(prediction.max(), rel=1e-3)
 
 
-def test_region_occlusion_needs_regions_that_are_outlined(
-    project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    write_study(
-        project,
-        "few",
-        'title = "few"\ndescription = "One image."\n'
-        'classifiers = [{ name = "efficientnet_lite0", weights = "random" }]\n'
-        '[images]\nsource = "imagenet-sample-images"\nfiles = ["n07747607_orange.JPEG"]\n'
-        "[region_occlusion]\n",
-    )
+def test_region_occlusion_needs_regions_that_are_outlined(project: Project, mirrored: Path) -> None:
+    write_study(project, "few", OCCLUDED.replace("n01616318_vulture", "n07747607_orange"))
     with pytest.raises(StudyError, match="No region of the study's images is outlined"):
         run(project, load_study(project, "few"))
 

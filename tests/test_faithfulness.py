@@ -9,16 +9,9 @@ from captum.metrics import infidelity as captums_infidelity
 from captum.metrics import sensitivity_max
 from torch import Tensor, nn
 
-from networks import Awkward, classifier_of
+from networks import Awkward, classifier_of, gradient
 from oracles import infidelity, maximum_sensitivity
-from vitrine.measures.faithfulness import (
-    REPLACEMENTS,
-    deletion,
-    insertion,
-    losses,
-    order,
-    squares,
-)
+from vitrine.measures.faithfulness import REPLACEMENTS, deletion, insertion, losses, order, squares
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import explaining
 from vitrine.models.inference import InferenceOptions
@@ -48,13 +41,6 @@ def scores(network: nn.Module) -> Callable[[Inputs], np.ndarray]:
     return answer
 
 
-def _gradient(network: nn.Module, batch: Tensor) -> Tensor:
-    with torch.enable_grad():
-        inputs = batch.detach().clone().requires_grad_(True)
-        (found,) = torch.autograd.grad(network(inputs)[:, 2].sum(), inputs)
-    return found
-
-
 def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None:
     classifier = classifier_of(Awkward(), "last")
     inputs = np.random.default_rng(4).normal(size=(3, 3, 32, 32)).astype(np.float32)
@@ -66,9 +52,6 @@ def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None
     with explaining(classifier, "lrp", 2) as explain:
         sums = explain(torch.from_numpy(inputs))["lrp"].sum(dim=(1, 2, 3))
     np.testing.assert_allclose(sums.numpy(), logits[:, 2].numpy(), rtol=1e-4)
-
-
-# --- curves --------------------------------------------------------------------------------------
 
 
 def _mean_of_first_channel(batch: Inputs) -> np.ndarray:
@@ -121,15 +104,12 @@ def test_ties_do_not_follow_the_image() -> None:
     assert order(np.array([[1.0, 3.0], [2.0, 0.0]])).tolist() == [1, 2, 0, 3]
 
 
-# --- infidelity ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("scaled", [True, False])
 def test_infidelity_is_captums(
     network: nn.Module, image: Inputs, scores: Callable[[Inputs], np.ndarray], scaled: bool
 ) -> None:
     batch = torch.from_numpy(image)
-    attributions = _gradient(network, batch)
+    attributions = gradient(network, batch, 2)
     drawn = np.random.default_rng(3).normal(scale=0.4, size=(17, *image.shape[1:]))
     drawn = drawn.astype(np.float32)
 
@@ -164,15 +144,12 @@ def test_squares_remove_the_image_where_they_are(image: Inputs) -> None:
     assert (removed == squares(image, seed=0, samples=8, side=5)).all()
 
 
-# --- sensitivity ---------------------------------------------------------------------------------
-
-
 def test_maximum_sensitivity_is_captums(network: nn.Module, image: Inputs) -> None:
     drawn = torch.from_numpy(perturbations(image.shape[1:], seed=5))
     assert drawn.shape[0] == 10 and 0.019 < float(drawn.abs().max()) <= 0.02
 
     def explain(batch: Tensor) -> Tensor:
-        return _gradient(network, batch) * batch
+        return gradient(network, batch, 2) * batch
 
     expected = sensitivity_max(
         lambda inputs: (explain(inputs[0]),) if isinstance(inputs, tuple) else explain(inputs),

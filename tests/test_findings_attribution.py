@@ -1,6 +1,5 @@
 """Findings about attribution methods, whichever way they come out."""
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,26 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stub_study import assert_sound, stub_study
+from stub_study import assert_sound, findings_of, stub_study
 from vitrine.report.attributions import PRINTED, PROMISED, large, sensitivities
-from vitrine.report.findings import Finding, attribution
+from vitrine.report.findings import attribution
 from vitrine.report.study_report import StudyReport
 
 METHODS = [*PRINTED.values(), "gradient", "lrp_captum"]
 STOCHASTIC = ("smoothgrad_squared", "vargrad", "gradient_shap")
-FINDINGS: tuple[Callable[[StudyReport], Finding], ...] = (
-    attribution.sums,
-    attribution.relevance_sum,
-    attribution.library_relevance,
-    attribution.most_stable,
-    attribution.relevance_stability,
-    attribution.averaging,
-    attribution.seeds,
-    attribution.front,
-    attribution.guided,
-    attribution.summaries,
-    lambda study: attribution.printed(study, PRINTED_VALUES),
-)
+FINDINGS = (*findings_of(attribution), lambda study: attribution.printed(study, PRINTED_VALUES))
 PRINTED_VALUES = pd.Series({method: float(n) for n, method in enumerate(PRINTED.values(), 1)})
 RNG = np.random.default_rng(0)
 
@@ -80,32 +67,30 @@ size = st.none() | st.just(0.0) | st.floats(0.001, 100)
 def studies(draw: st.DrawFn) -> StudyReport:
     methods = draw(st.lists(st.sampled_from(METHODS), min_size=1, unique=True))
     maps = maps_of(draw(st.integers(1, 7)), methods)
-    for column in ("total", "logit", "logit_of_nothing"):
-        maps[column] = draw(st.lists(finite, min_size=len(maps), max_size=len(maps)))
-    maps["reason"] = draw(
-        st.lists(
-            st.sampled_from(["", "", "It cannot be done"]), min_size=len(maps), max_size=len(maps)
-        )
-    )
-    maps.loc[maps["reason"] != "", ["total", "logit", "logit_of_nothing", "seconds", "passes"]] = (
-        np.nan
-    )
+
+    def column(values: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(values, min_size=len(maps), max_size=len(maps)))
+
+    sums = ["total", "logit", "logit_of_nothing"]
+    for name in sums:
+        maps[name] = column(finite)
+    maps["reason"] = column(st.sampled_from(["", "", "It cannot be done"]))
+    maps.loc[maps["reason"] != "", [*sums, "seconds", "passes"]] = np.nan
     moved = maps[["image", "method"]].copy()
-    for column in ("by_channel", "seed_part_by_channel"):
-        values = draw(st.lists(size, min_size=len(maps), max_size=len(maps)))
-        moved[column] = pd.Series(values, dtype=float)
+    for name in ("by_channel", "seed_part_by_channel"):
+        moved[name] = pd.Series(column(size), dtype=float)
     moved.loc[~moved["method"].isin(STOCHASTIC), "seed_part_by_channel"] = np.nan
     return study_of(maps, draw(st.sampled_from([moved, None])))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(studies())
 def test_every_finding_is_sound_for_any_tables(study: StudyReport) -> None:
     for finding in FINDINGS:
         assert_sound(finding(study))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(studies())
 def test_no_verdict_is_denied_by_its_number(study: StudyReport) -> None:
     found = attribution.most_stable(study)
@@ -125,8 +110,7 @@ def test_no_verdict_is_denied_by_its_number(study: StudyReport) -> None:
 def test_without_its_parts_a_study_has_no_finding() -> None:
     for finding in FINDINGS:
         found = finding(stub_study({}))
-        assert found.is_absent
-        assert "section [attribution]" in found.text
+        assert found.is_absent and "section [attribution]" in found.text
     maps = maps_of(3, ["lrp", "gradient"])
     assert "section [measures]" in attribution.most_stable(study_of(maps)).text
     nothing = study_of(maps_of(3, ["lrp", "vargrad"], np.nan, "It cannot be done"), moved_of({}, 3))
@@ -212,10 +196,6 @@ def test_a_printed_order_returns_or_not() -> None:
 
 
 def test_numbers_of_any_size() -> None:
-    assert [large(value) for value in (0.05, -12.0, 4.06e9, -1e11)] == [
-        "0.05",
-        "−12.00",
-        "4.1 × 10⁹",
-        "−1.0 × 10¹¹",
-    ]
+    said = [large(value) for value in (0.05, -12.0, 4.06e9, -1e11)]
+    assert said == ["0.05", "−12.00", "4.1 × 10⁹", "−1.0 × 10¹¹"]
     assert set(PROMISED) <= set(METHODS)

@@ -14,16 +14,11 @@ share = st.floats(0, 1, allow_subnormal=False)
 def stability_tables(draw: st.DrawFn) -> pd.DataFrame:
     images, samples = draw(st.integers(1, 12)), draw(st.sets(st.integers(2, 3000), min_size=1))
     rows = [
-        {
-            "image": f"image {image}",
-            "samples": number,
-            "jaccard": draw(share),
-            "jaccard_chance": 0.2,
-        }
+        {"image": f"image {image}", "samples": number, "jaccard": draw(share)}
         for image in range(images)
         for number in sorted(samples)[:4]
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(jaccard_chance=0.2)
 
 
 @given(stability_tables(), st.integers(2, 3000))
@@ -36,13 +31,9 @@ def test_repeats_says_what_its_numbers_say(table: pd.DataFrame, samples: int) ->
 
 def test_repeats_for_each_outcome() -> None:
     def headline(jaccard: float, images: int = 8) -> str:
-        rows = {
-            "image": [f"{n}" for n in range(images)],
-            "samples": 600,
-            "jaccard": jaccard,
-            "jaccard_chance": 0.2,
-        }
-        study = stub_study({"stability": pd.DataFrame(rows)}, {"lime": {"samples": 1000}})
+        rows = {"image": [f"{n}" for n in range(images)], "samples": 600, "jaccard": jaccard}
+        table = pd.DataFrame(rows).assign(jaccard_chance=0.2)
+        study = stub_study({"stability": table}, {"lime": {"samples": 1000}})
         return lime.repeats(study).headline
 
     assert headline(1.0) == "LIME chooses the same superpixels with every seed."
@@ -103,15 +94,8 @@ def test_what_is_chosen_is_held_against_random_superpixels(table: pd.DataFrame) 
 
 def test_random_superpixels_that_keep_as_much_decide_nothing() -> None:
     def found(random: float) -> str:
-        rows = {
-            "image": [f"{n}" for n in range(8)],
-            "rule": "positive",
-            "superpixels": 10,
-            "p_kept": 0.8,
-            "p_kept_random": random,
-            "area": 0.4,
-            "area_random": 0.2,
-        }
+        rows = {"image": [f"{n}" for n in range(8)], "rule": "positive", "superpixels": 10}
+        rows |= {"p_kept": 0.8, "p_kept_random": random, "area": 0.4, "area_random": 0.2}
         return lime.best_alone(stub_study({"fidelity": rows})).headline
 
     assert found(0.3).endswith("keep the prediction more than random ones do.")

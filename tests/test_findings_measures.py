@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stub_study import assert_sound, stub_study
+from stub_study import assert_sound, findings_of, stub_study
 from vitrine.measures.registry import MEASURES
 from vitrine.report.findings import measures, randomisation
 from vitrine.report.scoreboard import scoreboard, stands
@@ -45,7 +45,7 @@ def studies(draw: st.DrawFn) -> StudyReport:
     return study_of(rows, **({"randomised": pd.DataFrame(untrained)} if levels > 1 else {}))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(studies())
 def test_every_finding_is_sound(study: StudyReport) -> None:
     for measure in MEASURES:
@@ -55,22 +55,7 @@ def test_every_finding_is_sound(study: StudyReport) -> None:
         assert_sound(measures.by_family(study, measure, "Means"))
         if best.verdict == "larger":
             assert "−" not in best.text.split("advantage is ")[1].split("(")[0]
-    for finding in (
-        measures.against_baselines,
-        measures.below_baselines,
-        measures.edges_and_random,
-        measures.orders,
-        measures.replacements,
-        measures.seeds,
-        measures.stable_and_faithful,
-        randomisation.followers,
-        randomisation.blind_to_classifier,
-        randomisation.scatter,
-        measures.measures_agree,
-        measures.first_overall,
-        measures.on_object,
-        measures.unfair,
-    ):
+    for finding in findings_of(measures, randomisation):
         assert_sound(finding(study))
 
 
@@ -164,18 +149,18 @@ def test_a_signed_map_has_no_baseline_of_sensitivity() -> None:
     assert "signed" in measures.unfair(study).text
 
 
+def untrained_of(*rows: tuple[str, int, str, float, float]) -> pd.DataFrame:
+    """One image's maps of networks with random weights: method, stage, block, both correlations."""
+    columns = ["method", "stage", "block", "rho", "rho_absolute"]
+    return pd.DataFrame(rows, columns=columns).assign(image="one")
+
+
 def test_maps_that_keep_or_lose_what_they_were() -> None:
     rows = [("one", method, "gini", 0.5) for method in ("gradcam", "eigencam")]
-    untrained = pd.DataFrame(
-        [
-            ("one", "gradcam", 0, 0.4, 0.4),
-            ("one", "gradcam", 1, 0.0, 0.05),
-            ("one", "eigencam", 0, 1.0, 1.0),
-            ("one", "eigencam", 1, -0.5, 0.6),
-        ],
-        columns=["image", "method", "stage", "rho", "rho_absolute"],
-    )
-    untrained["block"] = untrained["stage"].map(str)
+    untrained = untrained_of(
+        ("gradcam", 0, "a", 0.4, 0.4), ("gradcam", 1, "b", 0.0, 0.05),
+        ("eigencam", 0, "a", 1.0, 1.0), ("eigencam", 1, "b", -0.5, 0.6),
+    )  # fmt: skip
     study = study_of(rows, randomised=untrained)
     assert "lies GRADCAM. Above 0.3: EIGENCAM." in randomisation.followers(study).text
     assert randomisation.blind_to_classifier(study).text.endswith(
@@ -185,15 +170,9 @@ def test_maps_that_keep_or_lose_what_they_were() -> None:
 
 def test_a_method_with_fewer_stages_is_read_at_its_own_last_one() -> None:
     rows = [("one", method, "gini", 0.5) for method in ("gradcam", "scorecam")]
-    untrained = pd.DataFrame(
-        [
-            ("one", "gradcam", 0, "a", 0.4, 0.4),
-            ("one", "gradcam", 1, "b", 0.2, 0.2),
-            ("one", "gradcam", 2, "c", 0.0, 0.0),
-            ("one", "scorecam", 0, "a", 0.4, 0.4),
-            ("one", "scorecam", 1, "c", 0.9, 0.9),
-        ],
-        columns=["image", "method", "stage", "block", "rho", "rho_absolute"],
-    )
+    untrained = untrained_of(
+        ("gradcam", 0, "a", 0.4, 0.4), ("gradcam", 1, "b", 0.2, 0.2), ("gradcam", 2, "c", 0, 0),
+        ("scorecam", 0, "a", 0.4, 0.4), ("scorecam", 1, "c", 0.9, 0.9),
+    )  # fmt: skip
     found = randomisation.followers(study_of(rows, randomised=untrained))
     assert "Above 0.3: SCORECAM." in found.text

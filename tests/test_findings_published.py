@@ -37,7 +37,7 @@ def stub(**tables: Any) -> PublishedReport:
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(arrays.arrays(np.float64, st.integers(2, 8).map(lambda n: (n, n)), elements=share))
 def test_the_pairing_has_a_p_value_for_any_matrix(matrix: np.ndarray) -> None:
     tested = found.pairing_test(matrix, draws=99)
@@ -52,7 +52,7 @@ def test_the_pairing_is_found_where_it_matters_and_does_not_depend_on_the_seed()
     assert found.pairing_test(np.full((9, 9), 0.3)).p_value == 1
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(share, share, share, st.integers(1, 50)), max_size=4))
 def test_agreement_of_labels_for_any_table(rows: list[tuple[float, float, float, int]]) -> None:
     table = pd.DataFrame(rows, columns=["same", "same_by_chance", "cosine", "units"])
@@ -67,7 +67,7 @@ def test_agreement_of_labels_for_any_table(rows: list[tuple[float, float, float,
         assert finding.is_absent == table.empty
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from(["object", "scene", "texture"]), min_size=2, max_size=8))
 def test_training_sets_say_what_their_shares_say(kinds: list[str]) -> None:
     rows = pd.DataFrame({"kind": kinds, "run": [RUNS[n % 2] for n in range(len(kinds))]})
@@ -94,10 +94,8 @@ class _Run(SimpleNamespace):
 
 def maps_of(**maps: np.ndarray) -> tuple[Any, PublishedReport]:
     """A study, and a published run of Grad-CAM and ScoreCAM, with these maps of eight images."""
-    frame, names = (
-        Frame("an image", (0.0, 0.0, 12.0, 12.0), (12, 12)),
-        [f"image {n}" for n in range(8)],
-    )
+    frame = Frame("an image", (0.0, 0.0, 12.0, 12.0), (12, 12))
+    names = [f"image {n}" for n in range(8)]
     own = {key: values for key, values in maps.items() if not key.startswith("their_")}
     study = _Run(
         parameters=lambda section: {"share": 0.25},
@@ -108,8 +106,7 @@ def maps_of(**maps: np.ndarray) -> tuple[Any, PublishedReport]:
         ),
     )
     theirs = _Run(
-        images=names,
-        map_in=lambda run, image, _frame: maps[f"their_{run}"][names.index(image)],
+        images=names, map_in=lambda run, image, _frame: maps[f"their_{run}"][names.index(image)]
     )
     return study, cast(PublishedReport, theirs)
 
@@ -127,9 +124,7 @@ def test_maps_of_another_network_are_compared_at_equal_area(blobs: np.ndarray) -
     assert same.loc[same["first"] == "lime", "rho"].isna().all()
     assert (same["iou_other_images"] < 0.9).all()
     within = rows[rows["compared"] == other_run.SHOWN]
-    assert (
-        list(zip(within["first"], within["second"], strict=True)) == [("gradcam", "scorecam")] * 8
-    )
+    assert within[["first", "second"]].to_numpy().tolist() == [["gradcam", "scorecam"]] * 8
     finding = other_run.networks_or_methods(study, theirs)
     assert finding.verdict == "larger" and finding.headline.startswith("Another method")
     assert_sound(finding)

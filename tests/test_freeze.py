@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import contents
-from vitrine.book.chapter import read_chapter
 from vitrine.book.freeze import FORMATS, Stale, check, freeze
+from vitrine.book.frozen import RESULT_FILES
 from vitrine.errors import ChapterError, StudyNotRun
 from vitrine.project import Project
 
@@ -50,26 +51,28 @@ def book(tmp_path: Path) -> MakeBook:
     return make
 
 
-def frozen(project: Project, name: str, target: str = "html") -> dict[str, object]:
+def cell(code: str) -> str:
+    return f"```{{python}}\n{code}\n```\n"
+
+
+ONE = cell("1")
+
+
+def frozen(project: Project, name: str, target: str = "html") -> dict[str, Any]:
     """The JSON frozen for a chapter."""
-    file = {"html": "html.json", "typst": "typ.json"}[target]
-    path = project.freeze / "chapters" / name / "execute-results" / file
-    noted = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(noted, dict)
-    return noted
+    path = project.freeze / "chapters" / name / "execute-results" / RESULT_FILES[target]
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def markdown(project: Project, name: str, target: str = "html") -> str:
-    result = frozen(project, name, target)["result"]
-    assert isinstance(result, dict)
-    return str(result["markdown"])
+    return frozen(project, name, target)["result"]["markdown"]
 
 
-def execute_one(book: MakeBook, text: str, target: str = "html") -> str:
+def execute_one(book: MakeBook, text: str) -> str:
     """The frozen Markdown of a chapter with this text."""
     project = book(page=text)
-    freeze(project, formats=[target])
-    return markdown(project, "page", target)
+    freeze(project, formats=["html"])
+    return markdown(project, "page")
 
 
 def problem(book: MakeBook, text: str) -> str:
@@ -81,8 +84,6 @@ def problem(book: MakeBook, text: str) -> str:
     assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
     return str(caught.value)
 
-
-# The Markdown, against what Quarto 1.9 writes for the same chapter.
 
 CELLS = '''\
 ---
@@ -341,35 +342,22 @@ def test_each_kind_of_cell_becomes_the_markdown_that_quarto_writes(book: MakeBoo
 
 
 def test_the_frozen_file_has_the_form_and_the_order_of_quartos_own(book: MakeBook) -> None:
-    project = book(page="A.\n\n```{python}\n1\n```\n")
+    text = f"A.\n\n{ONE}"
+    project = book(page=text)
     freeze(project)
-    digest = hashlib.md5(b"A.\n\n```{python}\n1\n```\n", usedforsecurity=False).hexdigest()
     html = frozen(project, "page")
     path = project.freeze / "chapters/page/execute-results/html.json"
     assert path.read_text() == json.dumps(html, indent=2, ensure_ascii=False)
     assert list(html) == ["hash", "result"]
-    assert html["hash"] == digest
-    result = dict(html["result"])  # type: ignore[call-overload]
-    text = result.pop("markdown")
-    assert text.startswith("A.\n\n::: {#cell-1 .cell")
-    assert result == {
-        "engine": "jupyter",
-        "supporting": ["page_files"],
-        "filters": [],
-        "includes": {},
-    }
-    typst = dict(frozen(project, "page", "typst")["result"])  # type: ignore[call-overload]
+    assert html["hash"] == hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    result = html["result"]
+    assert result.pop("markdown").startswith("A.\n\n::: {#cell-1 .cell")
+    known = {"engine": "jupyter", "supporting": ["page_files"], "filters": [], "includes": {}}
+    assert result == known
+    typst = frozen(project, "page", "typst")["result"]
     # The whole folder here would make Quarto delete the figures of the pages.
     assert typst["supporting"] == ["page_files/figure-typst"]
     assert "includes" not in typst
-
-
-def test_the_hash_does_not_depend_on_line_ends(book: MakeBook) -> None:
-    project = book(page="A.\n\n```{python}\n1\n```\n")
-    path = project.root / "chapters" / "page.qmd"
-    plain = read_chapter(project, path).hash
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert read_chapter(project, path).hash == plain
 
 
 @pytest.mark.skipif(shutil.which("quarto") is None, reason="Quarto is not installed")
@@ -390,8 +378,6 @@ def test_quarto_itself_freezes_the_same_markdown(book: MakeBook) -> None:
         ours = re.sub(r"(?m)^::: \{#cell-\d+ ", "::: {#ID ", markdown(project, "page", target))
         assert ours == quartos
 
-
-# Inline expressions.
 
 INLINE = """\
 ```{python}
@@ -462,12 +448,10 @@ def test_inline_expressions_see_the_state_at_their_place(
 
 def test_front_matter_and_yaml_blocks_are_left_as_they_are(book: MakeBook) -> None:
     head = '---\ntitle: "A `{python} 1`"\n---\nStarts at once.\n\n'
-    assert execute_one(book, head + "```{python}\n1\n```\n").startswith(
+    assert execute_one(book, head + ONE).startswith(
         '---\ntitle: "A `{python} 1`"\n---\n\nStarts at once.\n\n'
     )
 
-
-# What executing tells the code, and what it keeps away from it.
 
 TOLD = """\
 ```{python}
@@ -496,7 +480,7 @@ def test_a_chapter_learns_its_format_and_writes_its_own_figure_files(book: MakeB
 
 
 def test_options_of_the_book_the_format_and_the_chapter_overrule_each_other(book: MakeBook) -> None:
-    project = book(page="---\nexecute:\n  output: true\n---\n\n```{python}\n1\n```\n")
+    project = book(page="---\nexecute:\n  output: true\n---\n\n" + ONE)
     config = project.root / "_quarto.yml"
     config.write_text(
         config.read_text().replace("warning: false", "output: false\n  echo: false")
@@ -509,14 +493,12 @@ def test_options_of_the_book_the_format_and_the_chapter_overrule_each_other(book
 
 
 def test_a_chapter_without_cells_is_not_frozen_as_under_quarto(book: MakeBook) -> None:
-    project = book(page="Only words.\n", other="```{python}\n1\n```\n")
+    project = book(page="Only words.\n", other=ONE)
     report = freeze(project, formats=["html"])
     assert report.executed == ("chapters/other.qmd",)
     assert not (project.freeze / "chapters" / "page").exists()
     assert check(project, ["html"]) == []
 
-
-# Determinism.
 
 DRAWN = """\
 ```{python}
@@ -548,7 +530,7 @@ def test_two_freezes_give_the_same_bytes(book: MakeBook) -> None:
 
 
 def test_a_second_freeze_executes_nothing(book: MakeBook) -> None:
-    project = book(page="```{python}\n1\n```\n")
+    project = book(page=ONE)
     assert freeze(project, formats=["html"]).executed == ("chapters/page.qmd",)
     before = {path: path.stat().st_mtime_ns for path in project.freeze.rglob("*.json")}
     calls: list[str] = []
@@ -559,47 +541,40 @@ def test_a_second_freeze_executes_nothing(book: MakeBook) -> None:
     assert freeze(project, formats=["html"], force=True).executed == ("chapters/page.qmd",)
 
 
-# Errors: where, what, and nothing lost.
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (
-            "Text.\n\n```{python}\n#| echo: false\n\na = 1\nb = a / 0\nc = 2\n```\n",
+            "Text.\n\n" + cell("#| echo: false\n\na = 1\nb = a / 0\nc = 2"),
             "chapters/page.qmd:7: ZeroDivisionError: division by zero",
         ),
-        ("```{python}\na = (\n```\n", "chapters/page.qmd:2: "),
+        (cell("a = ("), "chapters/page.qmd:2: "),
         (
-            "```{python}\ndef f():\n    raise KeyError('k')\n```\n\n```{python}\n1\nf()\n```\n",
+            cell("def f():\n    raise KeyError('k')") + "\n" + cell("1\nf()"),
             "chapters/page.qmd:8: KeyError: 'k'",
         ),
         (
-            "```{python}\n1\n```\n\nOne `{python} 1`,\ntwo `{python} nothing`.\n",
+            ONE + "\nOne `{python} 1`,\ntwo `{python} nothing`.\n",
             "chapters/page.qmd:6: `nothing`: NameError: name 'nothing' is not defined",
         ),
         (
-            '```{python}\n1\n```\n\nNo `{python} ""`.\n',
+            ONE + '\nNo `{python} ""`.\n',
             'chapters/page.qmd:5: the inline expression `""` gives an empty text',
         ),
         (
-            '```{python}\n1\n```\n\nBreak `{python} "a\\nb"`.\n',
+            ONE + '\nBreak `{python} "a\\nb"`.\n',
             "which has characters that Quarto would show as escape codes",
         ),
         (
-            "```{python}\nimport os\nos._exit(3)\n```\n",
+            cell("import os\nos._exit(3)"),
             "chapters/page.qmd: Python ended while the chapter was executed",
         ),
         (
-            "```{python}\nclass P:\n    def _repr_markdown_(self):\n        1 / 0\nP()\n```\n",
+            cell("class P:\n    def _repr_markdown_(self):\n        1 / 0\nP()"),
             "ZeroDivisionError: division by zero",
         ),
         (
-            "```{python}\nfrom IPython.display import Javascript\nJavascript('1')\n```\n",
-            "chapters/page.qmd:2: the cell's output has no form that this format can show",
-        ),
-        (
-            "```{python}\nfrom IPython.display import Latex\nLatex('$x$')\n```\n",
+            cell("from IPython.display import Latex\nLatex('$x$')"),
             "chapters/page.qmd:2: the cell's output has no form that this format can show "
             "(text/latex, text/plain). Show it as Markdown",
         ),
@@ -615,7 +590,6 @@ def test_an_error_names_the_file_and_the_line(book: MakeBook, text: str, message
         ("A\n\n```{python}\n#| label: a\n#| fig-capt: b\n1\n```\n", "page.qmd:5: the cell option"),
         ("```{python}\n#| echo: maybe\n1\n```\n", "page.qmd:2: the cell option echo is 'maybe'"),
         ("```{python}\n#| output: asis\n1\n```\n", "It must be true or false"),
-        ("```{python}\n#| classes: x\n1\n```\n", "page.qmd:2: the cell option 'classes' is not"),
         ("```{python}\n#| error: true\n1\n```\n", "page.qmd:2: the cell option 'error' is not"),
         ("```{python}\n#| fig-cap: 12\n1\n```\n", "It must be a text (quote a number"),
         ("```{python}\n#| fig-cap: a: b\n1\n```\n", "page.qmd:2: cannot be read (mapping values"),
@@ -623,21 +597,19 @@ def test_an_error_names_the_file_and_the_line(book: MakeBook, text: str, message
         ("```{python}\n#| label: a b\n1\n```\n", "It must be a name of letters"),
         ("```{python}\n#| layout-ncol: 0\n1\n```\n", "It must be a whole number above 0"),
         (
-            "```{python}\n#| label: a\n1\n```\n\n```{python}\n#| label: a\n2\n```\n",
+            cell("#| label: a\n1") + "\n" + cell("#| label: a\n2"),
             "page.qmd:6: the label 'a' is taken by the cell at chapters/page.qmd:1",
         ),
         ("Text.\n\n```{python}\n1\n", "page.qmd:3: the Python cell that opens here never ends"),
         ("- a\n\n  ```{python}\n  1\n  ```\n", "page.qmd:3: the Python cell is indented"),
-        ("---\ntitle: a: b\n---\n\n```{python}\n1\n```\n", "page.qmd:2: cannot be read"),
-        (
-            "---\njupyter: other\n---\n\n```{python}\n1\n```\n",
-            "page.qmd:2: unknown front matter key jupyter",
-        ),
-        ("---\nexecute:\n  ecko: true\n---\n\n```{python}\n1\n```\n", "unknown key 'ecko'"),
-        ("---\nexecute:\n  echo: 3\n---\n\n```{python}\n1\n```\n", "option echo is 3"),
-        ("---\nformat:\n  html:\n    fig-format: png\n---\n\n```{python}\n1\n```\n", "be svg"),
-        ("---\nexecute:\n  fig-dpi: 9\n---\n\n```{python}\n1\n```\n", "unknown key 'fig-dpi'"),
-        ("```{python}\n1\n```\n\n{{< include part.md >}}\n", "page.qmd:5: shortcodes are not"),
+        ("---\ntitle: a: b\n---\n\n" + ONE, "page.qmd:2: cannot be read"),
+        ("---\njupyter: other\n---\n\n" + ONE, "page.qmd:2: unknown front matter key jupyter"),
+        ("---\nexecute:\n  ecko: true\n---\n\n" + ONE, "unknown key 'ecko'"),
+        ("---\nexecute:\n  echo: 3\n---\n\n" + ONE, "option echo is 3"),
+        ("---\nformat:\n  html:\n    fig-format: png\n---\n\n" + ONE, "be svg"),
+        ("---\nexecute:\n  fig-dpi: 9\n---\n\n" + ONE, "unknown key 'fig-dpi'"),
+        (ONE + "\n{{< include part.md >}}\n", "page.qmd:5: shortcodes are not"),
+        (ONE + "\n::: {.strange}\nText.\n:::\n", "chapters/page.qmd:5: unknown class strange"),
     ],
 )
 def test_a_chapter_with_an_unknown_construct_is_refused_with_its_line(
@@ -646,24 +618,18 @@ def test_a_chapter_with_an_unknown_construct_is_refused_with_its_line(
     assert message in problem(book, text)
 
 
-def test_what_only_the_renderer_would_refuse_is_refused_when_it_is_frozen(book: MakeBook) -> None:
-    said = problem(book, "# One\n\n```{python}\n1\n```\n\n::: {.strange}\nText.\n:::\n")
-    assert "chapters/page.qmd:7: " in said and "strange" in said
-
-
 def test_an_error_that_says_what_to_do_is_told_once_with_its_line(book: MakeBook) -> None:
-    cell = "from vitrine.errors import StudyError\nraise StudyError('One.\\nTwo', 'Do this')"
-    assert problem(book, f"```{{python}}\n{cell}\n```\n") == (
+    code = "from vitrine.errors import StudyError\nraise StudyError('One.\\nTwo', 'Do this')"
+    assert problem(book, cell(code)) == (
         "chapters/page.qmd:3: One.\nTwo. Do this. Then run `vitrine freeze` again."
     )
-    plain = problem(book, "```{python}\nraise ValueError('It ends.')\n```\n")
+    plain = problem(book, cell("raise ValueError('It ends.')"))
     assert "ValueError: It ends. Correct the cell" in plain
 
 
 def test_a_study_that_was_never_run_is_said_once_and_at_once(book: MakeBook) -> None:
-    cell = "from vitrine.report import open_study\nopen_study('mine')"
-    text = f"```{{python}}\n{cell}\n```\n"
-    project = book(a=text, b=text, c="```{python}\nimport time\ntime.sleep(600)\n```\n")
+    text = cell("from vitrine.report import open_study\nopen_study('mine')")
+    project = book(a=text, b=text, c=cell("import time\ntime.sleep(600)"))
     (project.root / "data" / "studies").mkdir()
     with pytest.raises(StudyNotRun) as caught:
         freeze(project)
@@ -684,13 +650,13 @@ REMOTE = (
 def test_html_that_loads_from_another_host_is_refused(
     book: MakeBook, code: str, target: str
 ) -> None:
-    project = book(page=f"```{{python}}\n{code}\n```\n")
+    project = book(page=cell(code))
     with pytest.raises(ChapterError, match=r"page\.qmd:2: the output is HTML .* another host"):
         freeze(project, formats=[target])
 
 
 def test_an_exception_in_a_module_is_told_with_the_calls_that_led_to_it(book: MakeBook) -> None:
-    project = book(page="```{python}\nimport helper\nhelper.load(0)\n```\n")
+    project = book(page=cell("import helper\nhelper.load(0)"))
     (project.root / "chapters" / "helper.py").write_text("def load(n):\n    return 1 / n\n")
     with pytest.raises(ChapterError) as caught:
         freeze(project, formats=["html"])
@@ -701,20 +667,21 @@ def test_an_exception_in_a_module_is_told_with_the_calls_that_led_to_it(book: Ma
 
 
 def test_a_table_that_only_a_web_page_can_show_is_refused_for_typst(book: MakeBook) -> None:
-    project = book(page="```{python}\nimport pandas as pd\npd.DataFrame({'a': [1]})\n```\n")
+    project = book(page=cell("import pandas as pd\npd.DataFrame({'a': [1]})"))
     with pytest.raises(ChapterError, match=r"page\.qmd:2: .* no form .* vitrine\.report\.tables"):
         freeze(project, formats=["typst"])
 
 
 def test_one_broken_chapter_keeps_its_old_freeze_and_the_others_are_frozen(book: MakeBook) -> None:
-    project = book(good="```{python}\n1\n```\n", bad="```{python}\n1\n```\n")
+    project = book(good=ONE, bad=ONE)
     freeze(project, formats=["html"])
     before = contents(project.freeze / "chapters" / "bad")
     book(
-        good="```{python}\n2\n```\n",
-        bad="```{python}\nimport pathlib\npathlib.Path('bad_files/figure-html').mkdir("
-        "parents=True)\npathlib.Path('bad_files/figure-html/a.txt').write_text('a')\n"
-        "raise ValueError('no')\n```\n",
+        good=cell("2"),
+        bad=cell(
+            "from pathlib import Path\nPath('bad_files/figure-html').mkdir(parents=True)\n"
+            "Path('bad_files/figure-html/a.txt').write_text('a')\nraise ValueError('no')"
+        ),
     )
     with pytest.raises(ChapterError, match=r"chapters/bad\.qmd:5: ValueError: no"):
         freeze(project, formats=["html"])
@@ -725,7 +692,7 @@ def test_one_broken_chapter_keeps_its_old_freeze_and_the_others_are_frozen(book:
 
 
 def test_several_broken_chapters_are_all_named(book: MakeBook) -> None:
-    project = book(a="```{python}\n1 / 0\n```\n", b="```{python}\n#| ecko: true\n1\n```\n")
+    project = book(a=cell("1 / 0"), b=cell("#| ecko: true\n1"))
     with pytest.raises(ChapterError) as caught:
         freeze(project, formats=["html"])
     assert "2 errors" in str(caught.value)
@@ -734,7 +701,7 @@ def test_several_broken_chapters_are_all_named(book: MakeBook) -> None:
 
 
 def test_a_chapter_that_does_not_exist_is_a_clear_error(book: MakeBook) -> None:
-    project = book(page="```{python}\n1\n```\n")
+    project = book(page=ONE)
     (project.root / "chapters" / "page.qmd").unlink()
     with pytest.raises(ChapterError, match=r"chapters/page\.qmd cannot be read \(No such file"):
         freeze(project)
@@ -744,7 +711,7 @@ def test_a_chapter_that_does_not_exist_is_a_clear_error(book: MakeBook) -> None:
 
 
 def test_a_freeze_that_cannot_be_written_is_a_clear_error(book: MakeBook) -> None:
-    project = book(page="```{python}\n1\n```\n")
+    project = book(page=ONE)
     project.freeze.write_text("a file in the folder's place")
     with pytest.raises(ChapterError, match=r"_freeze.* cannot be written|cannot be frozen into"):
         freeze(project, formats=["html"])
@@ -752,9 +719,7 @@ def test_a_freeze_that_cannot_be_written_is_a_clear_error(book: MakeBook) -> Non
 
 
 def test_torch_stays_out_of_chapters(book: MakeBook) -> None:
-    project = book(
-        page="```{python}\nimport sys\nsys.path.insert(0, '../code')\nimport torch\n```\n"
-    )
+    project = book(page=cell("import sys\nsys.path.insert(0, '../code')\nimport torch"))
     (project.root / "code").mkdir()
     (project.root / "code" / "torch.py").write_text("")
     with pytest.raises(ChapterError, match=r"page\.qmd: executing the chapter imported torch"):
@@ -762,8 +727,7 @@ def test_torch_stays_out_of_chapters(book: MakeBook) -> None:
 
 
 def test_an_interruption_ends_the_kernels_and_leaves_nothing_behind(book: MakeBook) -> None:
-    slow = "```{python}\nimport time\ntime.sleep(600)\n```\n"
-    project = book(quick="```{python}\n1\n```\n", slow=slow)
+    project = book(quick=ONE, slow=cell("import time\ntime.sleep(600)"))
 
     def interrupt(done: int, total: int, what: str) -> None:
         raise KeyboardInterrupt
@@ -774,8 +738,6 @@ def test_an_interruption_ends_the_kernels_and_leaves_nothing_behind(book: MakeBo
     assert time.monotonic() - begun < 300, "it waited for the sleeping cell"
     assert sorted(os.listdir(project.root / "chapters")) == ["quick.qmd", "slow.qmd"]
 
-
-# Currency.
 
 READS = """\
 ```{python}
@@ -815,6 +777,10 @@ def write(path: str, text: str) -> Callable[[Path], object]:
     return lambda root: (root / path).write_text(text)
 
 
+def replace(path: str, old: str, new: str) -> Callable[[Path], object]:
+    return lambda root: (root / path).write_text((root / path).read_text().replace(old, new))
+
+
 def delete(path: str) -> Callable[[Path], object]:
     return lambda root: (root / path).unlink()
 
@@ -834,9 +800,14 @@ FROZEN = "_freeze/chapters/page/execute-results/html.json"
         (write(FROZEN, "{"), f"{FROZEN} is damaged"),
         (write(FROZEN, "[]"), f"{FROZEN} is damaged"),
         (delete(FROZEN), f"{FROZEN} is gone"),
+        (replace(FROZEN, "through", "by"), "frozen by Quarto since"),
+        (
+            replace("_quarto.yml", "ing: false", "ing: true"),
+            "the options it is executed with changed",
+        ),
     ],
 )
-def test_check_says_what_changed_and_freezing_again_mends_it(
+def test_check_says_what_changed(
     copy: Project, change: Callable[[Path], object], reason: str
 ) -> None:
     assert check(copy) == []
@@ -847,6 +818,7 @@ def test_check_says_what_changed_and_freezing_again_mends_it(
 def test_a_change_of_what_no_chapter_reads_is_no_change(copy: Project) -> None:
     (copy.root / "data" / "unread.csv").write_text("2\n")
     (copy.root / "code" / "unused.py").write_text("")
+    replace("_quarto.yml", '"Tiny"', '"Renamed"')(copy.root)
     (copy.root / "data" / "results.csv").write_bytes(b"1\r\n")
     assert check(copy) == []
 
@@ -856,26 +828,6 @@ def test_freezing_again_follows_the_data(copy: Project) -> None:
     assert freeze(copy).executed == ("chapters/page.qmd",)
     assert "Read 7 through helper." in markdown(copy, "page")
     assert check(copy) == []
-
-
-def test_a_changed_execution_option_is_a_change_but_the_rest_of_the_book_is_not(
-    copy: Project,
-) -> None:
-    config = copy.root / "_quarto.yml"
-    config.write_text(config.read_text().replace('"Tiny"', '"Renamed"'))
-    assert check(copy) == []
-    config.write_text(config.read_text().replace("warning: false", "warning: true"))
-    assert check(copy) == [
-        Stale("chapters/page.qmd", "the options it is executed with changed"),
-    ]
-
-
-def test_a_freeze_that_quarto_wrote_since_is_noticed(copy: Project) -> None:
-    path = copy.root / FROZEN
-    noted = json.loads(path.read_text())
-    noted["result"]["markdown"] += "\n"
-    path.write_text(json.dumps(noted))
-    assert check(copy) == [Stale("chapters/page.qmd", "frozen by Quarto since")]
 
 
 def test_a_lost_or_damaged_manifest_is_said_and_mended(copy: Project) -> None:
@@ -901,16 +853,13 @@ def test_stale_figures_vanish(copy: Project) -> None:
 
 
 def test_a_chapter_that_left_the_book_leaves_the_freeze(copy: Project) -> None:
-    config = copy.root / "_quarto.yml"
     (copy.root / "other.qmd").write_text("Words.\n")
-    config.write_text(config.read_text().replace("chapters/page.qmd", "other.qmd"))
+    replace("_quarto.yml", "chapters/page.qmd", "other.qmd")(copy.root)
     assert check(copy) == [Stale("chapters/page.qmd", "no longer in the book")]
     freeze(copy)
     assert not (copy.freeze / "chapters" / "page").exists()
     assert check(copy) == []
 
-
-# The study that the report shows.
 
 SHOWS = """\
 ```{python}
@@ -928,7 +877,7 @@ NAMES = "# Which study.\nstudy: first\nother: 1\n"
 @pytest.fixture
 def showing(book: MakeBook) -> Project:
     """A book frozen for the study ``first``."""
-    project = book(a=SHOWS, b="Of it.\n\n```{python}\n1\n```\n")
+    project = book(a=SHOWS, b=f"Of it.\n\n{ONE}")
     (project.data / "studies").mkdir()
     (project.root / "_variables.yml").write_text(NAMES)
     assert freeze(project, formats=["html"]).study == "first"
@@ -974,9 +923,6 @@ def test_a_chapter_that_quarto_executes_shows_the_frozen_study(
     assert showing.shown_study == "first"
     (showing.freeze / "vitrine.json").unlink()
     assert showing.shown_study == "second"
-
-
-# The chart library.
 
 
 def test_the_vega_bundle_is_one_classic_script_that_is_written_once(copy: Project) -> None:

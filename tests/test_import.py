@@ -3,8 +3,6 @@
 import os
 import pickle
 import re
-import subprocess
-import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -18,7 +16,7 @@ import torch
 from PIL import Image as PilImage
 from typer.testing import CliRunner
 
-from conftest import write_study
+from conftest import Evil, contents, vitrine, write_study
 from vitrine.cli import app
 from vitrine.data.images import Frame, Image, read_image
 from vitrine.data.printed import published_figures
@@ -46,46 +44,27 @@ from vitrine.project import Project
 
 MAP = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
 
-# --- maps ----------------------------------------------------------------------------------------
+
+SAVE: dict[str, Callable[[Path, np.ndarray], object]] = {
+    "m.npy": np.save,
+    "m.npz": lambda path, array: np.savez_compressed(path, mask=array),
+    "m.pth": lambda path, array: torch.save(array, path),
+    "m.pt": lambda path, array: torch.save({"mask": torch.from_numpy(array.copy())}, path),
+    "m.pkl": lambda path, array: path.write_bytes(pickle.dumps(array)),
+    "m.png": lambda path, array: PilImage.fromarray((255 * array).astype(np.uint8)).save(path),
+}
 
 
-def _save_npy(path: Path, array: np.ndarray) -> None:
-    np.save(path, array)
-
-
-def _save_npz(path: Path, array: np.ndarray) -> None:
-    np.savez_compressed(path, mask=array)
-
-
-def _save_pth(path: Path, array: np.ndarray) -> None:
-    torch.save(array, path)
-
-
-def _save_tensor(path: Path, array: np.ndarray) -> None:
-    torch.save({"mask": torch.from_numpy(np.array(array))}, path)
-
-
-@pytest.mark.parametrize(
-    ("name", "save"),
-    [
-        ("m.npy", _save_npy),
-        ("m.npz", _save_npz),
-        ("m.pth", _save_pth),
-        ("m.pt", _save_tensor),
-        ("m.pkl", lambda path, array: path.write_bytes(pickle.dumps(array))),
-    ],
-)
+@pytest.mark.parametrize("name", ["m.npy", "m.npz", "m.pth", "m.pt", "m.pkl"])
 @pytest.mark.parametrize("channels", ["none", "last", "first", "one"])
-def test_a_map_is_read_from_every_kind_of_file(
-    tmp_path: Path, name: str, save: Callable[[Path, np.ndarray], None], channels: str
-) -> None:
+def test_a_map_is_read_from_every_kind_of_file(tmp_path: Path, name: str, channels: str) -> None:
     array = {
         "none": MAP,
         "last": np.repeat(MAP[..., None], 3, axis=2),
         "first": np.repeat(MAP[None], 3, axis=0),
         "one": MAP[..., None],
     }[channels]
-    save(tmp_path / name, array)
+    SAVE[name](tmp_path / name, array)
     found, _ = read_map(tmp_path / name)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, MAP)
@@ -176,27 +155,21 @@ def test_a_heatmap_in_a_lossy_image_keeps_its_values(tmp_path: Path) -> None:
         (np.zeros((4, 5, 7)), "which is no map"),
         (np.ones((4, 5), complex), "instead of numbers"),
         (np.array([["a"]]), "instead of numbers"),
-        (np.array([[{}]], dtype=object), "object instead of numbers"),
     ],
 )
 def test_what_is_no_map_is_said(tmp_path: Path, array: np.ndarray, said: str) -> None:
     np.save(tmp_path / "map.npy", array, allow_pickle=True)
     np.savez(tmp_path / "map.npz", map=array)
     for name in ("map.npy", "map.npz"):
-        with pytest.raises(SourceError) as error:
+        with pytest.raises(SourceError, match=re.escape(said)):
             read_map(tmp_path / name)
-        assert said in str(error.value)
 
 
 def test_an_object_array_in_a_file_of_numpy_runs_nothing(tmp_path: Path) -> None:
     trace = tmp_path / "it-ran"
-
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(trace),)
-
-    np.save(tmp_path / "evil.npy", np.array([[Evil()]], dtype=object), allow_pickle=True)
-    np.savez(tmp_path / "evil.npz", mask=np.array([[Evil()]], dtype=object))
+    evil = np.array([[Evil(os.mkdir, str(trace))]], dtype=object)
+    np.save(tmp_path / "evil.npy", evil, allow_pickle=True)
+    np.savez(tmp_path / "evil.npz", mask=evil)
     for name in ("evil.npy", "evil.npz"):
         with pytest.raises(SourceError, match="object instead of numbers"):
             read_map(tmp_path / name)
@@ -234,16 +207,11 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 @pytest.mark.parametrize("part", [0.0, 0.4, 0.95])
 def test_a_truncated_map_is_one_message(tmp_path: Path, name: str, part: float) -> None:
     path = tmp_path / name
-    array = np.random.default_rng(0).random((40, 40))
-    if path.suffix == ".png":
-        PilImage.fromarray((255 * array).astype(np.uint8)).save(path)
-    else:
-        {".npy": _save_npy, ".npz": _save_npz, ".pth": _save_pth}[path.suffix](path, array)
+    SAVE[name](path, np.random.default_rng(0).random((40, 40)))
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(SourceError, match=name):
         read_map(path)
-    assert name in str(error.value)
 
 
 def test_several_maps_in_one_file_and_unknown_endings_are_said(tmp_path: Path) -> None:
@@ -258,8 +226,6 @@ def test_several_maps_in_one_file_and_unknown_endings_are_said(tmp_path: Path) -
     with pytest.raises(SourceError, match="does not exist"):
         read_map(tmp_path / "map.npy")
 
-
-# --- frames and ious -------------------------------------------------------------------------
 
 IMAGE = Image("p", "", np.zeros((120, 200, 3), np.uint8))
 
@@ -282,9 +248,7 @@ def test_a_map_of_another_shape_than_its_frame_is_said(tmp_path: Path) -> None:
     crop = MapRun(**row, files="{stem}.npy", frame={"resize": (256, 256), "crop": 224})
     path = tmp_path / "p.npy"
     np.save(path, np.ones((224, 200)))
-    with pytest.raises(
-        SourceError, match=r"has the shape \(224, 200\), and the frame.*\(224, 224\)"
-    ):
+    with pytest.raises(SourceError, match=r"has the shape \(224, 200\), and the.*\(224, 224\)"):
         read_in_frame(path, crop, IMAGE)
     np.save(path, np.ones((200, 120)))
     with pytest.raises(SourceError, match="lie on its side"):
@@ -298,9 +262,7 @@ def test_a_map_of_another_shape_than_its_frame_is_said(tmp_path: Path) -> None:
 def test_nonzero_overlap_is_that_of_opencv() -> None:
     generator = np.random.default_rng(0)
     for size in ((50, 90), (33, 20)):
-        mask = (generator.random((30, 30)) > 0.8).astype(np.float32) - (
-            generator.random((30, 30)) > 0.9
-        ).astype(np.float32)
+        mask = generator.choice([-1, 0, 1], (30, 30), p=[0.1, 0.7, 0.2]).astype(np.float32)
         heat = np.clip(generator.random(size) - 0.5, 0, None).astype(np.float32)
         shape = max(mask.shape, heat.shape, key=lambda s: s[0] * s[1])
         one, two = (
@@ -339,8 +301,7 @@ def test_the_committed_table_has_the_printed_ious(root: Path) -> None:
     own = ious[ious["second"] == "gradcam"].set_index(["first", "image"])
     for row in printed.itertuples():
         first = "lime_1" if row.pair.startswith("LIME 1") else "lime_2"
-        found = own.loc[(first, row.image), "printed"]
-        assert f"{found:.4f}" == f"{row.iou:.4f}"
+        assert f"{own.loc[(first, row.image), 'printed']:.4f}" == f"{row.iou:.4f}"
     assert (ious["iou_chance"] - ious["share"] / (2 - ious["share"])).abs().max() < 1e-6
 
 
@@ -367,8 +328,6 @@ def test_ious_are_compared_in_one_frame_at_equal_area() -> None:
     elsewhere = intersection_over_union(mask, top_region(other, mask.mean()))
     assert table.loc["a", "iou_other_images"] == pytest.approx(elsewhere)
 
-
-# --- labels --------------------------------------------------------------------------------------
 
 CLIP = "layer,unit,description,similarity\nlayer4,0,dog,0.2\nlayer4,1,nan,0.1\n"
 NETDISSECT = "unit,category,label,score\n1,scene,dining_room-s,0.1\n2,color,red-c,0.05\n"
@@ -415,9 +374,8 @@ def test_a_damaged_or_foreign_file_of_labels_is_said(
 ) -> None:
     path = tmp_path / "labels.csv"
     path.write_text(content)
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(SourceError, match=re.escape(said)):
         read_labels(path, "clip-dissect", None)
-    assert said in str(error.value)
     path.write_bytes(b"layer,unit\xff\xfe")
     with pytest.raises(SourceError, match="cannot be read as a CSV file"):
         read_labels(path, "clip-dissect", None)
@@ -490,8 +448,6 @@ def test_pairs_of_runs_are_compared_layer_by_layer() -> None:
     assert sorted(examples[0]["cosine"]) == [0, 1]
 
 
-# --- studies -------------------------------------------------------------------------------------
-
 STUDY = """
 title = "others"
 description = "Runs of others."
@@ -546,10 +502,6 @@ def others(tiny: Project) -> Project:
     return tiny
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_a_study_is_imported_once(others: Project) -> None:
     study = load_import_study(others, "others")
     assert is_import_study(others, "others") and not is_import_study(others, "tiny")
@@ -566,21 +518,18 @@ def test_a_study_is_imported_once(others: Project) -> None:
         "lime": 2,
         "cam": 2,
     }
-    before = _contents(store.folder)
+    before = contents(store.folder)
     assert not import_study(others, study).changed
-    assert _contents(store.folder) == before
+    assert contents(store.folder) == before
     (others.root / "runs" / "milan.csv").write_text(MILAN.replace("Nothing", "Something"))
     assert import_study(others, study).changed
     assert "Something" in store.table("labels")["label"].tolist()
 
 
 def _evil(path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.mkdir, (str(path.parent / "it-ran"),)
-
+    evil = Evil(os.mkdir, str(path.parent / "it-ran"))
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", pickle.dumps(Evil(), protocol=2))
+        archive.writestr("a/data.pkl", pickle.dumps(evil, protocol=2))
         archive.writestr("a/version", "3")
 
 
@@ -588,11 +537,7 @@ def _evil(path: Path) -> None:
     ("file", "spoil", "said"),
     [
         ("cam/n00000002_noise.pth", _evil, "is refused: it names"),
-        (
-            "cam/n00000002_noise.pth",
-            lambda p: p.write_bytes(p.read_bytes()[:99]),
-            "damaged|refused",
-        ),
+        ("cam/n00000002_noise.pth", lambda p: os.truncate(p, 99), "damaged|refused"),
         ("cam/n00000002_noise.pth", lambda p: torch.save(np.zeros((7, 7)), p), "zero everywhere"),
         ("lime/n00000002_noise.png.npy", lambda p: np.save(p, np.ones((9, 9))), "has the shape"),
         ("lime/n00000002_noise.png.npy", lambda p: p.unlink(), "does not exist"),
@@ -605,11 +550,11 @@ def test_a_bad_file_leaves_the_store_as_it_was(
 ) -> None:
     study = load_import_study(others, "others")
     import_study(others, study)
-    before = _contents(others.results)
+    before = contents(others.results)
     spoil(others.root / "runs" / file)
     with pytest.raises(VitrineError, match=said):
         import_study(others, study)
-    assert _contents(others.results) == before
+    assert contents(others.results) == before
     assert not list(others.root.rglob("it-ran"))
     open_imported(others, "others")
 
@@ -618,25 +563,22 @@ def test_a_bad_file_leaves_the_store_as_it_was(
 def test_what_was_changed_by_hand_is_imported_again(others: Project, file: str) -> None:
     study = load_import_study(others, "others")
     import_study(others, study)
-    before, path = _contents(others.results), others.results / "others" / file
+    before, path = contents(others.results), others.results / "others" / file
     path.write_bytes(path.read_bytes().replace(b"trees", b"bushes") + b"\n")
     store = open_imported(others, "others")
     with pytest.raises(ResultsError, match="is not as `vitrine import` wrote it"):
         store.table("labels") if "csv" in file else store.map_in_frame("cam", "noise")
     assert import_study(others, study).mended == (file,)
-    assert _contents(others.results) == before
+    assert contents(others.results) == before
 
 
-def test_what_a_source_does_not_list_or_changes_is_refused(
-    others: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_what_a_source_does_not_list_or_changes_is_refused(others: Project, mirrored: Path) -> None:
     path = others.study_file("others")
     text = path.read_text().replace(
         'folder = "runs"\nfiles = ["milan.csv"]',
         'source = "clip-dissect"\nfiles = ["MILAN_results/m_base_resnet18_places365.csv"]',
     )
     path.write_text(text)
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     found = fetch(others, load_import_study(others, "others"))
     assert found["dissected"]["MILAN_results/m_base_resnet18_places365.csv"].is_file()
     path.write_text(text.replace("m_base_resnet18", "m_base_resnet19"))
@@ -652,11 +594,7 @@ def test_what_a_source_does_not_list_or_changes_is_refused(
         ('run = "cam"', 'run = "../cam"', "`maps.1.run`"),
         ("cam/{stem}.pth", "cam/x.pth", "write {file} or {stem}"),
         ("crop = 56", "crop = 99", "larger than what it is cut from"),
-        (
-            'folder = "runs"\nfiles = ["milan.csv"]',
-            'files = ["milan.csv"]',
-            "name either a `source`",
-        ),
+        ('folder = "runs"\nfiles = ["milan', 'files = ["milan', "name either a `source`"),
         ('kind = "region"', 'kinds = "region"', "unknown key `maps.0.kinds`; Did you mean 'kind'?"),
         ("[images]\nfolder", "[image]\nfolder", "unknown key `image`"),
         ('files = ["milan.csv"]', 'files = ["milan.csv"]\nlayers = ["a", "b"]', "as many `layers`"),
@@ -667,9 +605,8 @@ def test_a_mistake_in_the_study_file_is_said(
 ) -> None:
     path = others.study_file("others")
     path.write_text(STUDY.replace(old, new))
-    with pytest.raises(StudyError) as error:
+    with pytest.raises(StudyError, match=re.escape(said)):
         load_import_study(others, "others")
-    assert said in str(error.value)
 
 
 def test_a_computed_study_is_no_study_of_imports(others: Project) -> None:
@@ -679,34 +616,18 @@ def test_a_computed_study_is_no_study_of_imports(others: Project) -> None:
         ImportStore(others, "others").provenance()
 
 
-# --- the command ---------------------------------------------------------------------------------
-
-
-def _vitrine(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from vitrine.cli import main; main()", *arguments],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "1000"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_command_imports_and_says_what_is_wrong(
     others: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = _vitrine(others.root, "import", "--study", "others")
-    assert "imported 3 runs from 5 files; results in data/results/others" in done.stdout, (
-        done.stderr
-    )
+    done = vitrine(others.root, "import", "--study", "others")
+    assert "imported 3 runs from 5 files; results in data/results/others" in done.stdout
     monkeypatch.chdir(others.root)
     runner = CliRunner()
     again = runner.invoke(app, ["run", "--study", "others"])
     assert "nothing to do: all 3 runs of others" in again.output
     _evil(others.root / "runs" / "cam" / "n00000002_noise.pth")
-    before = _contents(others.data)
-    failed = _vitrine(others.root, "import", "-s", "others")
+    before = contents(others.data)
+    failed = vitrine(others.root, "import", "-s", "others")
     assert failed.returncode == 1
     assert "n00000002_noise.pth is refused: it names" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -716,7 +637,7 @@ def test_the_command_imports_and_says_what_is_wrong(
     ):
         wrong = runner.invoke(app, arguments).exception
         assert isinstance(wrong, VitrineError) and said in str(wrong)
-    assert _contents(others.data) == before
+    assert contents(others.data) == before
     assert not list(others.root.rglob("it-ran"))
 
 

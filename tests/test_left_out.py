@@ -63,11 +63,8 @@ Five.
 @pytest.fixture
 def study(tmp_path: Path) -> StudyReport:
     """A study with LIME, and neither its search nor class activation maps."""
-    asked = {
-        "lime": {"samples": 10},
-        "answers_assignment": False,
-        "images": {"source": "torchvision"},
-    }
+    asked = {"lime": {"samples": 10}, "images": {"source": "torchvision"}}
+    asked["answers_assignment"] = False
     known = {"study": asked, "networks": {"squeezenet1_0": "pretrained"}}
     table = {"image": ["a"], "r_squared": [0.5]}
     return stub_study({"lime": table}, asked, provenance=known, extra_images=[], objects={})

@@ -9,7 +9,7 @@ from lime import lime_image
 from sklearn.linear_model import Ridge
 
 import libraries
-from networks import SIDE, Plain, classifier_of
+from networks import CROP, FRAME, Plain, classifier_of
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
@@ -32,6 +32,7 @@ from vitrine.project import Project
 from vitrine.study import lime as lime_section
 
 PARAMETERS = lime_section.Lime(samples=56, batch=16)  # of 40 superpixels
+Seen = tuple[Pixels, Frame]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def classifier(root: Path) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def seen(classifier: Classifier) -> tuple[Pixels, Frame]:
+def seen(classifier: Classifier) -> Seen:
     generator = np.random.default_rng(1)
     coarse = generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)
     image = Image("patches", "", np.kron(coarse, np.ones((50, 50, 1), dtype=np.uint8)))
@@ -48,23 +49,19 @@ def seen(classifier: Classifier) -> tuple[Pixels, Frame]:
 
 
 @pytest.fixture(scope="module")
-def segments(seen: tuple[Pixels, Frame]) -> np.ndarray:
+def segments(seen: Seen) -> np.ndarray:
     return superpixels(seen[0], PARAMETERS.segmentation, seed=0)
 
 
-def test_superpixels_are_numbered_from_zero_and_seeded(
-    seen: tuple[Pixels, Frame], segments: np.ndarray
-) -> None:
-    assert segments.shape == seen[0].shape[:2]
-    assert set(np.unique(segments)) == set(range(segments.max() + 1))
-    assert (superpixels(seen[0], PARAMETERS.segmentation, seed=0) == segments).all()
+@pytest.fixture(scope="module")
+def found(classifier: Classifier, seen: Seen, segments: np.ndarray) -> lime.LimeExplanation:
+    return explain(classifier, *seen, 3, PARAMETERS, segments)
 
 
 def test_the_weights_are_a_weighted_ridge_regression(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
 ) -> None:
     """Written from the paper: perturb, ask the network, weigh by the kernel, regress."""
-    found = explain(classifier, *seen, 3, PARAMETERS, segments)
     crop, count = seen[0], segments.max() + 1
     generator = np.random.RandomState(PARAMETERS.seed)
     generator.randint(0, 1000)  # the library draws a seed for its own segmentation first
@@ -87,19 +84,20 @@ def test_the_weights_are_a_weighted_ridge_regression(
     )
 
 
-def test_a_run_repeats_to_the_last_digit_and_another_seed_does_not(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+def test_a_run_repeats_to_the_last_digit_counts_its_passes_and_another_seed_is_another(
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
 ) -> None:
-    one, same = (explain(classifier, *seen, 3, PARAMETERS, segments) for _ in range(2))
+    told: list[int] = []
+    same = explain(classifier, *seen, 3, PARAMETERS, segments, told.append)
+    assert sum(told) == PARAMETERS.samples
     other = explain(classifier, *seen, 3, PARAMETERS.model_copy(update={"seed": 1}), segments)
-    assert (one.weights == same.weights).all()
-    assert (one.weights != other.weights).any()
+    assert (found.weights == same.weights).all()
+    assert (found.weights != other.weights).any()
 
 
 def test_the_map_gives_each_pixel_the_weight_of_its_superpixel(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
 ) -> None:
-    found = explain(classifier, *seen, 3, PARAMETERS, segments)
     heatmap = found.heatmap
     assert heatmap.signed and heatmap.frame == seen[1]
     for index, weight in enumerate(found.weights):
@@ -107,35 +105,21 @@ def test_the_map_gives_each_pixel_the_weight_of_its_superpixel(
 
 
 def test_the_strongest_are_those_the_library_would_mask(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
 ) -> None:
-    found = explain(classifier, *seen, 3, PARAMETERS, segments)
     library = lime_image.ImageExplanation(seen[0], segments)
     library.local_exp[3] = sorted(enumerate(found.weights), key=lambda pair: -abs(pair[1]))
     _, mask = library.get_image_and_mask(3, positive_only=True, num_features=5, hide_rest=True)
     assert sorted(top_superpixels(found.weights, 5)) == sorted(set(segments[mask == 1]))
 
 
-def test_progress_counts_every_forward_pass(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
-) -> None:
-    told: list[int] = []
-    explain(classifier, *seen, 3, PARAMETERS, segments, told.append)
-    assert sum(told) == PARAMETERS.samples
-
-
-# --- against the library -------------------------------------------------------------------------
-
-
 def test_an_explanation_is_the_librarys_to_the_last_digit(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
 ) -> None:
-    ours = explain(classifier, *seen, 3, PARAMETERS, segments)
     library = libraries.explain(classifier, seen[0], 3, PARAMETERS, segments)
-    assert (ours.weights == library.weights).all()
-    assert ours.intercept == library.intercept
-    assert ours.r_squared == library.r_squared
-    assert ours.local_prediction == library.local_prediction
+    assert (found.weights == library.weights).all()
+    for name in ("intercept", "r_squared", "local_prediction"):
+        assert getattr(found, name) == getattr(library, name), name
 
 
 def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segments) -> None:  # type: ignore[no-untyped-def]
@@ -150,7 +134,7 @@ def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segme
 
 
 def test_images_with_hidden_superpixels_are_those_of_the_library(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
     crop, kept = seen[0], []
 
@@ -167,7 +151,7 @@ def test_images_with_hidden_superpixels_are_those_of_the_library(
 
 
 def test_images_share_batches_and_keep_their_weights(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
     crop, frame = seen
     grid = superpixels(crop, lime_section.Grid(rows=4, columns=4), seed=0)
@@ -184,7 +168,7 @@ def test_images_share_batches_and_keep_their_weights(
 
 
 def test_fewer_samples_are_the_first_of_more(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
     image = lime.SegmentedImage(*seen, 3, segments)
     (around,) = neighbourhoods(classifier, [image], PARAMETERS)
@@ -195,7 +179,7 @@ def test_fewer_samples_are_the_first_of_more(
 
 
 def test_draws_of_several_seeds_are_explanations_with_more_samples(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
     image = lime.SegmentedImage(*seen, 3, segments)
     wanted = PARAMETERS.model_copy(update={"samples": 16})
@@ -214,9 +198,7 @@ def test_draws_of_several_seeds_are_explanations_with_more_samples(
     assert many[1].probabilities[1] == parts[1].probabilities[5]
 
 
-def test_fidelity_shows_and_hides(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
-) -> None:
+def test_fidelity_shows_and_hides(classifier: Classifier, seen: Seen, segments: np.ndarray) -> None:
     crop, count = seen[0], int(segments.max()) + 1
     (found,) = fidelities(classifier, crop, segments, [[0, 2]], 3)
     means = mean_colours(crop, segments)
@@ -238,25 +220,19 @@ def test_fidelity_shows_and_hides(
 
 
 @pytest.mark.parametrize(
-    "parameters",
-    [
-        lime_section.Quickshift(),
-        lime_section.Slic(),
-        lime_section.Felzenszwalb(),
-        lime_section.Grid(),
-    ],
-    ids=lambda p: p.method,
+    "kind",
+    [lime_section.Quickshift, lime_section.Slic, lime_section.Felzenszwalb, lime_section.Grid],
 )
 def test_every_segmentation_numbers_its_superpixels_from_zero(
-    seen: tuple[Pixels, Frame], parameters: lime_section.Segmentation
+    seen: Seen, kind: type[lime_section.Segmentation]
 ) -> None:
-    found = superpixels(seen[0], parameters, seed=0)
+    found, again = (superpixels(seen[0], kind(), seed=0) for _ in range(2))
     assert found.dtype == np.int16 and found.shape == seen[0].shape[:2]
     assert set(np.unique(found)) == set(range(found.max() + 1))
-    assert (superpixels(seen[0], parameters, seed=0) == found).all()
+    assert (again == found).all()
 
 
-def test_a_grid_has_pieces_of_equal_size(seen: tuple[Pixels, Frame]) -> None:
+def test_a_grid_has_pieces_of_equal_size(seen: Seen) -> None:
     found = superpixels(seen[0], lime_section.Grid(rows=7, columns=4), seed=0)
     assert (np.bincount(found.ravel()) == found.size // 28).all()
 
@@ -277,7 +253,7 @@ def test_one_superpixel_is_refused_whatever_found_it(parameters: lime_section.Se
 
 
 def test_bad_input_stops_before_a_pass_is_run(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
+    classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
     with pytest.raises(StudyError, match="There is no class 1000"):
         explain(classifier, *seen, 1000, PARAMETERS, segments)
@@ -285,25 +261,6 @@ def test_bad_input_stops_before_a_pass_is_run(
         explain(classifier, *seen, 3, PARAMETERS, segments * 0)
     with pytest.raises(StudyError, match="is not what EfficientNet-Lite0 sees"):
         explain(classifier, seen[0][:50], seen[1], 3, PARAMETERS, segments)
-
-
-def test_the_network_is_as_it_was_even_when_a_pass_fails(
-    classifier: Classifier, seen: tuple[Pixels, Frame], segments: np.ndarray
-) -> None:
-    def fail(_: int) -> None:
-        raise RuntimeError("in the middle")
-
-    classifier.network.train()
-    weight = classifier.network.classifier.weight  # type: ignore[union-attr]
-    weight.requires_grad_(True)  # type: ignore[operator, union-attr]
-    with pytest.raises(RuntimeError):
-        explain(classifier, *seen, 3, PARAMETERS, segments, fail)
-    assert all(module.training for module in classifier.network.modules())
-    assert weight.requires_grad and weight.grad is None  # type: ignore[union-attr]
-    classifier.network.eval().requires_grad_(False)
-
-
-# --- stability -----------------------------------------------------------------------------------
 
 
 def test_the_agreement_of_runs_is_their_mean_jaccard_index() -> None:
@@ -347,11 +304,9 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
     rows: int, samples: int, width: float, reason: str
 ) -> None:
     classifier = classifier_of(Plain(), "4")
-    crop = np.random.default_rng(1).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
-    frame = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
-    segments = superpixels(crop, lime_section.Grid(rows=rows, columns=rows), 0)
+    segments = superpixels(CROP, lime_section.Grid(rows=rows, columns=rows), 0)
     parameters = lime_section.Lime(samples=samples, kernel_width=width)
-    found = lime.explain(classifier, crop, frame, 0, parameters, segments)
+    found = lime.explain(classifier, CROP, FRAME, 0, parameters, segments)
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
     for value in (found.r_squared, found.local_prediction):
         assert np.isnan(value) == bool(reason)

@@ -5,9 +5,9 @@ import pytest
 from pytorch_grad_cam.utils.image import scale_cam_image
 from scipy.stats import spearmanr
 
+from conftest import change_study, counting
 from vitrine.data.images import read_image
 from vitrine.errors import StudyError
-from vitrine.experiments.base import Progress
 from vitrine.experiments.lime_control import DRAWS
 from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
@@ -50,9 +50,7 @@ def deep(tiny: Project) -> Project:
 
 def test_a_study_in_depth_is_computed_once_and_its_tables_are_whole(deep: Project) -> None:
     study = load_study(deep, "tiny")
-    planned: list[tuple[int, int, int]] = []
-    passes: list[int] = []
-    told = Progress(plan=lambda *found: planned.append(found), advance=passes.append)
+    told, planned, passes = counting()
     steps = 2 * (1 + 3 + 1 + 1 + 1 + 1 + 2 + 3)
     assert run(deep, study, progress=told) == Summary(computed=steps, kept=0)
     assert sum(passes) == planned[0][0]
@@ -101,22 +99,14 @@ def _check_stability(project: Project, store: Store) -> None:
     """Written out for one image: three explanations of 20 samples, and two of 25."""
     classifier, crop, frame = _crop(project, "noise")
     study = load_study(project, "tiny")
-    assert study.lime is not None
     segments = superpixels(crop, study.lime.segmentation, 0)
     target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
-    weights = []
-    for seed in range(3):
-        parameters = study.lime.model_copy(update={"samples": 20, "seed": seed})
-        found = lime.explain(
-            classifier,
-            crop,
-            frame,
-            target,
-            parameters,
-            segments,
-            settings=InferenceOptions(batch=8),
-        )
-        weights.append(found.weights)
+    drawn = [study.lime.model_copy(update={"samples": 20, "seed": seed}) for seed in range(3)]
+    options = InferenceOptions(batch=8)
+    weights = [
+        lime.explain(classifier, crop, frame, target, each, segments, settings=options).weights
+        for each in drawn
+    ]
     repeats = store.table("repeats").query("image == 'noise'")
     np.testing.assert_allclose(repeats["mean"], np.mean(weights, axis=0), atol=1e-6)
     np.testing.assert_allclose(repeats["std"], np.std(weights, axis=0, ddof=1), atol=1e-6)
@@ -142,9 +132,8 @@ def _check_search(store: Store) -> None:
 
 def _check_fidelity(project: Project, store: Store) -> None:
     classifier, crop, _ = _crop(project, "noise")
-    segments = store.read_task(f"efficientnet_lite0/lime/{store.files()['noise']}").arrays[
-        "segments"
-    ]
+    task = store.read_task(f"efficientnet_lite0/lime/{store.files()['noise']}")
+    segments = task.arrays["segments"]
     weights = store.table("superpixels").query("image == 'noise'")["weight"].to_numpy()
     target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
     rows = store.table("fidelity").query("image == 'noise'").set_index("rule")
@@ -193,17 +182,15 @@ def test_a_map_is_enlarged_as_the_library_does(size: tuple[int, int]) -> None:
 def test_what_does_not_fit_stops_before_work_starts(
     deep: Project, old: str, new: str, said: str
 ) -> None:
-    path = deep.study_file("tiny")
-    path.write_text(path.read_text().replace(old, new))
+    change_study(deep, old, new)
     with pytest.raises(StudyError, match=said):
         run(deep, load_study(deep, "tiny"))
     assert not (deep.results / "tiny").exists()
 
 
 def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
-    path = deep.study_file("tiny")
     wide = "{ method = 'felzenszwalb', scale = 1e9, min_size = 1000000 }"
-    path.write_text(path.read_text().replace('{ method = "quickshift", ratio = 0.5 }', wide))
+    change_study(deep, '{ method = "quickshift", ratio = 0.5 }', wide)
     with pytest.raises(StudyError, match="^red square: The segmentation found one superpixel"):
         run(deep, load_study(deep, "tiny"))
     assert Store(deep, "tiny").task_key("efficientnet_lite0/lime/n00000002_noise.png")
@@ -212,8 +199,7 @@ def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Projec
 def test_settings_are_measured_once_and_kept(
     tiny: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tiny.study_file("tiny")
-    path.write_text(path.read_text().replace("[speed]\nbatch = 8\n", ""))
+    change_study(tiny, "[speed]\nbatch = 8\n", "")
     measured: list[str] = []
 
     def fastest(classifier: object) -> InferenceOptions:
@@ -224,7 +210,7 @@ def test_settings_are_measured_once_and_kept(
     run(tiny, load_study(tiny, "tiny"))
     assert len(measured) == 1
     assert Store(tiny, "tiny").provenance()["passes"]["efficientnet_lite0"]["batch"] == 4
-    path.write_text(path.read_text().replace("n00000002_noise", "n00000001_noise"))
+    change_study(tiny, "n00000002_noise", "n00000001_noise")
     noise = tiny.root / "images" / "n00000002_noise.png"
     noise.rename(noise.with_name("n00000001_noise.png"))
     assert run(tiny, load_study(tiny, "tiny")).computed == 4

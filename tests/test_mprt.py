@@ -9,8 +9,7 @@ import torch
 from scipy.stats import pearsonr, rankdata
 from torch import Tensor, nn
 
-from networks import CLASSES, SIDE, Awkward, Plain, classifier_of, seeded_network
-from vitrine.data.images import Frame
+from networks import CLASSES, CROP, FRAME, Awkward, Plain, classifier_of, seeded_network
 from vitrine.errors import NotApplicable
 from vitrine.measures.mprt import rank_correlation, similarity
 from vitrine.methods.attribution import attribute
@@ -18,8 +17,6 @@ from vitrine.methods.baselines import BASELINES
 from vitrine.methods.randomisation import cascade, cascading
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
-
-FRAME = Frame("p", (0.0, 0.0, 32.0, 32.0), (SIDE, SIDE))
 
 
 def _map(seed: int) -> np.ndarray:
@@ -61,8 +58,7 @@ class Rooted(nn.Module):
         self.head = nn.Linear(8, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.head((self.stem(images) + self.token).relu().mean((2, 3)))
-        return found
+        return self.head((self.stem(images) + self.token).relu().mean((2, 3)))
 
 
 def test_after_the_last_step_nothing_is_trained() -> None:
@@ -114,11 +110,10 @@ def test_the_default_is_the_network_as_it_is_built_from_the_seed(root: Path) -> 
 
 def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
     classifier = classifier_of(Awkward(), "last")
-    crop = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 
     def maps() -> list[np.ndarray]:
-        gradient = attribute(classifier, crop, FRAME, "gradient", 2).heatmap.values
-        return [gradient, BASELINES["edges"].draw(crop, 0)]
+        gradient = attribute(classifier, CROP, FRAME, "gradient", 2).heatmap.values
+        return [gradient, BASELINES["edges"].draw(CROP, 0)]
 
     before = maps()
     with cascading(classifier, untrained=seeded_network(Awkward(), seed=9)) as steps:

@@ -11,12 +11,7 @@ import pytest
 from vitrine.data.images import Frame
 from vitrine.data.outlines import Outline, Outlines, Regions, load_outlines, load_regions
 from vitrine.errors import SourceError
-from vitrine.measures.localisation import (
-    gain_inside,
-    object_mask,
-    parts_of_frame,
-    share_inside,
-)
+from vitrine.measures.localisation import gain_inside, object_mask, parts_of_frame, share_inside
 from vitrine.project import Project
 
 SOURCE = "imagenet-sample-images"
@@ -35,17 +30,18 @@ def test_the_images_of_the_studies_have_outlines(known: dict[str, Outlines], roo
     assert all(f"{name}.JPEG " in named for name in known)
 
 
-def test_outlines_cover_the_area_that_is_stated(known: dict[str, Outlines]) -> None:
-    for name, found in known.items():
+def test_outlines_cover_the_area_that_is_stated_and_do_not_cross_themselves(
+    root: Path, known: dict[str, Outlines]
+) -> None:
+    drawn = {(name, "object"): found for name, found in known.items()}
+    for name, regions in load_regions(Project(root), SOURCE).items():
+        assert name in known
+        drawn |= {(name, region): found for region, found in regions.named.items()}
+    for name, found in drawn.items():
         mask = object_mask([outline * 224 for outline in found.outlines], (224, 224))
         assert mask.mean() == pytest.approx(found.area, abs=0.001), name
         assert bool(found.outlines) == bool(found.area), name
-
-
-def test_outlines_do_not_cross_themselves(known: dict[str, Outlines]) -> None:
-    for name, found in known.items():
-        for outline in found.outlines:
-            assert not _crossings(outline), (name, _crossings(outline))
+        assert not any(_crossings(outline) for outline in found.outlines), name
 
 
 def _crossings(outline: Outline) -> list[tuple[int, int]]:
@@ -114,19 +110,6 @@ def test_without_weight_or_object_there_is_no_share() -> None:
     assert np.isnan(share_inside(-np.ones((4, 4)), mask & (np.eye(4) > 0)))
     assert np.isnan(share_inside(np.ones((4, 4)), mask))
     assert np.isnan(gain_inside(np.ones((4, 4)), ~mask))
-
-
-# --- regions -------------------------------------------------------------------------------------
-
-
-def test_regions_cover_the_area_that_is_stated(root: Path, known: dict[str, Outlines]) -> None:
-    regions = load_regions(Project(root), SOURCE)
-    assert set(regions) <= set(known)
-    for name, found in regions.items():
-        for region, outlines in found.named.items():
-            mask = object_mask([outline * 224 for outline in outlines.outlines], (224, 224))
-            assert mask.mean() == pytest.approx(outlines.area, abs=0.001), (name, region)
-            assert not any(_crossings(outline) for outline in outlines.outlines), (name, region)
 
 
 def test_the_parts_of_a_frame_have_each_pixel_once(root: Path, known: dict[str, Outlines]) -> None:

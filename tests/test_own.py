@@ -128,23 +128,15 @@ def _own(root: Path) -> nn.Module:
     return traced(root, Classifier(name="n", network="mine.py:build", size=64)).build()
 
 
-def _wanted(project: Project, **changed: object) -> Wanted:
-    root = project.root
-    known: dict[str, object] = {
-        "name": "own",
-        "images": root / "my photös",
-        "network": f"{root / 'mine.py'}:build",
-        "weights": str(root / "best.pt"),
-        "classes": str(root / "labels.txt"),
-        "size": 64,
-        "quick": True,
-    }
-    for key, value in changed.items():
-        below = key in ("images", "weights", "classes") and value
-        known[key] = type(known[key])(root / str(value)) if below else value  # type: ignore[call-arg]
-    if ".py:" in str(known["network"]) and not Path(str(known["network"])).is_absolute():
-        known["network"] = str(root / str(known["network"]))
-    return Wanted(**known)  # type: ignore[arg-type]
+def _wanted(project: Project, **changed: Any) -> Wanted:
+    known: dict[str, Any] = {"name": "own", "images": "my photös", "network": "mine.py:build"}
+    known |= {"weights": "best.pt", "classes": "labels.txt", "size": 64, "quick": True} | changed
+    known["images"] = project.root / known["images"]
+    for key in ("weights", "classes"):
+        known[key] = known[key] and str(project.root / known[key])
+    if ".py:" in known["network"]:
+        known["network"] = str(project.root / known["network"])
+    return Wanted(**known)
 
 
 def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Project) -> None:
@@ -289,11 +281,13 @@ def test_chapters_whose_part_a_study_does_not_have_are_left_out_of_its_book(
         assert f"    - chapters/{name}.qmd" in text
 
 
+PIXELS = np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)
+
+
 def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Project) -> None:
     network = _own(given.root).train()
     hook = network[0].register_forward_hook(lambda *_: None)
-    pixels = np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)
-    images = [pixels, given.root / "my photös" / "cat" / "IMG 1.jpg"]
+    images = [PIXELS, given.root / "my photös" / "cat" / "IMG 1.jpg"]
     found = explain(network, images, ["lime", "gradcam", "gradient"], size=64, samples=30)
     assert list(found.crops) == ["image 1", "IMG 1"] and len(found.heatmaps) == 6
     assert found.table["reason"].eq("").all() and found.table["Concentration"].between(0, 1).all()
@@ -302,11 +296,8 @@ def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Pr
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
 
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
-    (row,) = explain(flat, [pixels], ["gradcam"], size=64).table.to_dict("records")
+    (row,) = explain(flat, [PIXELS], ["gradcam"], size=64).table.to_dict("records")
     assert "has no feature maps" in row["reason"]
-
-
-PIXELS = np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -338,12 +329,7 @@ def test_explain_says_what_is_wrong_with_what_it_is_given(
     changed: dict[str, Any], said: str
 ) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
-    given: dict[str, Any] = {
-        "network": network,
-        "images": [PIXELS],
-        "methods": ["gradient"],
-        "size": 64,
-    }
+    given = {"network": network, "images": [PIXELS], "methods": ["gradient"], "size": 64}
     with pytest.raises(VitrineError) as caught:
         explain(**(given | changed))
     assert said in caught.value.problem and caught.value.remedy

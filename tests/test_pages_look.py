@@ -1,6 +1,7 @@
 """The look: colours that can be read, nothing asked of another host, a template that fits."""
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ NAMESPACE = "http://www.w3.org/2000/svg"  # a name, not an address that is fetch
 TEXT = [
     "text", "muted", "accent", "note", "tip", "important", "warning", "caution",
     "code-keyword", "code-string", "code-number", "code-function", "code-comment",
+]  # fmt: skip
+COLOURED = [
+    ("accent", "accent-soft"), ("muted", "accent-soft"), ("on-accent", "accent"),
+    ("text", "mark"), ("text", "raised"), ("muted", "raised"),
 ]  # fmt: skip
 DRAWN = ["edge", *(f"series-{index}" for index in range(1, 7))]
 
@@ -42,32 +47,12 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("name", TEXT)
-def test_text_is_readable_on_page_and_surface(theme: str, name: str) -> None:
+def test_text_is_readable_and_what_is_drawn_stands_out(theme: str) -> None:
     colours = tokens(theme)
-    for ground in ("bg", "surface"):
-        assert contrast(colours[name], colours[ground]) >= 4.5
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_text_is_readable_on_coloured_grounds(theme: str) -> None:
-    colours = tokens(theme)
-    for words, ground in [
-        ("accent", "accent-soft"),
-        ("muted", "accent-soft"),
-        ("on-accent", "accent"),
-        ("text", "mark"),
-        ("text", "raised"),
-        ("muted", "raised"),
-    ]:
+    for words, ground in (*product(TEXT, ("bg", "surface")), *COLOURED):
         assert contrast(colours[words], colours[ground]) >= 4.5, (words, ground)
-
-
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("name", DRAWN)
-def test_what_is_drawn_stands_out_from_the_page(theme: str, name: str) -> None:
-    colours = tokens(theme)
-    assert contrast(colours[name], colours["bg"]) >= 3
+    for name in DRAWN:
+        assert contrast(colours[name], colours["bg"]) >= 3, name
 
 
 def test_browsers_without_light_dark_get_the_light_theme() -> None:
@@ -77,9 +62,11 @@ def test_browsers_without_light_dark_get_the_light_theme() -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_quarto_has_the_same_colours(theme: str) -> None:
-    given = set(re.findall(r"#[0-9a-f]{6}\b", read(f"quarto-{theme}.scss")))
+def test_quarto_has_the_same_colours_and_fetches_no_web_font(theme: str) -> None:
+    style = read(f"quarto-{theme}.scss")
+    given = set(re.findall(r"#[0-9a-f]{6}\b", style))
     assert given and given <= set(tokens(theme).values())
+    assert "$web-font-path: false;" in style
 
 
 @pytest.mark.parametrize("name", STYLES)
@@ -89,11 +76,6 @@ def test_styles_ask_nothing_of_another_host(name: str) -> None:
     for address in re.findall(r"url\(\s*[\"']?([^\"')]+)", style):
         assert address.startswith(("data:image/svg+xml,", "fonts/")), address
     assert not re.search(r"(https?:)?//[\w-]+\.\w", style.replace(NAMESPACE, ""))
-
-
-@pytest.mark.parametrize("name", ["quarto-light.scss", "quarto-dark.scss"])
-def test_quarto_fetches_no_web_font(name: str) -> None:
-    assert "$web-font-path: false;" in read(name)
 
 
 @pytest.mark.parametrize("name", ["vitrine.js", "page.html"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import change_study, contents, write_study
+from conftest import change_study, contents, counting
 from vitrine.data.images import read_image
 from vitrine.doctor import examine
 from vitrine.errors import ImageError, ResultsError, StudyError
@@ -33,7 +33,10 @@ def _content(project: Project) -> dict[str, bytes]:
 
 
 def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -> None:
-    assert run(tiny, _study(tiny)) == Summary(computed=8, kept=0)
+    told, planned, passes = counting()
+    assert run(tiny, _study(tiny), progress=told) == Summary(computed=8, kept=0)
+    assert planned == [(2 * (1 + 1 + 24 + 41), 8, 0)]
+    assert sum(passes) == planned[0][0]
     store = Store(tiny, "tiny")
     assert set(store.tables()) > {*EXPLAINED, "agreement"}
     for name in EXPLAINED:
@@ -43,16 +46,6 @@ def test_a_run_writes_every_table_and_a_second_run_does_nothing(tiny: Project) -
     before = _content(tiny)
     assert run(tiny, _study(tiny)) == Summary(computed=0, kept=8)
     assert _content(tiny) == before
-
-
-def test_two_runs_elsewhere_give_the_same_numbers(done: Project) -> None:
-    first = {name: Store(done, "tiny").table(name) for name in EXPLAINED}
-    for path in sorted((done.results / "tiny").rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    run(done, _study(done))
-    for name, table in first.items():
-        if name != "costs":
-            assert table.equals(Store(done, "tiny").table(name)), name
 
 
 def test_the_tables_say_what_the_maps_hold(done: Project) -> None:
@@ -161,24 +154,11 @@ def test_results_tell_the_engine_that_ran_and_not_the_one_asked_for(
     tiny: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "installed", lambda: False)
-    text = tiny.study_file("tiny").read_text(encoding="utf-8")
-    write_study(tiny, "tiny", text.replace("[speed]", '[speed]\nengine = "openvino"'))
+    change_study(tiny, "[speed]", '[speed]\nengine = "openvino"')
     with pytest.warns(UserWarning, match="runs on PyTorch: OpenVINO is not installed"):
         run(tiny, _study(tiny))
     told = Store(tiny, "tiny").provenance()["passes"]
     assert told and all("engine" not in settings for settings in told.values())
-
-
-def test_progress_is_told_in_forward_passes(tiny: Project) -> None:
-    planned: list[tuple[int, int, int]] = []
-    passes: list[int] = []
-    run(
-        tiny,
-        _study(tiny),
-        progress=Progress(plan=lambda *found: planned.append(found), advance=passes.append),
-    )
-    assert planned == [(2 * (1 + 1 + 24 + 41), 8, 0)]
-    assert sum(passes) == planned[0][0]
 
 
 @pytest.mark.parametrize(
@@ -252,43 +232,14 @@ def test_provenance_says_from_what_and_with_what(done: Project) -> None:
     assert str(Path.home()) not in json.dumps(provenance)
 
 
-def test_a_study_of_resnets_runs_the_same_code(tiny: Project) -> None:
-    change_study(tiny, "efficientnet_lite0", "resnet18")
-    assert run(tiny, _study(tiny)).computed == 8
-    maps = Store(tiny, "tiny").table("maps").query("method == 'gradcam'")
-    assert set(maps["layer"]) == {"layer4"}
-
-
 def test_what_a_run_needs_is_fetched_before(
-    tiny: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Project, mirrored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_study(tiny, "efficientnet_lite0", "resnet18_places365")
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     pipeline.fetch(tiny, _study(tiny))
     monkeypatch.setenv("VITRINE_MIRROR", str(tiny.root / "images"))  # which holds no file of it
     network = load_classifier(tiny, "resnet18_places365", "random")
     assert len(network.categories) == 365
-
-
-def test_the_assignment_study_runs_on_randomly_initialised_networks(
-    root: Path, project: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    text = (root / "data" / "studies" / "assignment" / "study.toml").read_text(encoding="utf-8")
-    text = text.replace('{ name = "resnet50" }', '{ name = "resnet50", weights = "random" }')
-    text = text.replace("samples = 1000", "samples = 4")
-    assert 'weights = "random"' in text and "samples = 4" in text
-    # ScoreCAM's two thousand passes an image, LIME's stability and search, attribution, measures,
-    # the dissection and what follows it are other tests' business.
-    text = text.replace(', "scorecam"', "")
-    text = text[: text.index("[lime.stability]")] + text[text.index("[agreement]") :]
-    text = text[: text.index("[dissection]")]
-    text = text.replace("[cam]", "[speed]\nbatch = 8\n\n[cam]")
-    write_study(project, "assignment", text)
-    summary = run(project, load_study(project, "assignment"))
-    # Predictions, six maps and LIME; of ten the second class, three layers and LIME's control.
-    assert summary.computed == 11 * (1 + 6 + 1) + 10 * (2 + 3 + 1)
-    assert len(Store(project, "assignment").table("agreement")) == 6 * 100
 
 
 @pytest.mark.parametrize("name", ["embedded", "public"])
@@ -305,9 +256,8 @@ def test_the_committed_results_are_those_of_the_committed_study(root: Path, name
 
 @pytest.mark.parametrize("name", ["embedded", "public"])
 def test_the_committed_predictions_are_those_of_the_network(
-    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    root: Path, mirrored: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
     project = Project(root)
     study = load_study(project, name)

@@ -12,7 +12,7 @@ import torch
 from scipy.signal import convolve2d
 from torch import nn
 
-from conftest import TEN
+from conftest import TEN, Evil
 from vitrine.data import sources
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, SourceError
@@ -42,9 +42,8 @@ SOURCE = "squeezenet-places365"
 
 
 @pytest.fixture
-def load(root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def load(root: Path, mirrored: Path):  # type: ignore[no-untyped-def]
     """Loads a public network with its published parameters."""
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     return lambda name: load_classifier(Project(root), name)
 
 
@@ -78,9 +77,6 @@ def test_scenes_are_named_by_the_network_of_places365(load, mirror: Path) -> Non
     files = [next((mirror / TEN).glob(f"n????????_{scene}.JPEG")) for scene in scenes]
     named = [network.categories[row[0]] for row in _best(network, files)]
     assert named == list(scenes.values())
-
-
-# --- decoding ------------------------------------------------------------------------------------
 
 
 def test_a_tensor_of_tensorflow_is_read() -> None:
@@ -168,9 +164,6 @@ def test_a_compressed_squeezenet_that_is_cut_off_is_refused(mirror: Path) -> Non
         squeezenet_state(file.read_bytes()[:-1], squeezenet1_0())
 
 
-# --- files ---------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def copied(project: Project, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the network of Places365 in a mirror of the test's own."""
@@ -204,24 +197,19 @@ def test_parameters_are_decoded_once_and_again_where_they_were_changed(
     assert path.read_bytes() == decoded
 
 
-class _Bomb:
-    def __reduce__(self) -> object:
-        return os.mkdir, ("executed",)
-
-
 def test_files_that_are_cut_off_changed_or_run_code_are_refused_in_one_message(
     project: Project, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.root)
-    whole = copied.read_bytes()
-    for content in (whole[:-1], whole + b"\0", pickle.dumps(_Bomb())):
+    whole, bomb = copied.read_bytes(), pickle.dumps(Evil(os.mkdir, "executed"))
+    for content in (whole[:-1], whole + b"\0", bomb):
         copied.write_bytes(content)
         with pytest.raises(SourceError, match="does not have the SHA-256") as caught:
             CLASSIFIERS[PLACES].weights_file(project)
         assert "Replace it in the mirror" in caught.value.remedy
     # Were such a file listed, it would still not be run, nor taken for parameters.
     for content, said in (
-        (pickle.dumps(_Bomb()), "it names (posix|nt).mkdir"),
+        (bomb, "it names (posix|nt).mkdir"),
         (whole[:-9], "is refused"),
         (pickle.dumps([np.zeros(3)]), "cannot be decoded: it holds no list of 152 arrays"),
         (pickle.dumps([np.zeros((3, 3, 3, 3))] * 152), "cannot be decoded|decode to other"),
@@ -231,9 +219,6 @@ def test_files_that_are_cut_off_changed_or_run_code_are_refused_in_one_message(
         with pytest.raises(SourceError, match=said):
             CLASSIFIERS[PLACES].weights_file(project)
     assert not Path("executed").exists() and not (project.cache / "decoded").exists()
-
-
-# --- rows ----------------------------------------------------------------------------------------
 
 
 def test_every_row_says_what_a_page_needs_to_know(root: Path) -> None:
@@ -263,28 +248,10 @@ def test_licences_are_those_of_the_sources(root: Path) -> None:
         assert stated.casefold() == CLASSIFIERS[name].licence.casefold()
 
 
-# --- methods -------------------------------------------------------------------------------------
-
-
 @pytest.fixture(params=PUBLIC)
-def random(request: pytest.FixtureRequest, root: Path, mirror: Path, monkeypatch) -> Classifier:  # type: ignore[no-untyped-def]
+def random(request: pytest.FixtureRequest, root: Path, mirrored: Path) -> Classifier:
     """A public network before training."""
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     return load_classifier(Project(root), request.param, weights="random")
-
-
-def test_the_last_feature_maps_have_a_head(random: Classifier) -> None:
-    kept: list[torch.Tensor] = []
-    layer = random.layer(random.last_convolution)
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output.clone()))
-    batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    head = random.after(random.last_convolution)
-    assert head is not None
-    with torch.inference_mode():
-        logits = random.network(batch)
-        hook.remove()
-        assert kept[0].shape[1] == CLASSIFIERS[random.name].channels
-        torch.testing.assert_close(head(kept[0]), logits)
 
 
 def test_the_last_stage_has_a_unit_for_each_class(random: Classifier, mirror: Path) -> None:

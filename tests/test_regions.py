@@ -1,5 +1,7 @@
 """Regions by every rule, their IoUs all at once, and what goes together with them."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -53,15 +55,16 @@ def test_dice_is_shared_area_over_the_mean_area() -> None:
     assert float(dice(iou)) == pytest.approx(wanted)
 
 
-def test_chance_is_what_random_regions_of_unequal_areas_overlap_by() -> None:
+@pytest.mark.parametrize(("one", "other"), [(0.1, 0.1), (0.5, 0.5), (0.1, 0.45)])
+def test_chance_is_what_random_regions_overlap_by(one: float, other: float) -> None:
     generator = np.random.default_rng(0)
     found = []
     for _ in range(200):
-        first, second = generator.random(4000) < 0.1, generator.random(4000) < 0.45
+        first, second = generator.random(4000) < one, generator.random(4000) < other
         found.append((first & second).sum() / (first | second).sum())
-    assert np.mean(found) == pytest.approx(chance_agreement(0.1, 0.45), abs=0.002)
-    assert chance_agreement(0.2, 0.2) == chance_agreement(0.2)
-    assert np.isnan(chance_agreement(0.2, 0.0))
+    assert np.mean(found) == pytest.approx(chance_agreement(one, other), abs=0.002)
+    assert chance_agreement(one, one) == chance_agreement(one)
+    assert np.isnan(chance_agreement(one, 0.0))
 
 
 def test_each_rule_highlights_what_it_says() -> None:
@@ -106,15 +109,9 @@ def test_rho_is_that_of_scipy_and_its_p_value_the_exact_one() -> None:
     first, second = np.array([1.0, 2, 3, 4, 5, 6]), np.array([2.0, 1, 4, 3, 6, 6])
     found = spearman(first, second, draws=9999)  # 720 orders: all of them are tried
     assert found.rho == pytest.approx(spearmanr(first, second).statistic)
-    everything = [spearmanr(first, second[list(order)]).statistic for order in _orders(6)]
+    everything = [spearmanr(first, second[[*each]]).statistic for each in permutations(range(6))]
     assert found.p_value == pytest.approx(2 * np.mean(np.array(everything) >= found.rho - 1e-12))
     assert found.low <= found.rho <= found.high and found.count == 6
-
-
-def _orders(count: int) -> list[tuple[int, ...]]:
-    from itertools import permutations
-
-    return list(permutations(range(count)))
 
 
 def test_rho_of_many_is_that_of_scipy_with_a_p_value_near_its_own() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from bookmaker import REPOSITORY, Book, as_markdown
+from bookmaker import REPOSITORY, Book, as_markdown, text_of
 from vitrine.errors import ChapterError
 
 NASTY = "# $ @ * _ [ ] \\ ` < > ~ // /* = - + #let x"
@@ -18,15 +18,8 @@ def book(tmp_path: Path) -> Book:
     return Book.at(tmp_path)
 
 
-def text_of(path: Path) -> str:
-    """The words of a PDF, with single spaces."""
-    pages = "\n".join(page.extract_text() for page in PdfReader(path).pages)
-    return re.sub(r"\s+", " ", pages.replace("\u00a0", " "))
-
-
 def test_the_whole_report(tmp_path: Path) -> None:
     pdf = Book.whole(tmp_path).render("pdf").pdf
-    assert pdf is not None
     reader, text = PdfReader(pdf), text_of(pdf)
     for words in (
         "A small book", "On {testing} & $dollars", "Ada Lovelace", "Łukasz <Ó>", "Home",
@@ -42,7 +35,6 @@ def test_the_whole_report(tmp_path: Path) -> None:
     assert not [note for note in links if "/URI" in note.get("/A", {})]
     titles = [entry.title for entry in reader.outline if not isinstance(entry, list)]
     assert any("Everything" in (title or "") for title in titles)
-    assert reader.metadata is not None
     assert reader.metadata.title == "A small book"
     assert "Ada Lovelace" in (reader.metadata.author or "")
     assert reader.trailer["/Root"]["/Lang"] == "en"
@@ -54,7 +46,6 @@ def test_the_whole_report(tmp_path: Path) -> None:
 def test_the_same_input_gives_the_same_bytes(book: Book) -> None:
     book.chapter("one", "# One\n\n![x](../assets/blue.png){#fig-x}\n\n@ribeiro2016\n")
     first = book.render("pdf").pdf
-    assert first is not None
     before = first.read_bytes()
     book.render("pdf")
     assert first.read_bytes() == before
@@ -69,9 +60,7 @@ def test_special_characters_are_text(book: Book) -> None:
         f"| {nasty} |\n|---|\n| {nasty} |\n\n: Table {nasty} {{#tbl-x}}\n\n"
         "@fig-x(a) @tbl-x [x](#sec-ü.ß_1)\\(b\\)\n\n### Odd {#sec-ü.ß_1}\n",
     )
-    pdf = book.render("pdf").pdf
-    assert pdf is not None
-    text = text_of(pdf)
+    text = text_of(book.render("pdf").pdf)
     for place in ("Title", "Section", "Caption", "Table"):
         assert f"{place} {NASTY}" in text, place
 
@@ -84,15 +73,10 @@ def test_pictures_never_run_off_the_page(book: Book) -> None:
         "# One\n\n![Tall](../assets/tall.png){#fig-t}\n\n![Wide](../assets/wide.png){#fig-w}\n\n"
         "![Big](../assets/tall.png){#fig-b width=100%}\n",
     )
-    pdf = book.render("pdf").pdf
-    assert pdf is not None
-    placed = _placed_pictures(PdfReader(pdf))
+    placed = _placed_pictures(PdfReader(book.render("pdf").pdf))
     assert len(placed) == 3
     for page_width, page_height, left, bottom, width, height in placed:
-        assert left >= 0
-        assert bottom >= 0
-        assert left + width <= page_width
-        assert bottom + height <= page_height
+        assert 0 <= left <= page_width - width and 0 <= bottom <= page_height - height
 
 
 def _placed_pictures(reader: PdfReader) -> list[tuple[float, ...]]:
@@ -113,7 +97,7 @@ def _placed_pictures(reader: PdfReader) -> list[tuple[float, ...]]:
 def test_what_is_folded_has_its_title_and_its_numbers_on_paper(book: Book) -> None:
     fold = '::: {.callout-note collapse="true"}\n## More\n\n![x](../assets/blue.png){#fig-x}\n:::'
     book.chapter("one", f"# One\n\n{fold}\n\n![y](../assets/blue.png){{#fig-y}}\n\nSee @fig-x.\n")
-    text = text_of(book.render("pdf").pdf or Path())
+    text = text_of(book.render("pdf").pdf)
     assert "On the site: More." in text and "Figure 1.2: y" in text and "See Figure 1.1." in text
     assert "Figure 1.1: x" not in text
 
@@ -121,7 +105,6 @@ def test_what_is_folded_has_its_title_and_its_numbers_on_paper(book: Book) -> No
 def test_long_words_stay_on_the_page(book: Book) -> None:
     book.chapter("one", f"# One\n\n```\n{'z' * 200}\n```\n\n`{'a_' * 90}` and {'w' * 150}\n")
     pdf = book.render("pdf").pdf
-    assert pdf is not None
     text = re.sub(r"[\s\u200b]", "", text_of(pdf))
     assert "z" * 200 in text
     lines = PdfReader(pdf).pages[-1].extract_text().replace("\u200b", "").split("\n")

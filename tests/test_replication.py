@@ -27,18 +27,10 @@ SENTENCES = {"larger": "More.", "smaller": "Less.", "undecided": "Alike.", "too 
 
 def _study(kept: float, images: int = 8) -> StudyReport:
     """A study in which LIME's superpixels keep so much, and random ones a half."""
-    rows = {
-        "image": [f"{n}" for n in range(images)],
-        "rule": "positive",
-        "superpixels": 10,
-        "p_kept": kept,
-        "p_kept_random": 0.5,
-        "p_removed": 0.1,
-        "p_removed_random": 0.1,
-        "area": 0.3,
-        "area_random": 0.3,
-    }
-    return stub_study({"fidelity": pd.DataFrame(rows)}, has_true_class=lambda image: False)
+    rows = {"image": [f"{n}" for n in range(images)], "rule": "positive", "superpixels": 10}
+    rows |= {"p_kept": kept, "p_kept_random": 0.5, "p_removed": 0.1, "p_removed_random": 0.1}
+    table = pd.DataFrame(rows).assign(area=0.3, area_random=0.3)
+    return stub_study({"fidelity": table}, has_true_class=lambda image: False)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +66,15 @@ def test_every_question_is_asked_once_and_reads_as_a_line() -> None:
     assert {chapter for _, chapter in lines} == set(replication.CHAPTERS)
     assert lime.best_alone in [ask for *_, ask in asked]
     assert set(replication.PUBLISHED) <= {ask for *_, ask in asked}
+
+
+def test_a_study_without_the_part_says_so_to_every_question() -> None:
+    known = {"object_areas": pd.Series(dtype=float), "has_true_class": lambda image: False}
+    nothing = stub_study({}, images=["one"], objects={}, **known)
+    for question, _, ask in replication.questions():
+        found = ask(nothing)
+        assert found.is_absent, question
+        assert_sound(found)
 
 
 def test_all_questions_are_asked_of_studies_that_have_next_to_nothing() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -10,10 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image as PilImage
 
-from conftest import write_study
+from conftest import tell_page, write_study
 from vitrine.data.images import Frame, Image
 from vitrine.errors import ResultsError
-from vitrine.experiments.run import run
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
@@ -21,39 +21,26 @@ from vitrine.report.explorer import explorer
 from vitrine.report.page import facts, this_page
 from vitrine.report.provenance import studies_table
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import (
-    count,
-    listing,
-    number,
-    number_cell,
-    percent,
-    safe,
-    safe_html,
-    slug,
-)
+from vitrine.report.text import count, listing, number, number_cell, percent, safe, safe_html, slug
 from vitrine.store import Store
-from vitrine.study import load_study
 
 EVIL = '</script><b onclick="x()">|`*_#$@[a](b)\\'
 
 
+Executing = tuple[str, Path]
+
+
 @pytest.fixture(params=["html", "typst"])
 def page(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[str, Path]:
-    """A page being executed for one of the two formats, as Quarto tells its kernels."""
-    info = tmp_path / "info.json"
-    document = tmp_path / "chapters" / "one.qmd"
-    told = {
-        "document-path": str(document),
-        "format": {"identifier": {"target-format": request.param}},
-    }
-    info.write_text(json.dumps(told))
-    monkeypatch.setenv("QUARTO_EXECUTE_INFO", str(info))
-    return request.param, document.parent / "one_files" / f"figure-{request.param}"
+    request: pytest.FixtureRequest, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Executing:
+    """A page of the report being executed: the format, and the folder of its figures."""
+    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+    tell_page(tmp_path, "one", request.param, monkeypatch)
+    return request.param, tmp_path / "one_files" / f"figure-{request.param}"
 
 
-def _spec(folder: Path) -> dict:  # type: ignore[type-arg]
+def _spec(folder: Path) -> dict[str, Any]:
     script = (folder / "c-chart.js").read_text(encoding="utf-8")
     return json.loads(script.partition("=")[2].partition("=")[2].removesuffix(";\n"))
 
@@ -75,23 +62,12 @@ def test_numbers_in_sentences() -> None:
     assert slug("…") == "unnamed"
 
 
-def test_text_from_outside_is_text_and_nothing_else(root: Path) -> None:
+def test_text_from_outside_is_text_and_nothing_else() -> None:
     """Through pandoc, what was escaped comes out as it went in, whatever it holds."""
     from vitrine.book.pandoc import run
 
-    texts = [
-        EVIL,
-        "a_b*c*",
-        "1. x",
-        "- y",
-        "@fig-x",
-        "$x$",
-        "#h",
-        "x^2^ ~y~",
-        "'q' \"q\" -- ...",
-        ":a:",
-    ]
-    for text in texts:
+    plain = ["a_b*c*", "1. x", "- y", "@fig-x", "$x$", "#h", "x^2^ ~y~", "'q' \"q\" -- ...", ":a:"]
+    for text in (EVIL, *plain):
         (paragraph,) = json.loads(run(["--to=json"], safe(text)))["blocks"]
         assert paragraph["t"] == "Para"
         assert {part["t"] for part in paragraph["c"]} <= {"Str", "Space"}, text
@@ -101,7 +77,7 @@ def test_text_from_outside_is_text_and_nothing_else(root: Path) -> None:
     assert safe("two\nlines") == "two lines"
 
 
-def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
+def test_a_table_is_written_for_its_page(page: Executing) -> None:
     frame = pd.DataFrame({"name": ["a|b", EVIL], "value": [0.12345, float("nan")], "n": [1, 2]})
     text = tables.table(frame, "t", {"value": "Value"}, {"value": 2}).data
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -118,7 +94,7 @@ def test_a_table_is_written_for_its_page(page: tuple[str, Path]) -> None:
         assert "Download" not in text and not folder.exists()
 
 
-def test_images_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
+def test_images_stand_in_the_rows_of_a_table(page: Executing) -> None:
     frame = pd.DataFrame({"name": ["one", "two"], "value": [0.1, 0.2]})
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     panels = [figures.Panel("", pixels, EVIL), figures.Panel("", pixels, "the second")]
@@ -136,7 +112,7 @@ def test_images_stand_in_the_rows_of_a_table(page: tuple[str, Path]) -> None:
         assert list(pd.read_csv(folder / "t.csv").columns) == ["name", "value"]
 
 
-def test_an_explorer_shows_some_rows_and_holds_all(page: tuple[str, Path]) -> None:
+def test_an_explorer_shows_some_rows_and_holds_all(page: Executing) -> None:
     frame = pd.DataFrame({"label": [EVIL, *"abcdefghijklmnopq"], "value": np.arange(18) / 7})
     text = explorer(frame, "all", "Everything", ("label",), {"value": "Value"}, {"value": 2}).data
     rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -149,19 +125,15 @@ def test_an_explorer_shows_some_rows_and_holds_all(page: tuple[str, Path]) -> No
     assert "[Download all rows as CSV](one_files/figure-html/all.csv)" in text
     assert 'data-source="one_files/figure-html/all.js"' in text
     script = (folder / "all.js").read_text(encoding="utf-8")
-    data = json.loads(
-        re.fullmatch(r'\(window\.VITRINE_DATA\?\?=\{\}\)\["all"\]=(.*);\n', script)[1]
-    )  # type: ignore[index]
+    data = re.fullmatch(r'\(window\.VITRINE_DATA\?\?=\{\}\)\["all"\]=(.*);\n', script)[1]
+    data = json.loads(data)
     assert [column["title"] for column in data["columns"]] == ["label", "Value"]
     assert [column["filter"] for column in data["columns"]] == [True, False]
     assert len(data["rows"]) == 18
     assert data["rows"][0] == [EVIL, 0.0]
 
 
-def test_a_chart_is_an_image_and_on_the_site_a_live_one(
-    page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+def test_a_chart_is_an_image_and_on_the_site_a_live_one(page: Executing) -> None:
     data = pd.DataFrame({"x": [1, 2], "label": ["plain", EVIL]})
     drawing = alt.Chart(data).mark_bar().encode(x="x:Q", y="label:N")
     text = charts.chart(drawing, "c", "Two bars").data
@@ -180,26 +152,20 @@ def test_a_chart_is_an_image_and_on_the_site_a_live_one(
     assert labels == {"plain", EVIL}
 
 
-def test_a_chart_of_several_views_keeps_its_width(
-    page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+def test_a_chart_of_several_views_keeps_its_width(page: Executing) -> None:
     one = alt.Chart(pd.DataFrame({"x": [1]})).mark_point().encode(x="x:Q")
     charts.chart(one | one, "c", "Two charts")
     if page[0] == "html":
         assert "width" not in _spec(page[1])
 
 
-def test_charts_are_the_same_bytes_every_time(
-    page: tuple[str, Path], root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_PROJECT", str(root))
+def test_charts_are_the_same_bytes_every_time(page: Executing) -> None:
     drawing = alt.Chart(pd.DataFrame({"x": [1, 2]})).mark_bar().encode(x="x:Q")
     first = charts.chart(drawing, "c", "Bars").data, (page[1] / "c.svg").read_bytes()
     assert first == (charts.chart(drawing, "c", "Bars").data, (page[1] / "c.svg").read_bytes())
 
 
-def test_a_grid_shows_every_panel_with_alternative_text(page: tuple[str, Path]) -> None:
+def test_a_grid_shows_every_panel_with_alternative_text(page: Executing) -> None:
     pixels = np.zeros((20, 30, 3), dtype=np.uint8)
     cards = [
         figures.Card(f"n {index}", (figures.Panel("A", pixels, f"alt {index} {EVIL}"),), EVIL)
@@ -220,7 +186,7 @@ def test_a_grid_shows_every_panel_with_alternative_text(page: tuple[str, Path]) 
         assert text.count("![alt ") == 3
 
 
-def test_key_figures_are_escaped(page: tuple[str, Path]) -> None:
+def test_key_figures_are_escaped(page: Executing) -> None:
     assert "</script>" not in facts((EVIL, EVIL)).data
 
 
@@ -231,8 +197,6 @@ def test_without_quarto_a_page_is_html_in_the_working_folder(
     assert this_page().is_html
     assert this_page().figures == tmp_path / "notebook_files" / "figure-html"
 
-
-# --- images ------------------------------------------------------------------------------------
 
 FRAME = Frame("p", (0, 0, 4, 4), (4, 4))
 
@@ -294,9 +258,6 @@ def test_regions_show_the_overlap_in_its_own_colours() -> None:
     assert shown[4, 7, 2] > shown[4, 7, 0]
 
 
-# --- a study -------------------------------------------------------------------------------------
-
-
 def test_a_study_is_read_without_computing_anything(
     done: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +278,8 @@ def test_a_study_is_read_without_computing_anything(
     PilImage.new("RGB", (128, 96)).save(done.root / "images" / "n00000001_red_square.png")
     with pytest.raises(ResultsError, match=r"red_square\.png is not the one that the study"):
         open_study("tiny").crop("red square")
+    with pytest.raises(ResultsError, match="has no classifier 'resnet50'"):
+        open_study("tiny", "resnet50")
 
 
 def test_a_prediction_is_correct_by_the_id_of_its_class_not_by_its_name(
@@ -343,13 +306,9 @@ def test_a_broken_study_file_is_listed_with_what_is_wrong(
     write_study(tiny, "broken", "title = ")
     (tiny.results / "tiny").mkdir(parents=True)
     (tiny.results / "tiny" / "provenance.json").write_text("{")
-    listed = str(studies_table().data)
-    assert "Its file cannot be read: data/studies/broken" in _plain(listed)
-    assert "not readable: data/results/tiny/provenance" in _plain(listed)
-
-
-def _plain(text: str) -> str:
-    return text.replace("\\", "")
+    listed = str(studies_table().data).replace("\\", "")
+    assert "Its file cannot be read: data/studies/broken" in listed
+    assert "not readable: data/results/tiny/provenance" in listed
 
 
 def test_a_study_that_was_not_run_says_how_to_run_it(
@@ -358,9 +317,6 @@ def test_a_study_that_was_not_run_says_how_to_run_it(
     monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
     with pytest.raises(ResultsError, match="has not been run here. Run `vitrine run --study tiny`"):
         open_study("tiny")
-    run(tiny, load_study(tiny, "tiny"))
-    with pytest.raises(ResultsError, match="has no classifier 'resnet50'"):
-        open_study("tiny", "resnet50")
 
 
 def test_parts_are_tinted_in_their_order() -> None:
@@ -372,36 +328,19 @@ def test_parts_are_tinted_in_their_order() -> None:
     assert red[0] > red[2] and blue[2] > blue[0]  # orange first, then blue
 
 
-def test_the_parts_of_an_image_and_the_sample_of_a_class(
-    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VITRINE_PROJECT", str(root))
-    study = open_study("embedded")
-    parts = study.parts("vulture")
+def test_the_parts_of_an_image_and_the_sample_of_a_class(embedded: StudyReport) -> None:
+    parts = embedded.parts("vulture")
     assert list(parts) == ["the vultures", "the chimney", "the house", "the sky"]
-    areas = (
-        study.table("region_occlusion")
-        .query("image == 'vulture'")
-        .groupby("region")["area"]
-        .first()
-    )
+    occluded = embedded.table("region_occlusion").query("image == 'vulture'")
+    areas = occluded.groupby("region")["area"].first()
     for name, mask in parts.items():
         assert mask.mean() == pytest.approx(areas[name], abs=1e-6)
-    assert study.parts("orange") == {}
-    assert study.sample_of(1, 32).shape == (32, 32, 3)
+    assert embedded.parts("orange") == {}
+    assert embedded.sample_of(1, 32).shape == (32, 32, 3)
 
 
-def test_an_object_is_known_where_it_was_outlined(
-    root: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
-    monkeypatch.setenv("VITRINE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("VITRINE_PROJECT", str(root))
-    study = open_study("embedded")
-    mask = study.object_mask("tiger shark")
-    assert mask is not None
-    assert mask.shape == study.heatmap("gradcam", "tiger shark").values.shape
+def test_an_object_is_known_where_it_was_outlined(embedded: StudyReport) -> None:
+    mask = embedded.object_mask("tiger shark")
+    assert mask.shape == embedded.heatmap("gradcam", "tiger shark").values.shape
     assert mask.mean() == pytest.approx(0.32, abs=0.01)
-    assert study.object_mask("kite") is None  # the image shows no kite
+    assert embedded.object_mask("kite") is None  # the image shows no kite

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import Evil
 from vitrine.data import safe_pickle
 from vitrine.data.safe_pickle import read_pickled
 from vitrine.errors import SourceError
@@ -23,16 +24,6 @@ ARRAYS = [
     np.arange(6, dtype=">f8").reshape(2, 3),
     np.arange(24, dtype=np.float16).reshape(2, 3, 4)[:, ::2],
 ]
-
-
-class Evil:
-    """Pickles to a call of a function with arguments."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return self.call
 
 
 def _zip(path: Path, content: bytes, **more: bytes) -> Path:
@@ -70,11 +61,6 @@ def test_tensors_are_read_as_torch_reads_them(
     np.testing.assert_array_equal(found["mask"], array.T)
     np.testing.assert_array_equal(found["part"], array[:1])
     np.testing.assert_array_equal(found["weight"], array.astype(np.float32))
-
-
-def test_an_array_saved_by_torch_is_read(tmp_path: Path) -> None:
-    torch.save(ARRAYS[0], tmp_path / "array.pth")
-    np.testing.assert_array_equal(read_pickled(tmp_path / "array.pth"), ARRAYS[0])
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -12,14 +12,15 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pypdf
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, Route
 
+from bookmaker import missing
 from browser import HIDDEN, TEXT_OUTSIDE
 from conftest import contents
 from vitrine.book import freeze
@@ -28,16 +29,9 @@ from vitrine.project import Project
 from vitrine.store import Store
 
 PARTS = (
-    "_quarto.yml",
-    "_variables.yml",
-    "index.qmd",
-    "references.bib",
-    "chapters",
-    "assets",
-    "_freeze",
-    "data",
-    "code",
-)
+    "_quarto.yml", "_variables.yml", "index.qmd", "references.bib",
+    "chapters", "assets", "_freeze", "data", "code",
+)  # fmt: skip
 """What the site is built from."""
 
 
@@ -109,20 +103,17 @@ class Visit:
         self.hosts: set[str] = set()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on(
-            "requestfailed", lambda request: self.troubles.append(f"failed: {request.url}")
-        )
-        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        self.page.on(
-            "response",
-            lambda answer: (
-                answer.status >= 400 and self.troubles.append(f"{answer.status} {answer.url}")
-            ),
-        )
+        self.page.on("requestfailed", lambda asked: self.troubles.append(f"failed: {asked.url}"))
+        self.page.on("request", lambda asked: self.hosts.add(urlsplit(asked.url).netloc))
+        self.page.on("response", self._answered)
 
-    def _heard(self, message: object) -> None:
-        if message.type in ("error", "warning"):  # type: ignore[attr-defined]
-            self.troubles.append(message.text)  # type: ignore[attr-defined]
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.troubles.append(message.text)
+
+    def _answered(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self.troubles.append(f"{answer.status} {answer.url}")
 
     def open(self, url: str) -> Page:
         self.page.goto(url, wait_until="networkidle")
@@ -171,20 +162,14 @@ def test_every_page_is_quiet_complete_and_asks_no_other_host(
 ) -> None:
     for name in pages:
         page = visit.open(address + name)
-        page.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
-        page.wait_for_function("[...document.images].every(i => i.complete)")
         mount_charts(page)
         broken = page.evaluate(
             "[...document.images].filter(i => !i.naturalWidth && i.offsetParent).map(i => i.src)"
         )
         assert broken == [], name
         assert page.locator("h1").count() == 1, name
-        assert (
-            page.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)") == []
-        )
-        assert page.evaluate(
-            "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size"
-        ) == (page.locator("[id]").count()), f"{name} has doubled ids"
+        silent = page.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)")
+        assert silent == [], name
     assert visit.troubles == []
     assert visit.hosts == {urlsplit(address).netloc}
 
@@ -223,24 +208,7 @@ def test_every_page_is_light_until_it_is_scrolled(
 
 
 def test_every_link_and_asset_resolves(site: Path) -> None:
-    """Without a browser: every href and src of every page, with its anchor."""
-    ids: dict[Path, set[str]] = {}
-    links: list[tuple[Path, str]] = []
-    for path in sorted(site.rglob("*.html")):
-        text = path.read_text(encoding="utf-8")
-        ids[path] = set(re.findall(r'\bid="([^"]+)"', text))
-        links += [(path, link) for link in re.findall(r'\b(?:href|src)="([^"]*)"', text)]
-    assert len(links) > 100
-    for path, link in links:
-        if link.startswith(("data:", "mailto:", "http://", "https://")):
-            # Links for the reader to follow; nothing is loaded from there.
-            assert not re.search(r"\.(js|css|woff2?)$", link), link
-            continue
-        target, anchor = urldefrag(urljoin(path.as_uri(), link.replace("&amp;", "&")))
-        file = Path(unquote(urlsplit(target).path))
-        assert file.is_file(), f"{path.name} links to {link}"
-        if anchor and file.suffix == ".html":
-            assert unquote(anchor) in ids[file], f"{path.name} links to {link}"
+    assert missing(site) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -286,8 +254,7 @@ def test_without_javascript_everything_is_readable(
         for chart in page.locator(".vitrine-chart img").all():
             assert chart.is_visible()
     page.goto(address + "chapters/lime.html")
-    link = page.locator("a.vitrine-zoom").first
-    assert link.get_attribute("href")
+    assert page.locator("a.vitrine-zoom").first.get_attribute("href")
     visit.context.close()
 
 
@@ -313,10 +280,9 @@ def test_a_figure_is_found_by_its_number(visit: Visit, address: str, number: str
     assert number in first.locator(".search-where").inner_text()
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("#(fig|tbl)-"))
-    target = page.locator(urlsplit(page.url).fragment.join(["#", ""]))
-    assert re.sub(
-        r"\s", " ", target.locator("figcaption[class*=quarto]").first.inner_text()
-    ).startswith(number)
+    target = page.locator(f"#{urlsplit(page.url).fragment}")
+    caption = target.locator("figcaption[class*=quarto]").first.inner_text()
+    assert re.sub(r"\s", " ", caption).startswith(number)
 
 
 def test_each_figure_says_where_it_comes_from(
@@ -584,7 +550,7 @@ def test_the_pdf_holds_every_chapter_with_its_figures(book: Project, site: Path)
     (path,) = site.glob("*.pdf")
     reader = pypdf.PdfReader(path)
     text = re.sub(r"\s+", " ", " ".join(page.extract_text() for page in reader.pages))
-    outline = json.dumps([str(item.get("/Title")) for item in _flat(reader.outline)])
+    outline = str(reader.outline)
     for chapter in sorted((book.freeze).rglob("typ.json")):
         markdown = json.loads(chapter.read_text(encoding="utf-8"))["result"]["markdown"]
         heading = re.search(r'^title: "?(.+?)"?$|^# (.+?) \{', markdown, re.M)
@@ -597,12 +563,10 @@ def test_the_pdf_holds_every_chapter_with_its_figures(book: Project, site: Path)
         for path in book.freeze.rglob("typ.json")
     )
     assert len(reader.pages) < 70
+    printed = [page.extract_text() for page in reader.pages]
     for number in range(1, 5):
-        tasks = [p for p in reader.pages if f"Task {number}: " in p.extract_text()]
-        assert any(
-            "The question." in p.extract_text() and "Code." in p.extract_text() for p in tasks
-        )
-    assert len(set(re.findall(r"Figure \d+(?:\.\d+)?:", text))) >= 1
+        tasks = [page for page in printed if f"Task {number}: " in page]
+        assert any("The question." in page and "Code." in page for page in tasks)
     assert len(re.findall(r"Figure \d+(?:\.\d+)?: ", text)) >= figures
     assert sum(len(page.images) for page in reader.pages) >= 60
 
@@ -610,14 +574,6 @@ def test_the_pdf_holds_every_chapter_with_its_figures(book: Project, site: Path)
 def _unfolded(markdown: str) -> str:
     """Without what is folded on the site, whose title alone is on paper."""
     return re.sub(r"^::: \{\.callout-\w+ collapse=.*?\n\n:::$", "", markdown, flags=re.M | re.S)
-
-
-def _flat(outline: list) -> Iterator[dict]:  # type: ignore[type-arg]
-    for item in outline:
-        if isinstance(item, list):
-            yield from _flat(item)
-        else:
-            yield item
 
 
 def test_two_renders_give_the_same_bytes(book: Project, site: Path) -> None:
@@ -635,7 +591,7 @@ def test_quarto_builds_the_book_from_the_freeze_without_starting_a_kernel(
         pytest.skip("Quarto is not installed: the bundled renderer alone was tested")
     copy = tmp_path / "book"
     shutil.copytree(book.root, copy, ignore=shutil.ignore_patterns("_site"))
-    frozen = {path: path.read_bytes() for path in sorted((copy / "_freeze").rglob("*.json"))}
+    frozen = {path: path.read_bytes() for path in (copy / "_freeze").rglob("*.json")}
     answer = subprocess.run(
         ["quarto", "render"],
         cwd=copy,
@@ -654,6 +610,4 @@ def test_quarto_builds_the_book_from_the_freeze_without_starting_a_kernel(
         page = (copy / "_site" / name).read_text(encoding="utf-8")
         assert "data-lines=" in page and "methods.html#sec-cite" in page
     assert list((copy / "_site").glob("*.pdf"))
-    assert frozen == {
-        path: path.read_bytes() for path in sorted((copy / "_freeze").rglob("*.json"))
-    }
+    assert frozen == {path: path.read_bytes() for path in (copy / "_freeze").rglob("*.json")}

@@ -24,6 +24,7 @@ CONTENT = b"an image, say"
 
 class _Server(http.server.ThreadingHTTPServer):
     asked: list[str]
+    url: str
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[_Server]:
             pass
 
     found = _Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    found.asked = []
+    found.asked, found.url = [], f"http://127.0.0.1:{found.server_port}/"
     threading.Thread(target=found.serve_forever, daemon=True).start()
     yield found
     found.shutdown()
@@ -52,7 +53,7 @@ def server(tmp_path: Path) -> Iterator[_Server]:
 @pytest.fixture
 def served(project: Project, server: _Server) -> Project:
     """A project whose only source is that server."""
-    _write_source(project, f"http://127.0.0.1:{server.server_port}/", sha256(CONTENT).hexdigest())
+    _write_source(project, server.url, sha256(CONTENT).hexdigest())
     return project
 
 
@@ -89,7 +90,7 @@ def test_a_damaged_cached_file_is_fetched_again(served: Project, server: _Server
 def test_a_file_with_another_digest_is_refused_and_nothing_is_kept(
     project: Project, server: _Server
 ) -> None:
-    _write_source(project, f"http://127.0.0.1:{server.server_port}/", "0" * 64)
+    _write_source(project, server.url, "0" * 64)
     with pytest.raises(SourceError, match="does not have the SHA-256"):
         sources.fetch_one(project, "here", "file.bin")
     assert _leftovers(project) == []
@@ -98,7 +99,7 @@ def test_a_file_with_another_digest_is_refused_and_nothing_is_kept(
 def test_a_file_without_published_digest_is_pinned_at_its_first_download(
     project: Project, server: _Server, tmp_path: Path
 ) -> None:
-    _write_source(project, f"http://127.0.0.1:{server.server_port}/", sources.PIN)
+    _write_source(project, server.url, sources.PIN)
     path = sources.fetch_one(project, "here", "file.bin")
     pin = project.data / "pins" / "here" / "file.bin"
     assert pin.read_text().strip() == sha256(CONTENT).hexdigest()
@@ -108,12 +109,22 @@ def test_a_file_without_published_digest_is_pinned_at_its_first_download(
         sources.fetch_one(project, "here", "file.bin")
 
 
-def test_without_network_the_error_says_what_to_do(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("url", "mirror", "said"),
+    [
+        ("http://127.0.0.1:9/", "", r"cannot be downloaded.*set VITRINE_MIRROR"),
+        ("https://example.org/", ".", r"example.org/file.bin does not exist"),
+        ("https://example.org/", "/nowhere/at/all", "VITRINE_MIRROR names /nowhere/at/all"),
+    ],
+)
+def test_a_file_that_cannot_be_had_is_one_message(
+    project: Project, monkeypatch: pytest.MonkeyPatch, url: str, mirror: str, said: str
 ) -> None:
     monkeypatch.setattr(sources, "RETRIES", 0)
-    _write_source(project, "http://127.0.0.1:9/", "0" * 64)
-    with pytest.raises(SourceError, match=r"cannot be downloaded.*set VITRINE_MIRROR"):
+    if mirror:
+        monkeypatch.setenv("VITRINE_MIRROR", str(project.root / mirror))
+    _write_source(project, url, "0" * 64)
+    with pytest.raises(SourceError, match=said):
         sources.fetch_one(project, "here", "file.bin")
 
 
@@ -125,25 +136,18 @@ def test_a_mirror_stands_in_for_the_network_and_digests_are_checked_just_the_sam
     (mirror / "OWNER/REPO/COMMIT").mkdir(parents=True)
     (mirror / "OWNER/REPO/COMMIT/file.bin").write_bytes(CONTENT)
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
+    _write_source(project, base, "0" * 64)
+    with pytest.raises(SourceError, match=r"mirror/OWNER.*/file\.bin does not have the") as caught:
+        sources.fetch_one(project, "here", "file.bin")
+    assert "unset VITRINE_MIRROR" in caught.value.remedy
+    assert _leftovers(project) == []
     _write_source(project, base, sha256(CONTENT).hexdigest())
     assert sources.fetch_one(project, "here", "file.bin").read_bytes() == CONTENT
-    _write_source(project, base, "0" * 64)
-    with pytest.raises(SourceError, match="does not have the SHA-256"):
-        sources.fetch_one(project, "here", "file.bin")
 
 
 def test_other_hosts_lie_in_the_mirror_under_their_name() -> None:
     found = sources.mirror_path("https://example.org/a/b%20c.pth", Path("m"))
     assert found == Path("m/example.org/a/b c.pth")
-
-
-def test_a_mirror_without_the_file_says_where_it_should_be(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path))
-    _write_source(project, "https://example.org/", "0" * 64)
-    with pytest.raises(SourceError, match=r"example.org/file.bin does not exist"):
-        sources.fetch_one(project, "here", "file.bin")
 
 
 def test_all_missing_files_are_named_at_once(
@@ -167,15 +171,6 @@ def test_a_full_disk_is_no_question_of_rights() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     assert unwritten(full, "Give yourself the right").startswith("Make room on that disk")
     assert unwritten(PermissionError(errno.EACCES, "no"), "Give yourself the right").endswith("t")
-
-
-def test_a_mirror_that_is_no_folder_is_named(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_MIRROR", "/nowhere/at/all")
-    _write_source(project, "https://example.org/", "0" * 64)
-    with pytest.raises(SourceError, match="VITRINE_MIRROR names /nowhere/at/all"):
-        sources.fetch_one(project, "here", "file.bin")
 
 
 def test_an_unwritable_cache_is_named(served: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,19 +218,6 @@ def test_the_environment_is_not_needed_for_the_cache(project: Project) -> None:
     assert project.cache == project.data / "cache"
 
 
-def test_a_file_of_a_mirror_with_another_digest_is_named_itself(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mirror" / "example.org").mkdir(parents=True)
-    (tmp_path / "mirror" / "example.org" / "file.bin").write_bytes(b"something else")
-    monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path / "mirror"))
-    _write_source(project, "https://example.org/", "0" * 64)
-    with pytest.raises(SourceError, match=r"mirror/example\.org/file\.bin does not have") as caught:
-        sources.fetch_one(project, "here", "file.bin")
-    assert "unset VITRINE_MIRROR" in caught.value.remedy
-    assert _leftovers(project) == []
-
-
 def test_a_file_that_its_owner_removed_is_not_a_matter_of_the_network(
     served: Project, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +233,7 @@ def test_a_file_that_its_owner_removed_is_not_a_matter_of_the_network(
     [
         ("foo = 3", r"\[foo\] is 3 and not a table"),
         ("foo = ", "is not valid TOML"),
+        ("\xff\xfe", "is not UTF-8 text. Correct it"),
         ("[foo]\ntitle = 'T'", "the key `owner` is missing"),
         ("{source}\nfiles = 3", "`files` is not a table"),
         ("{source}\n[foo.files]\na = 'b'", "'b' is no SHA-256 of the file 'a'"),
@@ -264,21 +247,15 @@ def test_a_mistake_in_the_sources_is_named_with_what_to_do(
     row = "[foo]\ntitle='T'\nowner='O'\nurl='{}'\nlicence='L'\nused_for='U'"
     text = text.replace("{source}", row.format("https://example.org/"))
     text = text.replace("{elsewhere}", row.format("example.org"))
-    (project.data / "sources.toml").write_text(text)
+    (project.data / "sources.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(SourceError, match=said) as caught:
         sources.load_sources(project)
     assert "sources.toml" in caught.value.problem or "nowhere.txt" in caught.value.problem
     assert caught.value.remedy
 
 
-def test_the_sources_must_be_text(project: Project) -> None:
-    (project.data / "sources.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SourceError, match="is not UTF-8 text. Correct it"):
-        sources.load_sources(project)
-
-
 def test_a_pin_that_cannot_be_noted_is_one_message(project: Project, server: _Server) -> None:
-    _write_source(project, f"http://127.0.0.1:{server.server_port}/", sources.PIN)
+    _write_source(project, server.url, sources.PIN)
     (project.data / "pins").write_text("a file where the folder should be")
     with pytest.raises(SourceError, match=r"data/pins/here/file\.bin cannot be written"):
         sources.fetch_one(project, "here", "file.bin")

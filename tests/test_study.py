@@ -1,11 +1,12 @@
 """A study file is read into frozen data, and what is wrong with it is said in the user's words."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import STUDY, write_study
+from conftest import STUDY, change_study, write_study
 from vitrine.errors import StudyError, suggestion
 from vitrine.experiments.registry import context_of
 from vitrine.models.registry import load_classifier
@@ -110,6 +111,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
             "`cam.methods`: listed twice: gradcam.",
         ),
         ('methods = ["gradcam"]', "methods = []", "`cam.methods`: Name at least one"),
+        ("n00000002_noise.png", "n00000001_red_square.png", "listed twice: n00000001_red_square"),
     ],
 )
 def test_a_mistake_is_named_with_file_key_and_what_is_allowed(
@@ -117,10 +119,8 @@ def test_a_mistake_is_named_with_file_key_and_what_is_allowed(
 ) -> None:
     path = tmp_path / "study.toml"
     path.write_text(STUDY.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(StudyError, match=rf"(?s)study\.toml.*{re.escape(said)}"):
         read_study(path)
-    assert said in str(caught.value)
-    assert "study.toml" in str(caught.value)
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
@@ -130,13 +130,6 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         read_study(path)
     assert "lime.samples" in str(caught.value)
     assert "agreement.shares.1" in str(caught.value)
-
-
-def test_an_image_cannot_be_listed_twice(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(STUDY.replace("n00000002_noise.png", "n00000001_red_square.png"))
-    with pytest.raises(StudyError, match="listed twice: n00000001_red_square.png"):
-        read_study(path)
 
 
 def test_an_unknown_study_is_answered_with_those_there_are(tiny: Project) -> None:
@@ -172,9 +165,8 @@ def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_study_states_where_the_channels_of_a_layer_lie(tiny: Project) -> None:
-    path, layer = tiny.study_file("tiny"), "blocks.0"
-    stated = f'weights = "random", channels_first = ["{layer}"]'
-    path.write_text(path.read_text().replace('weights = "random"', stated))
+    layer = "blocks.0"
+    change_study(tiny, '"random"', f'"random", channels_first = ["{layer}"]')
     study = load_study(tiny, "tiny")
     assert study.classifiers[0].channel_axes == {layer: "first"}
     known = context_of(tiny, study, "cpu").networks["efficientnet_lite0"]

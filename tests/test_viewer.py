@@ -1,6 +1,5 @@
 """The viewer in a real browser: it computes what the tables say, and each view is a link."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page
 
-from conftest import STUDY, new_tiny
+from browser import page_of
+from conftest import STUDY, new_tiny, tell_page
 from vitrine.experiments.run import run
 from vitrine.measures.agreement import top_region
 from vitrine.report import open_study
@@ -21,7 +21,6 @@ from vitrine.report.viewer import SHARES, agreement_table, levels_of, viewer
 from vitrine.store import Store
 from vitrine.study import load_study
 
-ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
 CLOSE = 0.005
 Open = Callable[..., Page]
 
@@ -52,27 +51,12 @@ def shown(
 
 def written(study: StudyReport, folder: Path, patch: pytest.MonkeyPatch) -> Path:
     """A page with the viewer of a study, as a chapter has it."""
-    told = folder / "execute.json"
-    told.write_text(
-        json.dumps(
-            {
-                "document-path": str(folder / "page.qmd"),
-                "format": {"identifier": {"target-format": "html"}},
-            }
-        )
-    )
-    patch.setenv("QUARTO_EXECUTE_INFO", str(told))
+    tell_page(folder, "page", "html", patch)
     text = str(viewer(study).data)
     script = next(line for line in text.splitlines() if "vitrine-views" in line)
     path = folder / "page.html"
-    path.write_text(
-        '<!DOCTYPE html><html lang="en" class="js"><meta charset="utf-8"><title>Viewer</title>'
-        f'<link rel="stylesheet" href="{ASSETS}/vitrine.css">'
-        f'<link rel="stylesheet" href="{ASSETS}/page.css">'
-        f'<script src="{ASSETS}/vitrine.js" defer></script><body class="vitrine-page">'
-        f'<main class="page-text"><div id="look" class="vitrine-viewer">{script}</div></main>',
-        encoding="utf-8",
-    )
+    body = f'<div id="look" class="vitrine-viewer">{script}</div>'
+    path.write_text(page_of(body), encoding="utf-8")
     return path
 
 
@@ -81,10 +65,8 @@ def opened(browser: Browser) -> Iterator[Open]:
     contexts = []
 
     def show(path: Path, query: str = "", width: int = 1400, scheme: str = "light") -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,  # type: ignore[arg-type]
-        )
+        size = {"width": width, "height": 900}
+        context = browser.new_context(viewport=size, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: pytest.fail(message.text))
@@ -205,11 +187,7 @@ def test_nothing_is_cut_off_and_all_is_labelled(
     ],
 )
 def test_a_study_with_less_shows_what_it_has_and_says_the_rest(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    opened: Open,
-    given: dict[str, Any],
-    says: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Open, given: dict[str, Any], says: str
 ) -> None:
     text = STUDY
     if "cam" in given:

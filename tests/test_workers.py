@@ -18,8 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import new_tiny
-from test_dissection import TINY_CLIP
+from conftest import counting, new_tiny
+from networks import TINY_CLIP
 from vitrine.errors import VitrineError
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
@@ -28,16 +28,14 @@ from vitrine.project import Project
 from vitrine.store import Store
 from vitrine.study import Study, load_study
 
-STUDY = """
+ROW = (
+    '{ name = "own", network = "own.py:build", weights = "random", '
+    'classes = "classes.txt", size = 32 }'
+)
+STUDY = f"""
 title = "tiny"
 description = "Two images, a network of our own, and all kinds of tasks."
-
-[[classifiers]]
-name = "own"
-network = "own.py:build"
-weights = "random"
-classes = "classes.txt"
-size = 32
+classifiers = [{ROW}]
 
 [images]
 folder = "images"
@@ -51,7 +49,7 @@ batch = 8
 
 [lime]
 samples = 60
-segmentation = { method = "slic", n_segments = 9 }
+segmentation = {{ method = "slic", n_segments = 9 }}
 
 [agreement]
 bootstrap = 100
@@ -71,30 +69,16 @@ seeds = 2
 lime_samples = 30
 """
 
-DISSECTION = """
+DISSECTION = f"""
 [dissection]
 concepts = "words.txt"
-images = { folder = "probing" }
-parameters = { top_k = 4 }
+classifiers = [{ROW}]
+images = {{ folder = "probing" }}
+parameters = {{ top_k = 4 }}
+encoder = {{ name = "clip", model = "tiny.json", pretrained = "random" }}
+probing = {{ sizes = [8, 16], draws = 2, units = 4 }}
 batch = 4
 null_draws = 300
-
-[[dissection.classifiers]]
-name = "own"
-network = "own.py:build"
-weights = "random"
-classes = "classes.txt"
-size = 32
-
-[dissection.encoder]
-name = "clip"
-model = "tiny.json"
-pretrained = "random"
-
-[dissection.probing]
-sizes = [8, 16]
-draws = 2
-units = 4
 """
 
 OWN = """
@@ -126,9 +110,8 @@ def many(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def dissected(many: Project, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def dissected(many: Project, mirrored: Path) -> Project:
     """The same with a dissection, by a probing set of 18 images in batches of four."""
-    monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     (many.root / "tiny.json").write_text(TINY_CLIP)
     (many.root / "words.txt").write_text("fish\nbird\nshark\ngoldfish\nred\nblue\nwater\nthe\n")
     (many.root / "probing").mkdir()
@@ -148,7 +131,7 @@ def _study(project: Project) -> Study:
 def _results(project: Project) -> dict[str, Any]:
     """What is stored, but for how long it took, which is taken out of the store."""
     folder = project.results / "tiny"
-    found: dict[str, Any] = {}
+    found = {}
     for path in sorted((folder / "tasks").rglob("*.npz")):
         with np.load(path) as archive:
             arrays = {key: (archive[key].dtype, archive[key].tobytes()) for key in archive.files}
@@ -172,21 +155,16 @@ def _forget(project: Project) -> None:
 
 
 def test_any_number_of_workers_gives_the_same_results(dissected: Project) -> None:
-    many = dissected
-    alone = run(many, _study(many))
+    many, alone = dissected, run(dissected, _study(dissected))
     expected = _results(many)
     assert len(expected) == alone.computed > 40
     threads = torch.get_num_threads()
     for count in (1, 2, 4):
         _forget(many)
-        planned: list[tuple[int, int, int]] = []
-        passes: list[int] = []
-        progress = Progress(
-            plan=lambda *found, all=planned: all.append(found), advance=passes.append
-        )
+        told, planned, passes = counting()
         try:
             torch.set_num_threads(count)  # which they share
-            assert run(many, _study(many), "cpu", progress, Workers(count)) == alone
+            assert run(many, _study(many), "cpu", told, Workers(count)) == alone
         finally:
             torch.set_num_threads(threads)
         assert sum(passes) == planned[0][0]
@@ -262,9 +240,7 @@ MAIN = ("-c", f"{HEARING}; from vitrine.cli import main; main()", "run", "--stud
 def test_a_run_that_is_stopped_leaves_no_process_and_goes_on_there(many: Project) -> None:
     (many.root / "seconds.txt").write_text("0.05")
     going = _command(many.root, *MAIN, "--workers", "2")
-    assert going.stderr is not None
-    said = iter(going.stderr.readline, "")
-    assert any("lime" in line for line in said)
+    assert any("lime" in line for line in iter(going.stderr.readline, ""))
     os.killpg(going.pid, signal.SIGINT)  # as a terminal does, for the whole group
     _, error = going.communicate(timeout=60)
     assert going.returncode == 130, error

@@ -38,10 +38,8 @@ class Page(HTMLParser):
         values = {key: value or "" for key, value in attrs}
         self.ids += [values["id"]] if values.get("id") else []
         for key, value in values.items():
-            if key in _LOADED or (key == "href" and tag == "link"):
-                self._note(value, loaded=True)
-            elif key == "href":
-                self._note(value, loaded=False)
+            if key in _LOADED or key == "href":
+                self._note(value, loaded=key != "href" or tag == "link")
             elif key == "srcset":
                 for part in filter(str.strip, value.split(",")):
                     self._note(part.split()[0], loaded=True)

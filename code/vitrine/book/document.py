@@ -11,7 +11,7 @@ from vitrine.book import pandoc
 from vitrine.book.chapter import Chapter as Source
 from vitrine.book.chapter import read_chapter
 from vitrine.book.config import LEFT_OUT, Book, Look
-from vitrine.book.frozen import Frozen, read_frozen
+from vitrine.book.frozen import Frozen, freeze_folder, read_frozen
 from vitrine.project import Project
 
 _NUMBER = "\ue000"  # stands for the chapter's number in what the filter writes
@@ -136,7 +136,7 @@ def _settings(project: Project, source: Source, target: str, book: Book | None) 
         "folder": "" if folder == "." else folder,
         "stem": source.path.stem,
         "before": str(left_out) if left_out.is_file() else "",
-        "frozen": project.relative(project.freeze / PurePosixPath(source.name).with_suffix("")),
+        "frozen": project.relative(freeze_folder(project, source.name)),
         "index": chapters.index(source.name) if book else int(source.name != "index.qmd"),
         "pages": {name: index for index, name in enumerate(chapters)},
         "depth": book.number_depth if book else 6,

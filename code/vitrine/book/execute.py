@@ -43,29 +43,20 @@ class Trace:
     torch: str
 
 
-@dataclass(frozen=True)
-class Executed:
-    """A chapter executed for ``target``: its Markdown, and what it read."""
-
-    chapter: Chapter
-    target: str
-    markdown: str
-    trace: Trace
-
-
 def execute(
     project: Project,
     chapter: Chapter,
     target: str,
     options: Mapping[str, Any],
-    study: str = "",
-    started: Callable[["Kernel"], None] = lambda kernel: None,
-) -> Executed:
+    study: str,
+    started: Callable[["Kernel"], None],
+) -> tuple[str, Trace]:
     """Execute ``chapter`` for ``target`` ("html" or "typst") in a process of its own.
 
-    The process works in the chapter's folder, as under Quarto, and ``study`` is what the report
-    shows. Figures lie afterwards in ``<chapter>_files/figure-<target>`` beside the chapter; whoever
-    calls takes them from there. ``started`` receives the kernel: another thread may end it.
+    Returns its Markdown, and what it read. The process works in the chapter's folder, as under
+    Quarto, and ``study`` is what the report shows. Figures lie afterwards in
+    ``<chapter>_files/figure-<target>`` beside the chapter; whoever calls takes them from there.
+    ``started`` receives the kernel: another thread may end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
     an output cannot be shown, when the process ends early, and when anything imported torch;
@@ -101,7 +92,7 @@ def execute(
         path = chapter.path.parent / figures / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return Executed(chapter, target, markdown, trace)
+    return markdown, trace
 
 
 class Kernel:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from vitrine.book.chapter import Chapter, execute_options, read_chapter, read_text, read_yaml
 from vitrine.book.config import chapter_names, read_config
 from vitrine.book.document import check_constructs
-from vitrine.book.execute import Executed, Kernel, clear_figures, execute
+from vitrine.book.execute import Kernel, Trace, clear_figures, execute
 from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
 from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
 from vitrine.book.study import BOOK, VARIABLES, book_text, shown_study, write_study
@@ -67,6 +67,10 @@ class Job:
     @property
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
+
+
+Result = tuple[Job, str, Trace]
+"""A job, the Markdown that came of it, and what its execution read."""
 
 
 def freeze(
@@ -117,10 +121,10 @@ def freeze(
             write_study(project, study)
         if text != read_text(project.root / BOOK, BOOK):
             write_atomically(project.root / BOOK, text.encode())
-        for job, executed in results:
+        for chapter in results:
             with _collected(errors):
-                _write_chapter(project, manifest, job, executed)
-                done.append(job[0].chapter.name)
+                _write_chapter(project, manifest, chapter)
+                done.append(chapter[0][0].chapter.name)
     cell_less = [name for name, read in by_chapter.items() if not read]
     _forget(project, manifest, [n for n in manifest.chapters if n in cell_less or n not in names])
     write_vega(project, unchanged=sha256(project.root / VEGA) == manifest.assets.get(VEGA, ""))
@@ -180,7 +184,7 @@ def _read(
 
 def _stale_reason(project: Project, manifest: Manifest, job: Job) -> str | None:
     """Why a chapter has to be executed for a format, or None when its freeze holds."""
-    home = freeze_folder(project, job.chapter)
+    home = freeze_folder(project, job.chapter.name)
     name = f"execute-results/{RESULT_FILES[job.target]}"
     result = home / name
     entry = manifest.chapters.get(job.chapter.name, {}).get(job.target)
@@ -212,12 +216,12 @@ def _executed(
     study: str,
     progress: Progress | None,
     errors: list[ChapterError],
-) -> Iterator[tuple[list[Job], list[Executed]]]:
+) -> Iterator[list[Result]]:
     """Execute all jobs, ``PROCESSES`` at a time; the chapters of which every format succeeded."""
     running: list[Kernel] = []
     done = 0
     pool = ThreadPoolExecutor(max_workers=PROCESSES)
-    waiting: dict[str, list[tuple[Job, Future[Executed]]]] = {}
+    waiting: dict[str, list[tuple[Job, Future[tuple[str, Trace]]]]] = {}
     for job in jobs:
         future = pool.submit(
             execute, project, job.chapter, job.target, job.options, study, running.append
@@ -225,18 +229,18 @@ def _executed(
         waiting.setdefault(job.chapter.name, []).append((job, future))
     try:
         for name, futures in waiting.items():
-            results: list[Executed] = []
+            results: list[Result] = []
             for job, future in futures:
                 with _collected(errors):
-                    executed = future.result()
+                    markdown, trace = future.result()
                     # What the bundled renderer does not know is said now, not when it is published.
-                    check_constructs(project, name, executed.markdown, job.target)
-                    results.append(executed)
+                    check_constructs(project, name, markdown, job.target)
+                    results.append((job, markdown, trace))
                 done += 1
                 if progress:
                     progress(done, len(jobs), f"{name} ({job.target})")
             if len(results) == len(futures):
-                yield [job for job, _ in futures], results
+                yield results
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         while not all(future.done() for futures in waiting.values() for _, future in futures):
@@ -247,30 +251,28 @@ def _executed(
     pool.shutdown()
 
 
-def _write_chapter(
-    project: Project, manifest: Manifest, jobs: Sequence[Job], results: Sequence[Executed]
-) -> None:
+def _write_chapter(project: Project, manifest: Manifest, results: Sequence[Result]) -> None:
     """Write a chapter's results beside the frozen ones, put them in their place, and record them.
 
     Cut off in between, it leaves a chapter that ``check`` calls changed and ``freeze`` mends.
     """
-    chapter = jobs[0].chapter
-    home = freeze_folder(project, chapter)
+    chapter = results[0][0].chapter
+    home = freeze_folder(project, chapter.name)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".", dir=home) as folder:
-            for executed in results:
-                _write_result(executed, Path(folder))
-            for executed in results:
-                figures = FIGURE_FOLDERS[executed.target]
+            for job, markdown, _ in results:
+                _write_result(job, markdown, Path(folder))
+            for job, *_ in results:
+                figures = FIGURE_FOLDERS[job.target]
                 shutil.rmtree(home / figures, ignore_errors=True)
-                for part in (figures, f"execute-results/{RESULT_FILES[executed.target]}"):
+                for part in (figures, f"execute-results/{RESULT_FILES[job.target]}"):
                     if (Path(folder) / part).exists():
                         (home / part).parent.mkdir(exist_ok=True)
                         (Path(folder) / part).replace(home / part)
         entries = manifest.chapters.setdefault(chapter.name, {})
-        for job, executed in zip(jobs, results, strict=True):
-            inputs = inputs_of(project, chapter, executed.trace)
+        for job, _, trace in results:
+            inputs = inputs_of(project, chapter, trace)
             entries[job.target] = Entry(job.digest, inputs, _outputs(home, job.target))
         manifest.write(project)
     except OSError as error:
@@ -280,13 +282,13 @@ def _write_chapter(
         ) from None
 
 
-def _write_result(executed: Executed, folder: Path) -> None:
+def _write_result(job: Job, markdown: str, folder: Path) -> None:
     """One format of a chapter as Quarto freezes it: the JSON and the folder of figures."""
-    chapter, target = executed.chapter, executed.target
+    chapter, target = job.chapter, job.target
     figures = FIGURE_FOLDERS[target]
     result: dict[str, Any] = {
         "engine": "jupyter",
-        "markdown": executed.markdown,
+        "markdown": markdown,
         # What Quarto moves or deletes after it rendered the format. It names the whole folder for
         # HTML, but must not for Typst: that would delete the figures of the pages.
         "supporting": [chapter.files_folder.name + ("" if target == "html" else f"/{figures}")],
@@ -307,7 +309,7 @@ def _forget(project: Project, manifest: Manifest, names: Sequence[str]) -> None:
     """Drop chapters that left the book or have no cells, and what was frozen for them."""
     for name in names:
         del manifest.chapters[name]
-        home = project.freeze / PurePosixPath(name).with_suffix("")
+        home = freeze_folder(project, name)
         for part in ("execute-results", *FIGURE_FOLDERS.values()):
             shutil.rmtree(home / part, ignore_errors=True)
         with suppress(OSError):  # not empty: another chapter lies below it

@@ -14,9 +14,9 @@ RESULT_FILES = {"html": "html.json", "typst": "typ.json"}
 FIGURE_FOLDERS = {"html": "figure-html", "typst": "figure-typst"}
 
 
-def freeze_folder(project: Project, chapter: Chapter) -> Path:
+def freeze_folder(project: Project, name: str) -> Path:
     """Where a chapter is frozen, ``_freeze/chapters/lime``."""
-    return project.freeze / PurePosixPath(chapter.name).with_suffix("")
+    return project.freeze / PurePosixPath(name).with_suffix("")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> Frozen:
     """
     if not chapter.executable:
         return Frozen(chapter.text, None)
-    folder = freeze_folder(project, chapter)
+    folder = freeze_folder(project, chapter.name)
     path = folder / "execute-results" / RESULT_FILES[target]
     if not path.is_file():
         raise ChapterError(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,13 +93,14 @@ class Manifest:
 def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str | None]:
     """The files of the project that an execution depends on, with their sums.
 
-    The chapter; the files it opened, the folders of data it listed, the
-    modules it imported, as far as they belong to the project (or to this package). Files fetched
-    into the cache are left out: their sums stand in the project's own files.
+    The chapter; the files it opened, the folders of data it listed, the modules it imported, as far
+    as they belong to the project (or to this package). Files fetched into the cache are left out:
+    their sums stand in the project's own files.
     """
-    found: dict[str, str | None] = {}
-    found[chapter.name] = sha256(chapter.path)
-    root, foreign = _places(project)
+    found = {chapter.name: sha256(chapter.path)}
+    # What is not of the project wherever it lies: this Python, and the cache.
+    foreign = [os.path.realpath(sys.prefix), os.path.realpath(project.cache)]
+    root = os.path.realpath(project.root)
     for file in trace.opened:
         path = Path(file)
         name = _name_inside(root, foreign, os.path.realpath(file))
@@ -123,12 +124,11 @@ def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str
 def stale_input(project: Project, entry: Entry) -> str | None:
     """What an entry depends on and is not as it was, in words, or None."""
     for name, before in entry.inputs.items():
+        path = project.root / name
         if name.endswith("/"):
-            now = _listing(project, project.root / name)
-            if now != before:
+            if _listing(project, path) != before:
                 return f"files in {name} came or went"
             continue
-        path = project.root / name
         if name.startswith(_OUTSIDE):
             path = _PACKAGE / name.removeprefix(_OUTSIDE)
         now = sha256(path)
@@ -165,13 +165,7 @@ def _listing(project: Project, folder: Path) -> str | None:
     return hashlib.sha256("\n".join(kept).encode()).hexdigest()
 
 
-def _places(project: Project) -> tuple[str, tuple[str, str]]:
-    """The real paths of the project's root, and of what is not of the project wherever it lies."""
-    prefix, cache = os.path.realpath(sys.prefix), os.path.realpath(project.cache)
-    return os.path.realpath(project.root), (prefix, cache)
-
-
-def _name_inside(root: str, foreign: tuple[str, ...], real: str) -> str | None:
+def _name_inside(root: str, foreign: Sequence[str], real: str) -> str | None:
     """The name from the root of a file that counts as part of the project, or None.
 
     All paths are real ones: there are thousands of them, which are compared as texts.
