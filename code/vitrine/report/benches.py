@@ -19,7 +19,7 @@ def _file(study: StudyReport, name: str) -> Path:
 
 def table(study: StudyReport, name: str) -> pd.DataFrame:
     """One of the tables, as its script saved it."""
-    return pd.read_csv(_file(study, name), comment="#").fillna("")
+    return pd.read_csv(_file(study, name), comment="#")
 
 
 def measured(study: StudyReport) -> Markdown:
