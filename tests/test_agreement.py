@@ -33,6 +33,11 @@ def test_a_region_covers_its_share_exactly_whatever_ties(share: float, levels: i
     assert values[region > 0].min() >= values[region < 1].max()
 
 
+def test_without_ties_a_region_is_the_strongest_pixels() -> None:
+    values = np.random.default_rng(0).permutation(100).reshape(10, 10).astype(float)
+    assert (top_region(values, 0.2) == (values >= 80)).all()
+
+
 def test_ties_share_what_is_left_and_a_blank_map_the_whole_frame() -> None:
     region = top_region(np.array([[3.0, 1.0], [1.0, 0.0]]), 0.5)
     assert region.tolist() == [[1.0, 0.5], [0.5, 0.0]]

@@ -574,6 +574,10 @@ def test_a_second_freeze_executes_nothing(book: MakeBook) -> None:
             "ZeroDivisionError: division by zero",
         ),
         (
+            cell("from IPython.display import Javascript\nJavascript('1')"),
+            "chapters/page.qmd:2: the cell's output has no form that this format can show",
+        ),
+        (
             cell("from IPython.display import Latex\nLatex('$x$')"),
             "chapters/page.qmd:2: the cell's output has no form that this format can show "
             "(text/latex, text/plain). Show it as Markdown",
@@ -590,6 +594,7 @@ def test_an_error_names_the_file_and_the_line(book: MakeBook, text: str, message
         ("A\n\n```{python}\n#| label: a\n#| fig-capt: b\n1\n```\n", "page.qmd:5: the cell option"),
         ("```{python}\n#| echo: maybe\n1\n```\n", "page.qmd:2: the cell option echo is 'maybe'"),
         ("```{python}\n#| output: asis\n1\n```\n", "It must be true or false"),
+        ("```{python}\n#| classes: x\n1\n```\n", "page.qmd:2: the cell option 'classes' is not"),
         ("```{python}\n#| error: true\n1\n```\n", "page.qmd:2: the cell option 'error' is not"),
         ("```{python}\n#| fig-cap: 12\n1\n```\n", "It must be a text (quote a number"),
         ("```{python}\n#| fig-cap: a: b\n1\n```\n", "page.qmd:2: cannot be read (mapping values"),
