@@ -43,7 +43,6 @@ def test_exif_orientation_is_applied(image_file: Save) -> None:
         ("1", 1, (255, 255, 255)),
         ("RGBA", (*RED, 255), RED),
         ("RGBA", (*RED, 0), (255, 255, 255)),
-        ("RGBA", (0, 0, 0, 128), (127, 127, 127)),
         ("LA", (77, 255), (77, 77, 77)),
         ("P", 0, (0, 0, 0)),
         ("CMYK", (0, 0, 0, 0), (255, 255, 255)),
@@ -57,6 +56,11 @@ def test_every_mode_becomes_rgb(
     pixels = decode(image_file(Image.new(mode, (32, 32), colour), f"a.{ending}"))
     assert pixels.shape == (32, 32, 3)
     assert np.abs(pixels[16, 16].astype(int) - expected).max() <= 1
+
+
+def test_a_half_transparent_image_is_shown_on_white(image_file: Save) -> None:
+    pixels = decode(image_file(Image.new("RGBA", (32, 32), (0, 0, 0, 128)), "a.png"))
+    assert (pixels == 127).all()
 
 
 def test_the_first_image_of_an_animation_is_taken(image_file: Save) -> None:
