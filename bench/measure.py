@@ -119,18 +119,18 @@ class Sheet:
         self.measured = f"{date.today()}, {os.cpu_count()} cores of {_processor()}, {known}"
         print(self.measured)
 
-    def head(self, title: str, *cells: str) -> None:
-        """Begin a table of these columns; ``title`` is the network that its rows are about."""
+    def head(self, title: str, *cells: str, of: str = "network") -> None:
+        """Begin a table of these columns; ``title`` is the network, or what else it is of."""
         print(f"\n{title}\n")
-        self.network = title.split(":")[0]
-        self.lines = self.lines or [["network", *cells]]
+        self.first = title.split(":")[0]
+        self.lines = self.lines or [[of, *cells]]
         _print(cells)
         _print(["---"] * len(cells))
 
     def row(self, *cells: object) -> None:
         texts = [str(cell) for cell in cells]
         _print(texts)
-        self.lines.append([self.network, *texts])
+        self.lines.append([self.first, *texts])
         if self.path:
             with self.path.open("w", encoding="utf-8", newline="") as file:
                 file.write(f"# {self.measured}\n")

@@ -7,6 +7,7 @@ workers, as far as there are cores, and `beside s` is all that does not grow wit
 starting workers, loading the network, the labels. `MB` is the greatest memory of a process.
 
     python bench/workers.py --save data/bench/workers.csv
+    python bench/workers.py --images 1000 50000 --pixels 160 --workers 2 --save data/bench/many.csv
 """
 
 import os
@@ -117,11 +118,12 @@ def compare(sheet: Sheet, few: int, many: int, workers: list[int], pixels: int) 
         for count in workers:
             small, large = (ask(__file__, str(one.root), str(count)) for one in projects)
             rate = (many - few) / (large.seconds - small.seconds)
-            alone = alone or rate
+            alone = alone or (rate if count < 2 else float("nan"))
+            ideal = alone * min(max(count, 1), os.cpu_count() or 1)
             sheet.row(
                 count,
                 f"{rate:.1f}",
-                f"{alone * min(max(count, 1), os.cpu_count() or 1):.1f}",
+                f"{ideal:.1f}",
                 f"{large.seconds - many / rate:.1f}",
                 *(f"{run.facts['megabytes']:.0f}" for run in (small, large)),
             )

@@ -181,7 +181,7 @@ for script in sys.argv[1:]:
 
 
 def test_the_benches_start(root: Path) -> None:
-    names = ["cam", "lime_images", "dissection", "runtimes"]
+    names = ["cam", "lime_images", "dissection", "runtimes", "study", "workers"]
     scripts = [(root / "bench" / f"{name}.py").as_posix() for name in names]
     command = [sys.executable, "-c", ASKING, *scripts]
     told = subprocess.run(command, capture_output=True, text=True, check=False)

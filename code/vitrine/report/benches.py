@@ -1,5 +1,6 @@
 """What the scripts of ``bench/`` measured, from the tables of ``data/bench``."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ from IPython.display import Markdown
 
 from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, percent, safe
+from vitrine.report.text import count, listing, percent, safe
 
 LARGE = 50_000
 """The images of a probing set on paper, as many as ImageNet's validation set has."""
@@ -40,8 +41,8 @@ def on_paper(study: StudyReport) -> Markdown:
     found = table(study, "workers")
     rate = float(found.loc[found["workers"] == 1, "images/s"].iloc[0])
     beside = float(found["beside s"].iloc[-1])
-    minutes = {count: (LARGE / (rate * count) + beside) / 60 for count in (1, 4, 16, 64)}
-    told = listing([f"{minutes[count]:.2g} with {count}" for count in (4, 16, 64)])
+    minutes = {many: (LARGE / (rate * many) + beside) / 60 for many in (1, 4, 16, 64)}
+    told = listing([f"{minutes[many]:.2g} with {many}" for many in (4, 16, 64)])
     passing = LARGE / (rate * 64) / (minutes[64] * 60)
     return block(
         f"By these figures, on paper and with a core a worker, {LARGE:,} images take "
@@ -49,3 +50,19 @@ def on_paper(study: StudyReport) -> Markdown:
         f"in {percent(passing)} of the time; they start, load the network and label the units "
         "in the rest."
     )
+
+
+def whole_study(study: StudyReport) -> Markdown:
+    """The minutes of a whole study from nothing, and of its longest parts, in a sentence."""
+    *parts, whole = table(study, "study").to_dict("records")
+    longest = sorted(parts, key=lambda row: -row["minutes"])[:3]
+    told = listing([f"{_words(row['experiment'])} {row['minutes']:.0f}" for row in longest])
+    return block(
+        f"The whole study `{whole['study']}`, from nothing and in one go by "
+        f"{count(whole['workers'])} workers, took {whole['minutes']:.0f} minutes, of which {told}."
+    )
+
+
+def _words(name: str) -> str:
+    """The name of an experiment's class as a reader would write it."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().replace("lime", "LIME")
