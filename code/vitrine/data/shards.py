@@ -52,8 +52,11 @@ def unpacked(project: Project, shard: Path) -> Path:
             whole = Path(scratch) / "images"
             whole.mkdir()
             tar.extractall(whole, [one for one in tar if _is_image(one)], filter="data")
-            if not home.is_dir():  # another process may have been faster
+            try:
                 whole.rename(home)
+            except OSError:
+                if not home.is_dir():  # else another process was faster
+                    raise
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise StudyError(
             f"The tar file {shard} cannot be unpacked into {home.parent} ({error})",
