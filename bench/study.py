@@ -6,6 +6,7 @@ them was stored. The last row is the whole run, with its tables. What is downloa
     python bench/study.py --save data/bench/study.csv
 """
 
+import argparse
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from measure import ROOT, Sheet, options
+from measure import ROOT, Sheet
 
 from vitrine.experiments.registry import asked, context_of
 from vitrine.experiments.run import fetch, run
@@ -55,7 +56,8 @@ def measure(sheet: Sheet, name: str, workers: int) -> None:
 
 
 def main() -> None:
-    parser = options("A study")
+    parser = argparse.ArgumentParser(description="A study")
+    parser.add_argument("--save", type=Path, help="a CSV file for the table, beside printing it")
     parser.add_argument("--study", default="embedded")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()

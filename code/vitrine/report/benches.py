@@ -33,7 +33,7 @@ def measured(study: StudyReport) -> Markdown:
     return block(" ".join(f"{listing(names)}: {safe(line)}." for line, names in noted.items()))
 
 
-def on_paper(study: StudyReport) -> Markdown:
+def on_paper(study: StudyReport, titles: dict[str, str]) -> Markdown:
     """Minutes for a large probing set with a core a worker, and where they go, in a sentence.
 
     What does not grow with the images is taken as it is with the most workers that were measured.
@@ -45,7 +45,8 @@ def on_paper(study: StudyReport) -> Markdown:
     told = listing([f"{minutes[many]:.2g} with {many}" for many in (4, 16, 64)])
     passing = LARGE / (rate * 64) / (minutes[64] * 60)
     return block(
-        f"By these figures, on paper and with a core a worker, {LARGE:,} images take "
+        f"By these figures of {titles[found['network'].iloc[0]]}, on paper and with a core a "
+        f"worker, {LARGE:,} images take "
         f"{minutes[1]:.2g} minutes with one worker, {told}. With 64 the workers pass images "
         f"in {percent(passing)} of the time; they start, load the network and label the units "
         "in the rest."
