@@ -53,6 +53,18 @@ def on_paper(study: StudyReport, titles: dict[str, str]) -> Markdown:
     )
 
 
+def large_set(study: StudyReport) -> Markdown:
+    """What a pass of many small images took, and the greatest memory beside that of few."""
+    row = table(study, "many").iloc[-1]
+    few, most = (re.sub(r"\D", "", name) for name in row.index[-2:])
+    return block(
+        f"{int(most):,} images of at most 160 pixels a side were measured with "
+        f"{count(int(row['workers']))} workers, which pass {row['images/s']:.0f} of them a second; "
+        f"a process takes {row.iloc[-1]:,.0f} MB at most, and {row.iloc[-2]:,.0f} MB with "
+        f"{int(few):,} images."
+    )
+
+
 def whole_study(study: StudyReport) -> Markdown:
     """The minutes of a whole study from nothing, and of its longest parts, in a sentence."""
     *parts, whole = table(study, "study").to_dict("records")
