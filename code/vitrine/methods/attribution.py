@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import PLAIN, InferenceOptions, Progress, keep_memory
+from vitrine.models.inference import PLAIN, InferenceOptions, Progress, keep_memory, prepared
 from vitrine.models.scores import scoring
 from vitrine.study.sections import AttributionParameters as Parameters
 
@@ -325,14 +325,20 @@ def explaining(
     asked = AttributionQuery(classifier, target, parameters or Parameters(), progress, settings)
     if settings.keep_memory:
         keep_memory()
-    with preserved_state(classifier.network), seeded(asked.parameters.seed), torch.enable_grad():
+    takes_engine = settings.engine != "torch" and not row.differentiates
+    with (
+        prepared(classifier, settings) if takes_engine else nullcontext() as asked.passes,
+        preserved_state(classifier.network),
+        seeded(asked.parameters.seed),
+        torch.enable_grad(),
+    ):
         classifier.network.register_forward_hook(
             lambda _network, given, found: classifier.checked(found, len(given[0]))
         )
-        prepared = row.prepare(asked)
+        made = row.prepare(asked)
 
         def explain(batch: Tensor) -> dict[str, Tensor]:
-            found = prepared(batch)
+            found = made(batch)
             by_method = found if isinstance(found, dict) else {method: found}
             return {name: maps.detach() for name, maps in by_method.items()}
 

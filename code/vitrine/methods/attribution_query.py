@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from vitrine.errors import NotApplicable
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions, Progress
+from vitrine.models.inference import PLAIN, Forward, InferenceOptions, Progress
 from vitrine.study.sections import AttributionParameters as Parameters
 
 Explain = Callable[[Tensor], Tensor]
@@ -24,6 +24,7 @@ class AttributionQuery:
 
     progress : called with the forward passes just done.
     settings : of these the layout in memory and whether freed memory is kept are followed.
+    passes : what runs passes that nothing differentiates, if not PyTorch.
     """
 
     classifier: Classifier
@@ -31,10 +32,13 @@ class AttributionQuery:
     parameters: Parameters
     progress: Progress
     settings: InferenceOptions = PLAIN
+    passes: Forward | None = None
 
     def forward(self, batch: Tensor) -> Tensor:
-        """The logits, counted; differentiable."""
+        """The logits, counted; differentiable where PyTorch runs the passes."""
         self.progress(len(batch))
+        if self.passes:
+            return self.passes(batch)
         return self.classifier.logits(self.laid_out(batch), self.fast)
 
     def laid_out(self, batch: Tensor) -> Tensor:
