@@ -70,7 +70,7 @@ class Dissected:
         """The labelled units of a network."""
         rows = self.table("units")
         if rows.empty:
-            return rows
+            return pd.DataFrame(columns=["layer", "unit", "label", "kind", "similarity"])
         own = rows[rows["classifier"] == network]
         return own[own["similarity"].notna() & own["label"].notna()]
 
