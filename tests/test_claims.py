@@ -274,3 +274,19 @@ def test_published_maps_are_shown_in_any_frame_of_their_image() -> None:
     assert published.map_in("gradcam", "vulture", frame).shape == frame.size
     assert published.crop("vulture", frame, 60).shape == (60, 60, 3)
     assert published.on_object("kite").isna().all()  # it shows no bird
+
+
+def test_layers_without_units_leave_it_undecided_which_are_more_similar(
+    published: PublishedReport,
+) -> None:
+    rows = [{"name": "p", "training_set": "Places365"}, {"name": "i", "training_set": "ImageNet"}]
+    layers = pd.DataFrame([{"classifier": row["name"], "layer": "fc"} for row in rows])
+    study = stub_study(
+        {},
+        {"dissection": {"images": {"source": "imagenet-sample-images"}}},
+        provenance={"dissection": {"classifiers": rows}},
+        store=SimpleNamespace(
+            tables=lambda: ["layers"], table=lambda _: layers, project=Project(ROOT)
+        ),
+    )
+    assert JUDGES["places_less"](study, published).verdict == "not decidable"

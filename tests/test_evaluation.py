@@ -41,6 +41,8 @@ from vitrine.study import load_study
 from vitrine.study.lime import Lime, Slic
 from vitrine.study.sections import Measures
 
+pytestmark = pytest.mark.usefixtures("small_crops")
+
 MEASURED = """
 [attribution]
 methods = ["gradient", "lrp", "smoothgrad_squared", "vargrad", "lrp_captum"]
@@ -151,7 +153,7 @@ def test_the_untrained_network_is_the_last_stage(measured: Project) -> None:
     assert list(table["block"]) == ["classifier", "conv_stem"]
     assert np.allclose(table[["rho", "ssim"]], 1, atol=1e-3)  # edges do not see the network
     task = store.read_task("efficientnet_lite0/gradient.mprt/n00000002_noise.png")
-    assert task.arrays["maps"].shape == (2, 112, 112)
+    assert task.arrays["maps"].shape == (2, 48, 48)
     rows = store.table("evaluation").set_index(["image", "method", "measure"])["value"]
     last = max(0, task.arrays["rho"][-1], task.arrays["rho_absolute"][-1])
     assert rows["noise", "gradient", "mprt"] == pytest.approx(last)

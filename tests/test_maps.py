@@ -22,6 +22,8 @@ from vitrine.store import Store
 from vitrine.study import load_study
 from vitrine.study.lime import Grid
 
+pytestmark = pytest.mark.usefixtures("small_crops")
+
 DEEP = """
 [cam]
 methods = ["gradcam", "ablationcam", "eigencam"]

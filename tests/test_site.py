@@ -119,10 +119,14 @@ class Visit:
         self.page.goto(url, wait_until="networkidle")
         return self.page
 
+    def read(self, url: str) -> Page:
+        """The page as soon as it is loaded."""
+        self.page.goto(url)
+        return self.page
+
     def scroll(self, url: str) -> Page:
         """The page scrolled to every chart, as a reader does, until all charts and images live."""
-        self.page.goto(url, wait_until="load")
-        mount_charts(self.page)
+        mount_charts(self.read(url))
         return self.page
 
 
@@ -265,7 +269,7 @@ def test_without_javascript_everything_is_readable(
 ) -> None:
     visit = Visit(browser, java_script_enabled=False, viewport={"width": 1280, "height": 900})
     for name in pages:
-        page = visit.open(address + name)
+        page = visit.read(address + name)
         assert page.locator("h1").is_visible()
         for chart in page.locator(".vitrine-chart img").all():
             assert chart.is_visible()
@@ -305,7 +309,7 @@ def test_each_figure_says_where_it_comes_from(
     visit: Visit, address: str, root: Path, site: Path, pages: list[str]
 ) -> None:
     for name in pages:
-        page = visit.open(address + name)
+        page = visit.read(address + name)
         told = page.locator("[data-lines]").evaluate("e => [e.dataset.source, e.dataset.lines]")
         lines = (root / told[0]).read_text(encoding="utf-8").splitlines()
         for label, number in json.loads(told[1]).items():
@@ -318,7 +322,6 @@ def test_each_figure_says_where_it_comes_from(
             assert data.count() >= min(drawn, 1)
             for link in data.all():
                 assert (site / name).parent.joinpath(link.get_attribute("href")).stat().st_size
-    assert visit.troubles == []
 
 
 def test_the_repository_leads_to_the_source_of_figures_and_tasks(
