@@ -232,6 +232,8 @@ def set_up(folder: Path) -> Project:
     studies.mkdir()
     _copy(ROOT / "data" / "studies" / "published", studies / "published")
     (folder / "concepts.txt").write_text("\n".join(CONCEPTS.split()) + "\n")
+    # The charts' script is made of the same versions, as this says, and not written again.
+    _copy(ROOT / "_freeze" / "vitrine.json", folder / "_freeze" / "vitrine.json")
     project = Project(folder)
     known = sorted(class_indices(project))
     (folder / "probing").mkdir()

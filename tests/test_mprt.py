@@ -14,7 +14,7 @@ from vitrine.errors import NotApplicable
 from vitrine.measures.mprt import rank_correlation, similarity
 from vitrine.methods.attribution import attribute
 from vitrine.methods.baselines import BASELINES
-from vitrine.methods.randomisation import cascade, cascading
+from vitrine.methods.randomisation import cascade, cascading, untrained
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
@@ -34,14 +34,14 @@ def test_the_cascade_goes_from_the_classifier_to_the_input(root: Path) -> None:
 
 def test_each_step_randomises_one_block_more_and_all_is_given_back() -> None:
     classifier = classifier_of(Awkward(), "last")
-    untrained = seeded_network(Awkward(), seed=9)
+    source = seeded_network(Awkward(), seed=9)
     trained = {name: value.clone() for name, value in classifier.network.state_dict().items()}
     names = []
-    with cascading(classifier, untrained=untrained) as steps:
+    with cascading(classifier, source) as steps:
         for block in steps:
             names.append(block)
             for name, value in classifier.network.state_dict().items():
-                drawn = untrained.state_dict()[name] if name.split(".")[0] in names else None
+                drawn = source.state_dict()[name] if name.split(".")[0] in names else None
                 assert torch.equal(value, trained[name] if drawn is None else drawn), (block, name)
     assert tuple(names) == cascade(classifier)
     for name, value in classifier.network.state_dict().items():
@@ -62,11 +62,11 @@ class Rooted(nn.Module):
 
 
 def test_after_the_last_step_nothing_is_trained() -> None:
-    classifier, untrained = classifier_of(Rooted(), "stem"), Rooted()
+    classifier, source = classifier_of(Rooted(), "stem"), Rooted()
     trained = classifier.network.token.clone()  # type: ignore[operator]
-    with cascading(classifier, untrained=untrained) as steps:
+    with cascading(classifier, source) as steps:
         assert list(steps) == ["head", "stem"]
-        assert torch.equal(classifier.network.token, untrained.token)  # type: ignore[arg-type]
+        assert torch.equal(classifier.network.token, source.token)  # type: ignore[arg-type]
     assert torch.equal(classifier.network.token, trained)  # type: ignore[arg-type]
 
 
@@ -78,11 +78,8 @@ def test_a_head_of_zeros_has_no_map_before_training() -> None:
         return network
 
     classifier = replace(classifier_of(Rooted(), "stem"), build=build)
-    with (
-        pytest.raises(NotApplicable, match="every class the same logit"),
-        cascading(classifier) as steps,
-    ):
-        list(steps)
+    with pytest.raises(NotApplicable, match="every class the same logit"):
+        untrained(classifier)
 
 
 def test_weights_are_given_back_after_a_failure_too() -> None:
@@ -90,7 +87,7 @@ def test_weights_are_given_back_after_a_failure_too() -> None:
     before = classifier.network.stem.weight.clone()  # type: ignore[operator]
 
     def fail() -> None:
-        with cascading(classifier, untrained=seeded_network(Awkward(), seed=9)) as steps:
+        with cascading(classifier, seeded_network(Awkward(), seed=9)) as steps:
             assert len(list(steps)) == 6
             raise RuntimeError("out of patience")
 
@@ -99,10 +96,10 @@ def test_weights_are_given_back_after_a_failure_too() -> None:
     assert torch.equal(classifier.network.stem.weight, before)  # type: ignore[arg-type]
 
 
-def test_the_default_is_the_network_as_it_is_built_from_the_seed(root: Path) -> None:
+def test_an_untrained_network_is_as_it_is_built_from_the_seed(root: Path) -> None:
     classifier = load_classifier(Project(root), "efficientnet_lite0")
     fresh = load_classifier(Project(root), "efficientnet_lite0", weights="random", seed=3)
-    with cascading(classifier, seed=3) as steps:
+    with cascading(classifier, untrained(classifier, seed=3)) as steps:
         list(steps)
         for name, value in classifier.network.state_dict().items():
             assert torch.equal(value, fresh.network.state_dict()[name])
@@ -116,7 +113,7 @@ def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
         return [gradient, BASELINES["edges"].draw(CROP, 0)]
 
     before = maps()
-    with cascading(classifier, untrained=seeded_network(Awkward(), seed=9)) as steps:
+    with cascading(classifier, seeded_network(Awkward(), seed=9)) as steps:
         list(steps)
         after = maps()
     for measure in (rank_correlation, similarity):

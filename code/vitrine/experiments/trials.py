@@ -13,7 +13,7 @@ from vitrine.errors import NotApplicable
 from vitrine.measures import faithfulness, mprt, sensitivity
 from vitrine.measures.registry import FAITHFULNESS, MPRT, SEED_STABILITY, SENSITIVITY
 from vitrine.methods.method import Inputs, Maps, Method, Query
-from vitrine.methods.randomisation import cascade, cascading
+from vitrine.methods.randomisation import cascade, cascading, untrained
 from vitrine.methods.registry import pick_method
 from vitrine.models.scores import scoring
 from vitrine.store import TaskResult
@@ -154,7 +154,9 @@ def _mprt(case: Case) -> dict[str, TaskResult]:
     places = np.linspace(len(blocks) - 1, 0, min(case.times, len(blocks)))
     chosen = [blocks[int(place)] for place in sorted(np.round(places))]
     found: dict[str, list[Values]] = {}
-    with cascading(case.query.classifier, case.wanted.seed) as randomised:
+    if "untrained" not in case.shared:
+        case.shared["untrained"] = untrained(case.query.classifier, case.wanted.seed)
+    with cascading(case.query.classifier, case.shared["untrained"]) as randomised:
         for block in randomised:
             if block in chosen:
                 for name, values in _once(case.query, case.inputs).items():

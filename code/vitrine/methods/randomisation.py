@@ -27,23 +27,20 @@ def cascade(classifier: Classifier) -> tuple[str, ...]:
 
 
 @contextmanager
-def cascading(
-    classifier: Classifier, seed: int = 0, untrained: nn.Module | None = None
-) -> Iterator[Iterator[str]]:
+def cascading(classifier: Classifier, source: nn.Module) -> Iterator[Iterator[str]]:
     """Each step randomises the next block of ``cascade`` and gives its name.
 
-    untrained : where the random weights and statistics come from; by default the network as it is
-        built before training, from ``seed``, so that after the last step it is untrained.
+    source : where the random weights and statistics come from. After the last step the network has
+        those of ``source`` alone; ``untrained`` gives one as it is built before training.
 
     What was randomised stays so until the context ends; then the weights are given back, to the
     last bit, in every case. One network is changed, so nothing else may use it meanwhile.
 
-    >>> with cascading(classifier) as steps:  # doctest: +SKIP
+    >>> with cascading(classifier, untrained(classifier)) as steps:  # doctest: +SKIP
     ...     for block in steps:
     ...         class_activation(classifier, ...)
     """
     blocks = cascade(classifier)
-    source = untrained or _untrained(classifier, seed)
     state = {name: value.clone() for name, value in classifier.network.state_dict().items()}
 
     def steps() -> Iterator[str]:
@@ -59,8 +56,11 @@ def cascading(
         classifier.network.load_state_dict(state)
 
 
-def _untrained(classifier: Classifier, seed: int) -> nn.Module:
-    """Raises ``NotApplicable`` where it cannot be made, or is the same whatever the seed."""
+def untrained(classifier: Classifier, seed: int = 0) -> nn.Module:
+    """The classifier's network as it is built before training, from a seed.
+
+    Raises ``NotApplicable`` where it cannot be made, or is the same whatever the seed.
+    """
     if classifier.build is None:
         raise NotApplicable(f"How {classifier.title} is built before training is not known")
     drawn = []
