@@ -57,6 +57,12 @@ def served(project: Project, server: _Server) -> Project:
     return project
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads are tried again without waiting."""
+    monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
+
+
 def _write_source(project: Project, url: str, digest: str) -> None:
     (project.data / "sources.toml").write_text(
         f'[here]\ntitle = "T"\nowner = "O"\nurl = "{url}"\nlicence = "L"\nused_for = "U"\n'
@@ -120,7 +126,6 @@ def test_a_file_without_published_digest_is_pinned_at_its_first_download(
 def test_a_file_that_cannot_be_had_is_one_message(
     project: Project, monkeypatch: pytest.MonkeyPatch, url: str, mirror: str, said: str
 ) -> None:
-    monkeypatch.setattr(sources, "RETRIES", 0)
     if mirror:
         monkeypatch.setenv("VITRINE_MIRROR", str(project.root / mirror))
     _write_source(project, url, "0" * 64)
@@ -188,10 +193,7 @@ def test_unknown_sources_and_files_are_answered_with_those_there_are(served: Pro
         sources.fetch_one(served, "here", "fil.bin")
 
 
-def test_a_missing_file_stops_the_fetch_but_what_came_before_stays(
-    served: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sources, "RETRIES", 0)
+def test_a_missing_file_stops_the_fetch_but_what_came_before_stays(served: Project) -> None:
     with (served.data / "sources.toml").open("a") as stream:
         stream.write(f'"gone.bin" = "{"0" * 64}"\n')
     with pytest.raises(SourceError, match=r"gone\.bin cannot be downloaded"):
@@ -219,9 +221,8 @@ def test_the_environment_is_not_needed_for_the_cache(project: Project) -> None:
 
 
 def test_a_file_that_its_owner_removed_is_not_a_matter_of_the_network(
-    served: Project, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: Project, server: _Server, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sources, "RETRIES", 0)
     (tmp_path / "served" / "file.bin").unlink()
     with pytest.raises(SourceError, match="answers 404, there is no such file") as caught:
         sources.fetch_one(served, "here", "file.bin")
