@@ -63,6 +63,11 @@ HEAVY = {"browser", "done"}
 """Fixtures that need a browser or compute a study: what asks for one is slow, in any module."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Modules of which all is slow are not even imported where nothing slow is wanted."""
+    return (config.option.markexpr == "not slow" and collection_path.stem in SLOW) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(SLOW)}
     items.sort(key=lambda item: place.get(item.path.stem, len(SLOW)))

@@ -182,10 +182,10 @@ def _target(classifier: Classifier, crop: Pixels) -> int:
     return int(classifier.probabilities(crop[None])[0].argmax())
 
 
-LITE0 = pytest.param("efficientnet_lite0", marks=pytest.mark.slow)
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "efficientnet_lite0")]
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet18", LITE0])
+@pytest.mark.parametrize("name", ["tiny", *LARGE])
 @pytest.mark.parametrize("method", sorted(libraries.CAMS))
 def test_every_method_gives_the_librarys_map(small: Small, name: str, method: str) -> None:
     seen = small(name)
