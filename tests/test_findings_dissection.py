@@ -104,16 +104,23 @@ def _units(**labels: Sequence[str]) -> pd.DataFrame:
 
 
 def test_the_most_frequent_concept() -> None:
-    one = dissection.frequent(_study(_units(a_x=["dog", "dog", "bird"]), {"a": "ImageNet"}))
+    dogs, birds = ["dog"] * 8 + ["bird"] * 2, ["bird"] * 10
+    one = dissection.frequent(_study(_units(a_x=dogs), {"a": "ImageNet"}))
     assert one.headline == "The concept that most units of a learned is “dog”."
-    assert one.text == "a: “dog” (two units), then “bird”."
+    assert one.text == "a: “dog” (eight units), then “bird” (two units)."
     both = {"a": "ImageNet", "b": "ImageNet"}
-    same = dissection.frequent(_study(_units(a_x=["dog"] * 2, b_x=["dog"] * 3), both))
+    same = dissection.frequent(_study(_units(a_x=dogs, b_x=dogs), both))
     assert same.headline == "The concept that most units of both networks learned is “dog”."
-    differ = dissection.frequent(_study(_units(a_x=["dog"] * 2, b_x=["bird"] * 3), both))
+    differ = dissection.frequent(_study(_units(a_x=dogs, b_x=birds), both))
     assert differ.verdict == "differ"
+    few = dissection.frequent(_study(_units(a_x=["dog"] * 9, b_x=birds), both))
+    assert few.headline == "The concept that most units of b learned is “bird”."
+    assert few.text == "a: “dog” (nine units). b: “bird” (ten units)."
+    ties = dissection.frequent(_study(_units(a_x=["dog", "dog", "cat", "bird"]), {"a": "x"}))
+    assert ties.verdict == "too few"
+    assert ties.text == "a: “dog” (two units), then “bird” and “cat” (one unit each)."
     assert dissection.frequent(_study(_units(a_x=["dog"]), {"a": "x"})).verdict == "single"
-    classes = _units(a_x=["cat"] * 2, a_fc=["dog"] * 5)
+    classes = _units(a_x=["cat"] * 10, a_fc=["dog"] * 15)
     hidden = dissection.frequent(_study(classes, {"a": "ImageNet"}))
     assert "“cat”" in hidden.headline and hidden.text.startswith("Before the classifiers, a: ")
     none = _units(a_x=["dog"]).assign(q_value=0.2)
@@ -130,6 +137,8 @@ def test_what_networks_share_leaves_out_their_classifiers() -> None:
     assert (few.verdict, few.headline) == ("few", "The networks share few of their concepts.")
     assert "none of them occur in both networks" in few.text
     assert "100% of the labels occur in both networks" in few.text
+    one_has_few = _units(a_x=many, b_x=many, a_fc=many, b_fc=many[:2])
+    assert "classifier layers" not in dissection.networks_alike(_study(one_has_few, sets)).text
     classifiers = dissection.networks_alike(_study(_units(a_fc=many, b_fc=many), sets))
     assert classifiers.verdict == "too few"
     assert dissection.networks_alike(_study(_units(a_x=many), {"a": "x"})).is_absent

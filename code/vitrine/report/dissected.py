@@ -100,11 +100,22 @@ class Dissected:
         own = self.all_units[self.all_units["network"] == network]
         return list(dict.fromkeys(own["layer"]))
 
+    @cached_property
+    def last_hidden(self) -> dict[str, str]:
+        """The last layer before each network's classifier; the classifier where it is alone."""
+        layers = {title: self.layers_of(title) for title in self.titles}
+        of_classes = dict(self.class_layers)
+        return {
+            title: next((one for one in reversed(own) if one != of_classes.get(title)), own[-1])
+            for title, own in layers.items()
+            if own
+        }
+
     def last_layers(self) -> list[str]:
         """The last layer before each network's classifier, and the classifier."""
-        last = {title: -2 for title, _ in self.class_layers}
-        layers = (self.layers_of(title)[last.get(title, -1) :] for title in self.titles)
-        return list(dict.fromkeys(chain.from_iterable(layers)))
+        of_classes = dict(self.class_layers)
+        pairs = ((layer, of_classes.get(title)) for title, layer in self.last_hidden.items())
+        return list(dict.fromkeys(layer for layer in chain.from_iterable(pairs) if layer))
 
     @cached_property
     def diversity(self) -> pd.DataFrame:
@@ -139,8 +150,8 @@ def encoder_line(study: StudyReport) -> Markdown:
         return block("")
     said = (
         f"The encoder of this study is {safe(encoder['title'])} [@{encoder['paper']}]. It places "
+        f"an image by {safe(encoder['places_by'])}. {safe(encoder['about'])}"
     )
-    said += f"an image by {safe(encoder['places_by'])}. {safe(encoder['about'])}"
     return block(f"{said}{_left_out(study)}")
 
 

@@ -110,13 +110,19 @@ def unit_link(bar: Any) -> str:
 
 
 def frequent_chart(
-    concepts: pd.DataFrame, networks: Networks, shown: str, width: int = 190, link: Link = unit_link
+    concepts: pd.DataFrame,
+    networks: Networks,
+    shown: Mapping[str, str],
+    width: int = 190,
+    link: Link = unit_link,
 ) -> Markdown:
-    """The concepts that label most units; the reader chooses the layer, ``shown`` comes first.
+    """The concepts that label most units; the reader chooses the layer.
 
     concepts : network, layer, concept, kind, units, mean, and ``significant`` where it is known:
         then bars are parted into units whose label is significant and others, by ``part``.
-    link : where a bar leads. Networks whose layers have the same names share one choice.
+    shown : by network the layer that comes first. Networks whose layers have the same names share
+        one choice, and that of the first.
+    link : where a bar leads.
     """
     ordered = concepts.sort_values(["units", "mean"], ascending=False)
     frequent = ordered.groupby(["network", "layer"]).head(FREQUENT).copy()
@@ -133,7 +139,7 @@ def frequent_chart(
     for place, (title, own) in enumerate(layers.items()):
         if place == 0 or not alike:
             of = "" if alike else f" of {title}"
-            start = shown if shown in own else own[-1]
+            start = shown[title] if shown.get(title) in own else own[-1]
             select = alt.binding_select(options=own, name=f"Layer{of}: ")
             choices.append(alt.param(name=f"layer{place or ''}", value=start, bind=select))
         colour = networks.colours.range[list(networks.titles).index(title)]
@@ -171,8 +177,9 @@ def _frequent_of(
     told += [("significant:Q", "Significant")] * parted
     shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
     legend = alt.Legend(title=None, orient="bottom", direction="vertical")
+    heading = alt.TitleParams(title, subtitle=alt.ExprRef(f"'Layer ' + {choice.name}"))
     return (
-        alt.Chart(frequent[frequent["network"] == title], title=title)
+        alt.Chart(frequent[frequent["network"] == title], title=heading)
         .transform_filter(alt.datum.layer == choice)
         .mark_bar(cursor="pointer", color=alt.Undefined if parted else colour)
         .encode(

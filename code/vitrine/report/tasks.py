@@ -40,8 +40,8 @@ SIDE = 320
 def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
     """Units, each with the four images of the probing set that excite it most.
 
-    Of those whose images were kept: units before classes, significant ones first, then by
-    similarity, each label once.
+    Of those whose images were kept, from each network in turn: units before classes, significant
+    ones first, then by similarity, each label once a network.
     """
     images = study.networks_table("top_images").query("rank <= 4").sort_values("rank")
     key = ["network", "layer", "unit"]
@@ -49,8 +49,10 @@ def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
     units = dissected(study).units.merge(kept, on=key)
     order = ["is_class", "significant", "similarity"]
     units = units.sort_values(order, ascending=[True, False, False])
+    units = units.drop_duplicates(["network", "label"])
+    turn = units.groupby("network").cumcount()
     cards = []
-    for _, unit in units.drop_duplicates("label").head(most).iterrows():
+    for _, unit in units.loc[turn.sort_values(kind="stable").index].head(most).iterrows():
         files, label = (unit["files"] * 4)[:4], str(unit["label"])
         tiles = [study.probing_image(file, SIDE // 2) for file in files]
         pixels = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])

@@ -2,8 +2,8 @@
 
 An encoder implements ``encode_images`` and ``encode_texts`` with unit vectors. ``clip`` learned its
 space from images and their captions. ``conse`` has no such space: it places an image where the
-names of its classes lie, so it knows of an image what class names say, and nothing about colours,
-textures or whatever else is in it.
+names of its classes lie (the true one, or those that a network predicts), so it knows of an image
+what class names say, and nothing about colours, textures or whatever else is in it.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ class EncoderRow:
     """A row of ``ENCODERS``.
 
     title : what a page calls it. paper : its key in the bibliography.
-    places_by : what it places an image by, after which a label can only speak of that.
-    about : that in one sentence, for a page that shows labels.
+    places : for a study's settings, what it places an image by, after which a label can only speak
+        of that, and a sentence about it for a page that shows labels.
     load : makes the encoder that a study asks for, on a device.
     check : stops before work starts if the study's settings name something that does not exist.
     settings : those of the study that say which encoder it is.
@@ -45,15 +45,15 @@ class EncoderRow:
 
     title: str
     paper: str
-    places_by: str
-    about: str
+    places: Callable[[sections.Encoder], tuple[str, str]]
     load: Callable[[Project, sections.Encoder, str], Encoder]
     check: Callable[[Project, sections.Encoder], None]
     settings: tuple[str, ...] = ()
 
     def facts(self, wanted: sections.Encoder) -> dict[str, str]:
         """What the provenance says about the encoder that a study asks for."""
-        known = {key: getattr(self, key) for key in ("title", "paper", "places_by", "about")}
+        places_by, about = self.places(wanted)
+        known = {"title": self.title, "paper": self.paper, "places_by": places_by, "about": about}
         return known | {key: getattr(wanted, key) for key in self.settings}
 
 
@@ -171,6 +171,19 @@ def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]
     return cached(project, [sentences.identity, "names", *names], len(names), compute)
 
 
+def _conse_places(wanted: sections.Encoder) -> tuple[str, str]:
+    blind = "of colours, textures or whatever else the image shows, the encoder knows nothing."
+    if wanted.probabilities == TRUE_CLASS:
+        return "the name of its true class", (
+            "That class is known from the image's file name, where the paper takes the classes "
+            f"that a network predicts: no network looks at the image, and {blind}"
+        )
+    network = pick_architecture(wanted.probabilities).title
+    return "the names of the classes that a network predicts", (
+        f"The predictions are those of {network}; {blind}"
+    )
+
+
 def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
     if wanted.probabilities != TRUE_CLASS:
         pick_architecture(wanted.probabilities)
@@ -220,18 +233,17 @@ ENCODERS: dict[str, EncoderRow] = {
     "conse": EncoderRow(
         title="ConSE",
         paper="norouzi2014",
-        places_by="class names",
-        about="An image lies where the names of its classes lie; of colours, textures or "
-        "whatever else it shows, the encoder knows nothing.",
+        places=_conse_places,
         load=_load_conse,
         check=_check_conse,
     ),
     "clip": EncoderRow(
         title="CLIP",
         paper="radford2021",
-        places_by="pixels",
-        about="An image is placed by its pixels, in a space that was learned from images and "
-        "their captions.",
+        places=lambda _wanted: (
+            "its pixels",
+            "The space was learned from images and their captions.",
+        ),
         load=load_clip,
         check=check_clip,
         settings=("model", "pretrained"),

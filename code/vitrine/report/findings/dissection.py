@@ -42,17 +42,21 @@ def frequent(study: StudyReport) -> Finding:
     if units.empty:
         units, where = found.significant, ""
     counts = {title: _counted(units[units["network"] == title]) for title in found.titles}
-    have = {title: own for title, own in counts.items() if len(own)}
-    if max(own.iloc[0] for own in have.values()) == 1:
+    if max(own.max() for own in counts.values() if len(own)) == 1:
         headline = "No concept is the significant label of more than one unit of a network."
         return Finding(headline, "", "single")
-    tops = [set(_top(own)) for own in have.values()]
-    common = sorted(set.intersection(*tops))
     text = where + " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
+    have = {title: own for title, own in counts.items() if own.sum() >= FEW}
+    if not have:
+        headline = "Which concept most units learned cannot be told from so few significant labels."
+        return Finding(headline, text, "too few")
+    common = sorted(set.intersection(*(set(_top(own)) for own in have.values())))
+    those = "The networks" if len(have) == len(counts) else listing(have)
     if not common:
-        headline = "The networks differ in the concept that most units learned."
+        headline = f"{those} differ in the concept that most units learned."
         return Finding(headline, text, "differ")
-    most = f"units of {next(iter(have)) if len(have) == 1 else _all_of(have)}"
+    every = _all_of(have) if len(have) == len(counts) else listing(have)
+    most = f"units of {next(iter(have)) if len(have) == 1 else every}"
     said = f"concept that most {most} learned is"
     if len(common) > 1:
         said = f"concepts that most {most} learned, each as many, are"
@@ -70,7 +74,7 @@ def _counted(units: pd.DataFrame) -> pd.Series:
 
 def _top(counted: pd.Series) -> list[str]:
     """The most frequent labels, several where they are equally frequent."""
-    return [str(label) for label in counted.index[counted == counted.iloc[0]]]
+    return [str(label) for label in counted.index[counted == counted.max()]]
 
 
 def _quoted(labels: list[str]) -> str:
@@ -84,10 +88,15 @@ def _most_frequent(title: str, counted: pd.Series) -> str:
     if counted.empty:
         return f"{title}: no significant label."
     top = _top(counted)
-    each = " each" if len(top) > 1 else ""
-    first = f"{title}: {_quoted(top)} ({plural(int(counted.iloc[0]), 'unit')}{each})"
-    following = [str(label) for label in counted.index[len(top) : len(top) + 2]]
-    return f"{first}{', then ' + _quoted(following) if following else ''}."
+    following = counted.iloc[len(top) :]
+    said = [f"{_quoted(own)} {_units_of(counted, own)}" for own in (top, _top(following)) if own]
+    return f"{title}: {', then '.join(said)}."
+
+
+def _units_of(counted: pd.Series, labels: list[str]) -> str:
+    """How many units have each of some equally frequent labels, in brackets."""
+    each = " each" if len(labels) > 1 else ""
+    return f"({plural(int(counted[labels[0]]), 'unit')}{each})"
 
 
 @needs("units")
@@ -209,7 +218,7 @@ def _shared(found: Dissected, units: pd.DataFrame) -> list[set[str]]:
 
 def _beside_classifiers(found: Dissected, all_of: str) -> str:
     sets = _shared(found, found.of_classes)
-    if not all(sets):
+    if min(map(len, sets)) < FEW:
         return ""
     common = len(set.intersection(*sets))
     share = percent(common / len(set.union(*sets))) if common else "none"
