@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from vitrine.report.findings import Finding
@@ -52,6 +54,23 @@ class _Stub:
         for key in section.split("."):
             found = (found or {}).get(key)
         return dict(found or {})
+
+    def iou_matrix(
+        self, first: str, second: str, rule: str = "share", share: float | None = None
+    ) -> npt.NDArray[np.float64]:
+        """One that the tables' IoUs and cross-image baselines are of."""
+        rows = self._tables["agreement"] if rule == "share" else self._tables["ious"]
+        if {first, second} - {*rows["first"], *rows["second"]}:
+            rows = self._tables["ious"]
+        rows = rows[(rows["first"] == first) & (rows["second"] == second)]
+        if rule in set(rows.get("rule", ())):
+            rows = rows[rows["rule"] == rule]
+        if "share" in rows:
+            rows = rows[rows["share"] == (share or self.parameters("agreement")["share"])]
+        rows = rows.set_index("image").reindex(self.images)
+        matrix = np.tile(rows["iou_other_images"].to_numpy(dtype=float)[:, None], len(rows))
+        np.fill_diagonal(matrix, rows["iou"])
+        return matrix
 
     @property
     def method_titles(self) -> Mapping[str, str]:

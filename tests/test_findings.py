@@ -1,17 +1,19 @@
 """Findings: the sentence, the verdict and the number come from one comparison."""
 
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.stats import permutation_test
 
 from vitrine.errors import StudyError
-from vitrine.measures.difference import paired_difference
+from vitrine.measures.difference import paired_difference, pairing_difference
 from vitrine.report.findings import Finding, absent, findings
 from vitrine.report.findings.sentences import Sentences, bound, finding_of, span, spelt
 from vitrine.report.observations import read_observations
@@ -58,6 +60,72 @@ def test_the_interval_holds_the_means_that_the_test_does_not_reject() -> None:
         assert paired_difference(values - inside).p_value > 0.05
     for outside in (found.low - 1e-6, found.high + 1e-6):
         assert paired_difference(values - outside).p_value <= 0.05
+
+
+matrices = st.integers(0, 9).flatmap(
+    lambda n: arrays(
+        float, (n, n), elements=st.floats(0, 1, allow_subnormal=False) | st.just(float("nan"))
+    )
+)
+
+
+@given(matrices, st.integers(1, 30))
+def test_interval_and_verdict_of_a_pairing_cannot_disagree(matrix: Any, comparisons: int) -> None:
+    whole = np.isfinite(np.diagonal(matrix))
+    matrix[np.ix_(whole, whole)] = np.nan_to_num(matrix[np.ix_(whole, whole)])
+    found = pairing_difference(matrix, comparisons, draws=199)
+    assert found.count == whole.sum()
+    outside = not found.low <= 0 <= found.high
+    assert outside == (found.direction in ("larger", "smaller"))
+    assert outside == (found.p_value <= found.level and np.isfinite(found.low))
+    if outside:
+        assert (found.low > 0) == (found.direction == "larger") == (found.mean > 0)
+
+
+@pytest.mark.parametrize("n", [3, 5, 7])
+def test_pairings_against_scipy_and_by_hand(n: int) -> None:
+    matrix = np.random.default_rng(n).random((n, n)) + 0.3 * np.eye(n)
+    found = pairing_difference(matrix)
+    theirs = permutation_test(
+        (np.arange(n),),
+        lambda order: matrix[np.arange(n), order].mean(),
+        permutation_type="pairings",
+    )
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    every = [
+        np.mean([matrix[i, j] for i, j in enumerate(order)]) for order in permutations(range(n))
+    ]
+    tails = [np.mean(np.array(every) >= np.trace(matrix) / n - 1e-12)]
+    tails += [np.mean(np.array(every) <= np.trace(matrix) / n + 1e-12)]
+    assert found.p_value == pytest.approx(min(1, 2 * min(tails)))
+    others = [matrix[i, j] for i in range(n) for j in range(n) if i != j]
+    assert found.mean == pytest.approx(np.trace(matrix) / n - np.mean(others))
+
+
+def test_the_interval_of_a_pairing_holds_the_gains_that_the_test_does_not_reject() -> None:
+    for n in (6, 11):
+        matrix = np.random.default_rng(n).random((n, n))
+        found = pairing_difference(matrix)
+        for inside in (found.low + 1e-6, found.high - 1e-6):
+            assert pairing_difference(matrix - inside * np.eye(n)).p_value > 0.05
+        for outside in (found.low - 1e-6, found.high + 1e-6):
+            assert pairing_difference(matrix - outside * np.eye(n)).p_value <= 0.05
+
+
+def test_one_map_that_all_others_resemble_is_no_pairing() -> None:
+    matrix = np.random.default_rng(0).random((11, 11)) * 0.1
+    matrix[:, 3] += 0.8  # a map that agrees with every image
+    found = pairing_difference(matrix)
+    assert found.direction == "undecided" and abs(found.mean) < 0.1
+    assert pairing_difference(matrix * 0.3 + 0.2 * np.eye(11)).p_value < 0.01
+
+
+def test_few_images_have_no_pairings_to_tell_from_theirs() -> None:
+    assert pairing_difference(np.eye(4)).direction == "too few"
+    assert pairing_difference(np.eye(5)).direction == "larger"
+    assert pairing_difference(np.eye(5), comparisons=10).direction == "too few"
+    assert pairing_difference(np.full((9, 9), 0.3)).p_value == 1
+    assert pairing_difference(np.ones((1, 1))).count == 1
 
 
 def test_few_images_decide_nothing() -> None:

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import ROOT
 from stub_study import assert_sound, findings_of, stub_study
-from vitrine.measures.agreement import Region
+from vitrine.measures.agreement import Region, matched_and_mismatched
 from vitrine.measures.association import within_groups
 from vitrine.measures.dispersion import between_columns, between_rows
 from vitrine.measures.thresholds import REGION_RULES
+from vitrine.project import Project
 from vitrine.report import compared, regions
 from vitrine.report.findings import Finding, agreement, large_sample, region_occlusion
 from vitrine.report.study_report import StudyReport
+from vitrine.store import Store
 
 share = st.floats(0, 1, allow_subnormal=False)
 maybe = share | st.just(float("nan"))
@@ -40,11 +43,9 @@ def studies(draw: st.DrawFn, least: int = 1, most: int = 8) -> StudyReport:
     alone = len(images) == 1
 
     def pair() -> dict[str, Any]:
-        return {
-            "iou": draw(maybe),
-            "iou_chance": 0.1,
-            "iou_other_images": float("nan") if alone else draw(maybe),
-        }
+        iou = draw(maybe)  # a region that agrees with its own image's does with others' too
+        others = float("nan") if alone else draw(maybe if np.isnan(iou) else share)
+        return {"iou": iou, "iou_chance": 0.1, "iou_other_images": others}
 
     about = [
         {"image": image, "first": "lime", "second": m} for image in images for m in methods[1:]
@@ -358,3 +359,13 @@ def test_the_order_of_groups_says_nothing_about_what_is_within() -> None:
     )
     assert rho == pytest.approx(0) and p_value == 1
     assert np.isnan(within_groups(np.arange(2), np.arange(2), ["a", "b"])[0])
+
+
+@pytest.mark.parametrize("rule", REGION_RULES)
+def test_pairings_are_of_the_ious_that_the_tables_have(rule: str) -> None:
+    study = StudyReport(Store(Project(ROOT), "embedded"), "efficientnet_lite0")
+    second = compared.second_method(study, "ious")
+    rows = compared.pair_rows(study, "ious").query("rule == @rule").set_index("image")
+    found = matched_and_mismatched(study.iou_matrix("lime", second, rule))
+    for column, values in zip(("iou", "iou_other_images"), found, strict=True):
+        np.testing.assert_allclose(values, rows.loc[study.images, column], atol=1e-6)

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from conftest import ROOT
 from stub_study import assert_sound, stub_study
@@ -35,21 +34,6 @@ def stub(**tables: Any) -> PublishedReport:
             project=Project(ROOT),
         ),
     )
-
-
-@settings(max_examples=30)
-@given(arrays.arrays(np.float64, st.integers(2, 8).map(lambda n: (n, n)), elements=share))
-def test_the_pairing_has_a_p_value_for_any_matrix(matrix: np.ndarray) -> None:
-    tested = found.pairing_test(matrix, draws=99)
-    assert 0 < tested.p_value <= 1
-    assert tested.own.mean() == pytest.approx(np.diagonal(matrix).mean())
-
-
-def test_the_pairing_is_found_where_it_matters_and_does_not_depend_on_the_seed() -> None:
-    matrix = np.random.default_rng(0).random((9, 9)) * 0.3
-    drawn = [found.pairing_test(matrix + 0.2 * np.eye(9), seed=seed).p_value for seed in range(3)]
-    assert max(drawn) < 0.01 and np.ptp(drawn) < 0.002
-    assert found.pairing_test(np.full((9, 9), 0.3)).p_value == 1
 
 
 @settings(max_examples=15)

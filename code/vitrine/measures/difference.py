@@ -1,11 +1,14 @@
-"""Whether a paired difference is more than chance, with the interval that belongs to the test.
+"""Whether a difference over images is more than chance, with the interval of the same test.
 
 Fisher's sign-flipping test (The Design of Experiments, 1935): where two methods are alike, each
-image's difference could as well have had the other sign. The interval holds every true mean that
-the test would not reject, so that test and interval cannot disagree.
+image's difference could as well have had the other sign. Pitman's permutation test (Supplement to
+the Journal of the Royal Statistical Society 4, 1937): where maps say nothing of their image, any
+pairing of them could have occurred. The interval holds every true mean that the test would not
+reject, so that test and interval cannot disagree.
 """
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
@@ -18,6 +21,9 @@ Direction = Literal["larger", "smaller", "undecided", "too few"]
 
 EXACT = 13
 """Up to so many images every pattern of signs is tried; beyond, a seeded sample of them."""
+
+EXACT_PAIRINGS = 7
+"""Up to so many images every pairing is tried; beyond, a seeded sample of them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,57 @@ def paired_difference(values: Values, comparisons: int = 1, draws: int = 9999) -
         n,
         corrected,
     )
+
+
+def pairing_difference(
+    matrix: npt.NDArray[np.floating], comparisons: int = 1, draws: int = 9999
+) -> Difference:
+    """Test whether values of pairs that belong together exceed those of other pairs.
+
+    matrix : ``[n, n]``, e.g. the IoU of the map of image i by one method with that of image j by
+        another. The difference is the mean of the diagonal minus that of the rest.
+    comparisons : as for ``paired_difference``.
+    Images without a number on the diagonal are left out. Two-sided: twice the smaller tail of the
+    means over pairings. A true mean is not rejected where the test does not reject the matrix
+    whose diagonal it was taken from.
+
+    >>> pairing_difference(np.eye(6)).mean
+    1.0
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    known = np.isfinite(np.diagonal(matrix))
+    matrix = matrix[np.ix_(known, known)]
+    corrected, n = 0.05 / max(comparisons, 1), len(matrix)
+    if n < 2:
+        return Difference(float("nan"), -np.inf, np.inf, 1.0, n, corrected)
+    places, orders = np.arange(n), _pairings(n, draws)
+    moved = (orders != places).mean(axis=1)
+    lost = np.diagonal(matrix).mean() - matrix[places, orders].mean(axis=1)
+    # The pairing that occurred is as extreme as itself, whatever the true mean is.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ends = lost / moved
+    slack = 1e-12 * np.abs(matrix).max()
+    low_ends = np.where(moved > 0, ends - slack, -np.inf)
+    high_ends = np.where(moved > 0, ends + slack, np.inf)
+    kept = int(np.floor(corrected / 2 * len(orders)))
+    tail = min((low_ends <= 0).mean(), (high_ends >= 0).mean())
+    return Difference(
+        float(np.trace(matrix) / n - matrix[~np.eye(n, dtype=bool)].mean()),
+        float(np.sort(low_ends)[kept]),
+        float(np.sort(high_ends)[::-1][kept]),
+        float(min(1.0, 2 * tail)),
+        n,
+        corrected,
+    )
+
+
+def _pairings(n: int, draws: int) -> npt.NDArray[np.int64]:
+    """Orders of ``n`` places ``[m, n]``: all of them, or the one that occurred and a sample."""
+    if n <= EXACT_PAIRINGS:
+        return np.array(list(permutations(range(n))))
+    shuffled = np.tile(np.arange(n), (draws + 1, 1))
+    np.random.default_rng(0).permuted(shuffled[1:], axis=1, out=shuffled[1:])
+    return shuffled
 
 
 def _signs(n: int, draws: int) -> Values:

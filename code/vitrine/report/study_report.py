@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from IPython.display import Markdown
 
@@ -14,9 +15,12 @@ from vitrine.data import sources
 from vitrine.data.images import Frame, Image, Pixels, read_image
 from vitrine.data.outlines import outlines_of, regions_of
 from vitrine.data.wordnet import SAMPLES, class_indices
-from vitrine.errors import ResultsError, suggestion
+from vitrine.errors import NotApplicable, ResultsError, suggestion
+from vitrine.measures.agreement import Region, ious
 from vitrine.measures.localisation import Mask, object_mask, parts_of_frame, share_inside
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.superpixels import KEPT
 from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
@@ -59,6 +63,12 @@ def image_of(
         problem = f"The image {project.relative(path)} is not the one {which}: its SHA-256 is "
         raise ResultsError(f"{problem}another", f"Restore it, or {again}")
     return read_image(path)
+
+
+def unrounded(area: float, pixels: int) -> float:
+    """An area as the table has it, rounded, without what the rounding took from a pixel."""
+    whole = round(area * pixels)
+    return whole / pixels if abs(area * pixels - whole) < 0.05 else area
 
 
 class StudyReport:
@@ -250,6 +260,33 @@ class StudyReport:
         """A method's map of an image, or a variant of it."""
         return self.store.heatmap(self.classifier, method, image, variant)
 
+    def why_no_map(self, method: str, image: str) -> str:
+        """Why a method has no map of an image that says anything, or ``""``."""
+        if not self.store.has_task(f"{self.classifier}/{method}/{self.store.files()[image]}"):
+            return "not computed"
+        try:
+            constant = self.heatmap(method, image).is_constant
+        except NotApplicable as error:
+            return str(error)
+        return "the map is the same everywhere" if constant else ""
+
+    def map_or_none(self, method: str, image: str) -> Heatmap | None:
+        """A method's map of an image, where it has one that says anything."""
+        return None if self.why_no_map(method, image) else self.heatmap(method, image)
+
+    def iou_matrix(
+        self, first: str, second: str, rule: str = "share", share: float | None = None
+    ) -> npt.NDArray[np.float64]:
+        """The IoU ``[n, n]`` of a method's region of image i with another's of image j.
+
+        rule : a key of ``REGION_RULES``. share : of the frame, if not as the study chose it.
+        ``nan`` where a method has no map of an image, or it highlights nothing.
+        """
+        both = [_regions(self, method, rule, share) for method in (first, second)]
+        size = next((one.shape for own in both for one in own if one is not None), (1, 1))
+        empty = np.zeros(size)
+        return ious(*(np.stack([empty if r is None else r for r in own]) for own in both))
+
     def object_mask(self, image: str) -> Mask | None:
         """The pixels ``bool [h, w]`` of the frame that show what the image's name says.
 
@@ -319,6 +356,24 @@ class StudyReport:
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )
         return block(*(part.data for part in (line, without(self)) if part.data))
+
+
+@lru_cache(maxsize=16)  # a page compares a dozen methods with each other
+def _regions(
+    study: StudyReport, method: str, rule: str, share: float | None
+) -> list[Region | None]:
+    """The region of each image that a rule gives a method's map, ``None`` where it has no map."""
+    row, regions = REGION_RULES[rule], []
+    kept = dict[str, float]()
+    if row.area in KEPT:  # by the superpixels that LIME keeps
+        areas = study.table("regions").query("rule == @rule and method == 'lime'")
+        kept = dict(zip(areas["image"], areas["area"], strict=True))
+    chosen = study.parameters("agreement").get("share", 0.0) if share is None else share
+    for image in study.images:
+        shown = study.map_or_none(method, image)
+        area = unrounded(kept[image], shown.values.size) if shown and kept else float(chosen)
+        regions.append(row.region(shown.values, area) if shown else None)
+    return regions
 
 
 def computed_studies() -> list[StudyReport]:

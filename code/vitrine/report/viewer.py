@@ -18,8 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.errors import NotApplicable
-from vitrine.measures.agreement import chance_agreement, ious, matched_and_mismatched, top_region
+from vitrine.measures.agreement import chance_agreement, matched_and_mismatched, top_region
 from vitrine.measures.registry import VALUES
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.heatmap import Heatmap
@@ -28,7 +27,7 @@ from vitrine.report.compared import LIME
 from vitrine.report.findings import absent
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.parts import missing
-from vitrine.report.study_report import StudyReport
+from vitrine.report.study_report import StudyReport, unrounded
 from vitrine.report.text import number, percent, safe, slug
 
 SHARES = tuple(percents / 100 for percents in range(1, 51))
@@ -51,23 +50,8 @@ Levels = npt.NDArray[np.uint8]
 
 def mapped_methods(study: StudyReport) -> list[str]:
     """The methods with a map of one of the study's images or more; LIME first."""
-    methods = [m for m in study.method_titles if any(_map(study, m, i) for i in study.images)]
+    methods = [m for m in study.method_titles if any(study.map_or_none(m, i) for i in study.images)]
     return sorted(methods, key=lambda method: method != LIME)
-
-
-def _map(study: StudyReport, method: str, image: str) -> Heatmap | None:
-    return None if _why_not(study, method, image) else study.heatmap(method, image)
-
-
-def _why_not(study: StudyReport, method: str, image: str) -> str:
-    """Why a method has no map of an image, or ``""``."""
-    if not study.store.has_task(f"{study.classifier}/{method}/{study.store.files()[image]}"):
-        return "not computed"
-    try:
-        constant = study.heatmap(method, image).is_constant
-    except NotApplicable as error:
-        return str(error)
-    return "the map is the same everywhere" if constant else ""
 
 
 def _share(study: StudyReport) -> float:
@@ -117,14 +101,14 @@ class _Maps:
 
     def of(self, method: str, image: str) -> dict[str, Any]:
         """The map with its curves and measures, or the reason why there is none."""
-        reason = _why_not(self.study, method, image)
+        reason = self.study.why_no_map(method, image)
         drawn = {"reason": reason} if reason else self._levels(method, image)
         return self._told(method, image) | drawn
 
     def _levels(self, method: str, image: str) -> dict[str, Any]:
         shown = self.study.heatmap(method, image)
         areas = {
-            rule: _whole(float(area), shown.values.size)
+            rule: unrounded(float(area), shown.values.size)
             for rule, area in self.areas.get((method, image), {}).items()
             if np.isfinite(area)
         }
@@ -158,12 +142,6 @@ class _Maps:
         return found
 
 
-def _whole(area: float, pixels: int) -> float:
-    """An area as the table has it, rounded, without what the rounding took from a pixel."""
-    whole = round(area * pixels)
-    return whole / pixels if abs(area * pixels - whole) < 0.05 else area
-
-
 def viewer(study: StudyReport) -> Markdown:
     """The viewer of the study's maps; without JavaScript and on paper, the default views."""
     methods = mapped_methods(study)
@@ -185,7 +163,7 @@ def viewer(study: StudyReport) -> Markdown:
 
 def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[str, Any]:
     rules = study.table("regions")["rule"].unique() if study.has("regions") else ["share"]
-    size = next(m.values.shape for m in (_map(study, methods[0], i) for i in study.images) if m)
+    size = next(m.values.shape for i in study.images if (m := study.map_or_none(methods[0], i)))
     colours = matplotlib.colormaps[figures.SEQUENTIAL](np.linspace(0, 1, SCALE_STEPS + 1))
     lacking = [missing(study, name) for name in ("regions", "evaluation")]
     return {
@@ -229,7 +207,7 @@ def _default_views(study: StudyReport, methods: Sequence[str]) -> Markdown:
     cards, rows = [], agreement_rows(study, methods).head(VIEWS)
     for image, iou in zip(rows["image"], rows["iou"], strict=True):
         crop = study.crop(image)
-        drawn = [_region(_map(study, m, image), share, crop.shape[:2]) for m in methods]
+        drawn = [_region(study.map_or_none(m, image), share, crop.shape[:2]) for m in methods]
         pixels = figures.regions(crop, *[*drawn, np.zeros(crop.shape[:2])][:2])
         alt = f"The strongest {percent(share)} of the frame by {titles} on {image}"
         note = f"IoU {number(iou)}" if np.isfinite(iou) else ""
@@ -247,11 +225,9 @@ def agreement_rows(study: StudyReport, methods: Sequence[str]) -> pd.DataFrame:
     images, share = study.images, _share(study)
     frame = pd.DataFrame({"image": images, "iou": np.nan, "iou_other_images": np.nan})
     frame["iou_chance"] = chance_agreement(share)
-    maps = [[_map(study, method, image) for image in images] for method in methods]
-    size = next((m.values.shape for row in maps for m in row if m), (1, 1))
-    if len(maps) == 2:
-        regions = (np.stack([_region(m, share, size) for m in row]) for row in maps)
-        frame["iou"], frame["iou_other_images"] = matched_and_mismatched(ious(*regions))
+    if len(methods) == 2:
+        matrix = study.iou_matrix(methods[0], methods[1], share=share)
+        frame["iou"], frame["iou_other_images"] = matched_and_mismatched(matrix)
     return frame
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vitrine.measures.association import spearman
-from vitrine.measures.difference import Difference, paired_difference
+from vitrine.measures.difference import Difference, paired_difference, pairing_difference
 from vitrine.measures.dispersion import between_columns, between_rows
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.report import compared
@@ -14,7 +14,7 @@ from vitrine.report.cams import distinct
 from vitrine.report.compared import IMAGE_SPECIFIC, LIME, at_share, pair_rows, rule_title
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.large_sample import iou_and
-from vitrine.report.findings.sentences import spelt, which_way
+from vitrine.report.findings.sentences import by_how_many, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
@@ -32,14 +32,15 @@ def same_image(study: StudyReport) -> Finding:
     rows, both = at_share(study), compared.pair(study)
     known = rows["iou"].dropna()
     absent_if(known.empty, f"{both} have no maps to compare.")
-    gain = paired_difference(rows[IMAGE_SPECIFIC].to_numpy())
+    second = compared.second_method(study)
+    gain = pairing_difference(study.iou_matrix(LIME, second))
     few = f"{both} are compared on {plural(len(known), 'image')}."
     text = (
         f"Their mean IoU is {number(known.mean())} where each region covers "
         f"{percent(compared.share_of(study))} of the frame; regions at random have "
         f"{number(rows['iou_chance'].mean())}."
     )
-    if not gain.count:
+    if gain.count < 2:
         return Finding(few, f"{text} There is no other image to compare with.", "too few")
     text += f" The cross-image baseline is {number(rows['iou_other_images'].mean())}, and the "
     text += f"image-specific IoU (minus that baseline) {spelt(gain)}."
@@ -80,9 +81,11 @@ def rule_or_image(study: StudyReport) -> Finding:
 
 def tested_rules(study: StudyReport) -> dict[str, Difference]:
     """By rule: whether the pair's image-specific IoU differs from zero, corrected for all rules."""
-    gains = dict(list(pair_rows(study, "ious").groupby("rule")[IMAGE_SPECIFIC]))
-    rules = [rule for rule in REGION_RULES if rule in gains]
-    return {rule: paired_difference(gains[rule].to_numpy(), len(rules)) for rule in rules}
+    second, known = compared.second_method(study, "ious"), set(pair_rows(study, "ious")["rule"])
+    rules = [rule for rule in REGION_RULES if rule in known]
+    return {
+        rule: pairing_difference(study.iou_matrix(LIME, second, rule), len(rules)) for rule in rules
+    }
 
 
 @needs("agreement", "ious")
@@ -133,8 +136,11 @@ def shares(study: StudyReport) -> Finding:
     rows = pair_rows(study)
     means = rows.groupby("share")["iou"].mean().dropna()
     absent_if(len(means) < 2, "The maps are compared at one share of the frame only.")
-    gains = rows.groupby("share")[IMAGE_SPECIFIC]
-    found = [paired_difference(gain.to_numpy(), len(means)).direction for _, gain in gains]
+    second = compared.second_method(study)
+    found = [
+        pairing_difference(study.iou_matrix(LIME, second, share=share), len(means)).direction
+        for share in means.index
+    ]
     text = f"From {percent(means.index[0])} to {percent(means.index[-1])} of the frame the mean "
     text += f"IoU goes from {number(means.iloc[0])} to {number(means.iloc[-1])}."
     if {*found} != {"too few"}:
@@ -197,16 +203,19 @@ def attributions(study: StudyReport) -> Finding:
     pairs = list(combinations(_methods(study, "attribution"), 2))
     among = _by_image(study, pairs) if pairs else pd.Series(dtype=float)
     absent_if(among.dropna().empty, "This study has fewer than two attribution methods.")
-    gain = paired_difference((among - _by_image(study, pairs, "iou_other_images")).to_numpy())
+    gains = [pairing_difference(study.iou_matrix(*pair), len(pairs)) for pair in pairs]
     text = f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}."
-    few = "Attribution methods are compared with each other."
-    if not gain.count:
-        return Finding(few, text, "too few")
-    return which_way(
-        gain,
-        "attribution methods agree with each other [more|less] on an image than across images",
-        f"{text} The image-specific IoU is {spelt(gain)}.",
-        few,
+    if {gain.direction for gain in gains} == {"too few"}:
+        return Finding("Attribution methods are compared with each other.", text, "too few")
+    more = [gain.direction == "larger" for gain in gains]
+    baseline = number(_by_image(study, pairs, "iou_other_images").mean())
+    return by_how_many(
+        more,
+        f"[All attribution methods agree|{part_of(sum(more), len(pairs), 'pair').capitalize()} of "
+        "attribution methods agree|No two attribution methods agree] more on an image than across "
+        "images.",
+        f"{text} The cross-image baseline is {baseline}. Each pair is tested by its pairings, "
+        f"corrected for {plural(len(pairs), 'test')}.",
     )
 
 

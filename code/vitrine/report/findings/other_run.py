@@ -1,6 +1,7 @@
 """The maps of the study shown beside those of a published run on the same images."""
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from vitrine.data.images import Frame
 from vitrine.errors import FrameError
 from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
-from vitrine.measures.difference import paired_difference
+from vitrine.measures.difference import paired_difference, pairing_difference
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import spelt, ways
 from vitrine.report.published import PublishedReport
@@ -27,35 +28,79 @@ NETWORKS, SHOWN, PUBLISHED = "two networks", "the network shown", "the published
 Values = npt.NDArray[np.floating]
 
 
-@lru_cache
-def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
-    """IoU at equal area and rank correlation of maps, by image, in the frame of the study's maps.
+@dataclass(frozen=True)
+class _Pair:
+    """One method's maps of two networks, or two methods' maps of one, of the same images.
 
-    Columns: what is ``compared``, ``first`` and ``second`` method, ``image``, ``iou``, that with
-    the second maps of the other images (``iou_other_images``), and ``rho``. Regions cover the
-    study's share of the frame; with a mask, as much as the mask does. A mask has no ranks, and is
-    left out where it does not show all of the frame. Empty where the study has none of the images
-    or none of the methods.
+    share : of the frame that a region covers; without one the first are masks, without ranks.
+    """
+
+    images: list[str]
+    ones: list[Values]
+    others: list[Values]
+    share: float | None = None
+
+    @cached_property
+    def ious(self) -> npt.NDArray[np.float64]:
+        """The IoU ``[n, n]`` of the first's region of image i with the second's of image j."""
+        if self.share is not None:
+            both = (self.ones, self.others)
+            return ious(*(np.stack([top_region(v, self.share) for v in maps]) for maps in both))
+        masked = [(m[None], [top_region(v, m.mean()) for v in self.others]) for m in self.ones]
+        return np.concatenate([ious(mask, np.stack(regions)) for mask, regions in masked])
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """By image: the IoU, that with the second maps of the other images, and rho."""
+        rho: list[float] | float = np.nan
+        if self.share is not None:
+            pairs = zip(self.ones, self.others, strict=True)
+            rho = [float((standard_ranks(a) * standard_ranks(b)).sum()) for a, b in pairs]
+        matched, mismatched = matched_and_mismatched(self.ious)
+        rows = {"image": self.images, "iou": matched, "iou_other_images": mismatched, "rho": rho}
+        return pd.DataFrame(rows)
+
+
+@lru_cache
+def _pairs(study: StudyReport, published: PublishedReport) -> dict[tuple[str, str, str], _Pair]:
+    """What is compared, and the first and the second method, in the frame of the study's maps.
+
+    Regions cover the study's share of the frame; with a mask, as much as the mask does. A mask has
+    no ranks, and is left out where it does not show all of the frame. Empty where the study has
+    none of the images or none of the methods.
     """
     images = [image for image in study.images if image in published.images]
     methods = set(study.method_titles)
     cams = [cam for cam in CAMS if cam in methods]
     if not images or not cams:
-        return pd.DataFrame(columns=["compared", "first", "second", "image", "iou"])
+        return {}
     share = float(study.parameters("agreement").get("share", 0.2))
     frames = [study.heatmap(cams[0], image).frame for image in images]
     framed = list(zip(images, frames, strict=True))
     own = {m: [study.heatmap(m, image).values for image in images] for m in cams}
     theirs = {m: [published.map_in(m, image, frame) for image, frame in framed] for m in cams}
-    parts = {(NETWORKS, cam, cam): _compared(images, own[cam], theirs[cam], share) for cam in cams}
+    pairs = {(NETWORKS, cam, cam): _Pair(images, own[cam], theirs[cam], share) for cam in cams}
     for what, maps in ((SHOWN, own), (PUBLISHED, theirs)):
         for one, other in combinations(cams, 2):
-            parts[what, one, other] = _compared(images, maps[one], maps[other], share)
+            pairs[what, one, other] = _Pair(images, maps[one], maps[other], share)
     if LIME in methods and (masks := _masks(published, framed)):
         lime = [study.heatmap(LIME, image).values for image in images]
-        parts[NETWORKS, LIME, LIME] = _compared(images, masks, lime)
+        pairs[NETWORKS, LIME, LIME] = _Pair(images, masks, lime)
+    return pairs
+
+
+def beside(study: StudyReport, published: PublishedReport) -> pd.DataFrame:
+    """IoU at equal area and rank correlation of maps, by image, as ``_pairs`` compares them.
+
+    Columns: what is ``compared``, ``first`` and ``second`` method, ``image``, ``iou``, that with
+    the second maps of the other images (``iou_other_images``), and ``rho``.
+    """
+    pairs = _pairs(study, published)
     keys = ["compared", "first", "second"]
-    return pd.concat(parts, names=keys).reset_index(keys).reset_index(drop=True)
+    if not pairs:
+        return pd.DataFrame(columns=[*keys, "image", "iou"])
+    rows = pd.concat({key: pair.rows for key, pair in pairs.items()}, names=keys)
+    return rows.reset_index(keys).reset_index(drop=True)
 
 
 def _masks(published: PublishedReport, framed: list[tuple[str, Frame]]) -> list[Values] | None:
@@ -64,24 +109,6 @@ def _masks(published: PublishedReport, framed: list[tuple[str, Frame]]) -> list[
         return [(np.abs(published.map_in(MASK, *one)) >= 0.5).astype(np.float64) for one in framed]
     except FrameError:
         return None
-
-
-def _compared(
-    images: list[str], ones: list[Values], others: list[Values], share: float | None = None
-) -> pd.DataFrame:
-    """The rows of one pair of maps; without a ``share`` the first are masks, without ranks."""
-    rho: list[float] | float = np.nan
-    if share is not None:
-        matrix = ious(*(np.stack([top_region(v, share) for v in maps]) for maps in (ones, others)))
-        pairs = zip(ones, others, strict=True)
-        rho = [float((standard_ranks(one) * standard_ranks(other)).sum()) for one, other in pairs]
-    else:
-        matrix = np.concatenate(
-            [ious(m[None], np.stack([top_region(v, m.mean()) for v in others])) for m in ones]
-        )
-    matched, mismatched = matched_and_mismatched(matrix)
-    rows = {"image": images, "iou": matched, "iou_other_images": mismatched, "rho": rho}
-    return pd.DataFrame(rows)
 
 
 def by_image(rows: pd.DataFrame, value: str = "iou") -> pd.DataFrame:
@@ -123,18 +150,16 @@ def networks_or_methods(study: StudyReport, published: PublishedReport) -> Findi
 
 def networks_beside_chance(study: StudyReport, published: PublishedReport) -> Finding:
     """Whether two networks' maps of one image agree more than their maps of different images."""
-    rows = beside(study, published)
-    rows = rows[rows["compared"] == NETWORKS]
-    if rows.empty:
+    pairs = {key[1]: p for key, p in _pairs(study, published).items() if key[0] == NETWORKS}
+    if not pairs:
         return absent("The study shown has no class activation map of the published run's images.")
-    pairs, text, above = list(dict.fromkeys(rows["first"])), [], []
-    for method in pairs:
-        own = rows[rows["first"] == method]
-        gain = paired_difference((own["iou"] - own["iou_other_images"]).to_numpy(), len(pairs))
+    text, above = [], []
+    for method, pair in pairs.items():
+        gain = pairing_difference(pair.ious, len(pairs))
         above += [method] * (gain.direction == "larger")
         text.append(
-            f"{study.method_titles[method]}: {number(own['iou'].mean())} against "
-            f"{number(own['iou_other_images'].mean())}, gain {spelt(gain)}."
+            f"{study.method_titles[method]}: {number(pair.rows['iou'].mean())} against "
+            f"{number(pair.rows['iou_other_images'].mean())}, gain {spelt(gain)}."
         )
     text.insert(0, "Mean IoU of one method's maps, with the same image and with the others.")
     headline = "That two networks' maps of one image agree more than those of others is not shown."

@@ -1,6 +1,5 @@
 """Findings about imported runs: what a printed IoU says, and how far labels of a unit agree."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -8,53 +7,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from vitrine.data.printed import published_figures
-from vitrine.measures.agreement import intersection_over_union, matched_and_mismatched, top_region
+from vitrine.measures.agreement import intersection_over_union, top_region
 from vitrine.measures.association import spearman
-from vitrine.measures.difference import paired_difference
+from vitrine.measures.difference import paired_difference, pairing_difference
 from vitrine.report.dissected import dissected
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import span, spelt, ways
+from vitrine.report.findings.sentences import span, spelt, ways, which_way
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, p_text, part_of, percent
+from vitrine.report.text import number, part_of, percent
 
 TRAINED = ("resnet18_imagenet", "resnet18_places365")
 """Runs of one network, which learned ImageNet and Places365, over one probing set."""
 
-LEVEL = 0.05
-DRAWS = 99_999
-"""Permutations of a pairing: so many that the p-value does not depend on the seed."""
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """Whether a region agrees more with the heatmap of its own image than with those of others.
-
-    own, others : IoU by image, of its own heatmap and on average of the others.
-    p_value : share of pairings of regions and heatmaps whose mean IoU is at least as great.
-    """
-
-    own: npt.NDArray[np.float64]
-    others: npt.NDArray[np.float64]
-    p_value: float
-
-
-def pairing_test(matrix: npt.NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Pairing:
-    """Permute which heatmap belongs to which region.
-
-    matrix : ``[n, n]``, IoU of region i with heatmap j. One-sided, with the pairing that occurred
-    among the draws.
-    """
-    own, others = matched_and_mismatched(matrix)
-    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(len(own)), (draws, 1)), axis=1)
-    means = matrix[np.arange(len(own)), orders].mean(axis=1)
-    reached = int((means >= own.mean() - 1e-12).sum())
-    return Pairing(own, others, (1 + reached) / (1 + draws))
-
 
 @lru_cache
-def pairing(published: PublishedReport, first: str, second: str) -> Pairing:
-    """The test of a pair of runs, by IoU at equal area in the frame of each image's region.
+def iou_matrix(published: PublishedReport, first: str, second: str) -> npt.NDArray[np.float64]:
+    """The IoU ``[n, n]`` of region i with heatmap j, at equal area in the frame of the region.
 
     The heatmaps are those of the store, which are smaller than the imported ones.
     """
@@ -64,7 +33,7 @@ def pairing(published: PublishedReport, first: str, second: str) -> Pairing:
         regions.append((published.map_in(first, image, frame) != 0).astype(np.float64))
         heats.append(published.map_in(second, image, frame))
     rows = [[intersection_over_union(r, top_region(h, r.mean())) for h in heats] for r in regions]
-    return pairing_test(np.array(rows))
+    return np.array(rows)
 
 
 def pair_of(published: PublishedReport, first: str, second: str) -> pd.DataFrame:
@@ -104,23 +73,19 @@ def printed_iou(published: PublishedReport) -> Finding:
 def equal_area(published: PublishedReport) -> Finding:
     """Whether the maps of an image agree more than maps of different images, at equal area."""
     pair = (published, "lime_1", "gradcam")
-    main, tested = pair_of(*pair), pairing(*pair)
-    gain = paired_difference((main["iou"] - main["iou_other_images"]).to_numpy())
-    agree = "the maps of one image agree more than those of others"
-    headline, verdict = f"That {agree} cannot be shown.", "undecided"
-    if tested.p_value <= LEVEL:
-        uncertain = "; by how much is uncertain" if gain.direction != "larger" else ""
-        headline, verdict = f"In one frame and at equal area {agree}{uncertain}.", "larger"
-    return Finding(
-        headline,
+    main, gain = pair_of(*pair), pairing_difference(iou_matrix(*pair))
+    return which_way(
+        gain,
+        "in one frame and at equal area the maps of one image agree [more|less] than those of "
+        "others",
         f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
         f"{number(main['iou_chance'].mean())}. With the heatmap of another image it is "
-        f"{number(main['iou_other_images'].mean())} ({p_text(tested.p_value)}, one-sided, "
-        f"permuting which heatmap belongs to which image). The mean gain is {spelt(gain, 3)}. "
+        f"{number(main['iou_other_images'].mean())}. The mean gain is {spelt(gain, 3)}. "
         f"The images differ: the IoU goes from {number(main['iou'].min())} "
         f"({main['iou'].idxmin()}) to {number(main['iou'].max())} ({main['iou'].idxmax()}).",
-        verdict,
-        difference=gain,
+        few="So few images cannot tell whether the maps of one image agree more than those of "
+        "others.",
+        undecided="That the maps of one image agree more than those of others cannot be shown.",
     )
 
 
