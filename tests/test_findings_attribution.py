@@ -199,3 +199,16 @@ def test_numbers_of_any_size() -> None:
     said = [large(value) for value in (0.05, -12.0, 4.06e9, -1e11)]
     assert said == ["0.05", "−12.00", "4.1 × 10⁹", "−1.0 × 10¹¹"]
     assert set(PROMISED) <= set(METHODS)
+
+
+def test_maps_without_negative_values_are_said_to_have_another_scale() -> None:
+    methods = ["lrp", "occlusion", "gradient"]
+    maps = maps_of(8, methods)
+    moved = moved_of({"lrp": 0.2, "occlusion": 0.4, "gradient": 0.8})
+    assert "scale" not in attribution.relevance_stability(study_of(maps, moved)).text
+    maps.loc[maps["method"] == "lrp", "positive"] = 0.995
+    found = attribution.relevance_stability(study_of(maps, moved))
+    assert found.verdict == "most stable"
+    assert "LRP has no negative values to speak of" in found.text
+    maps["positive"] = 1.0
+    assert "scale" not in attribution.most_stable(study_of(maps, moved)).text

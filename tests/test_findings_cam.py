@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stub_study import assert_sound, findings_of, stub_study
+from vitrine.measures.localisation import points_at
 from vitrine.report import cams
 from vitrine.report.findings import cam
 from vitrine.report.study_report import StudyReport
@@ -152,6 +153,17 @@ def test_the_second_class(values: list[float], verdict: str) -> None:
     study = build(["gradcam"], 3, np.random.default_rng(0), **extra)
     assert cam.second_class(study).verdict == verdict
     assert cam.layers(study).is_absent
+
+
+@pytest.mark.parametrize(("column", "hits"), [(100, 1.0), (114, 1.0), (118, 0.0)])
+def test_a_maximum_points_at_what_is_within_15_of_224_pixels(column: int, hits: float) -> None:
+    mask = np.zeros((224, 224), dtype=bool)
+    mask[90:110, 90:101] = True
+    values = np.zeros((224, 224))
+    values[100, column] = 1
+    assert points_at(values, mask) == hits
+    assert np.isnan(points_at(np.ones((224, 224)), mask))
+    assert np.isnan(points_at(values, np.zeros_like(mask)))
 
 
 def test_maxima_on_and_beside_small_objects() -> None:

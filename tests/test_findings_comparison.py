@@ -331,12 +331,31 @@ def test_a_region_is_needed_only_if_every_fill_says_so() -> None:
     needed = region_occlusion.below_control(study)
     assert needed.headline.startswith("Hidden one at a time, one of two regions lowers")
     assert needed.text.endswith("probability. This holds whatever the fill for head (a).")
-    assert region_occlusion.rises(study).verdict == "none"
+    rises = region_occlusion.rises(study)
+    assert rises.headline == (
+        "Hidden one at a time, no region raises the prediction whatever the fill."
+    )
+    assert rises.text.endswith("With some fills, not all, they are found for tail (a).")
     assert "tail (a): 0% to 60%" in region_occlusion.fills(study).text
     assert region_occlusion.alone(study).text == (
         "On average over fills this holds for head (a). "
         "The same shape elsewhere does so for both regions."
     )
+
+
+def test_a_region_of_most_of_the_frame_has_no_control_and_is_named() -> None:
+    study = _occluded(
+        [("a", part, "grey", 0.0, 0.4, 0.4) for part in ("head", "tail")]
+        + [("b", "sky", "grey", 0.0, 0.4, 0.4)]
+    )
+    table = study.table("region_occlusion")
+    study.__dict__["_tables"]["region_occlusion"] = table.assign(
+        area=table["area"].where(table["region"] != "sky", 0.6)
+    )
+    needed = region_occlusion.below_control(study)
+    assert needed.headline.startswith("Hidden one at a time, both regions lower")
+    assert "Not counted: sky (b), which covers more than 50% of the frame" in needed.text
+    assert regions.occlusion(study)["control"].isna().tolist() == [False, False, True]
 
 
 def test_weight_and_effect_go_together_within_images() -> None:

@@ -4,12 +4,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
 from skimage.draw import polygon2mask
 
 from vitrine.data.images import Frame
 from vitrine.data.outlines import Outlines, Regions
 
 Mask = npt.NDArray[np.bool_]
+
+
+TOLERANCE = 15 / 224
+"""How far from an object a maximum may lie to point at it, of a frame's side (Zhang et al., 2018).
+
+About half a cell of the feature maps that most networks end with.
+"""
 
 
 def object_mask(outlines: Sequence[npt.NDArray[np.floating]], size: tuple[int, int]) -> Mask:
@@ -71,3 +79,15 @@ def gain_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
     Images with small and large objects can be averaged by this, but not by the share alone.
     """
     return share_inside(values, mask) / float(mask.mean()) if mask.any() else float("nan")
+
+
+def points_at(values: npt.NDArray[np.floating], mask: Mask) -> float:
+    """Whether a map's maximum lies on ``mask`` or within ``TOLERANCE`` of it: 1 or 0.
+
+    The pointing game (Zhang et al., 2018). ``nan`` for a map that is the same everywhere, and for
+    an empty mask.
+    """
+    if not np.ptp(values) or not mask.any():
+        return float("nan")
+    distance = distance_transform_edt(~mask).flat[int(np.argmax(values))]
+    return float(distance <= TOLERANCE * max(mask.shape))

@@ -1,8 +1,8 @@
 """Class activation maps: the rows of a study's tables, and what its maps have on the objects."""
 
-import numpy as np
 import pandas as pd
 
+from vitrine.measures.localisation import points_at
 from vitrine.report.charts import METHOD_COLOURS
 from vitrine.report.compared import LIME, PREFERRED
 from vitrine.report.study_report import StudyReport
@@ -93,17 +93,19 @@ def inside(study: StudyReport, names: list[str]) -> pd.DataFrame:
 
 
 def maxima(study: StudyReport) -> pd.DataFrame:
-    """By image and method: 1 where the map's maximum lies on the object, 0 beside it.
+    """By image and method: 1 where the map's maximum points at the object, 0 elsewhere.
 
     Not a number for a map that is the same everywhere: it has no maximum.
     """
-
-    def on_object(method: str, image: str) -> float:
-        values = study.heatmap(method, image).values
-        return float(study.objects[image].flat[values.argmax()]) if np.ptp(values) else np.nan
-
-    images = study.objects
-    return pd.DataFrame({m: {i: on_object(m, i) for i in images} for m in methods(study)})
+    return pd.DataFrame(
+        {
+            method: {
+                image: points_at(study.heatmap(method, image).values, mask)
+                for image, mask in study.objects.items()
+            }
+            for method in methods(study)
+        }
+    )
 
 
 def half_maximum(study: StudyReport) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from vitrine.methods.ideas import IDEAS
 from vitrine.project import Project
 from vitrine.report.page import block, this_page
 from vitrine.report.parts import chapters_of, kept_floats, missing
-from vitrine.report.scoreboard import scoreboard, stands
+from vitrine.report.scoreboard import marks, scoreboard
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import Citation, table
 from vitrine.report.text import listing, safe
@@ -48,10 +48,8 @@ def _verdicts(study: StudyReport) -> dict[tuple[str, str], str]:
     if missing(study, "evaluation"):
         return {}
     told: dict[tuple[str, str], list[str]] = {}
-    board = scoreboard(study)
-    for measure in board.measures:
-        for (_, method), standing in stands(board.gains(measure)).items():
-            told.setdefault((method, standing), []).append(MEASURES[measure].title)
+    for (measure, method), standing in marks(scoreboard(study)).items():
+        told.setdefault((method, standing), []).append(MEASURES[measure].title)
     return {key: listing(titles) for key, titles in told.items()}
 
 

@@ -50,14 +50,15 @@ def occlusion(study: StudyReport) -> pd.DataFrame:
     ``highest`` of the fills; ``control``, when the same shape is hidden elsewhere; ``alone``,
     when it is all that is shown, and ``alone_control``, when the same shape elsewhere is;
     ``below``, the number of fills by which it is less than the control by more than ``MARGIN`` of
-    the whole image's; ``above``, by which it is more than for the whole image; ``instead``, the
-    most probable class without it, by the study's first fill.
+    the whole image's; ``above``, by which it is more than for the whole image by as much;
+    ``instead``, the most probable class without it, by the study's first fill. Regions of more than
+    ``LARGE`` of the frame have no control.
     """
     table = study.table("region_occlusion")
     hidden = table[table["shown"] == "rest"]
     hidden = hidden.assign(
         below=hidden["probability"] < hidden["control"] - MARGIN * hidden["p_original"],
-        above=hidden["probability"] > hidden["p_original"],
+        above=hidden["probability"] > (1 + MARGIN) * hidden["p_original"],
     )
     found = hidden.groupby(KEYS, sort=False).agg(
         area=("area", "first"),
@@ -72,7 +73,9 @@ def occlusion(study: StudyReport) -> pd.DataFrame:
         instead=("category", "first"),
     )
     alone = table[table["shown"] == "region"].groupby(KEYS)[["probability", "control"]].mean()
-    return found.join(alone.set_axis(["alone", "alone_control"], axis=1))
+    found = found.join(alone.set_axis(["alone", "alone_control"], axis=1))
+    found.loc[found["area"] > LARGE, ["control", "alone_control"]] = float("nan")
+    return found
 
 
 def misread(study: StudyReport) -> list[str]:

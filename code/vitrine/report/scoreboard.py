@@ -13,6 +13,7 @@ from vitrine.measures.difference import Difference
 from vitrine.measures.ranking import Score, Standing
 from vitrine.measures.registry import MEASURES, SEED_STABILITY
 from vitrine.methods.baselines import BASELINES
+from vitrine.report import cams
 from vitrine.report.study_report import StudyReport
 
 POSITIVE_BASELINE = ("sensitivity",)
@@ -43,7 +44,8 @@ def signed_methods(study: StudyReport) -> frozenset[str]:
 class Scoreboard:
     """What the table ``evaluation`` says of each method by each measure.
 
-    methods, baselines : those with a value. measures : those with a value of a method.
+    methods, baselines : those with a value; of class activation maps, those that are not the maps
+        of another one. measures : those with a value of a method.
     ranked : the measures that enter the mean rank: all but that of stochastic methods alone.
     values : by measure, ``[image, method]``.
     scores : by measure and method. mean : ``[method, measure]``, baselines too.
@@ -62,6 +64,11 @@ class Scoreboard:
     rank: pd.DataFrame
     overall: pd.Series
     signed: frozenset[str]
+
+    def is_known(self, measure: str, method: str) -> bool:
+        """Whether a method has a value on half of the images or more on which any method has."""
+        most = max(self.scores[measure, one].images for one in self.methods)
+        return self.scores[measure, method].images * 2 >= most
 
     def pairs(self, measure: str | None = None) -> list[Key]:
         """What is compared: each method with the baselines of a measure, or of all ranked ones.
@@ -116,12 +123,19 @@ def stands(gains: dict[Key, Difference]) -> dict[tuple[str, str], Standing]:
     return {key: next(kind for kind in order if kind in kinds) for key, kinds in found.items()}
 
 
+def marks(board: Scoreboard) -> dict[tuple[str, str], Standing]:
+    """How each method stands by each ranked measure, corrected for the comparisons by it."""
+    by_measure = (stands(board.gains(measure)) for measure in board.ranked)
+    return {key: kind for found in by_measure for key, kind in found.items()}
+
+
 @lru_cache(maxsize=4)
 def scoreboard(study: StudyReport) -> Scoreboard:
     """The scoreboard of a study that has the table ``evaluation``."""
     wanted, table = study.parameters("measures"), study.table("evaluation")
     known = table[np.isfinite(table["value"].astype(float))]
-    everyone = list(dict.fromkeys(known["method"]))
+    same = {*cams.methods(study)} - {*cams.distinct(study)}
+    everyone = [m for m in dict.fromkeys(known["method"]) if m not in same]
     baselines = [m for m in BASELINES if m in everyone]
     methods = [m for m in everyone if m not in BASELINES]
     measures = [

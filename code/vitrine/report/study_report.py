@@ -179,7 +179,9 @@ class StudyReport:
             found = (found or {}).get(key)
         return dict(found or {})
 
-    def observations(self, place: str, lead: str = "") -> Markdown:
+    def observations(
+        self, place: str, lead: str = "Seen by a person in the images of this study:"
+    ) -> Markdown:
         """What a person saw in this study's images, at a place of a chapter, after a ``lead``.
 
         Raises ``ResultsError`` naming an observation whose condition the tables do not bear out.
@@ -193,7 +195,7 @@ class StudyReport:
                 again = f"Look at the images again, and mend or remove it in {where}"
                 raise ResultsError(problem, again)
         said = "\n".join("- " + o.text.replace("\n", "\n  ") for o in seen)
-        return block(*([lead] if lead and seen else []), said)
+        return block(lead, said) if seen else block("")
 
     def _all_of(self, name: str) -> pd.DataFrame:
         """What an observation can be about: the classifier's rows, or units of all networks."""

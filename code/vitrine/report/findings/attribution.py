@@ -1,6 +1,6 @@
 """Findings about attribution methods: promised sums, stability, draws, what is nearly one map."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ CLOSE_SUM = 0.05
 
 KEPT = 0.01
 """Relevance that sums to the logit within so much is called kept."""
+
+ONE_SIGN = 0.99
+"""A map with so much of its weight above zero is called one without negative values."""
 
 SAME_MAP = 0.95
 """Two maps of at least this rank correlation are called nearly the same."""
@@ -113,7 +116,8 @@ def most_stable(study: StudyReport) -> Finding:
     if len(means) == 1:
         return Finding(f"{title} alone has a maximum sensitivity.", text, "one")
     leads = _against(moved, best)
-    part, text = _part(leads, "smaller"), f"{text} {_corrected(leads)}"
+    part = _part(leads, "smaller")
+    text = f"{text} {_corrected(leads)}{_scales(study, map(str, moved))}"
     headline = f"{title} has the lowest maximum sensitivity"
     if _part(leads, "too few") == len(leads):
         return Finding(f"{headline}.", text, "too few")
@@ -141,7 +145,7 @@ def relevance_stability(study: StudyReport) -> Finding:
         text += f" Of {count(n + 1)} methods it has rank {rank} (1 is the most stable)."
         text += f" {_corrected(leads)}"
         return Finding(f"The stability of {name} was measured.", text, "too few")
-    text = f"{text} {_corrected(leads)}"
+    text = f"{text} {_corrected(leads)}{_scales(study, map(str, moved))}"
     if better == n:
         return Finding(f"{name} is more stable than {_every(n)}.", text, "most stable")
     if worse == n:
@@ -182,7 +186,7 @@ def averaging(study: StudyReport) -> Finding:
         for other in others
     )
     mean = f"The mean maximum sensitivity of {plain} is {bound(moved[PATH].mean())}."
-    return Finding(headline, f"{mean} {text}", verdict)
+    return Finding(headline, f"{mean} {text}{_scales(study, [PATH, *others])}", verdict)
 
 
 @needs("attributions", "sensitivities")
@@ -308,6 +312,20 @@ def _corrected(tested: list[Difference]) -> str:
     if len(tested) == 1:
         return f"The difference is {spelt(tested[0])}."
     return f"Differences are tested at 5%, corrected for {plural(len(tested), 'comparison')}."
+
+
+def _scales(study: StudyReport, compared: Iterable[str]) -> str:
+    """That maps without negative values have half the scale of others they are compared with."""
+    positive = attributions.maps(study).groupby("method")["positive"].mean()
+    half = {method: positive.get(method, 0.0) >= ONE_SIGN for method in compared}
+    if all(half.values()) or not any(half.values()):
+        return ""
+    titles = [study.method_titles[method] for method, is_half in half.items() if is_half]
+    has, it = ("has", "it") if len(titles) == 1 else ("have", "them")
+    return (
+        f" {listing(titles)} {has} no negative values to speak of: an unrelated map would move "
+        f"{it} by 0.7, and the others by 1.4, so a part of the difference is one of scale."
+    )
 
 
 def _every(others: int) -> str:

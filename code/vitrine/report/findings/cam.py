@@ -3,6 +3,7 @@
 import numpy as np
 
 from vitrine.measures.difference import Difference, paired_difference
+from vitrine.measures.localisation import TOLERANCE
 from vitrine.report import cams
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import by_how_many, how_many, span, spelt, which_way
@@ -12,6 +13,9 @@ from vitrine.report.text import listing, number, part_of, percent, plural
 
 SAME_MAP = 0.95
 """Two maps of at least this rank correlation are called nearly the same."""
+
+NEAR = f"{percent(TOLERANCE)} of the frame's side"
+"""The tolerance of the pointing game."""
 
 SMALL = 0.1
 """An object that covers less of the frame is called small."""
@@ -145,7 +149,11 @@ def on_object(study: StudyReport) -> Finding:
     gain = shares.div(area, axis=0)
     gains = [(shares[name] - area).to_numpy() for name in shares]
     text = "A map's share of weight on the object, divided by the object's area, is "
-    text += f"{span(gain, digits=1)} over all methods and images; a map without information has 1. "
+    text += f"{span(gain, digits=1)} over all methods and images; a map without information has 1"
+    if "edges" in study.method_titles:
+        edges = (study.on_object("edges") / area).mean()
+        text += f", and the image's edges, which know no network, have {number(edges, 1)}"
+    text += ". "
     if left := [name for name in cams.methods(study) if name not in cams.distinct(study)]:
         give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
         text += f"{listing(study.method_titles[name] for name in left)} {give} the maps of another "
@@ -162,22 +170,23 @@ def on_object(study: StudyReport) -> Finding:
 
 @needs("correlations")
 def maximum(study: StudyReport) -> Finding:
-    """On how many objects the maximum of one method lies."""
+    """At how many objects the maximum of one method points."""
     absent_if(not study.objects, NO_OBJECT)
     method = cams.preferred(study)
     on, title = cams.maxima(study)[method].dropna(), study.method_titles[method]
     absent_if(on.empty, f"No map of {title} has a maximum on an image with an outlined object.")
     beside = list(on.index[on == 0])
-    text = f"It lies on the object for {part_of(int(on.sum()), len(on), 'image')}"
+    text = f"It lies on the object, or within {NEAR} of it, for "
+    text += part_of(int(on.sum()), len(on), "image")
     if how_many(on) == "some" and len(beside) <= 8:
-        text += f", and beside it for {listing(beside)}"
-    where = "[on every object|on some objects and beside others|beside every object]"
-    return by_how_many(on, f"{title}'s maximum lies {where}.", f"{text}.")
+        text += f", and elsewhere for {listing(beside)}"
+    where = "[at every object|at some objects and past others|past every object]"
+    return by_how_many(on, f"{title}'s maximum points {where}.", f"{text}.")
 
 
 @needs("correlations")
 def small_objects(study: StudyReport) -> Finding:
-    """Whether the maxima of all methods lie on objects that are small."""
+    """Whether the maxima of all methods point at objects that are small."""
     absent_if(not study.objects, NO_OBJECT)
     small = study.object_areas.index[study.object_areas < SMALL]
     on = cams.maxima(study).loc[list(small), cams.distinct(study)].to_numpy(dtype=float)
@@ -186,10 +195,10 @@ def small_objects(study: StudyReport) -> Finding:
     part = part_of(int(on.sum()), len(on), "map")
     return by_how_many(
         on,
-        "On small objects [every maximum lies on the object|some maxima lie on the object and some "
-        "beside it|every maximum lies beside the object].",
-        f"Where the object covers less than {percent(SMALL)} of the frame, the maximum lies on it "
-        f"for {part}.",
+        "[Every maximum points at small objects|Some maxima point at small objects, others past "
+        "them|Every maximum points past small objects].",
+        f"Where the object covers less than {percent(SMALL)} of the frame, the maximum lies on it, "
+        f"or within {NEAR}, for {part}.",
     )
 
 

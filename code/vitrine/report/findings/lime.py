@@ -141,7 +141,7 @@ def sample_sizes(study: StudyReport) -> Finding:
 
 
 def fit_and_samples(study: StudyReport) -> Finding:
-    """Whether a high R² says that an explanation repeats."""
+    """Whether the local R² changes with the number of samples."""
     return _by_samples(
         study,
         "r_squared",

@@ -9,6 +9,7 @@ from vitrine.measures.agreement import LEAST
 from vitrine.measures.difference import Difference, paired_difference
 from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
+from vitrine.report import cams
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import bound, how_many, span, spelt, which_way
 from vitrine.report.parts import needs
@@ -37,6 +38,16 @@ def board_of(study: StudyReport, *measures: str) -> Scoreboard:
 
 def _title(measure: str) -> str:
     return f"“{MEASURES[measure].title}”"
+
+
+@needs("evaluation")
+def not_counted(study: StudyReport) -> Finding:
+    """The class activation maps that are those of another method, and so are not listed."""
+    left = [name for name in cams.methods(study) if name not in cams.distinct(study)]
+    absent_if(not left, "No method gives the maps of another one.")
+    titles = listing(study.method_titles[name] for name in left)
+    give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
+    return Finding("", f"{titles} {give} the maps of another method here, and {are} not counted.")
 
 
 @needs("evaluation")

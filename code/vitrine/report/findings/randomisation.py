@@ -8,7 +8,7 @@ from vitrine.report.findings.measures import board_of
 from vitrine.report.findings.sentences import bound
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import listing, number, part_of
+from vitrine.report.text import listing, number, part_of, plural
 
 LIKE, UNLIKE = 0.3, 0.1
 """Rank correlations from which, and below which, a map keeps or loses what it was."""
@@ -17,7 +17,10 @@ UNCHANGED = 0.999
 
 
 def randomised(study: StudyReport) -> pd.DataFrame:
-    """The mean rank correlation ``[method]`` at the first stage, and at the last with any signs.
+    """The mean rank correlation ``[method]`` at the first stage, and at the last its size.
+
+    Of two means, with signs and without, the greater: maps of one pattern, whichever way round,
+    and unlike maps that are so by chance cancel out.
 
     ``images`` : how many have maps to compare at the last. Raises ``Absent`` without one.
     """
@@ -29,7 +32,7 @@ def randomised(study: StudyReport) -> pd.DataFrame:
     longest = table.groupby("method")["stage"].nunique().idxmax()
     blocks = table[table["method"] == longest].sort_values("stage")["block"].unique()
     last = _last_stage(table).groupby("method")
-    means = last[["rho", "rho_absolute"]].mean().max(axis=1)
+    means = last[["rho", "rho_absolute"]].mean().abs().max(axis=1)
     found = pd.DataFrame({"last": means, "images": last["rho"].count()})
     first = table[table["block"] == blocks[0]].groupby("method")["rho"].mean()
     found["first"] = first.reindex(found.index) if len(blocks) > 1 else np.nan
@@ -50,13 +53,14 @@ def followers(study: StudyReport) -> Finding:
     few = found.index[found["images"] * 2 < found["images"].max()]
     last = last.drop(few, errors="ignore")
     lost, kept, blank = (
-        [study.method_titles[m] for m in methods]
+        [_with_images(study, found, str(m)) for m in methods]
         for methods in (last.index[last < UNLIKE], last.index[last > LIKE], few)
     )
     whose, keeps = "No method's map", "keeps much of its pattern when the network is untrained."
     text = (
-        "Counted is the greater of two means over the images, of the rank correlation with signs "
-        "and without; the scoreboard takes the greater image by image, and 0 where it is negative."
+        "Counted is the greater size of two means over the images, of the rank correlation with "
+        "signs and without; the scoreboard takes the greater image by image, and 0 where it is "
+        "negative."
     )
     below = f"Below {number(UNLIKE, 1)} {'lies' if len(lost) == 1 else 'lie'} {listing(lost)}."
     text += f" {below}" if lost else f" No method lies below {number(UNLIKE, 1)}."
@@ -66,6 +70,28 @@ def followers(study: StudyReport) -> Finding:
     if blank:
         text += f" Not counted, as most maps are blank there: {listing(blank)}."
     return Finding(f"{whose} {keeps}", text, "some" if kept else "none")
+
+
+def _with_images(study: StudyReport, found: pd.DataFrame, method: str) -> str:
+    """A method's title, with its number of images where others have more."""
+    images, most = int(found["images"][method]), int(found["images"].max())
+    title = study.method_titles[method]
+    return f"{title} ({images} of {plural(most, 'image')})" if images < most else title
+
+
+@needs("evaluation", "randomised")
+def stages(study: StudyReport) -> Finding:
+    """How many stages there are, and down to which block."""
+    table = study.table("randomised")
+    stages = table.groupby("method")["stage"].nunique()
+    own = table[table["method"] == stages.idxmax()].sort_values("stage")
+    blocks = list(dict.fromkeys(own["block"]))
+    text = f"This study has {plural(len(blocks), 'stage')}, down to {listing(blocks)}"
+    if fewer := int((stages < stages.max()).sum()):
+        text += (
+            f"; {plural(fewer, 'method')} of many passes {'has' if fewer == 1 else 'have'} fewer"
+        )
+    return Finding("", f"{text}.")
 
 
 @needs("evaluation", "randomised")

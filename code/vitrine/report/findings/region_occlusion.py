@@ -13,6 +13,13 @@ from vitrine.report.regions import LARGE, MARGIN, mapped_methods, occlusion, wei
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
+FILLS = {
+    "mean": "the region's own mean colour",
+    "grey": "the mean colour of the network's training images",
+    "blur": "the image, blurred",
+}
+"""What stands in a hidden region's place, by the name that the study file has for it."""
+
 SEVERAL = 4
 """So many regions are named in a sentence; the table has them all."""
 
@@ -55,15 +62,30 @@ def _controlled(study: StudyReport) -> pd.DataFrame:
 
 
 @needs("region_occlusion")
+def filled_with(study: StudyReport) -> Finding:
+    """What the study puts in a hidden region's place."""
+    fills = list(dict.fromkeys(study.table("region_occlusion")["fill"]))
+    named = [FILLS.get(fill, fill) for fill in fills]
+    text = f"What is hidden is replaced by {listing(named)}."
+    if len(named) > 1:
+        text += " Each is tried, and probabilities are means over them."
+    return Finding("", text)
+
+
+@needs("region_occlusion")
 def below_control(study: StudyReport) -> Finding:
     """Which regions the prediction needs more than as much of the image elsewhere."""
-    table = _controlled(study)
+    table, large = _controlled(study), occlusion(study).query("area > @LARGE")
     needed, spared = table[table["below"] == table["fills"]], table[table["below"] == 0]
     said = f"Counted are differences above {percent(MARGIN)} of the whole image's probability."
     if len(needed):
         said += f" This holds {_by_fills(table)} for {_named(needed)}."
     if len(spared):
         said += f" It holds with no fill for {_named(spared)}."
+    if len(large):
+        verb = "covers" if len(large) == 1 else "cover"
+        said += f" Not counted: {_named(large)}, which {verb} more than {percent(LARGE)} of the "
+        said += "frame and would have nearly the same place as its control."
     lower = f"{_regions(needed, table, 'lower')} the prediction more than the same shape elsewhere"
     verdict = how_many(table["below"] == table["fills"])
     return Finding(f"Hidden one at a time, {lower}.", said, verdict)
@@ -74,10 +96,13 @@ def rises(study: StudyReport) -> Finding:
     """Which regions the prediction is more probable without."""
     table = occlusion(study)
     against = table[table["above"] == table["fills"]]
-    headline = f"Hidden one at a time, {_regions(against, table, 'raise')} the prediction."
-    if against.empty:
-        return Finding(headline, "", "none")
-    return Finding(headline, f"This holds {_by_fills(table)} for {_named(against)}.", "some")
+    partly = table[(table["above"] > 0) & (table["above"] < table["fills"])]
+    always = _by_fills(table)
+    raised = f"Hidden one at a time, {_regions(against, table, 'raise')} the prediction {always}."
+    said = f"Counted are rises above {percent(MARGIN)} of the whole image's probability."
+    said += f" They are found for {_named(against)}." if len(against) else ""
+    said += f" With some fills, not all, they are found for {_named(partly)}." * bool(len(partly))
+    return Finding(raised, said, "some" if len(against) else "none")
 
 
 @needs("region_occlusion")
@@ -137,6 +162,7 @@ def _of_methods(found: dict[str, tuple[float, float]], few: bool, regions: int) 
     each = [f"For {title} it is {number(r)} ({p_text(p)})." for title, (r, p) in found.items()]
     text = f"Over {plural(regions, 'region')} this is the correlation, within images, of the "
     text += "weight beyond the region's area with the loss beyond the control. " + " ".join(each)
+    text += f" Corrected for {plural(len(found), 'test')}." * (len(found) > 1)
     if few:
         return Finding("", f"{text} So few regions cannot tell it from chance.", "too few")
     clear = {title: r for title, (r, p) in found.items() if p <= LEVEL / len(found) and r}
