@@ -5,6 +5,7 @@ similarity, and ``significant`` where it is known; the networks are told apart b
 one colour each. Networks may have layers of other names.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -177,7 +178,7 @@ def _frequent_of(
     told += [("significant:Q", "Significant")] * parted
     shade = alt.Scale(domain=list(PARTS.values()), range=[colour, "#b9b9b9"])
     legend = alt.Legend(title=None, orient="bottom", direction="vertical")
-    heading = alt.TitleParams(title, subtitle=alt.ExprRef(f"'Layer ' + {choice.name}"))
+    heading = alt.TitleParams(alt.ExprRef(f"[{json.dumps(title)}, 'Layer ' + {choice.name}]"))
     return (
         alt.Chart(frequent[frequent["network"] == title], title=heading)
         .transform_filter(alt.datum.layer == choice)

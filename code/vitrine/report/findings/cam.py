@@ -150,10 +150,7 @@ def on_object(study: StudyReport) -> Finding:
     gains = [(shares[name] - area).to_numpy() for name in shares]
     text = "A map's share of weight on the object, divided by the object's area, is "
     text += f"{span(gain, digits=1)} over all methods and images; a map without information has 1"
-    if "edges" in study.method_titles:
-        edges = (study.on_object("edges") / area).mean()
-        text += f", and the image's edges, which know no network, have {number(edges, 1)}"
-    text += ". "
+    text += f"{_edges(study)}. "
     if left := [name for name in cams.methods(study) if name not in cams.distinct(study)]:
         give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
         text += f"{listing(study.method_titles[name] for name in left)} {give} the maps of another "
@@ -166,6 +163,16 @@ def on_object(study: StudyReport) -> Finding:
         text,
         "have more weight on the object than its area",
     )
+
+
+def _edges(study: StudyReport) -> str:
+    """What the image's edges have there, as the end of a sentence; nothing where not measured."""
+    if not study.has("evaluation"):
+        return ""
+    rows = study.table("evaluation").query("method == 'edges' and measure == 'inside'")
+    found = rows["value"].astype(float).mean()
+    known = f", and the image's edges, which know no network, {number(found, 1)}"
+    return known if np.isfinite(found) else ""
 
 
 @needs("correlations")
