@@ -173,7 +173,7 @@ class Context:
     def _chosen(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
         classifier = self.networks[network]
         if self.study.speed:
-            return as_run(classifier, InferenceOptions(**self.study.speed.model_dump()))
+            return as_run(classifier, self.study.speed)
         if network not in self.classifiers:
             return PLAIN
         if known := self.stored_settings(network, tasks):

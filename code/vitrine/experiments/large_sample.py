@@ -24,7 +24,6 @@ from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.methods import cam, lime
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import InferenceOptions
 from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -215,8 +214,7 @@ class LargeSample(Experiment):
     ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
         """The maps of each method by image, and the fit of LIME's models."""
         parameters = self.lime.model_copy(update={"samples": self.wanted.samples})
-        settings = InferenceOptions(**self.study.speed.model_dump()) if self.study.speed else None
-        explained = lime.explain_many(classifier, asked, parameters, advance, settings)
+        explained = lime.explain_many(classifier, asked, parameters, advance, self.study.speed)
         maps = {"lime": [one.heatmap.values for one in explained]}
         for method in self.wanted.methods:
             maps[method] = [

@@ -6,9 +6,7 @@ import timeit
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from vitrine.errors import NotApplicable
 from vitrine.models import engine
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.study.sections import InferenceOptions as InferenceOptions
 
 Forward = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
@@ -30,37 +29,6 @@ BATCHES = (4, 8, 16)
 
 LEAST_GAIN = 1.03
 """A setting that gains less than this is noise; the plainer one is kept."""
-
-
-@dataclass(frozen=True)
-class InferenceOptions:
-    """How the passes of a network are run. The default is the network as it stands.
-
-    batch : images a pass.
-    channels_last : memory order of images and weights.
-    folded : batch normalisation is folded into the convolution before it (``canonical``).
-    precision : of weights, feature maps and logits.
-    threads : of PyTorch; 0 leaves their number as it is.
-    keep_memory : the allocator keeps freed blocks instead of giving them back to the system.
-    engine : what runs passes; memory order and folding are PyTorch's alone.
-
-    All of them change logits by rounding only.
-    """
-
-    batch: int = 16
-    channels_last: bool = False
-    folded: bool = False
-    precision: Literal["float32"] = "float32"
-    threads: int = 0
-    keep_memory: bool = False
-    engine: Literal["torch", "openvino"] = "torch"
-
-    def facts(self) -> dict[str, Any]:
-        """The settings as they are written to the provenance, the engine if it is not PyTorch."""
-        known = asdict(self)
-        if self.engine == "torch":
-            del known["engine"]
-        return known
 
 
 PLAIN = InferenceOptions()
@@ -93,11 +61,11 @@ def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptio
     as it stands where no batch normalisation can be folded.
     """
     if settings.folded and not _folds(classifier):
-        settings = replace(settings, folded=False)
+        settings = settings.model_copy(update={"folded": False})
     if settings.engine == "torch" or not (reason := _refusal(classifier)):
         return settings
     warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=2)
-    return replace(settings, engine="torch")
+    return settings.model_copy(update={"engine": "torch"})
 
 
 def fastest_options(classifier: Classifier, *, memory: bool = True) -> InferenceOptions:
@@ -114,21 +82,22 @@ def fastest_options(classifier: Classifier, *, memory: bool = True) -> Inference
     provenance and use it again: other settings give other last digits.
     """
     if classifier.device.type != "cpu":
-        return replace(PLAIN, batch=64)
-    plain = replace(PLAIN, batch=8, keep_memory=memory and keep_memory())
+        return InferenceOptions(batch=64)
+    plain = InferenceOptions(batch=8, keep_memory=memory and keep_memory())
     layouts = [
-        replace(plain, channels_last=last, folded=fold)
+        plain.model_copy(update={"channels_last": last, "folded": fold})
         for last in (False, True)
         for fold in ((False, True) if _folds(classifier) else (False,))
     ]
     found = _fastest(classifier, layouts)
-    found = _fastest(classifier, [found, *(replace(found, batch=batch) for batch in BATCHES)])
+    others = [found.model_copy(update={"batch": batch}) for batch in BATCHES]
+    found = _fastest(classifier, [found, *others])
     if engine.installed() and not _refusal(classifier):
-        others = (replace(found, engine="openvino", batch=batch) for batch in BATCHES)
+        others = [each.model_copy(update={"engine": "openvino"}) for each in others]
         found = _fastest(classifier, [found, *others])
     half = torch.get_num_threads() // 2
     if half:
-        found = _fastest(classifier, [found, replace(found, threads=half)])
+        found = _fastest(classifier, [found, found.model_copy(update={"threads": half})])
     return found
 
 

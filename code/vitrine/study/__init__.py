@@ -24,11 +24,11 @@ from vitrine.study.sections import (
     Classifier,
     Dissection,
     Images,
+    InferenceOptions,
     LargeSample,
     Measures,
     Predictions,
     RegionOcclusion,
-    Speed,
 )
 
 
@@ -48,7 +48,7 @@ class Study(Section):
     images: Images
     answers_assignment: bool = Field(default=True, exclude_if=lambda answers: answers)
     predictions: Predictions = Predictions()
-    speed: Speed | None = None
+    speed: InferenceOptions | None = None
     cam: Cam | None = None
     lime: Lime | None = None
     attribution: Attribution | None = None

@@ -4,7 +4,7 @@ Sections that a method takes as its parameters are those parameters; no name sta
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -117,10 +117,18 @@ class Predictions(Section):
     top: int = Field(default=5, ge=1, le=1000)
 
 
-class Speed(Section):
-    """How many passes of a network are run, as ``vitrine.models.inference.InferenceOptions`` says.
+class InferenceOptions(Section):
+    """How the passes of a network are run. The default is the network as it stands.
 
-    Everything here changes logits by rounding only. A study that names it repeats to the digit on
+    batch : images a pass.
+    channels_last : memory order of images and weights.
+    folded : batch normalisation is folded into the convolution before it (``canonical``).
+    threads : of PyTorch; 0 leaves their number as it is.
+    keep_memory : the allocator keeps freed blocks instead of giving them back to the system.
+    engine : what runs passes; memory order and folding are PyTorch's alone.
+    precision : of weights, feature maps and logits; results note it, study files need not.
+
+    All of them change logits by rounding only. A study that names them repeats to the digit on
     machines of one kind; one that does not takes what is fastest where it runs.
     """
 
@@ -132,6 +140,11 @@ class Speed(Section):
     engine: Annotated[
         Literal["torch", "openvino"], Field(exclude_if=lambda value: value == "torch")
     ] = "torch"
+    precision: Literal["float32"] = Field(default="float32", exclude=True)
+
+    def facts(self) -> dict[str, Any]:
+        """The settings as they are written to the provenance, the engine if it is not PyTorch."""
+        return self.model_dump() | {"precision": self.precision}
 
 
 class Cam(Section):
