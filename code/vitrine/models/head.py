@@ -122,30 +122,15 @@ def submodel_after(network: nn.Module, layer: str) -> nn.Module | None:
         graph = _Tracer(layer).trace(network)
     except Exception:  # tracing runs the network's own Python, which may raise anything
         return None
-    calls = [node for node in graph.nodes if (node.op, node.target) == ("call_module", layer)]
-    needed = _needed(graph, calls[0]) if len(calls) == 1 else None
-    if needed is None:
+    inputs = graph.find_nodes(op="placeholder")
+    calls = graph.find_nodes(op="call_module", target=layer)
+    if len(calls) != 1:
         return None
-    rest = fx.Graph()
-    copies = {calls[0]: rest.placeholder("features")}
-    for node in graph.nodes:
-        if node in needed and node.op != "output":
-            copies[node] = rest.node_copy(node, copies.__getitem__)
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    rest.output(fx.node.map_arg(output.args[0], copies.__getitem__))
-    return fx.GraphModule(network, rest)
-
-
-def _needed(graph: fx.Graph, layer: fx.Node) -> set[fx.Node] | None:
-    """The nodes between the layer and the output; ``None`` if a way leads around the layer."""
-    found: set[Any] = set()
-    waiting = [node for node in graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
-        if node is layer or node in found:
-            continue
-        if node.op == "placeholder":
-            return None
-        found.add(node)
-        waiting += node.all_input_nodes
-    return found
+    with graph.inserting_before(inputs[0]):
+        calls[0].replace_all_uses_with(graph.placeholder("features"))
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    if any(node.users for node in inputs):
+        return None  # a way leads around the layer
+    for node in inputs:
+        graph.erase_node(node)
+    return fx.GraphModule(network, graph)
