@@ -5,7 +5,7 @@ import ctypes
 import timeit
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import numpy as np
@@ -62,9 +62,9 @@ def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptio
     """
     if settings.folded and not _folds(classifier):
         settings = settings.model_copy(update={"folded": False})
-    if settings.engine == "torch" or not (reason := _refusal(classifier)):
-        return settings
-    warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=2)
+    with preserved_state(classifier.network):
+        if settings.engine == "torch" or _on_openvino(classifier, settings):
+            return settings
     return settings.model_copy(update={"engine": "torch"})
 
 
@@ -92,7 +92,8 @@ def fastest_options(classifier: Classifier, *, memory: bool = True) -> Inference
     found = _fastest(classifier, layouts)
     others = [found.model_copy(update={"batch": batch}) for batch in BATCHES]
     found = _fastest(classifier, [found, *others])
-    if engine.installed() and not _refusal(classifier):
+    with suppress(NotApplicable), preserved_state(classifier.network):
+        engine.converted(classifier, _noise(classifier, found.batch))
         others = [each.model_copy(update={"engine": "openvino"}) for each in others]
         found = _fastest(classifier, [found, *others])
     half = torch.get_num_threads() // 2
@@ -135,16 +136,6 @@ def _on_openvino(classifier: Classifier, settings: InferenceOptions) -> Forward 
     except NotApplicable as reason:
         warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=4)
         return None
-
-
-def _refusal(classifier: Classifier) -> str:
-    """Why OpenVINO cannot run the network with the same logits; empty where it can."""
-    try:
-        with preserved_state(classifier.network):
-            engine.converted(classifier, _noise(classifier, PLAIN.batch))
-    except NotApplicable as reason:
-        return str(reason)
-    return ""
 
 
 def _forward(classifier: Classifier, settings: InferenceOptions) -> Forward:
