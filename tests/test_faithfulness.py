@@ -14,8 +14,7 @@ from oracles import infidelity, maximum_sensitivity
 from vitrine.measures.faithfulness import REPLACEMENTS, deletion, insertion, losses, order, squares
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import explaining
-from vitrine.models.inference import InferenceOptions
-from vitrine.models.scores import scoring
+from vitrine.models.inference import InferenceOptions, scoring
 
 Inputs = np.ndarray
 

@@ -27,9 +27,8 @@ from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions, prepared
+from vitrine.models.inference import PLAIN, InferenceOptions, prepared, scoring
 from vitrine.models.layers import traced_layers
-from vitrine.models.scores import scoring
 from vitrine.study import lime as lime_section
 
 IMAGES = [

@@ -15,7 +15,7 @@ from vitrine.measures.registry import FAITHFULNESS, MPRT, SEED_STABILITY, SENSIT
 from vitrine.methods.method import Inputs, Maps, Method, Query
 from vitrine.methods.randomisation import cascade, cascading, untrained
 from vitrine.methods.registry import pick_method
-from vitrine.models.scores import scoring
+from vitrine.models.inference import scoring
 from vitrine.store import TaskResult
 from vitrine.study.sections import Measures
 

@@ -26,8 +26,14 @@ from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import PLAIN, InferenceOptions, Progress, keep_memory, prepared
-from vitrine.models.scores import scoring
+from vitrine.models.inference import (
+    PLAIN,
+    InferenceOptions,
+    Progress,
+    keep_memory,
+    prepared,
+    scoring,
+)
 from vitrine.study.sections import AttributionParameters as Parameters
 
 BACKWARD = 2

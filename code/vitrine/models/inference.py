@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,9 @@ from vitrine.study.sections import InferenceOptions as InferenceOptions
 
 Forward = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
+
+Inputs = npt.NDArray[np.float32]
+"""``float32 [n, 3, h, w]``, a network's input."""
 
 Progress = Callable[[int], None]
 """Called with the number of forward passes just done, or found not to be needed."""
@@ -52,6 +57,27 @@ def prepared(classifier: Classifier, settings: InferenceOptions) -> Iterator[For
             yield _on_openvino(classifier, settings) or _forward(classifier, settings)
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def scoring(
+    classifier: Classifier,
+    target: int,
+    settings: InferenceOptions = PLAIN,
+    quantity: Literal["probability", "logit"] = "probability",
+) -> Iterator[Callable[[Inputs], npt.NDArray[np.float32]]]:
+    """The target's score ``[n]`` for inputs ``[n, 3, h, w]`` as arrays, as measures ask for it.
+
+    The inputs are one pass, so the measure that asks decides on the size of batches.
+    """
+    with prepared(classifier, settings) as forward:
+
+        def scores(inputs: Inputs) -> npt.NDArray[np.float32]:
+            logits = forward(torch.from_numpy(inputs).to(classifier.device))
+            found = classifier.linked(logits) if quantity == "probability" else logits
+            return np.asarray(found[:, target].cpu().numpy())
+
+        yield scores
 
 
 def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptions:
