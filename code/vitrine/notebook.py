@@ -20,9 +20,9 @@ from vitrine.methods.attribution import ATTRIBUTION_METHODS
 from vitrine.methods.heatmap import Heatmap, heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import pick_method
+from vitrine.models.architecture import checked_module
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN
-from vitrine.models.layers import checked_module
 from vitrine.models.own import classifier_of
 from vitrine.report.figures import overlay
 from vitrine.study import Study

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitrine.data.concepts import training_classes
 from vitrine.data.safe_pickle import why_refused
-from vitrine.errors import SourceError
+from vitrine.errors import SourceError, StudyError, VitrineError
 from vitrine.models.classifier import Description
 from vitrine.project import Project
 
@@ -39,21 +39,49 @@ class Architecture(Description):
     identity: str = ""
 
     def bring(self, project: Project) -> str:
-        """Bring the trained parameters; what they are called. Raises ``SourceError``."""
+        """Bring the trained parameters; what they are called.
+
+        Raises ``SourceError``, and ``StudyError`` for a network whose library cannot make it.
+        """
         if self.trained is None:
             return self.weights_file(project).name
-        self.made(self.trained)
+        tried(self.trained, self.title)
         return self.title
 
-    def made(self, make: Callable[[], nn.Module]) -> nn.Module:
-        """What ``build`` or ``trained`` makes. Raises ``SourceError``."""
-        try:
-            return make()
-        except Exception as error:  # downloading, or code that is not ours
-            raise SourceError(
-                f"{self.title} cannot be made ({first_line(error)})",
-                "Reach the network, or name a file of weights (--weights)",
-            ) from error
+
+def tried(make: Callable[[], Any], title: str) -> nn.Module:
+    """The network that a function makes, in ``eval`` mode. Raises ``StudyError``."""
+    try:
+        network = make()
+    except VitrineError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise StudyError(
+            f"{title} cannot be built: {type(error).__name__} ({first_line(error)})",
+            "Name a function that takes no arguments and returns a torch.nn.Module; where weights "
+            "are to be downloaded and cannot, name a file with `weights`",
+        ) from error
+    return checked_module(network, f"{title} gives").eval().requires_grad_(False)
+
+
+def checked_module(given: Any, said: str) -> nn.Module:
+    """What somebody hands over, if it is a network whose layers can be seen and exchanged.
+
+    said : how the sentence about anything else begins. Raises ``StudyError``.
+    """
+    if not isinstance(given, nn.Module):
+        kind = (
+            f"the class {given.__name__}"
+            if isinstance(given, type)
+            else f"an object of type {type(given).__name__}"
+        )
+        raise StudyError(f"{said} {kind} and no torch.nn.Module", "Return the network")
+    if isinstance(given, torch.jit.ScriptModule):
+        raise StudyError(
+            f"{said} a network compiled by TorchScript, whose layers cannot be looked into",
+            "Give the network that it was compiled from",
+        )
+    return given
 
 
 def packaged(package: str, locate: Callable[[Any], Path], digest: str) -> Path:

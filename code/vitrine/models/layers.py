@@ -188,26 +188,6 @@ def _drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def checked_module(given: Any, said: str) -> nn.Module:
-    """What somebody hands over, if it is a network whose layers can be seen and exchanged.
-
-    said : how the sentence about anything else begins. Raises ``StudyError``.
-    """
-    if not isinstance(given, nn.Module):
-        kind = (
-            f"the class {given.__name__}"
-            if isinstance(given, type)
-            else f"an object of type {type(given).__name__}"
-        )
-        raise StudyError(f"{said} {kind} and no torch.nn.Module", "Return the network")
-    if isinstance(given, torch.jit.ScriptModule):
-        raise StudyError(
-            f"{said} a network compiled by TorchScript, whose layers cannot be looked into",
-            "Give the network that it was compiled from",
-        )
-    return given
-
-
 def check_batch(network: nn.Module, side: int, title: str, device: torch.device | None) -> None:
     """Raises ``StudyError`` where an image's logits change beside another, or from pass to pass."""
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)

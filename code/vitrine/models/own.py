@@ -20,11 +20,11 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from vitrine import study as studies
-from vitrine.errors import FileMissing, StudyError, VitrineError, suggestion
+from vitrine.errors import FileMissing, StudyError, suggestion
 from vitrine.files import sha256_of
-from vitrine.models.architecture import Architecture, first_line, imagenet_categories
+from vitrine.models.architecture import Architecture, first_line, imagenet_categories, tried
 from vitrine.models.classifier import Classifier, Preprocessing
-from vitrine.models.layers import checked_module, traced_layers
+from vitrine.models.layers import traced_layers
 from vitrine.models.registry import pick_architecture
 from vitrine.project import Project
 from vitrine.study import sections
@@ -271,21 +271,6 @@ def _preprocessing(row: sections.Classifier, known: Preprocessing | None) -> Pre
     if row.mean:
         found = replace(found, mean=_levels(row.mean))
     return replace(found, std=_levels(row.std)) if row.std else found
-
-
-def tried(make: Callable[[], Any], title: str) -> nn.Module:
-    """The network that a function makes, in ``eval`` mode. Raises ``StudyError``."""
-    try:
-        network = make()
-    except VitrineError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise StudyError(
-            f"{title} cannot be built: {type(error).__name__} ({first_line(error)})",
-            "Name a function that takes no arguments and returns a torch.nn.Module; where weights "
-            "are to be downloaded and cannot, name a file with `weights`",
-        ) from error
-    return checked_module(network, f"{title} gives").eval().requires_grad_(False)
 
 
 # --- weights --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from vitrine.models.architecture import (
     packaged,
     places_categories,
     read_checkpoint,
+    tried,
 )
 from vitrine.models.classifier import Classifier, Description, Preprocessing
 from vitrine.models.decoded import DECODED
@@ -51,10 +52,10 @@ def load_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         make = row.trained if weights == "pretrained" and row.trained else row.build
-        network = row.made(make)
+        network = tried(make, row.title)
     if weights != "random" and not row.trained:
         _load_state(name, row, network, row.weights_file(project))
-    network = network.eval().requires_grad_(False).to(torch.device(device))
+    network = network.to(torch.device(device))
     known = {field.name: getattr(row, field.name) for field in fields(Description)}
     if weights == "random":
         known |= {"training_set": "none (random weights)", "weights": f"random, seed {seed}"}
