@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vitrine.data.images import Frame
-from vitrine.data.outlines import Outline, Outlines, Regions, load_outlines, load_regions
+from vitrine.data.outlines import Outlines, Regions, load_outlines, load_regions
 from vitrine.errors import SourceError
 from vitrine.measures.localisation import gain_inside, object_mask, parts_of_frame, share_inside
 from vitrine.project import Project
@@ -38,13 +38,14 @@ def test_outlines_cover_the_area_that_is_stated_and_do_not_cross_themselves(
         assert name in known
         drawn |= {(name, region): found for region, found in regions.named.items()}
     for name, found in drawn.items():
-        mask = object_mask([outline * 224 for outline in found.outlines], (224, 224))
+        outlines = [np.array(outline) for outline in found.outlines]
+        mask = object_mask([outline * 224 for outline in outlines], (224, 224))
         assert mask.mean() == pytest.approx(found.area, abs=0.001), name
         assert bool(found.outlines) == bool(found.area), name
-        assert not any(_crossings(outline) for outline in found.outlines), name
+        assert not any(_crossings(outline) for outline in outlines), name
 
 
-def _crossings(outline: Outline) -> list[tuple[int, int]]:
+def _crossings(outline: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of edges without a common end that cross."""
 
     def left(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
@@ -67,7 +68,7 @@ def test_a_crossing_would_be_found() -> None:
 
 def test_outlines_move_into_another_frame() -> None:
     square = np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])
-    drawn = Outlines((square,), 0.25, 256, 224, "")
+    drawn = Outlines(outlines=[square.tolist()], area=0.25, resize=256, crop=224)
     size = (256, 352)
     same = Frame("p", (16.0, 64.0, 224.0, 224.0), (224, 224))
     np.testing.assert_allclose(drawn.in_frame(same, size)[0], square * 224)
@@ -84,8 +85,8 @@ def test_damaged_outlines_are_named(project: Project) -> None:
     assert load_outlines(project, "s") == {}
     head = "resize = 256\ncrop = 224\n[images.a]\narea = 0.1\noutlines = "
     for text, message in {
-        "[[[0, 0], [1, 1]]]": "three or more pairs",
-        "[[[0, 0], [1, 1], [1.5, 0]]]": "a point outside its frame",
+        "[[[0, 0], [1, 1]]]": r"a.outlines.0: Tuple should have at least 3 .* three or more pairs",
+        "[[[0, 0], [1, 1], [1.5, 0]]]": r"a.outlines.0.2.0: Input .* less than or equal to 1",
         "[[[0, 0], [1, 1], [1, 'x']]]": "cannot be read",
         "[": "cannot be read",
     }.items():
@@ -121,12 +122,14 @@ def test_the_parts_of_a_frame_have_each_pixel_once(root: Path, known: dict[str, 
 
 
 def test_the_object_has_its_pixels_before_the_regions() -> None:
-    square = np.array([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]])
-    drawn = Outlines((square,), 0.5, 256, 256, "")
+    square = [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)]
+    drawn = Outlines(outlines=[square], area=0.5, resize=256, crop=256)
     frame = Frame("p", (0.0, 0.0, 8.0, 8.0), (8, 8))
-    parts = parts_of_frame(Regions({"left": drawn}, "thing", "rest"), drawn, frame, (8, 8))
+    parts = parts_of_frame(
+        Regions(named={"left": drawn}, object="thing", rest="rest"), drawn, frame, (8, 8)
+    )
     assert set(parts) == {"thing", "rest"} and parts["thing"][:, :4].all()
-    parts = parts_of_frame(Regions({"left": drawn}, "", ""), None, frame, (8, 8))
+    parts = parts_of_frame(Regions(named={"left": drawn}, object="", rest=""), None, frame, (8, 8))
     assert set(parts) == {"left"}
 
 
