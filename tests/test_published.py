@@ -28,7 +28,7 @@ def test_every_figure_names_its_source_in_the_bibliography(root: Path) -> None:
 
 
 def test_figures_that_are_not_there_are_named(root: Path) -> None:
-    with pytest.raises(SourceError, match=r"no published figures 'top_50'"):
+    with pytest.raises(SourceError, match=r"no table of published figures 'top_50'"):
         published_figures(Project(root), "top_50")
 
 

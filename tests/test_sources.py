@@ -232,14 +232,20 @@ def test_a_file_that_its_owner_removed_is_not_a_matter_of_the_network(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("foo = 3", r"\[foo\] is 3 and not a table"),
-        ("foo = ", "is not valid TOML"),
-        ("\xff\xfe", "is not UTF-8 text. Correct it"),
-        ("[foo]\ntitle = 'T'", "the key `owner` is missing"),
-        ("{source}\nfiles = 3", "`files` is not a table"),
-        ("{source}\n[foo.files]\na = 'b'", "'b' is no SHA-256 of the file 'a'"),
+        ("foo = 3", "foo: Input should be a valid dictionary or instance of Source, not 3"),
+        ("foo = ", r"sources\.toml cannot be read: Invalid value"),
+        ("\xff\xfe", "codec can't decode byte 0xff in position 0: invalid start byte. Correct it"),
+        ("[foo]\ntitle = 'T'", "foo.owner: Field required"),
+        ("{source}\nfiles = 3", "foo.files: Input should be a valid dictionary, not 3"),
+        (
+            "{source}\n[foo.files]\na = 'b'",
+            r"foo.files.a: String should match .*, not 'b'. .* have a SHA-256 each, or \"pin\"",
+        ),
         ("{source}\nregistry = 'nowhere.txt'", r"data/nowhere\.txt cannot be read"),
-        ("{source}".replace("source", "elsewhere"), "is no folder on the web"),
+        (
+            "{source}".replace("source", "elsewhere"),
+            r"foo.url: String should match .*, not 'example.org'.* a url that ends with /",
+        ),
     ],
 )
 def test_a_mistake_in_the_sources_is_named_with_what_to_do(
@@ -267,7 +273,9 @@ def test_a_damaged_pin_is_one_message(project: Project, content: str) -> None:
     _write_source(project, "https://example.org/", sources.PIN)
     (project.data / "pins" / "here").mkdir(parents=True)
     (project.data / "pins" / "here" / "file.bin").write_text(content)
-    with pytest.raises(SourceError, match=r"data/pins/here/file\.bin is damaged. Restore it"):
+    with pytest.raises(
+        SourceError, match=r"data/pins/here/file\.bin is damaged or cannot be read. Restore it"
+    ):
         sources.fetch_one(project, "here", "file.bin")
 
 

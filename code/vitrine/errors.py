@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 Row = TypeVar("Row")
 
 
@@ -100,6 +102,17 @@ def unwritten(error: OSError, otherwise: str) -> str:
     """What to do about a file that cannot be written: make room, or ``otherwise``."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return "Make room on that disk, and run the same command again" if full else otherwise
+
+
+def wrong_values(error: Exception) -> str:
+    """What is wrong with a file, in one line: of pydantic's findings each with its place."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = [(".".join(map(str, one["loc"])), one["msg"], one["input"]) for one in error.errors()]
+    return "; ".join(
+        f"{place}: {problem}" + (f", not {given!r}" if isinstance(given, str | int | float) else "")
+        for place, problem, given in found
+    )
 
 
 MANY = 24

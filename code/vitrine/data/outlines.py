@@ -11,13 +11,12 @@ from pydantic import (
     ConfigDict,
     Field,
     TypeAdapter,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
 from vitrine.data.images import Frame
-from vitrine.errors import SourceError
+from vitrine.errors import SourceError, wrong_values
 from vitrine.files import toml_table
 from vitrine.project import Project
 
@@ -110,12 +109,8 @@ def _load(project: Project, file: str, model: type[Row]) -> dict[str, Row]:
         rows = TypeAdapter(dict[str, model])  # type: ignore[valid-type]
         return rows.validate_python(table.get("images"), context=frame)
     except (OSError, ValueError) as error:
-        said = str(error)
-        if isinstance(error, ValidationError):
-            where = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
-            said = "; ".join(f"{place}: {wrong}" for place, wrong in where)
         raise SourceError(
-            f"The outlines in {path} cannot be read ({said})",
+            f"The outlines in {path} cannot be read ({wrong_values(error)})",
             "Restore the file from the repository, or correct it: an outline is a list of three or "
             "more pairs of x and y, each a share of the frame from 0 to 1",
         ) from error

@@ -6,17 +6,12 @@ files is imported (``vitrine.external``) and not copied.
 
 import pandas as pd
 
-from vitrine.errors import SourceError, suggestion
+from vitrine.errors import SourceError, pick
 from vitrine.project import Project
 
 
 def published_figures(project: Project, name: str) -> pd.DataFrame:
     """The figures of ``data/published/NAME.csv``. Raises ``SourceError``."""
-    folder = project.data / "published"
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        known = sorted(each.stem for each in folder.glob("*.csv"))
-        raise SourceError(
-            f"There are no published figures {name!r}", suggestion(name, known, "There are")
-        )
+    tables = {path.stem: path for path in (project.data / "published").glob("*.csv")}
+    path = pick(tables, name, "table of published figures", "tables", SourceError)
     return pd.read_csv(path, keep_default_na=False)

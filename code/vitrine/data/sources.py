@@ -14,25 +14,34 @@ import logging
 import os
 import re
 import shutil
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import pooch
 import requests
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, model_validator
 
-from vitrine.errors import MANY, FileMissing, Missing, SourceError, suggestion, unwritten
+from vitrine.errors import (
+    MANY,
+    FileMissing,
+    Missing,
+    SourceError,
+    pick,
+    suggestion,
+    unwritten,
+    wrong_values,
+)
+from vitrine.files import toml_table
 from vitrine.project import Project
 
 PIN = "pin"
 """The digest of a file whose owner publishes none: pinned at its first download."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = "[0-9a-f]{64}"
 
 RETRIES = 3
 _WRITABLE = "Give yourself the right to write there, or set VITRINE_CACHE to another folder"
@@ -42,92 +51,62 @@ Report = Callable[[str], None]
 """Called with the name of each file once it is present and verified."""
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(BaseModel):
     """One owner's files: a base URL and the SHA-256 of each file below it.
 
     brings : the networks, encoders and concept lists whose files these are, by their keys.
     """
 
-    name: str
+    model_config = ConfigDict(frozen=True)
+
+    name: str = ""
     title: str
     owner: str
-    url: str
+    url: Annotated[str, Field(pattern=r"^https?://\S+/$")]
     licence: str
     used_for: str
-    digests: dict[str, str]
+    digests: dict[str, Annotated[str, Field(pattern=rf"^({_SHA256}|{PIN})$")]] = Field(
+        default_factory=dict, alias="files"
+    )
     brings: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_registry(cls, row: Any, info: ValidationInfo) -> Any:
+        if not isinstance(row, dict) or "registry" not in row:
+            return row
+        registry = (info.context or Path()) / str(row["registry"])
+        lines = registry.read_text(encoding="utf-8-sig").splitlines()
+        pairs = [line.rpartition(" ") for line in lines if line.strip()]
+        return row | {"files": row.get("files", {}) | {file: digest for file, _, digest in pairs}}
 
 
 def load_sources(project: Project) -> dict[str, Source]:
     """The sources of ``data/sources.toml`` by name. Raises ``SourceError``."""
     path = project.data / "sources.toml"
-    shown = project.relative(path)
     try:
-        table = tomllib.loads(_text(project, path))
-    except tomllib.TOMLDecodeError as error:
-        raise SourceError(f"{shown} is not valid TOML: {error}", _RESTORE) from error
-    return {name: _source(project, f"{shown}: [{name}]", name, row) for name, row in table.items()}
-
-
-def _text(project: Project, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
+        rows = TypeAdapter(dict[str, Source]).validate_python(
+            toml_table(path), context=project.data
+        )
     except OSError as error:
+        shown = project.relative(Path(error.filename))
+        raise SourceError(f"{shown} cannot be read ({error.strerror})", _RESTORE) from error
+    except (ValueError, TypeError) as error:
         raise SourceError(
-            f"{project.relative(path)} cannot be read ({error.strerror})", _RESTORE
+            f"{project.relative(path)} cannot be read: {wrong_values(error)}",
+            f"{_RESTORE}. A source has title, owner, licence, used_for and a url that ends with /; "
+            f'its `files` have a SHA-256 each, or "{PIN}" where the owner publishes none',
         ) from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{project.relative(path)} is not UTF-8 text", _RESTORE) from error
+    return {name: row.model_copy(update={"name": name}) for name, row in rows.items()}
 
 
 _RESTORE = "Correct it, or restore it from version control"
-_TEXTS = ("title", "owner", "url", "licence", "used_for")
-
-
-def _source(project: Project, where: str, name: str, row: object) -> Source:
-    """A table of ``data/sources.toml``, checked; ``where`` names it in errors."""
-    if not isinstance(row, dict):
-        raise SourceError(
-            f"{where} is {row!r} and not a table", f"Write a source with {', '.join(_TEXTS)}"
-        )
-    for key in _TEXTS:
-        if not isinstance(row.get(key), str):
-            problem = "is not a text" if key in row else "is missing"
-            raise SourceError(f"{where}: the key `{key}` {problem}", _RESTORE)
-    if not re.fullmatch(r"https?://\S+/", row["url"]):
-        raise SourceError(
-            f"{where}: the url {row['url']!r} is no folder on the web",
-            "Write an address that begins with https:// and ends with /",
-        )
-    digests, origin = row.get("files", {}), where
-    if not isinstance(digests, dict):
-        raise SourceError(f"{where}: `files` is not a table", 'Write "FILE" = "SHA-256" below it')
-    if "registry" in row:
-        registry = project.data / str(row["registry"])
-        lines = _text(project, registry).splitlines()
-        pairs = [line.rpartition(" ") for line in lines if line.strip()]
-        digests = digests | {file: digest for file, _, digest in pairs}
-        origin = f"{where} and {project.relative(registry)}"
-    for file, digest in digests.items():
-        if digest != PIN and not _SHA256.fullmatch(str(digest)):
-            raise SourceError(
-                f"{origin}: {digest!r} is no SHA-256 of the file {file!r}",
-                f'Write 64 digits from 0 to f, or "{PIN}" where the owner publishes none',
-            )
-    brings = tuple(row.get("brings", ()))
-    return Source(name=name, digests=digests, brings=brings, **{key: row[key] for key in _TEXTS})
 
 
 def pick_source(project: Project, name: str) -> Source:
     """The source called ``name``. Raises ``SourceError`` listing those there are."""
-    sources = load_sources(project)
-    if name not in sources:
-        raise SourceError(
-            f"There is no source {name!r} in data/sources.toml",
-            suggestion(name, sorted(sources), "The sources are"),
-        )
-    return sources[name]
+    kinds = "sources of data/sources.toml"
+    return pick(load_sources(project), name, "source", kinds, SourceError)
 
 
 def is_intact(project: Project, source: Source, file: str) -> bool | None:
@@ -303,9 +282,14 @@ def _expected_digest(project: Project, source: Source, file: str) -> str | None:
     path = _pin_path(project, source, file)
     if digest != PIN or not path.is_file():
         return None if digest == PIN else digest
-    pin = _text(project, path).strip()
-    if not _SHA256.fullmatch(pin):
-        raise SourceError(f"{project.relative(path)} is damaged", "Restore it from version control")
+    pin = ""
+    with suppress(OSError, UnicodeDecodeError):
+        pin = path.read_text(encoding="utf-8-sig").strip()
+    if not re.fullmatch(_SHA256, pin):
+        raise SourceError(
+            f"{project.relative(path)} is damaged or cannot be read",
+            "Restore it from version control",
+        )
     return pin
 
 
