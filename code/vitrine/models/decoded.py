@@ -13,7 +13,7 @@ from torch import Tensor
 from vitrine.data import sources
 from vitrine.data.safe_pickle import read_pickled
 from vitrine.errors import SourceError
-from vitrine.files import write_atomically
+from vitrine.files import write_into_cache
 from vitrine.models import decoders
 from vitrine.models.architecture import (
     Architecture,
@@ -49,7 +49,7 @@ def _decoded(
                 raise SourceError(f"The files of {source} cannot be decoded: {error}") from error
             if _sorted_digest(state) != digest:
                 raise SourceError(f"The files of {source} decode to other parameters than we know")
-            write_atomically(path, safetensors.torch.save(state))
+            write_into_cache(path, safetensors.torch.save(state))
         return path
 
     return file
