@@ -52,18 +52,27 @@ def left_out(project: Project, images: sections.ProbingSet, key: str) -> dict[st
     except (OSError, ValueError):
         pass  # not looked at yet
     with ThreadPoolExecutor() as threads:
-        reasons = zip(paths, threads.map(_why_unreadable, paths.values()), strict=True)
+        reasons = zip(paths, threads.map(why_unreadable, paths.values()), strict=True)
         bad = {file: why for file, why in reasons if why}
     write_into_cache(cached, json.dumps(bad).encode())
     return bad
 
 
-def _why_unreadable(path: Path) -> str:
+def why_unreadable(path: Path) -> str:
+    """Why an image file cannot be decoded; empty where it can."""
     try:
         decode(path)
     except ImageError as error:
         return error.problem
     return ""
+
+
+def visible_files(folder: Path) -> list[str]:
+    """The files of a folder at any depth, as sorted paths from it, without hidden ones."""
+    inner = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.as_posix() for path in inner if not any(part[0] == "." for part in path.parts)
+    )
 
 
 def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple[str, ...]:
@@ -82,10 +91,7 @@ def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple
             ) from error
         found = [line.strip() for line in lines if line.strip()]
     else:
-        inner = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-        found = sorted(
-            path.as_posix() for path in inner if not any(part[0] == "." for part in path.parts)
-        )
+        found = visible_files(folder)
     if not found:
         raise StudyError(
             f"The folder {images.folder!r}, named by {key}.folder, has no files",

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from vitrine.data.image_sets import visible_files, why_unreadable
 from vitrine.data.images import Image, decode, image_name
-from vitrine.errors import ImageError, NotApplicable, StudyError, VitrineError
+from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.experiments.run import planned_passes
 from vitrine.files import write_atomically
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, attribute
@@ -76,7 +77,7 @@ def new_study(project: Project, wanted: Wanted) -> Looked:
         *_assumed(row, bool(wanted.weights), bool(wanted.classes)),
         *refused.values(),
     ]
-    text = _text(wanted, row, known, chosen, damaged, found)
+    text = _text(wanted, row, known, chosen, list(damaged), found)
     study = without(_parsed(project, wanted.name, text), refused)
     seconds = planned_passes(project, study) * _seconds_a_pass(classifier, image)
     told = f"about {_duration(seconds)} on this machine, measured by a few passes"
@@ -98,32 +99,25 @@ def _check_name(project: Project, name: str) -> None:
             )
 
 
-def usable_images(folder: Path) -> tuple[list[str], list[str]]:
-    """The images below a folder as paths from it, sorted, and those that cannot be read.
+def usable_images(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The images below a folder as paths from it, sorted, and why others cannot be read.
 
     Raises ``StudyError`` where there is none.
     """
     if not folder.is_dir():
         raise StudyError(f"{folder} is not a folder", "Name the folder that holds the images")
-    within = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    shown = [path for path in within if not any(part[0] == "." for part in path.parts)]
-    named = sorted(path.as_posix() for path in shown if path.suffix.lower() in ENDINGS)
+    shown = visible_files(folder)
+    named = [file for file in shown if Path(file).suffix.lower() in ENDINGS]
     if not named:
         raise StudyError(
             f"{folder} holds no images (other files: {len(shown)})",
             f"Put some there; their names end with {', '.join(ENDINGS)}",
         )
-    damaged = []
-    for file in named:
-        try:
-            decode(folder / file)
-        except ImageError as error:
-            damaged.append(f"{file}: {error.problem}")
-    lost = {told.partition(": ")[0] for told in damaged}
-    files = [file for file in named if file not in lost]
+    damaged = {file: why for file in named if (why := why_unreadable(folder / file))}
+    files = [file for file in named if file not in damaged]
     if not files:
         raise StudyError(
-            f"No image in {folder} can be read ({len(named)} tried), e.g. {damaged[0]}",
+            f"No image in {folder} can be read ({len(named)} tried), e.g. {damaged[named[0]]}",
             "Convert them to JPEG or PNG",
         )
     return files, damaged
@@ -163,7 +157,7 @@ def _row(wanted: Wanted) -> Row:
 
 
 def _said_of_images(
-    files: Sequence[str], chosen: Sequence[str], damaged: Sequence[str], classes: Sequence[str]
+    files: Sequence[str], chosen: Sequence[str], damaged: dict[str, str], classes: Sequence[str]
 ) -> list[str]:
     labelled = sum(Path(file).parent.name in classes for file in chosen)
     return [
@@ -171,7 +165,7 @@ def _said_of_images(
         f"The folder names the true class of {labelled} of them"
         if labelled
         else "No folder is named as a class is, so true classes are not known",
-        *(f"Left out, as it cannot be read: {told}" for told in damaged),
+        *(f"Left out, as it cannot be read: {file}: {why}" for file, why in damaged.items()),
     ]
 
 
@@ -265,9 +259,8 @@ def _text(
     damaged: Sequence[str],
     found: Sequence[str],
 ) -> str:
-    names = [told.partition(": ")[0] for told in damaged]
-    more = f" and {len(names) - 5} more" if names[5:] else ""
-    left_out = f" Left out, as damaged: {', '.join(names[:5])}{more}." if names else ""
+    more = f" and {len(damaged) - 5} more" if damaged[5:] else ""
+    left_out = f" Left out, as damaged: {', '.join(damaged[:5])}{more}." if damaged else ""
     description = f"{known.title} on images of the folder {wanted.images.name}.{left_out}"
     table = row.model_dump(exclude_unset=True)
     classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())
