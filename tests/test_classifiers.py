@@ -208,7 +208,7 @@ def test_weights_that_do_not_fit_are_named(
     assert 'Missing key(s) in state_dict: "conv1.weight", "bn1.weight", ' in caught.value.problem
     assert f"Delete {path} and run `vitrine fetch`" in caught.value.remedy
     torch.save({"state_dict": 3}, path)
-    with pytest.raises(SourceError, match="do not fit the network: they are no table"):
+    with pytest.raises(SourceError, match='Unexpected key.s. in state_dict: "state_dict"'):
         load_classifier(project, "resnet50")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, KeysView, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,21 @@ from vitrine.errors import SourceError, StudyError, VitrineError
 from vitrine.models.classifier import Description
 from vitrine.project import Project
 
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def fitted(checkpoint: dict[str, Any], keys: KeysView[str]) -> dict[str, Tensor]:
+    """A network's state from a checkpoint: out of its wrapper, without a prefix of all keys."""
+    tensors: Any = checkpoint
+    while wrapper := next((key for key in _WRAPPERS if isinstance(tensors.get(key), dict)), None):
+        tensors = tensors[wrapper]
+    while not keys & tensors.keys() and len({key.partition(".")[0] for key in tensors}) == 1:
+        shorter = {key.partition(".")[2]: value for key, value in tensors.items()}
+        if "" in shorter:
+            break
+        tensors = shorter
+    return dict(tensors)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(Description):
@@ -25,7 +40,7 @@ class Architecture(Description):
 
     trained : makes the trained network where there is no such file.
     weights_file : brings the file of the trained parameters and verifies it.
-    convert : turns that file's tensors into the network's own state, which they mostly are.
+    convert : turns that file's tensors into the network's own state, whose keys it is told.
     channels : how many feature maps the layer ``last_convolution`` has.
     identity : what results depend on beside the parameters, where the package does not hold it.
     """
@@ -34,7 +49,7 @@ class Architecture(Description):
     weights_file: Callable[[Project], Path]
     categories: Callable[[Project], tuple[str, ...]]
     channels: int
-    convert: Callable[[dict[str, Any]], dict[str, Tensor]] = dict
+    convert: Callable[[dict[str, Any], KeysView[str]], dict[str, Tensor]] = fitted
     trained: Callable[[], nn.Module] | None = None
     identity: str = ""
 

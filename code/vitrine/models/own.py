@@ -17,7 +17,7 @@ import torch
 import torchvision
 from PIL import Image
 from timm.data.config import resolve_data_config
-from torch import Tensor, nn
+from torch import nn
 
 from vitrine import study as studies
 from vitrine.errors import FileMissing, StudyError, suggestion
@@ -34,7 +34,6 @@ IMAGENET = "imagenet"
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CROP_SHARE = 0.875
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def architecture_of(study: studies.Study, name: str) -> Architecture:
@@ -66,7 +65,6 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
         build=built.untrained,
         trained=None if path else built.trained,
         weights_file=lambda _: _there(path),
-        convert=partial(fitted, keys=frozenset(network.state_dict())),
         categories=lambda _: named,
         preprocessing=preprocessing,
         last_convolution=layers.last_convolution,
@@ -271,19 +269,3 @@ def _preprocessing(row: sections.Classifier, known: Preprocessing | None) -> Pre
     if row.mean:
         found = replace(found, mean=_levels(row.mean))
     return replace(found, std=_levels(row.std)) if row.std else found
-
-
-# --- weights --------------------------------------------------------------------------------------
-
-
-def fitted(checkpoint: dict[str, Any], keys: frozenset[str]) -> dict[str, Tensor]:
-    """A network's state from a checkpoint: out of its wrapper, without a prefix of all keys."""
-    tensors: Any = checkpoint
-    while wrapper := next((key for key in _WRAPPERS if isinstance(tensors.get(key), dict)), None):
-        tensors = tensors[wrapper]
-    while not keys & tensors.keys() and len({key.partition(".")[0] for key in tensors}) == 1:
-        shorter = {key.partition(".")[2]: value for key, value in tensors.items()}
-        if "" in shorter:
-            break
-        tensors = shorter
-    return dict(tensors)

