@@ -35,7 +35,7 @@ class FakeEngine:
         self.conversions = 0
         self.passes = 0
 
-    def __call__(self, network: nn.Module, shape: tuple[int, ...]) -> engine.Run:
+    def __call__(self, network: nn.Module, example: Tensor) -> engine.Run:
         self.conversions += 1
 
         def run(batch: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ def _logits(classifier: Classifier, settings: InferenceOptions) -> Tensor:
         return forward(_batch(3))
 
 
-def _refuses(network: nn.Module, shape: tuple[int, ...]) -> engine.Run:
+def _refuses(network: nn.Module, example: Tensor) -> engine.Run:
     raise RuntimeError("No conversion rule for aten::oddity\nand a long trace")
 
 
@@ -119,17 +119,17 @@ def test_a_network_is_converted_once_until_its_parameters_change(
     assert fake.conversions == 2
     _logits(classifier_of(Plain(), "3"), OPENVINO)
     assert fake.conversions == 3
-    assert engine._outcome.cache_info().currsize <= 1
+    assert len(engine._last) <= 1
 
 
 def test_nothing_is_kept_of_a_network_that_is_gone(use: Callable[[object], None]) -> None:
-    use(lambda network, shape: lambda batch: torch.zeros(len(batch), CLASSES))
+    use(lambda network, example: lambda batch: torch.zeros(len(batch), CLASSES))
     classifier = classifier_of(Plain(), "3")
     with pytest.warns(UserWarning, match="differ"):
         _logits(classifier, OPENVINO)
-    assert engine._outcome.cache_info().currsize == 1
+    assert len(engine._last) == 1
     del classifier
-    assert engine._outcome.cache_info().currsize == 0
+    assert engine._last == []
 
 
 @pytest.mark.parametrize(("rate", "chosen"), [(1.01, "torch"), (1.5, "openvino")])

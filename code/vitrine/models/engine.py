@@ -4,7 +4,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib.util import find_spec
 from weakref import ref
 
@@ -27,6 +27,19 @@ PRECISION = "f32"
 weights (``bench/lime_images.py``)."""
 
 
+@dataclass(frozen=True)
+class _Conversion:
+    """What became of a network, by what it was made of: how it is run, or why it cannot be."""
+
+    network: ref[nn.Module]
+    made_of: tuple[int, ...]
+    outcome: Run | str
+
+
+_last: list[_Conversion] = []
+"""The last conversion alone, as it holds a copy of the parameters."""
+
+
 def installed() -> bool:
     """Whether OpenVINO can be imported; it is not imported to find out."""
     return find_spec("openvino") is not None
@@ -47,9 +60,7 @@ def converted(classifier: Classifier, noise: Tensor) -> Run:
         raise NotApplicable("OpenVINO runs networks on a CPU only")
     if not installed():
         raise NotApplicable("OpenVINO is not installed (pip install 'vitrine[fast]')")
-    network = ref(classifier.network, lambda _: _outcome.cache_clear())
-    made_of = torch.get_num_threads(), *_checksums(classifier.network)
-    outcome = _outcome(network, tuple(noise.shape), made_of)
+    outcome = _outcome(classifier.network, noise)
     if isinstance(outcome, str):
         raise NotApplicable(f"OpenVINO cannot convert the network: {outcome}")
     some = noise[:2]
@@ -67,21 +78,22 @@ def converted(classifier: Classifier, noise: Tensor) -> Run:
     return outcome
 
 
-@lru_cache(maxsize=1)
-def _outcome(
-    network: ref[nn.Module], shape: tuple[int, ...], _made_of: tuple[int, ...]
-) -> Run | str:
-    """How a network is run, or why it cannot be; the last alone is kept, a copy of its parameters.
-
-    made_of : whatever else the conversion depends on.
-    """
+def _outcome(network: nn.Module, example: Tensor) -> Run | str:
+    """What the conversion of the network gave, the last time or now."""
+    made_of = (torch.get_num_threads(), *example.shape, *_checksums(network))
+    for last in _last:
+        if last.network() is network and last.made_of == made_of:
+            return last.outcome
+    _last.clear()
     try:
-        return _convert(network(), shape)  # type: ignore[arg-type]
+        outcome: Run | str = _convert(network, example)
     except Exception as error:  # tracing runs the network's own Python, which may raise anything
-        return first_line(error).rstrip(".")
+        outcome = first_line(error).rstrip(".")
+    _last.append(_Conversion(ref(network, lambda _: _last.clear()), made_of, outcome))
+    return outcome
 
 
-def _convert(network: nn.Module, shape: tuple[int, ...]) -> Run:
+def _convert(network: nn.Module, example: Tensor) -> Run:
     # Without this module OpenVINO reports its use to its makers as soon as it is imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
@@ -95,11 +107,11 @@ def _convert(network: nn.Module, shape: tuple[int, ...]) -> Run:
     # What is converted may share memory with the parameters; once they change it is not used again.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing warns of its age and of each branch in Python
-        one = torch.zeros(1, *shape[1:])
+        one = example[:1].clone()
         traced = torch.jit.trace(network, one, check_trace=False)  # type: ignore[no-untyped-call]
-        model = openvino.convert_model(traced, example_input=one, input=[shape])
+        model = openvino.convert_model(traced, example_input=one, input=[tuple(example.shape)])
     compiled = openvino.Core().compile_model(model, "CPU", settings)
-    size = shape[0]
+    size = len(example)
 
     def run(batch: Tensor) -> Tensor:
         images = batch.detach().contiguous().numpy()

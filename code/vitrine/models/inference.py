@@ -5,7 +5,7 @@ import ctypes
 import timeit
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -88,9 +88,9 @@ def as_run(classifier: Classifier, settings: InferenceOptions) -> InferenceOptio
     """
     if settings.folded and not _folds(classifier):
         settings = settings.model_copy(update={"folded": False})
-    with preserved_state(classifier.network):
-        if settings.engine == "torch" or _on_openvino(classifier, settings):
-            return settings
+    if settings.engine == "torch" or not (reason := _refusal(classifier)):
+        return settings
+    warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=2)
     return settings.model_copy(update={"engine": "torch"})
 
 
@@ -118,8 +118,7 @@ def fastest_options(classifier: Classifier, *, memory: bool = True) -> Inference
     found = _fastest(classifier, layouts)
     others = [found.model_copy(update={"batch": batch}) for batch in BATCHES]
     found = _fastest(classifier, [found, *others])
-    with suppress(NotApplicable), preserved_state(classifier.network):
-        engine.converted(classifier, _noise(classifier, found.batch))
+    if engine.installed() and not _refusal(classifier):
         others = [each.model_copy(update={"engine": "openvino"}) for each in others]
         found = _fastest(classifier, [found, *others])
     half = torch.get_num_threads() // 2
@@ -162,6 +161,16 @@ def _on_openvino(classifier: Classifier, settings: InferenceOptions) -> Forward 
     except NotApplicable as reason:
         warnings.warn(f"{classifier.title} runs on PyTorch: {reason}", stacklevel=4)
         return None
+
+
+def _refusal(classifier: Classifier) -> str:
+    """Why OpenVINO cannot run the network with the same logits; empty where it can."""
+    try:
+        with preserved_state(classifier.network):
+            engine.converted(classifier, _noise(classifier, PLAIN.batch))
+    except NotApplicable as reason:
+        return str(reason)
+    return ""
 
 
 def _forward(classifier: Classifier, settings: InferenceOptions) -> Forward:
