@@ -155,7 +155,7 @@ def _dissect(images: int) -> dict[str, Any]:
     from vitrine.data.images import Image
     from vitrine.methods.dissection import activations as dissection
     from vitrine.methods.dissection import labels as concept_labels
-    from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
+    from vitrine.methods.dissection.similarity import Matches, pick_similarity
     from vitrine.models.registry import load_classifier
     from vitrine.project import Project
 
@@ -171,9 +171,9 @@ def _dissect(images: int) -> dict[str, Any]:
     kept = dissection.collect(network, network.stages, noise(), "mean", keep=100, batch=16)
     embeddings = torch.nn.functional.normalize(torch.randn(images, DIMENSIONS))
     texts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIMENSIONS))
-    row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {})
+    given = (Matches(embeddings, texts), pick_similarity("soft_wpmi"))
     for activations in kept.values():
-        concept_labels.label(activations, embeddings, texts, row, parameters)
+        concept_labels.label(activations, *given)
     return {}
 
 

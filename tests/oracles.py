@@ -12,7 +12,6 @@ from vitrine.methods.dissection.similarity import (
     Evidence,
     Matches,
     check_top,
-    parameters_of,
     pick_similarity,
 )
 
@@ -44,8 +43,8 @@ def similarities(name: str, activations: Tensor, matches: Matches, **given: floa
     A study takes the blocks. Raises ``StudyError`` for an unknown similarity or parameter, and for
     fewer images than it looks at.
     """
-    row, parameters = pick_similarity(name), parameters_of(name, given)
-    wanted = row.top(activations.shape[0], **parameters)
+    row = pick_similarity(name, **given)
+    wanted = row.top_of(activations.shape[0])
     check_top(wanted, activations.shape[0])
     order = torch.cat(
         [
@@ -56,6 +55,6 @@ def similarities(name: str, activations: Tensor, matches: Matches, **given: floa
     )
     evidence = Evidence(order.T, activations.gather(0, order).T, activations)
     found = activations.new_empty(activations.shape[1], matches.count)
-    for start, block in row.function(evidence, matches, **parameters):
+    for start, block in row.blocks(evidence, matches):
         found[:, start : start + block.shape[1]] = block
     return found

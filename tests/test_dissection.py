@@ -22,7 +22,7 @@ from vitrine.methods.dissection import labels as concept_labels
 from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection import probing_size
 from vitrine.methods.dissection.activations import Activations, collect, merge
-from vitrine.methods.dissection.similarity import Evidence, Matches, parameters_of, pick_similarity
+from vitrine.methods.dissection.similarity import Evidence, Matches, pick_similarity
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
@@ -167,7 +167,7 @@ def test_a_layer_that_cannot_be_dissected_is_named(
         dissection.check_layers(strange, [layer], _images(1)[0][1], "mean")
 
 
-def _planted() -> tuple[Activations, Tensor, Tensor]:
+def _planted() -> tuple[Activations, Matches]:
     """Unit u responds to the images of concept u; the last unit does so at random."""
     generator = torch.Generator().manual_seed(0)
     texts = torch.eye(8)
@@ -176,31 +176,30 @@ def _planted() -> tuple[Activations, Tensor, Tensor]:
     pooled = (owners[:, None] == torch.arange(5)).float()
     pooled = torch.cat([pooled, torch.zeros(160, 1)], dim=1)
     pooled += 0.1 * torch.rand(160, 6, generator=generator)
-    return dissection.activations_of(pooled, torch.arange(160), 20, True), images, texts
+    return dissection.activations_of(pooled, torch.arange(160), 20, True), Matches(images, texts)
 
 
 @pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
 def test_a_unit_is_labelled_with_what_it_responds_to(name: str) -> None:
-    kept, images, texts = _planted()
+    kept, matches = _planted()
     given = {"top_k": 20.0} if name.endswith("wpmi") else {}
-    row, parameters = pick_similarity(name), parameters_of(name, given)
-    labels = concept_labels.label(kept, images, texts, row, parameters, count=3)
+    labels = concept_labels.label(kept, matches, pick_similarity(name, **given), count=3)
     if name != "rank_reorder":  # which compares orders, and has none to go by here
         assert labels.concepts[:5, 0].tolist() == [0, 1, 2, 3, 4]
-    whole = similarities(name, kept.everything[0], Matches(images, texts), **given)
+    whole = similarities(name, kept.everything[0], matches, **given)
     best, concepts = whole.topk(3, dim=1)
     assert torch.allclose(labels.similarities, best, rtol=1e-4, atol=1e-4)
     assert torch.equal(labels.concepts, concepts)
 
 
 def test_units_that_carry_a_concept_stand_out_from_drawn_units() -> None:
-    planted, images, texts = _planted()
+    planted, matches = _planted()
     noise = torch.rand(160, 40, generator=torch.Generator().manual_seed(4))
     pooled = torch.cat([planted.everything[0], noise], dim=1)
     kept = dissection.activations_of(pooled, torch.arange(160), 20, everything=False)
-    row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
-    labels = concept_labels.label(kept, images, texts, row, parameters)
-    given = (images, texts, row, parameters, 500)
+    row = pick_similarity("soft_wpmi", top_k=20)
+    labels = concept_labels.label(kept, matches, row)
+    given = (matches, row, 500)
     null = nulls.null_similarities({"a": kept, "b": kept}, *given, seed=0)
     assert null["a"].similarities.shape == (500,)
     assert torch.equal(null["a"].similarities, null["b"].similarities)
@@ -218,17 +217,17 @@ def test_units_that_carry_a_concept_stand_out_from_drawn_units() -> None:
 )
 def test_a_drawn_unit_is_scored_as_a_real_one_in_its_place(name: str, lam: float) -> None:
     """Against a slow loop that labels the whole layer again for every draw, in double precision."""
-    kept, images, texts = _planted()
+    kept, matches = _planted()
     pooled = torch.cat([kept.everything[0], torch.ones(160, 1)], dim=1)
     kept = dissection.activations_of(pooled, torch.arange(160), 8, everything=False)
-    row, parameters = pick_similarity(name), parameters_of(name, {"top_k": 8, "lam": lam})
-    found = nulls.null_similarities({"a": kept}, images, texts, row, parameters, 40, seed=3)["a"]
+    row = pick_similarity(name, top_k=8, lam=lam)
+    found = nulls.null_similarities({"a": kept}, matches, row, 40, seed=3)["a"]
     orders = nulls._random_orders(40, 160, 8, torch.Generator().manual_seed(3))
     for draw, order in enumerate(orders):
         top = kept.images[:6].clone()  # the seventh unit is constant
         top[draw % 6] = order
-        matches = Matches(images.double(), texts.double())
-        blocks = row.function(Evidence(top, torch.zeros(6, 8)), matches, **parameters)
+        exact = Matches(matches.images.double(), matches.concepts.double())
+        blocks = row.blocks(Evidence(top, torch.zeros(6, 8)), exact)
         expected = torch.cat([block for _, block in blocks], dim=1)[draw % 6].max()
         assert float(found.similarities[draw]) == pytest.approx(float(expected), abs=1e-4)
 
@@ -249,16 +248,14 @@ def test_units_without_a_concept_have_small_p_values_no_more_often_than_by_chanc
 ) -> None:
     """Of similarities that see activations, for units whose activations have unlike shapes."""
     generator = torch.Generator().manual_seed(1)
-    images, texts = (
-        nn.functional.normalize(torch.randn(n, 4, generator=generator), dim=1) for n in (80, 30)
-    )
+    vectors = [torch.randn(n, 4, generator=generator) for n in (80, 30)]
+    matches = Matches(*(nn.functional.normalize(each, dim=1) for each in vectors))
     pooled = torch.rand(80, 60, generator=generator) ** torch.linspace(0.3, 6, 60)
     pooled += torch.arange(60)
     kept = dissection.activations_of(pooled, torch.arange(80), 40, everything=True)
-    row = pick_similarity(name)
-    parameters = parameters_of(name, {"top_fraction": 0.5} if name == "rank_reorder" else {})
-    own = concept_labels.label(kept, images, texts, row, parameters).similarities[:, 0]
-    null = nulls.null_similarities({"a": kept}, images, texts, row, parameters, 6000, 0)["a"]
+    row = pick_similarity(name, **{"top_fraction": 0.5} if name == "rank_reorder" else {})
+    own = concept_labels.label(kept, matches, row).similarities[:, 0]
+    null = nulls.null_similarities({"a": kept}, matches, row, 6000, 0)["a"]
     values = nulls.p_values(own, null)
     assert (values <= 0.1).mean() < 0.25 and (values <= 0.5).mean() > 0.25
     assert null.owners is not None and (np.bincount(null.owners) == 100).all()
@@ -267,12 +264,12 @@ def test_units_without_a_concept_have_small_p_values_no_more_often_than_by_chanc
 @pytest.mark.parametrize("name", ["soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"])
 def test_units_that_never_fire_count_nowhere(name: str) -> None:
     """With and without constant units, the others have the same labels, null and p-values."""
-    live, images, texts = _planted()
+    live, matches = _planted()
     pooled, positions = live.everything
     mixed = torch.cat([torch.zeros(len(pooled), 2), pooled, torch.full((len(pooled), 1), 3.0)], 1)
     both = dissection.activations_of(mixed, positions, live.values.shape[1], everything=True)
-    parameters = parameters_of(name, {"top_k": 20.0} if name.endswith("wpmi") else {})
-    given = (images, texts, pick_similarity(name), parameters)
+    row = pick_similarity(name, **{"top_k": 20.0} if name.endswith("wpmi") else {})
+    given = (matches, row)
     expected, found = (concept_labels.label(each, *given, count=2) for each in (live, both))
     units = len(live.values)
     assert found.silent.tolist() == [True, True, *[False] * units, True]
@@ -287,19 +284,17 @@ def test_units_that_never_fire_count_nowhere(name: str) -> None:
         for labels, null in zip((expected, found), drawn_units, strict=True)
     ]
     assert values[1].tolist() == [1, 1, *values[0], 1]
-    for drawn in probing_size.probing_effect(both, *given, [len(images)], 1, units + 3, 0):
+    for drawn in probing_size.probing_effect(both, *given, [len(pooled)], 1, units + 3, 0):
         assert drawn.similarity == pytest.approx(float(expected.similarities[:, 0].mean()))
         assert drawn.stable == 1
         assert drawn.concepts == len(set(expected.concepts[:, 0].tolist()))
 
 
 def test_a_layer_that_never_fires_has_no_labels_and_no_null() -> None:
-    _, images, texts = _planted()
-    dead = dissection.activations_of(
-        torch.zeros(len(images), 3), torch.arange(len(images)), len(images), everything=True
-    )
-    for name, parameters in (("cosine", {}), ("soft_wpmi", parameters_of("soft_wpmi", {}))):
-        given = (images, texts, pick_similarity(name), parameters)
+    _, matches = _planted()
+    dead = dissection.activations_of(torch.zeros(160, 3), torch.arange(160), 160, everything=True)
+    for name in ("cosine", "soft_wpmi"):
+        given = (matches, pick_similarity(name))
         labels = concept_labels.label(dead, *given)
         null = nulls.null_similarities({"a": dead}, *given, 2, 0)["a"]
         assert labels.silent.all() and not len(null.similarities)
@@ -307,10 +302,10 @@ def test_a_layer_that_never_fires_has_no_labels_and_no_null() -> None:
 
 
 def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
-    kept, images, texts = _planted()
-    row, parameters = pick_similarity("soft_wpmi"), parameters_of("soft_wpmi", {"top_k": 20})
+    kept, matches = _planted()
     calls: list[None] = []
-    given, sizes = (kept, images, texts, row, parameters), (16, 80, 160, 1000)
+    sizes = (16, 80, 160, 1000)
+    given = (kept, matches, pick_similarity("soft_wpmi", top_k=20))
     draws = probing_size.probing_effect(
         *given, sizes, 3, 4, seed=0, progress=lambda: calls.append(None)
     )

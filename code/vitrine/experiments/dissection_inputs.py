@@ -16,7 +16,7 @@ from vitrine.experiments.dissection_tables import RUNNERS_UP
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import embeddings, encoders
 from vitrine.methods.dissection.embeddings import Embeddings, Encoder
-from vitrine.methods.dissection.similarity import parameters_of, pick_similarity
+from vitrine.methods.dissection.similarity import pick_similarity
 from vitrine.project import Project
 from vitrine.study import sections
 
@@ -27,8 +27,7 @@ MOST_PARTS = 64
 
 def check(project: Project, wanted: sections.Dissection) -> None:
     """Stop if a study's dissection names what does not exist. Raises ``StudyError``."""
-    row = pick_similarity(wanted.similarity)
-    parameters = parameters_of(wanted.similarity, wanted.parameters)
+    similarity = pick_similarity(wanted.similarity, **wanted.parameters)
     dissection.pick_pooling(wanted.pooling)
     encoder = wanted.encoder
     encoders.pick_encoder(encoder.name).check(project, encoder)
@@ -42,7 +41,7 @@ def check(project: Project, wanted: sections.Dissection) -> None:
     if wanted.concepts not in CONCEPT_LISTS:
         concepts_of(project, wanted)
     smallest = wanted.probing.sizes[0] if wanted.probing else 0
-    if smallest and "top_fraction" in parameters and row.top(smallest, **parameters) < 2:
+    if smallest and "top_fraction" in similarity.parameters and similarity.top_of(smallest) < 2:
         raise StudyError(
             f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than two, "
             "which have no order",

@@ -33,14 +33,12 @@ from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection.activations import Activations, merge
 from vitrine.methods.dissection.embeddings import Embeddings
 from vitrine.methods.dissection.null import Null
-from vitrine.methods.dissection.similarity import check_top, parameters_of, pick_similarity
+from vitrine.methods.dissection.similarity import Matches, check_top, pick_similarity
 from vitrine.models.inference import keep_memory
 from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study, sections
-
-Embedded = tuple[torch.Tensor, torch.Tensor]  # of images and of concepts, float32 [n, d] each
 
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
@@ -108,13 +106,12 @@ class NetworkDissection(Experiment):
         self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
         self.concepts = inputs.concepts_of(project, wanted)
         self.kinds = kinds.load_kinds(project)
-        self.similarity = pick_similarity(wanted.similarity)
-        self.parameters = parameters_of(wanted.similarity, wanted.parameters)
+        self.similarity = pick_similarity(wanted.similarity, **wanted.parameters)
         self.probing_set = inputs.Probing(
             project, inputs.image_paths(project, wanted), wanted.batch
         )
         self.files = self.probing_set.files
-        self.top = self.similarity.top(len(self.files), **self.parameters)
+        self.top = self.similarity.top_of(len(self.files))
         check_top(self.top, len(self.files))
         _, first = next(self.probing_set.images(0, 1))
         self.units = {
@@ -124,7 +121,7 @@ class NetworkDissection(Experiment):
         self.encoder = encoders.pick_encoder(wanted.encoder.name).load(
             project, wanted.encoder, context.device
         )
-        self._embedded: Embedded | None = None
+        self._matches: Matches | None = None
         self._last_pass: tuple[str, dict[str, Activations]] | None = None
 
     def layers(self, classifier: str) -> tuple[str, ...]:
@@ -160,7 +157,7 @@ class NetworkDissection(Experiment):
             "encoder": self.encoder.identity,
             "pooling": self.wanted.pooling,
             "similarity": self.wanted.similarity,
-            "parameters": self.parameters,
+            "parameters": self.similarity.parameters,
             "batch": self.wanted.batch,
             "revision": [dissection.REVISION, self.similarity.revision],
         }
@@ -208,7 +205,7 @@ class NetworkDissection(Experiment):
         )
         images = self.probing_set.embeddings(self.encoder)
         assert images is not None
-        self._embedded = torch.from_numpy(images), torch.from_numpy(texts)
+        self._matches = Matches(torch.from_numpy(images), torch.from_numpy(texts))
 
     def pieces(self, task: Task | None) -> list[Piece]:
         """The probing set in parts: to be encoded, or passed through a task's network."""
@@ -259,25 +256,25 @@ class NetworkDissection(Experiment):
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """One task's result, from the pass of the probing set through its network."""
-        assert self._embedded is not None
+        assert self._matches is not None
         assert self._last_pass is not None
         compute = self._labels if task.file == "labels" else self._probing
-        return compute(task.classifier, self._last_pass[1], self._embedded, progress)
+        return compute(task.classifier, self._last_pass[1], self._matches, progress)
 
     # --- results ---------------------------------------------------------------------------------
 
     def _labels(
-        self, name: str, activations: dict[str, Activations], embedded: Embedded, progress: Progress
+        self, name: str, activations: dict[str, Activations], matches: Matches, progress: Progress
     ) -> TaskResult:
         arrays: dict[str, np.ndarray] = {}
         start, seen = time.perf_counter(), self.networks[name].preprocessing
         labels = {}
         for layer, kept in activations.items():
             labels[layer] = concept_labels.label(
-                kept, *embedded, self.similarity, self.parameters, count=RUNNERS_UP + 1
+                kept, matches, self.similarity, count=RUNNERS_UP + 1
             )
             progress.advance(PASSES_A_ROUND)
-        null = self._null(activations, embedded, progress)
+        null = self._null(activations, matches, progress)
         for place, layer in enumerate(self.layers(name)):
             arrays |= layer_arrays(
                 place, activations[layer], labels[layer], null[layer], self.wanted.example_images
@@ -296,7 +293,7 @@ class NetworkDissection(Experiment):
         return TaskResult(arrays, facts)
 
     def _null(
-        self, activations: dict[str, Activations], embedded: Embedded, progress: Progress
+        self, activations: dict[str, Activations], matches: Matches, progress: Progress
     ) -> dict[str, Null]:
         """The null distribution of each layer."""
         told = 0
@@ -309,9 +306,8 @@ class NetworkDissection(Experiment):
 
         return nulls.null_similarities(
             activations,
-            *embedded,
+            matches,
             self.similarity,
-            self.parameters,
             self.wanted.null_draws,
             self.wanted.seed,
             part_done,
@@ -329,16 +325,15 @@ class NetworkDissection(Experiment):
         return encoders.Sentences()
 
     def _probing(
-        self, name: str, activations: dict[str, Activations], embedded: Embedded, progress: Progress
+        self, name: str, activations: dict[str, Activations], matches: Matches, progress: Progress
     ) -> TaskResult:
         probing = self.wanted.probing
         assert probing is not None
         found = {
             layer: probing_size.probing_effect(
                 activations[layer],
-                *embedded,
+                matches,
                 self.similarity,
-                self.parameters,
                 **probing.model_dump(),
                 progress=lambda: progress.advance(PASSES_A_PART),
             )
@@ -407,7 +402,6 @@ class NetworkDissection(Experiment):
             "similarity": {
                 "name": self.wanted.similarity,
                 **self.similarity.facts,
-                "parameters": self.parameters,
             },
             "null_draws": self.wanted.null_draws,
         }

@@ -3,8 +3,7 @@
 A unit is labelled by the concepts whose similarity to its strongest images is greatest.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,33 +33,26 @@ class Labels:
 
 
 def label(
-    activations: Activations,
-    images: Tensor,
-    texts: Tensor,
-    similarity: Similarity,
-    parameters: dict[str, Any],
-    count: int = 6,
+    activations: Activations, matches: Matches, similarity: Similarity, count: int = 6
 ) -> Labels:
     """The ``count`` concepts most similar to each unit that is not constant.
 
     Constant units count nowhere, not even in a mean over the layer's units.
 
-    images : ``float32 [images, d]``, the probing set's embeddings by position.
-    texts : ``float32 [concepts, d]``, the concepts' embeddings.
+    matches : of the images of the probing set, by position.
     """
     live = ~activations.constant
     if not live.all():
-        count = min(count, len(texts))
+        count = min(count, matches.count)
         similarities = torch.full((len(live), count), torch.nan)
         concepts = torch.zeros(len(live), count, dtype=torch.int64)
         if live.any():
-            part = label(activations.of_units(live), images, texts, similarity, parameters, count)
+            part = label(activations.of_units(live), matches, similarity, count)
             concepts[live], similarities[live] = part.concepts, part.similarities
         return Labels(concepts, similarities)
-    evidence, matches = _evidence(activations, images, texts, similarity, parameters)
     best = torch.empty(activations.units, 0)
     concepts = torch.empty(activations.units, 0, dtype=torch.int64)
-    for start, block in similarity.function(evidence, matches, **parameters):
+    for start, block in similarity.blocks(*_evidence(activations, matches, similarity)):
         values, found = block.topk(min(count, block.shape[1]), dim=1)
         joined = torch.cat([best, values], dim=1)
         order = joined.argsort(dim=1, descending=True, stable=True)[:, :count]
@@ -70,19 +62,15 @@ def label(
 
 
 def _evidence(
-    activations: Activations,
-    images: Tensor,
-    texts: Tensor,
-    similarity: Similarity,
-    parameters: dict[str, Any],
+    activations: Activations, matches: Matches, similarity: Similarity
 ) -> tuple[Evidence, Matches]:
     """What the similarity needs: only the images that are among some unit's strongest."""
-    wanted = similarity.top(len(images), **parameters)
+    wanted = similarity.top_of(len(matches.images))
     values, strongest = activations.values[:, :wanted], activations.images[:, :wanted]
     if similarity.everything:
         assert activations.everything is not None
-        return Evidence(strongest, values, activations.everything[0]), Matches(images, texts)
+        return Evidence(strongest, values, activations.everything[0]), matches
     used, rows = torch.unique(strongest, return_inverse=True)
-    if len(used) == len(images):  # all of them: no copy is needed
-        return Evidence(strongest, values), Matches(images, texts)
-    return Evidence(rows, values), Matches(images[used], texts)
+    if len(used) == len(matches.images):  # all of them: no copy is needed
+        return Evidence(strongest, values), matches
+    return Evidence(rows, values), replace(matches, images=matches.images[used])

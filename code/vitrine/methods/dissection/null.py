@@ -29,7 +29,6 @@ from vitrine.methods.dissection.activations import Activations
 from vitrine.methods.dissection.similarity import (
     BLOCK_UNITS,
     Evidence,
-    LogLikelihood,
     Matches,
     Similarity,
     softmax_blocks,
@@ -67,31 +66,23 @@ class Null:
 
 def null_similarities(
     layers: Mapping[str, Activations],
-    images: Tensor,
-    texts: Tensor,
+    matches: Matches,
     similarity: Similarity,
-    parameters: dict[str, float],
     draws: int,
     seed: int,
     progress: Progress = lambda _done, _all: None,
 ) -> dict[str, Null]:
     """At least ``draws`` labels of units without a concept, for each layer; none if it is silent.
 
-    images : ``float32 [images, d]``, the probing set's embeddings.
-    texts : ``float32 [concepts, d]``, the concepts' embeddings.
-
     Seeded. Memory grows with ``draws``, and neither with concepts nor units; with images only for a
     similarity that needs all activations.
     """
-    top = similarity.top(len(images), **parameters)
     generator = torch.Generator().manual_seed(seed)
     if similarity.likelihood is not None:
-        orders = _random_orders(draws, len(images), top, generator)
-        likelihood = similarity.likelihood(**parameters)
+        top = similarity.top_of(len(matches.images))
+        orders = _random_orders(draws, len(matches.images), top, generator)
         places = [_live(kept)[1].images[:, :top] for kept in layers.values()]
-        blocks = _of_orders(
-            orders, places, Matches(images, texts), likelihood, parameters, progress
-        )
+        blocks = _of_orders(orders, places, matches, similarity, progress)
         return {layer: Null(found) for layer, found in zip(layers, blocks, strict=True)}
     found = {}
     for number, (layer, kept) in enumerate(layers.items()):
@@ -99,8 +90,7 @@ def null_similarities(
         def part(done: int, whole: int, number: int = number) -> None:
             progress(number * whole + done, len(layers) * whole)
 
-        given = (Matches(images, texts), similarity, parameters, draws, generator, part)
-        found[layer] = _of_activations(kept, *given)
+        found[layer] = _of_activations(kept, matches, similarity, draws, generator, part)
     return found
 
 
@@ -126,8 +116,7 @@ def _of_orders(
     orders: Tensor,
     layers: Sequence[Tensor],
     matches: Matches,
-    likelihood: LogLikelihood,
-    parameters: dict[str, float],
+    similarity: Similarity,
     progress: Progress,
 ) -> Sequence[Tensor]:
     """The greatest similarity of each order in each layer: ``float32 [draws]``, or ``[0]``.
@@ -137,7 +126,8 @@ def _of_orders(
     What an order's images say of a concept is the same in all layers, so it is computed once.
     """
     live = [top for top in layers if len(top)]
-    lam = float(parameters["lam"])
+    assert similarity.likelihood is not None
+    likelihood, lam = similarity.likelihood(**similarity.parameters), similarity.parameters["lam"]
 
     def greatest(probabilities: Tensor) -> Tensor:
         factors = likelihood.factors(probabilities)
@@ -153,7 +143,7 @@ def _of_orders(
 
     best = torch.full((len(live), len(orders)), -math.inf)
     if live:
-        for start, block in softmax_blocks(matches, parameters["a"], greatest):
+        for start, block in softmax_blocks(matches, similarity.parameters["a"], greatest):
             best = torch.maximum(best, block)
             progress(start, matches.count)
     progress(matches.count, matches.count)
@@ -195,7 +185,6 @@ def _of_activations(
     kept: Activations,
     matches: Matches,
     similarity: Similarity,
-    parameters: dict[str, float],
     draws: int,
     generator: torch.Generator,
     progress: Progress,
@@ -206,7 +195,7 @@ def _of_activations(
     if not units:
         progress(1, 1)
         return Null(torch.empty(0), torch.empty(0, dtype=torch.int64))
-    top = similarity.top(images, **parameters)
+    top = similarity.top_of(images)
     owners = torch.arange(units * max(DRAWS_A_UNIT, -(-draws // units))) % units
     best = []
     for first in range(0, len(owners), BATCH):
@@ -219,7 +208,7 @@ def _of_activations(
             everything = live.everything[0][:, part].gather(0, orders.T)
         evidence = Evidence(orders[:, :top], values, everything)
         found = torch.full((len(part),), -math.inf)
-        for _, block in similarity.function(evidence, matches, **parameters):
+        for _, block in similarity.blocks(evidence, matches):
             found = torch.maximum(found, block.amax(dim=1))
         best.append(found)
         progress(first + len(part), len(owners))

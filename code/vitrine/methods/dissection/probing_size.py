@@ -1,8 +1,7 @@
 """How the labels of units depend on the size of the probing set."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from vitrine.errors import StudyError
 from vitrine.methods.dissection.activations import Activations, activations_of
 from vitrine.methods.dissection.labels import Labels, label
-from vitrine.methods.dissection.similarity import Similarity
+from vitrine.methods.dissection.similarity import Matches, Similarity
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,8 @@ def rules_of(similarity: Similarity) -> tuple[str, ...]:
 
 def probing_effect(
     activations: Activations,
-    images: Tensor,
-    texts: Tensor,
+    matches: Matches,
     similarity: Similarity,
-    parameters: dict[str, Any],
     sizes: Sequence[int],
     draws: int,
     units: int,
@@ -76,46 +73,41 @@ def probing_effect(
     """
     assert activations.everything is not None
     generator = np.random.default_rng(seed)
-    everything, count = activations.everything[0], len(images)
+    everything, count = activations.everything[0], len(matches.images)
     sample = np.sort(generator.permutation(everything.shape[1])[:units])
     everything = everything[:, torch.from_numpy(sample)]
-    whole = _label_part(everything, images, texts, similarity, parameters)
+    whole = _label_part(everything, matches, similarity)
     progress()
     found = []
     for size in [size for size in sizes if size <= count]:
         for draw in range(draws if size < count else 1):
             part = torch.from_numpy(np.sort(generator.permutation(count)[:size]))
             for rule in rules_of(similarity):
-                chosen = _scaled(parameters, rule, size, count)
+                scaled = _scaled(similarity, rule, size, count)
                 if size == count:
                     labels = whole
                 else:
-                    labels = _label_part(everything[part], images[part], texts, similarity, chosen)
+                    some = replace(matches, images=matches.images[part])
+                    labels = _label_part(everything[part], some, scaled)
                     progress()
-                top = similarity.top(size, **chosen)
-                found.append(_draw(rule, size, draw, top, labels, whole))
+                found.append(_draw(rule, size, draw, scaled.top_of(size), labels, whole))
     return found
 
 
-def _label_part(
-    everything: Tensor,
-    images: Tensor,
-    texts: Tensor,
-    similarity: Similarity,
-    parameters: dict[str, Any],
-) -> Labels:
-    wanted = max(1, similarity.top(len(images), **parameters))
-    kept = activations_of(everything, torch.arange(len(images)), wanted, everything=True)
-    return label(kept, images, texts, similarity, parameters, count=1)
+def _label_part(everything: Tensor, matches: Matches, similarity: Similarity) -> Labels:
+    images = len(matches.images)
+    wanted = max(1, similarity.top_of(images))
+    kept = activations_of(everything, torch.arange(images), wanted, everything=True)
+    return label(kept, matches, similarity, count=1)
 
 
-def _scaled(parameters: dict[str, Any], rule: str, size: int, images: int) -> dict[str, Any]:
-    """The parameters with as many strongest images as the rule gives for ``size`` images."""
-    if "top_k" not in parameters:
-        return parameters
-    top = parameters["top_k"]
+def _scaled(similarity: Similarity, rule: str, size: int, images: int) -> Similarity:
+    """The similarity of as many strongest images as the rule gives for ``size`` images."""
+    if "top_k" not in similarity.parameters:
+        return similarity
+    top = similarity.parameters["top_k"]
     scaled = min(top, size) if rule == "fixed" else max(1, round(top * size / images))
-    return parameters | {"top_k": scaled}
+    return replace(similarity, parameters=similarity.parameters | {"top_k": scaled})
 
 
 def _draw(rule: str, size: int, draw: int, top: int, labels: Labels, whole: Labels) -> Draw:

@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -129,7 +129,7 @@ class Similarity:
     function : ``(evidence, matches, **parameters)`` to the blocks of ``S``.
     top : how many images of greatest activation it looks at, given the probing set's size.
     everything : whether it needs all activations; then memory grows with the probing set.
-    parameters : the paper's defaults.
+    parameters : with which it is computed; in the table, the paper's defaults.
     likelihood : of a similarity that sees of a unit nothing but the order of its strongest images,
         and compares it with the mean over the layer's units; ``None`` for the others, which see a
         unit's activations, and no other unit.
@@ -146,22 +146,29 @@ class Similarity:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the provenance says about the similarity, besides its parameters.
+        """What the provenance says about the similarity.
 
         within_layer : whether a unit is compared with the mean over its layer's units.
         """
+        known = {"title": self.title, "paper": self.paper}
         within = self.likelihood is not None
-        return {"title": self.title, "paper": self.paper, "within_layer": within}
+        return known | {"within_layer": within, "parameters": self.parameters}
+
+    def top_of(self, images: int) -> int:
+        """How many images of greatest activation it looks at, of a probing set of so many."""
+        return self.top(images, **self.parameters)
+
+    def blocks(self, evidence: Evidence, matches: Matches) -> Blocks:
+        """The blocks of ``S``."""
+        return self.function(evidence, matches, **self.parameters)
 
 
-def pick_similarity(name: str) -> Similarity:
-    """The row of ``SIMILARITIES`` called ``name``. Raises ``StudyError``."""
-    return pick(SIMILARITIES, name, "similarity", "similarities")
+def pick_similarity(name: str, /, **given: float) -> Similarity:
+    """The row of ``SIMILARITIES`` called ``name``, with parameters ``given`` in place of its own.
 
-
-def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
-    """The similarity's defaults with those that the study gives. Raises ``StudyError``."""
-    row = pick_similarity(name)
+    Raises ``StudyError`` for a name or a parameter that does not exist, or means nothing.
+    """
+    row = pick(SIMILARITIES, name, "similarity", "similarities")
     for key, given_value in given.items():
         if key not in row.parameters:
             raise StudyError(
@@ -176,10 +183,11 @@ def parameters_of(name: str, given: dict[str, float]) -> dict[str, Any]:
                 f"The similarity's parameter {key!r} is {given_value!r}, and it must be {words}",
                 f"Correct dissection.parameters.{key} in the study file",
             )
-    return row.parameters | {
+    whole = {
         key: int(value) if isinstance(row.parameters[key], int) and value == int(value) else value
         for key, value in given.items()
     }
+    return replace(row, parameters=row.parameters | whole)
 
 
 _ALLOWED: dict[str, tuple[str, Callable[[float], bool]]] = {
