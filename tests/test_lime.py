@@ -22,7 +22,7 @@ from vitrine.measures.stability import (
 )
 from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities
-from vitrine.methods.lime import explain, explain_many, fit, neighbourhoods, pooled
+from vitrine.methods.lime import explain, fit, neighbourhoods, pooled
 from vitrine.methods.perturbation import draw, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.classifier import Classifier
@@ -146,7 +146,7 @@ def test_images_with_hidden_superpixels_are_those_of_the_library(
     lime_image.LimeImageExplainer(random_state=np.random.RandomState(4)).explain_instance(
         crop, keep, labels=(0,), top_labels=None, num_samples=9, segmentation_fn=lambda _: segments
     )
-    found = mask(classifier, crop, segments).images(draw(9, count, seed=4))
+    found = mask(classifier, crop, segments, 0).images(draw(9, count, seed=4))
     assert torch.equal(found, classifier.normalise(np.stack(kept)))
 
 
@@ -155,22 +155,21 @@ def test_images_share_batches_and_keep_their_weights(
 ) -> None:
     crop, frame = seen
     grid = superpixels(crop, lime_section.Grid(rows=4, columns=4), seed=0)
-    images = [
-        lime.SegmentedImage(crop, frame, 3, segments),
-        lime.SegmentedImage(crop[::-1], frame, 5, grid),
-    ]
+    images = [(crop, segments, 3), (crop[::-1], grid, 5)]
     told: list[int] = []
-    found = explain_many(classifier, images, PARAMETERS, told.append)
+    masked = [mask(classifier, *image) for image in images]
+    found = neighbourhoods(classifier, masked, PARAMETERS, told.append)
     assert told == [16] * 7
-    for image, explanation in zip(images, found, strict=True):
-        alone = explain(classifier, image.crop, frame, image.target, PARAMETERS, image.segments)
-        np.testing.assert_allclose(explanation.weights, alone.weights, atol=1e-6)
+    for (pixels, pieces, target), around in zip(images, found, strict=True):
+        alone = explain(classifier, pixels, frame, target, PARAMETERS, pieces)
+        weights = fit(around, PARAMETERS.kernel_width).weights
+        np.testing.assert_allclose(weights, alone.weights, atol=1e-6)
 
 
 def test_fewer_samples_are_the_first_of_more(
     classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
-    image = lime.SegmentedImage(*seen, 3, segments)
+    image = mask(classifier, seen[0], segments, 3)
     (around,) = neighbourhoods(classifier, [image], PARAMETERS)
     few = explain(classifier, *seen, 3, PARAMETERS.model_copy(update={"samples": 32}), segments)
     np.testing.assert_allclose(
@@ -181,7 +180,7 @@ def test_fewer_samples_are_the_first_of_more(
 def test_draws_of_several_seeds_are_explanations_with_more_samples(
     classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
-    image = lime.SegmentedImage(*seen, 3, segments)
+    image = mask(classifier, seen[0], segments, 3)
     wanted = PARAMETERS.model_copy(update={"samples": 16})
     parts = neighbourhoods(classifier, [image] * 3, wanted, seeds=[4, 5, 6])
     (second,) = neighbourhoods(classifier, [image], wanted.model_copy(update={"seed": 5}))
@@ -200,7 +199,7 @@ def test_draws_of_several_seeds_are_explanations_with_more_samples(
 
 def test_fidelity_shows_and_hides(classifier: Classifier, seen: Seen, segments: np.ndarray) -> None:
     crop, count = seen[0], int(segments.max()) + 1
-    (found,) = fidelities(classifier, crop, segments, [[0, 2]], 3)
+    (found,) = fidelities(classifier, mask(classifier, crop, segments, 3), [[0, 2]])
     means = mean_colours(crop, segments)
     chosen = np.isin(segments, [0, 2])[..., None]
     expected = classifier.probabilities(
@@ -209,14 +208,14 @@ def test_fidelity_shows_and_hides(classifier: Classifier, seen: Seen, segments: 
     np.testing.assert_allclose(
         [found.p_original, found.p_kept, found.p_removed], expected, atol=1e-7
     )
-    (whole,) = fidelities(classifier, crop, segments, [range(count)], 3)
+    (whole,) = fidelities(classifier, mask(classifier, crop, segments, 3), [range(count)])
     assert whole.p_kept == pytest.approx(found.p_original)
-    several = fidelities(classifier, crop, segments, [[1], [0, 2]], 3)
+    several = fidelities(classifier, mask(classifier, crop, segments, 3), [[1], [0, 2]])
     assert (several[1].p_kept, several[1].p_removed) == pytest.approx(
         (found.p_kept, found.p_removed)
     )
     with pytest.raises(StudyError, match=f"There is no superpixel {count}"):
-        fidelities(classifier, crop, segments, [[count]], 3)
+        fidelities(classifier, mask(classifier, crop, segments, 3), [[count]])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from vitrine.methods import lime
 from vitrine.methods.cam import class_activation
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.heatmap import upsample
+from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
@@ -141,7 +142,9 @@ def _check_fidelity(project: Project, store: Store) -> None:
     rows = store.table("fidelity").query("image == 'noise'").set_index("rule")
     both = np.argsort(-np.abs(weights), kind="stable")[:10]
     for rule, chosen in (("both signs", both), ("positive", [i for i in both if weights[i] > 0])):
-        (found,) = fidelities(classifier, crop, segments, [[int(i) for i in chosen]], target)
+        (found,) = fidelities(
+            classifier, mask(classifier, crop, segments, target), [[int(i) for i in chosen]]
+        )
         if rule == "both signs" or len(chosen) == 10:
             assert rows.loc[rule, "p_kept"] == pytest.approx(found.p_kept, rel=1e-4)
             assert rows.loc[rule, "p_removed"] == pytest.approx(found.p_removed, rel=1e-4)
@@ -157,7 +160,9 @@ def _check_control(project: Project, store: Store) -> None:
     orders = [drawn.permutation(6) for _ in range(DRAWS)]
     for _, row in table[table["area"] > (table["features"] - 0.25) / 6].iterrows():
         chosen = [order[: row["features"]] for order in orders]
-        found = fidelities(classifier, crop, segments, [list(one) for one in chosen], target)
+        found = fidelities(
+            classifier, mask(classifier, crop, segments, target), [list(one) for one in chosen]
+        )
         for name in ("p_kept", "p_removed"):
             mean = np.mean([getattr(one, name) for one in found])
             assert row[f"{name}_random"] == pytest.approx(mean, rel=1e-4)

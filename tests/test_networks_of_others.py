@@ -25,6 +25,7 @@ from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribu
 from vitrine.methods.cam import CAM_METHODS, class_activation
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.fidelity import fidelities
+from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, prepared, scoring
@@ -309,7 +310,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
     with scoring(classifier, 0) as scores:
         found = scores(classifier.normalise(CROP[None]).numpy())
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
-    (shown,) = fidelities(classifier, CROP, SEGMENTS, [[0, 1]], 0)
+    (shown,) = fidelities(classifier, mask(classifier, CROP, SEGMENTS, 0), [[0, 1]])
     assert shown.p_original == pytest.approx(expected[0, 0], rel=1e-6)
     ours = lime.explain(classifier, CROP, FRAME, 0, LIME, SEGMENTS)
     library = libraries.explain(classifier, CROP, 0, LIME, SEGMENTS)

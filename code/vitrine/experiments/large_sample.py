@@ -6,7 +6,7 @@ stores the numbers.
 
 import hashlib
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.data import image_sets, sources
-from vitrine.data.images import image_name, pixels_digest, read_image
+from vitrine.data.images import Frame, Pixels, image_name, pixels_digest, read_image
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
 from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
 from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.methods import cam, lime
+from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.own import architecture_of
@@ -180,12 +181,8 @@ class LargeSample(Experiment):
         probabilities = np.concatenate([classifier.probabilities(crop[None]) for crop in crops])
         progress.advance(len(files))
         targets = probabilities.argmax(axis=1)
-        segments = (superpixels(crop, self.wanted.segmentation, self.lime.seed) for crop in crops)
-        asked = [
-            lime.SegmentedImage(crop, classifier.frame(image), int(target), pieces)
-            for image, crop, target, pieces in zip(images, crops, targets, segments, strict=True)
-        ]
-        maps, r_squared = self._maps(classifier, asked, progress.advance)
+        frames = [classifier.frame(image) for image in images]
+        maps, r_squared = self._maps(classifier, crops, frames, targets.tolist(), progress.advance)
         return TaskResult(
             {
                 "target": targets.astype(np.int64),
@@ -209,21 +206,31 @@ class LargeSample(Experiment):
     def _maps(
         self,
         classifier: Classifier,
-        asked: list[lime.SegmentedImage],
+        crops: list[Pixels],
+        frames: list[Frame],
+        targets: list[int],
         advance: Callable[[int], None],
     ) -> tuple[dict[str, list[Values]], npt.NDArray[np.float64]]:
         """The maps of each method by image, and the fit of LIME's models."""
         parameters = self.lime.model_copy(update={"samples": self.wanted.samples})
-        explained = lime.explain_many(classifier, asked, parameters, advance, self.study.speed)
-        maps = {"lime": [one.heatmap.values for one in explained]}
+        segments = (superpixels(crop, self.wanted.segmentation, self.lime.seed) for crop in crops)
+        masked = [*map(partial(mask, classifier), crops, segments, targets)]
+        around = lime.neighbourhoods(classifier, masked, parameters, advance, self.study.speed)
+        models = [lime.fit(each, parameters.kernel_width) for each in around]
+        maps = {
+            "lime": [
+                model.weights[image.segments].astype(np.float32)
+                for model, image in zip(models, masked, strict=True)
+            ]
+        }
         for method in self.wanted.methods:
             maps[method] = [
                 cam.class_activation(
-                    classifier, one.crop, one.frame, method, one.target, progress=advance
+                    classifier, crop, frame, method, target, progress=advance
                 ).heatmap.values
-                for one in asked
+                for crop, frame, target in zip(crops, frames, targets, strict=True)
             ]
-        return maps, np.array([one.r_squared for one in explained])
+        return maps, np.array([model.r_squared for model in models])
 
     def _agreement(self, maps: dict[str, list[Values]]) -> dict[str, np.ndarray]:
         """For each pair of methods and image: ``[pairs, images]``, missing for a blank map."""

@@ -27,7 +27,7 @@ from vitrine.measures.stability import chance_jaccard, mean_jaccard, relative_st
 from vitrine.methods import lime
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.method import speed_of
-from vitrine.methods.perturbation import draw
+from vitrine.methods.perturbation import MaskedImage, draw, mask
 from vitrine.methods.superpixels import KEPT, SEGMENTATIONS, superpixels, top_superpixels
 from vitrine.store import TaskResult
 from vitrine.study import Study
@@ -149,22 +149,21 @@ class LimeAnalysis(Experiment):
         return {name: columns for name, columns in TABLES.items() if name not in left_out}
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
-        _, crop, frame = self.context.seen(task)
+        classifier, crop, _ = self.context.seen(task)
         target = self.context.ranked(task.classifier, task.file)[0]
         others = {searched(one): one for one in self.wanted.segmentations}
         segmentation = others.get(task.variant, self.wanted.segmentation)
         segments = superpixels(crop, segmentation, self.wanted.seed)
-        asked = lime.SegmentedImage(crop, frame, target, segments)
         compute = self._repeat if task.variant == STABILITY else self._judge
-        return compute(task, asked, progress)
+        return compute(task, mask(classifier, crop, segments, target), progress)
 
     def _neighbourhoods(
-        self, task: Task, asked: lime.SegmentedImage, progress: Progress, seeds: int, samples: int
+        self, task: Task, masked: MaskedImage, progress: Progress, seeds: int, samples: int
     ) -> list[lime.Neighbourhood]:
         first = self.wanted.seed
         return lime.neighbourhoods(
             self.context.networks[task.classifier],
-            [asked] * seeds,
+            [masked] * seeds,
             self.wanted.model_copy(update={"samples": samples}),
             progress.advance,
             self._settings(task),
@@ -174,23 +173,23 @@ class LimeAnalysis(Experiment):
     def _settings(self, task: Task) -> Any:
         return self.context.settings(task.classifier, [*self._maps, *self.tasks])
 
-    def _repeat(self, task: Task, asked: lime.SegmentedImage, progress: Progress) -> TaskResult:
+    def _repeat(self, task: Task, masked: MaskedImage, progress: Progress) -> TaskResult:
         """The probabilities of all draws; the draws themselves follow from the seeds."""
         assert self.wanted.stability is not None
         seeds, samples = self.wanted.stability.seeds, self.wanted.stability.samples
-        found = self._neighbourhoods(task, asked, progress, seeds, samples)
-        count, settings = int(asked.segments.max()) + 1, self._settings(task).facts()
+        found = self._neighbourhoods(task, masked, progress, seeds, samples)
+        count, settings = masked.count, self._settings(task).facts()
         return TaskResult(
             {"probabilities": np.stack([one.probabilities for one in found])},
             {"superpixels": count, "settings": settings},
         )
 
-    def _judge(self, task: Task, asked: lime.SegmentedImage, progress: Progress) -> TaskResult:
+    def _judge(self, task: Task, masked: MaskedImage, progress: Progress) -> TaskResult:
         """LIME with another segmentation: its models, and how they hold, for all numbers asked."""
         assert self.wanted.search is not None
         wanted, width, settings = self.wanted.search, self.wanted.kernel_width, self._settings(task)
         start = time.perf_counter()
-        around = self._neighbourhoods(task, asked, progress, wanted.seeds, wanted.samples[-1])
+        around = self._neighbourhoods(task, masked, progress, wanted.seeds, wanted.samples[-1])
         models = [[lime.fit(one, width, samples) for samples in wanted.samples] for one in around]
         seconds = (time.perf_counter() - start) / wanted.seeds
         sets = [
@@ -200,11 +199,11 @@ class LimeAnalysis(Experiment):
             for features in wanted.features
         ]
         classifier = self.context.networks[task.classifier]
-        found = fidelities(classifier, asked.crop, asked.segments, sets, asked.target, settings)
+        found = fidelities(classifier, masked, sets, settings)
         shape = (wanted.seeds, len(wanted.samples), len(wanted.features))
         return TaskResult(
             {
-                "segments": asked.segments,
+                "segments": masked.segments,
                 "weights": np.array([[model.weights for model in row] for row in models]),
                 "r_squared": np.array([[model.r_squared for model in row] for row in models]),
                 "p_kept": np.array([one.p_kept for one in found]).reshape(shape),

@@ -8,6 +8,7 @@ import numpy as np
 from vitrine.experiments.base import Context, Experiment, Progress, Task, at_random, searched
 from vitrine.experiments.maps import map_tasks
 from vitrine.methods.fidelity import fidelities
+from vitrine.methods.perturbation import mask
 from vitrine.methods.registry import pick_method
 from vitrine.methods.superpixels import Segments, top_superpixels
 from vitrine.store import Store, TaskResult
@@ -79,7 +80,8 @@ class LimeControl(Experiment):
         sets = [order[:size].tolist() for size in sizes for order in orders]
         target = self.context.ranked(task.classifier, task.file)[0]
         settings = self.context.settings(task.classifier, self._maps)
-        found = fidelities(classifier, crop, segments, sets, target, settings)
+        masked = mask(classifier, crop, segments, target)
+        found = fidelities(classifier, masked, sets, settings)
         shares, shape = np.bincount(segments.ravel()) / segments.size, (len(sizes), DRAWS)
         return TaskResult(
             {

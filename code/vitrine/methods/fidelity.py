@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
-from vitrine.methods.perturbation import mask, sample_probabilities
-from vitrine.methods.superpixels import Segments
-from vitrine.models.classifier import Classifier, preserved_state
+from vitrine.methods.perturbation import MaskedImage, sample_probabilities
+from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions
 
 
@@ -24,31 +22,25 @@ class Fidelity:
 
 def fidelities(
     classifier: Classifier,
-    crop: Pixels,
-    segments: Segments,
+    masked: MaskedImage,
     sets: Sequence[Sequence[int]],
-    target: int,
     settings: InferenceOptions = PLAIN,
 ) -> list[Fidelity]:
     """How the class's probability holds when only one set of superpixels is shown, or all others.
 
     sets : of superpixels, which share batches. Hidden ones have their mean colour, as in LIME
-    itself. Raises ``StudyError`` for a superpixel or class that does not exist.
+    itself. Raises ``StudyError`` for a superpixel that does not exist.
     """
-    count = int(segments.max()) + 1
+    count = masked.count
     wrong = [index for kept in sets for index in kept if not 0 <= index < count]
     if wrong:
         raise StudyError(
             f"There is no superpixel {wrong[0]}", f"The superpixels are 0 to {count - 1}"
         )
-    classifier.check_target(target)
     shown = np.ones((1 + 2 * len(sets), count), dtype=np.int64)
     for row, kept in enumerate(sets):
         shown[2 * row + 1] = 0
         shown[2 * row + 1, list(kept)], shown[2 * row + 2, list(kept)] = 1, 0
-    with preserved_state(classifier.network):
-        (found,) = sample_probabilities(
-            classifier, [mask(classifier, crop, segments)], [shown], [target], settings
-        )
+    (found,) = sample_probabilities(classifier, [masked], [shown], settings)
     whole, rest = float(found[0]), found[1:].reshape(-1, 2)
     return [Fidelity(whole, float(kept), float(removed)) for kept, removed in rest]

@@ -15,14 +15,13 @@ from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
 from vitrine.data.images import Frame, Pixels
-from vitrine.errors import StudyError
 from vitrine.methods.fidelity import fidelities
 from vitrine.methods.heatmap import Heatmap
-from vitrine.methods.method import Explain, Maps, Method, Query, Stored, speed_of
+from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.methods.perturbation import MaskedImage, Shown, draw, mask, sample_probabilities
 from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
 from vitrine.models.architecture import Architecture
-from vitrine.models.classifier import Classifier, Probabilities, preserved_state
+from vitrine.models.classifier import Classifier, Probabilities
 from vitrine.models.inference import InferenceOptions, Progress
 from vitrine.study import lime as lime_section
 
@@ -66,16 +65,6 @@ class LimeExplanation(LinearModel):
         """Each pixel with the weight of its superpixel; signed."""
         values = self.weights[self.segments].astype(np.float32)
         return Heatmap(values, self.frame, True, "lime", self.target, self.seconds)
-
-
-@dataclass(frozen=True)
-class SegmentedImage:
-    """What is to be explained: a crop ``uint8 [h, w, 3]``, its superpixels and a class."""
-
-    crop: Pixels
-    frame: Frame
-    target: int
-    segments: Segments
 
 
 @dataclass(frozen=True)
@@ -134,9 +123,8 @@ class LimeMethod(Method):
             top_superpixels(found.weights, wanted.features, positive_only=positive)
             for positive in KEPT.values()
         ]
-        kept = fidelities(
-            query.classifier, query.crop, segments, sets, query.target, query.settings
-        )
+        masked = mask(query.classifier, query.crop, segments, query.target)
+        kept = fidelities(query.classifier, masked, sets, query.settings)
         facts = found.heatmap.facts() | {
             "layer": "",
             "intercept": found.intercept,
@@ -157,35 +145,23 @@ class LimeMethod(Method):
         """With the superpixels and draws of the image itself, so only the predictions change."""
         wanted: lime_section.Lime = query.parameters
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
-        return nullcontext(
-            lambda inputs: {
-                query.method: _maps_of_inputs(
-                    query, segments, torch.from_numpy(inputs).to(query.classifier.device)
-                )
-            }
-        )
+
+        def explain(inputs: Inputs) -> dict[str, Maps]:
+            batch = torch.from_numpy(inputs).to(query.classifier.device)
+            masked = [
+                MaskedImage(one, _mean_colours(one, segments), segments, query.target)
+                for one in torch.split(batch, 1)
+            ]
+            how = (query.progress, query.settings)
+            around = neighbourhoods(query.classifier, masked, wanted, *how)
+            models = [fit(each, wanted.kernel_width) for each in around]
+            maps = np.stack([model.weights[segments][None] for model in models])
+            return {query.method: maps.astype(np.float32)}
+
+        return nullcontext(explain)
 
 
 LIME_METHODS: dict[str, LimeMethod] = {"lime": LimeMethod()}
-
-
-def _maps_of_inputs(query: Query, segments: Segments, batch: torch.Tensor) -> Maps:
-    wanted: lime_section.Lime = query.parameters
-    shown = draw(wanted.samples, int(segments.max()) + 1, wanted.seed)
-    masked = [MaskedImage(one[None], _mean_colours(one[None], segments), segments) for one in batch]
-    with preserved_state(query.classifier.network):
-        found = sample_probabilities(
-            query.classifier,
-            masked,
-            [shown] * len(masked),
-            [query.target] * len(masked),
-            query.settings,
-            query.progress,
-        )
-    models = [
-        fit(Neighbourhood(shown, probabilities), wanted.kernel_width) for probabilities in found
-    ]
-    return np.stack([model.weights[segments][None] for model in models]).astype(np.float32)
 
 
 def _mean_colours(image: torch.Tensor, segments: Segments) -> torch.Tensor:
@@ -220,69 +196,35 @@ def explain(
 
     Raises ``StudyError`` for a class out of range, shapes that do not fit, or one superpixel.
     """
-    image = SegmentedImage(crop, frame, target, segments)
-    return explain_many(classifier, [image], parameters, progress, settings)[0]
-
-
-def explain_many(
-    classifier: Classifier,
-    images: Sequence[SegmentedImage],
-    parameters: lime_section.Lime,
-    progress: Progress = lambda _: None,
-    settings: InferenceOptions | None = None,
-) -> list[LimeExplanation]:
-    """As ``explain`` for several images, whose passes share batches and preparations.
-
-    The seconds of each are its share of the whole. Raises ``StudyError`` as ``explain`` does.
-    """
     start = time.perf_counter()
-    around = neighbourhoods(classifier, images, parameters, progress, settings)
-    models = [fit(each, parameters.kernel_width) for each in around]
-    seconds = (time.perf_counter() - start) / max(len(images), 1)
-    return [
-        LimeExplanation(
-            **vars(model),
-            segments=image.segments,
-            frame=image.frame,
-            target=image.target,
-            seconds=seconds,
-        )
-        for image, model in zip(images, models, strict=True)
-    ]
+    masked = [mask(classifier, crop, segments, target)]
+    (around,) = neighbourhoods(classifier, masked, parameters, progress, settings)
+    model = fit(around, parameters.kernel_width)
+    seconds = time.perf_counter() - start
+    about = {"segments": segments, "frame": frame, "target": target, "seconds": seconds}
+    return LimeExplanation(**vars(model), **about)
 
 
 def neighbourhoods(
     classifier: Classifier,
-    images: Sequence[SegmentedImage],
+    masked: Sequence[MaskedImage],
     parameters: lime_section.Lime,
     progress: Progress = lambda _: None,
     settings: InferenceOptions | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Neighbourhood]:
-    """Draw the perturbed images around each image and ask the network about them.
+    """Draw the perturbed images around each image and ask the network about its class of them.
+
+    All share batches and preparations.
 
     seeds : one for each image; ``parameters.seed`` for all by default.
     """
-    for image in images:
-        classifier.check_target(image.target)
-        if image.segments.max() == image.segments.min():
-            raise StudyError(
-                "There is one superpixel, so there is nothing to compare",
-                "Take a segmentation that finds more",
-            )
     shown = [
-        draw(parameters.samples, int(image.segments.max()) + 1, seed)
-        for image, seed in zip(images, seeds or [parameters.seed] * len(images), strict=True)
+        draw(parameters.samples, image.count, seed)
+        for image, seed in zip(masked, seeds or [parameters.seed] * len(masked), strict=True)
     ]
-    with preserved_state(classifier.network):
-        found = sample_probabilities(
-            classifier,
-            [mask(classifier, image.crop, image.segments) for image in images],
-            shown,
-            [image.target for image in images],
-            settings or InferenceOptions(batch=parameters.batch),
-            progress,
-        )
+    settings = settings or InferenceOptions(batch=parameters.batch)
+    found = sample_probabilities(classifier, masked, shown, settings, progress)
     return [Neighbourhood(*pair) for pair in zip(shown, found, strict=True)]
 
 
@@ -329,20 +271,22 @@ def fit(
     for superpixel, weight in pairs if np.ptp(probabilities) else ():
         weights[superpixel] = weight
     model = LinearModel(weights, float(intercept), float(r_squared), float(np.ravel(local)[0]))
-    return _judged(model, shown, kernel_width)
+    return _judged(model, shown, kernel_width, distances)
 
 
 def _kernel(width: float, distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.sqrt(np.exp(-(distance**2) / width**2)))
 
 
-def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearModel:
+def _judged(
+    model: LinearModel, shown: Shown, kernel_width: float, distances: npt.NDArray[np.float64]
+) -> LinearModel:
     """The model, without what a fit cannot tell that has less to fit than it has coefficients.
 
     Samples of unequal weight w are worth ``(Σ w)² / Σ w²`` of equal weight (Kish, 1965).
     """
     samples, superpixels = shown.shape
-    weights = _kernel(kernel_width, pairwise_distances(shown, shown[:1], metric="cosine").ravel())
+    weights = _kernel(kernel_width, distances)
     effective = float(weights.sum() ** 2 / (weights**2).sum())
     if effective > superpixels and model.weights.any():
         return model

@@ -47,11 +47,18 @@ class MaskedImage:
 
     seen, hidden : ``float32 [1, 3, h, w]``, the crop and its superpixels' mean colours.
     segments : ``int16 [h, w]``.
+    target : index of the class that the network is asked about.
     """
 
     seen: Tensor
     hidden: Tensor
     segments: Segments
+    target: int
+
+    @property
+    def count(self) -> int:
+        """How many superpixels there are."""
+        return int(self.segments.max()) + 1
 
     def images(self, shown: Shown) -> Tensor:
         """The network's input ``float32 [n, 3, h, w]`` for rows of ``shown``.
@@ -65,36 +72,40 @@ class MaskedImage:
         return torch.where(visible.to(self.seen.device), self.seen, self.hidden)
 
 
-def mask(classifier: Classifier, crop: Pixels, segments: Segments) -> MaskedImage:
-    """Prepare a crop for hiding its superpixels. Raises ``StudyError`` if the shapes differ."""
-    side = classifier.preprocessing.crop
-    if crop.shape != (side, side, 3) or segments.shape != crop.shape[:2]:
+def mask(classifier: Classifier, crop: Pixels, segments: Segments, target: int) -> MaskedImage:
+    """Prepare a crop ``uint8 [h, w, 3]`` for hiding its superpixels, to ask about a class.
+
+    Raises ``StudyError`` for a crop of another size than the network's input, a class out of range,
+    or one superpixel.
+    """
+    classifier.check_crop(crop)
+    classifier.check_target(target)
+    if segments.max() == segments.min():
         raise StudyError(
-            f"A crop of the shape {crop.shape} with superpixels of the shape {segments.shape} is "
-            f"not what {classifier.title} sees",
-            f"Take Classifier.crop of the image, which gives {side} × {side} pixels",
+            "There is one superpixel, so there is nothing to compare",
+            "Take a segmentation that finds more",
         )
     seen, hidden = (
         classifier.normalise(pixels[None]) for pixels in (crop, mean_colours(crop, segments))
     )
-    return MaskedImage(seen, hidden, segments)
+    return MaskedImage(seen, hidden, segments, target)
 
 
 def sample_probabilities(
     classifier: Classifier,
     masked: Sequence[MaskedImage],
     shown: Sequence[Shown],
-    targets: Sequence[int],
     settings: InferenceOptions,
     progress: Progress = lambda _: None,
 ) -> list[Probabilities]:
-    """The target's probability ``float32 [samples]`` of each image's samples.
+    """The probability ``float32 [samples]`` of each image's class for its samples.
 
     Batches go on from one image to the next, so that none but the last is smaller than
     ``settings.batch``.
     """
     ends = np.cumsum([0, *map(len, shown)])
     owners = np.repeat(np.arange(len(shown)), np.diff(ends))  # whose each of all samples is
+    targets = np.array([image.target for image in masked])[owners]
     found = np.empty(len(owners), dtype=np.float32)
     with prepared(classifier, settings) as forward:
         for start in range(0, len(found), settings.batch):
@@ -105,6 +116,6 @@ def sample_probabilities(
                 for index in range(owned[0], owned[-1] + 1)
             ]
             probabilities = classifier.linked(forward(torch.cat(images))).cpu().numpy()
-            found[start:stop] = probabilities[np.arange(len(owned)), np.take(targets, owned)]
+            found[start:stop] = probabilities[np.arange(len(owned)), targets[start:stop]]
             progress(stop - start)
     return [found[start:stop] for start, stop in pairwise(ends)]
