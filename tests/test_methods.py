@@ -11,6 +11,7 @@ from vitrine.experiments.trials import TRIALS, Case, Trial
 from vitrine.measures.registry import VALUES, Measure
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, AttributionMethod
 from vitrine.methods.attribution_query import AttributionQuery
+from vitrine.methods.baselines import BASELINES
 from vitrine.methods.ideas import IDEAS
 from vitrine.methods.registry import METHODS, methods_of
 from vitrine.project import Project
@@ -55,7 +56,7 @@ def test_a_new_method_is_run_and_measured_and_so_are_all_by_a_new_measure(
     }
     for name, measure in told_by.items():
         monkeypatch.setitem(VALUES, name, measure)
-    row = AttributionMethod("Brightness", _brightness, "nobody2026")
+    row = AttributionMethod("Brightness", _brightness, paper="nobody2026")
     monkeypatch.setitem(ATTRIBUTION_METHODS, "brightness", row)
     path = tiny.study_file("tiny")
     one = path.read_text().replace('"n00000001_red_square.png", ', "")
@@ -83,6 +84,6 @@ def test_every_method_says_what_the_rest_needs_to_know() -> None:
     assert IDEAS.keys() == METHODS.keys()
     for name, row in METHODS.items():
         assert row.title and row.revision > 0, name
-        assert bool(row.paper) == row.sees_network, name
+        assert bool(row.paper) == (name not in BASELINES), name
         assert row.signed in (True, False) and row.stochastic in (True, False), name
         assert IDEAS[name].idea and IDEAS[name].formula, name

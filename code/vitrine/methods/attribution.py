@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -54,14 +54,10 @@ class AttributionMethod(Method):
     reference : the row is there for comparison, and not one of the methods that are recommended.
     """
 
-    title: str
     prepare: Callable[[AttributionQuery], Callable[[Tensor], Tensor | dict[str, Tensor]]]
-    paper: str
     passes: Callable[[Parameters, int], int] = lambda _parameters, _side: 1
-    revision: int = 1
     uses: tuple[str, ...] = ()
-    stochastic: bool = False
-    signed: bool = True
+    signed: bool = field(default=True, kw_only=True)
     differentiates: bool = True
     rule: str = ""
     reference: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.color import rgb2gray
@@ -25,13 +25,8 @@ if TYPE_CHECKING:
 class Baseline(Method):
     """A row of ``BASELINES``: a map of a crop ``uint8 [h, w, 3]`` from that and a seed alone."""
 
-    title: str
     draw: Callable[[Pixels, int], Values]
-    stochastic: bool = False
-    paper: str = ""
-    revision: int = 1
     part = "measures"
-    sees_network: ClassVar[bool] = False
 
     def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
         return 0

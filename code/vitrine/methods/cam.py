@@ -33,10 +33,7 @@ class CamMethod(Method):
     knows_class : whether the map depends on the class that is explained.
     """
 
-    title: str
     compute: Callable[[CamQuery], Evidence]
-    paper: str
-    revision: int
     passes_a_channel: int = 0
     knows_class: bool = True
     part = "cam"
@@ -99,13 +96,17 @@ class CamMethod(Method):
 
 
 CAM_METHODS: dict[str, CamMethod] = {
-    "gradcam": CamMethod("Grad-CAM", gradcam, "selvaraju2017", revision=2),
-    "gradcam++": CamMethod("Grad-CAM++", gradcam_plus_plus, "chattopadhay2018", revision=2),
-    "hirescam": CamMethod("HiResCAM", hirescam, "draelos2020", revision=2),
-    "layercam": CamMethod("LayerCAM", layercam, "jiang2021", revision=2),
-    "eigencam": CamMethod("EigenCAM", eigencam, "muhammad2020", revision=2, knows_class=False),
-    "ablationcam": CamMethod("AblationCAM", ablationcam, "desai2020", revision=3),
-    "scorecam": CamMethod("ScoreCAM", scorecam, "wang2020score", revision=2, passes_a_channel=1),
+    "gradcam": CamMethod("Grad-CAM", gradcam, paper="selvaraju2017", revision=2),
+    "gradcam++": CamMethod("Grad-CAM++", gradcam_plus_plus, paper="chattopadhay2018", revision=2),
+    "hirescam": CamMethod("HiResCAM", hirescam, paper="draelos2020", revision=2),
+    "layercam": CamMethod("LayerCAM", layercam, paper="jiang2021", revision=2),
+    "eigencam": CamMethod(
+        "EigenCAM", eigencam, paper="muhammad2020", revision=2, knows_class=False
+    ),
+    "ablationcam": CamMethod("AblationCAM", ablationcam, paper="desai2020", revision=3),
+    "scorecam": CamMethod(
+        "ScoreCAM", scorecam, paper="wang2020score", revision=2, passes_a_channel=1
+    ),
 }
 
 

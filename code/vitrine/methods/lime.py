@@ -83,12 +83,6 @@ class Neighbourhood:
 class LimeMethod(Method):
     """The row of ``LIME_METHODS``."""
 
-    title: str = "LIME"
-    paper: str = "ribeiro2016"
-    revision: int = REVISION
-    stochastic: bool = True
-    signed: bool = True
-
     def section(self, study: study.Study, *, again: bool = False) -> Any:
         if again and study.lime and study.measures:
             return study.lime.model_copy(update={"samples": study.measures.lime_samples})
@@ -161,7 +155,11 @@ class LimeMethod(Method):
         return nullcontext(explain)
 
 
-LIME_METHODS: dict[str, LimeMethod] = {"lime": LimeMethod()}
+LIME_METHODS: dict[str, LimeMethod] = {
+    "lime": LimeMethod(
+        "LIME", paper="ribeiro2016", revision=REVISION, stochastic=True, signed=True
+    ),
+}
 
 
 def _mean_colours(image: torch.Tensor, segments: Segments) -> torch.Tensor:
@@ -271,22 +269,20 @@ def fit(
     for superpixel, weight in pairs if np.ptp(probabilities) else ():
         weights[superpixel] = weight
     model = LinearModel(weights, float(intercept), float(r_squared), float(np.ravel(local)[0]))
-    return _judged(model, shown, kernel_width, distances)
+    return _judged(model, shown, kernel_width)
 
 
 def _kernel(width: float, distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(np.sqrt(np.exp(-(distance**2) / width**2)))
 
 
-def _judged(
-    model: LinearModel, shown: Shown, kernel_width: float, distances: npt.NDArray[np.float64]
-) -> LinearModel:
+def _judged(model: LinearModel, shown: Shown, kernel_width: float) -> LinearModel:
     """The model, without what a fit cannot tell that has less to fit than it has coefficients.
 
     Samples of unequal weight w are worth ``(Σ w)² / Σ w²`` of equal weight (Kish, 1965).
     """
     samples, superpixels = shown.shape
-    weights = _kernel(kernel_width, distances)
+    weights = _kernel(kernel_width, pairwise_distances(shown, shown[:1], metric="cosine").ravel())
     effective = float(weights.sum() ** 2 / (weights**2).sum())
     if effective > superpixels and model.weights.any():
         return model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -53,24 +53,24 @@ class Query:
     progress: Callable[[int], None] = lambda _: None
 
 
+@dataclass(frozen=True)
 class Method:
     """A row of ``METHODS``; what a family of methods does not say is what most of them do.
 
     part : the section of a study that holds its parameters.
-    paper : its key in the bibliography.
+    paper : its key in the bibliography; empty for a map that sees no network.
     revision : raised whenever the method computes something else from the same parameters.
     stochastic : whether a map depends on a seed.
     signed : whether values below zero speak against the class; otherwise there are none.
-    sees_network : whether the map depends on the network at all.
     """
 
     part: ClassVar[str]
     title: str
-    paper: str
-    revision: int
+    _: KW_ONLY
+    paper: str = ""
+    revision: int = 1
     stochastic: bool = False
     signed: bool = False
-    sees_network: ClassVar[bool] = True
 
     @property
     def holds_draws(self) -> bool:
