@@ -14,7 +14,6 @@ from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
     chance_jaccard,
-    enough,
     jaccard,
     mean_jaccard,
     relative_std,
@@ -279,14 +278,6 @@ def test_the_spread_of_weights_is_told_apart_from_their_differences() -> None:
     assert relative_std(runs) == pytest.approx(0.1 / truth.std(), rel=0.05)
     assert relative_std(np.tile(truth, (3, 1))) == pytest.approx(0, abs=1e-12)
     assert np.isnan(relative_std(np.ones((3, 4))))
-
-
-def test_samples_are_enough_where_the_curve_stays() -> None:
-    assert enough([100, 300, 1000], [0.1, 0.8, 0.82], 0.05) == 300
-    assert enough([100, 300, 1000], [0.82, 0.3, 0.82], 0.05) == 1000
-    assert enough([100], [float("nan")], 0.05) == 100
-    with pytest.raises(ValueError, match="needs its value"):
-        enough([100, 300], [0.1], 0.05)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from vitrine.data.images import Frame, Pixels, image_name, pixels_digest, read_i
 from vitrine.data.wordnet import class_indices
 from vitrine.errors import StudyError
 from vitrine.experiments.base import Context, Experiment, Progress, Row, Rows, Task
-from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
+from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks
 from vitrine.measures.image_complexity import edge_density, grey_entropy
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods import cam, lime
 from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels
@@ -234,8 +235,9 @@ class LargeSample(Experiment):
 
     def _agreement(self, maps: dict[str, list[Values]]) -> dict[str, np.ndarray]:
         """For each pair of methods and image: ``[pairs, images]``, missing for a blank map."""
+        region, share = REGION_RULES["share"].region, self.wanted.share
         regions = {
-            name: np.stack([_region(values, self.wanted.share) for values in rows])
+            name: np.stack([region(values, share).astype(np.float32) for values in rows])
             for name, rows in maps.items()
         }
         ranks = {
@@ -292,10 +294,3 @@ def _pair_rows(classifier: str, result: TaskResult) -> list[Row]:
         for row, (first, second) in enumerate(combinations(result.facts["methods"], 2))
         for place, file in enumerate(result.facts["files"])
     ]
-
-
-def _region(values: Values, share: float) -> npt.NDArray[np.float32]:
-    """The strongest share of a map as one row; empty for a map that is the same everywhere."""
-    blank = np.ptp(values) == 0
-    found = np.zeros(values.shape) if blank else top_region(values, share)
-    return found.ravel().astype(np.float32)

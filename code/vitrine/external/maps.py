@@ -15,8 +15,8 @@ from vitrine.external.arrays import Map, read_map
 from vitrine.external.study import CropFrame, ImportStudy, MapRun
 from vitrine.measures.agreement import Region, chance_agreement, intersection_over_union, top_region
 from vitrine.measures.localisation import object_mask, share_inside
-from vitrine.measures.nonzero_overlap import nonzero_overlap, resized
-from vitrine.methods.heatmap import resample_to
+from vitrine.measures.nonzero_overlap import nonzero_overlap
+from vitrine.methods.heatmap import resample_to, resized
 
 STORED_SIDE = 112
 """Longest side in pixels of a heatmap in the store; the tables come from the whole of it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.methods.heatmap import bilinear
+from vitrine.methods.heatmap import resized
 
 _NOTHING = 1e-6
 """Weights of one and minus one that cancel leave a rest of rounding, which is not evidence."""
@@ -48,9 +48,3 @@ def _marked(values: npt.NDArray[np.floating], size: tuple[int, ...]) -> npt.NDAr
     if values.shape == size:
         return np.asarray(values != 0)
     return np.asarray(np.abs(resized(values, (size[0], size[1]))) > _NOTHING)
-
-
-def resized(values: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """A map at another size, as OpenCV's ``INTER_LINEAR`` does it: nothing is averaged."""
-    down, across = (bilinear(*sides) for sides in zip(values.shape, size, strict=True))
-    return np.asarray(down @ np.asarray(values, np.float64) @ across.T)

@@ -12,7 +12,6 @@ from scipy.stats import kendalltau, rankdata
 from vitrine.measures.agreement import bootstrap_interval
 from vitrine.measures.difference import Difference, paired_difference
 
-Numbers = npt.NDArray[np.floating]
 Direction = Literal["higher", "lower"]
 """Which values of a measure are the better ones."""
 

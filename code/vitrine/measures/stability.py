@@ -53,22 +53,3 @@ def relative_std(weights: Weights) -> float:
     difference = float(np.std(means))
     std = float(np.sqrt(np.mean(weight_std(weights) ** 2)))
     return std / difference if difference > 0 else float("nan")
-
-
-def enough(numbers: Sequence[int], values: Sequence[float], tolerance: float) -> int:
-    """The smallest number of samples from which on the curve stays as it ends.
-
-    numbers : ascending. values : what was measured with each. The answer is the first number from
-    which on every value lies within ``tolerance`` of the last one.
-
-    >>> enough([100, 300, 1000, 3000], [0.2, 0.6, 0.78, 0.8], 0.05)
-    1000
-    """
-    if not numbers or len(numbers) != len(values):
-        raise ValueError("each number of samples needs its value, and there must be one")
-    found = numbers[-1]
-    for number, value in zip(reversed(numbers), reversed(values), strict=True):
-        if not abs(value - values[-1]) <= tolerance:
-            break
-        found = number
-    return found

@@ -42,6 +42,12 @@ class CamMethod(Method):
         """Forward passes for a layer of so many channels; what progress counts."""
         return 1 + channels * self.passes_a_channel
 
+    def evidence(self, query: CamQuery) -> Evidence:
+        """Without what is not a number: a logit of zero cannot be lost, overflow shows nothing."""
+        with preserved_state(query.classifier.network):
+            found = self.compute(query)
+        return replace(found, values=np.nan_to_num(found.values, posinf=0.0, neginf=0.0))
+
     @property
     def takes_settings(self) -> bool:
         return self.passes_a_channel > 0
@@ -84,9 +90,7 @@ class CamMethod(Method):
 
         def one(batch: torch.Tensor) -> Values:
             asked = CamQuery(classifier, batch, query.target, layer, query.settings, query.progress)
-            with preserved_state(classifier.network):
-                values = _finite(self.compute(asked)).values
-            return upsample(values, (batch.shape[2], batch.shape[3]))[None]
+            return upsample(self.evidence(asked).values, (batch.shape[2], batch.shape[3]))[None]
 
         def explain(inputs: Inputs) -> dict[str, Maps]:
             batch = torch.from_numpy(inputs).to(classifier.device)
@@ -168,16 +172,9 @@ def class_activation(
     batch = classifier.normalise(crop[None])
     asked = CamQuery(classifier, batch, target, name, settings, progress)
     start = time.perf_counter()
-    with preserved_state(classifier.network):
-        evidence = _finite(row.compute(asked))
+    evidence = row.evidence(asked)
     # Clipped, resized and scaled by the function of ``grad-cam``, in its order.
     large = scale_cam_image(np.maximum(evidence.values[None], 0), crop.shape[1::-1])
     values = np.asarray(scale_cam_image(np.maximum(large, 0))[0], dtype=np.float32)
     seconds = time.perf_counter() - start
     return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)
-
-
-def _finite(evidence: Evidence) -> Evidence:
-    """Without what is not a number: a logit of zero cannot be lost, an overflow shows nothing."""
-    values = np.nan_to_num(evidence.values, nan=0.0, posinf=0.0, neginf=0.0)
-    return replace(evidence, values=values)

@@ -92,8 +92,8 @@ def upsample(evidence: npt.NDArray[np.floating], size: tuple[int, int]) -> Value
     without positive evidence it is zero everywhere.
     """
     positive = _from_nought_to_one(np.clip(np.asarray(evidence, dtype=np.float64), 0, None))
-    down, across = (bilinear(*sides) for sides in zip(positive.shape, size, strict=True))
-    return _from_nought_to_one(np.clip(down @ positive @ across.T, 0, None)).astype(np.float32)
+    large = resized(positive, size)
+    return _from_nought_to_one(np.clip(large, 0, None)).astype(np.float32)
 
 
 def _from_nought_to_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -101,9 +101,16 @@ def _from_nought_to_one(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return np.asarray(above / (1e-7 + above.max()))
 
 
-def bilinear(small: int, large: int) -> npt.NDArray[np.float64]:
-    """``[large, small]``: pixel centres lie half a pixel from the edge, and the edge goes on."""
-    return _weights((np.arange(large) + 0.5) * small / large - 0.5, small)
+def resized(values: npt.NDArray[np.floating], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """A map at another size, as OpenCV's ``INTER_LINEAR`` does it: nothing is averaged.
+
+    Pixel centres lie half a pixel from the edge, and the edge goes on.
+    """
+    down, across = (
+        _weights((np.arange(large) + 0.5) * small / large - 0.5, small)
+        for small, large in zip(values.shape, size, strict=True)
+    )
+    return np.asarray(down @ np.asarray(values, np.float64) @ across.T)
 
 
 def _weights(places: npt.NDArray[np.float64], small: int) -> npt.NDArray[np.float64]:

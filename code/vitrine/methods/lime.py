@@ -199,8 +199,9 @@ def explain(
     (around,) = neighbourhoods(classifier, masked, parameters, progress, settings)
     model = fit(around, parameters.kernel_width)
     seconds = time.perf_counter() - start
-    about = {"segments": segments, "frame": frame, "target": target, "seconds": seconds}
-    return LimeExplanation(**vars(model), **about)
+    return LimeExplanation(
+        **vars(model), segments=segments, frame=frame, target=target, seconds=seconds
+    )
 
 
 def neighbourhoods(

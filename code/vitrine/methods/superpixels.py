@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,10 @@ MOST = np.iinfo(np.int16).max + 1
 """More superpixels than this are not numbered, and not explained within a lifetime either."""
 
 
-def _grid(crop: Pixels, parameters: lime_section.Grid, _seed: int) -> Labels:
+def _grid(crop: Pixels, rows: int, columns: int) -> Labels:
     height, width = crop.shape[:2]
-    rows = np.arange(height) * parameters.rows // height
-    columns = np.arange(width) * parameters.columns // width
-    return np.asarray(rows[:, None] * parameters.columns + columns)
+    row, column = np.arange(height) * rows // height, np.arange(width) * columns // width
+    return np.asarray(row[:, None] * columns + column)
 
 
 @dataclass(frozen=True)
@@ -32,37 +31,36 @@ class SegmentationMethod:
 
     Its parameters are the model of the same name in ``vitrine.study``, whose fields have the names
     of the arguments of scikit-image's function.
+
+    remedy : what to do where it finds one superpixel.
+    drawn : whether it takes a seed, as ``rng``; the one that ``lime`` is given does not reach it.
     """
 
     title: str
     paper: str
-    segment: Callable[[Pixels, Any, int], Labels]
-
-
-def _own(parameters: Any) -> dict[str, Any]:
-    return dict(parameters.model_dump(exclude={"method"}))
+    segment: Callable[..., Labels]
+    remedy: str
+    drawn: bool = False
 
 
 SEGMENTATIONS: dict[str, SegmentationMethod] = {
-    # The seed is passed here because the one that `lime` is given does not reach it.
     "quickshift": SegmentationMethod(
         "Quickshift",
         "vedaldi2008",
-        lambda crop, parameters, seed: segmentation.quickshift(  # type: ignore[no-untyped-call]
-            crop, **_own(parameters), rng=seed
-        ),
+        segmentation.quickshift,
+        "Lower kernel_size or max_dist",
+        drawn=True,
     ),
     "slic": SegmentationMethod(
         "SLIC",
         "achanta2012",
-        lambda crop, parameters, _: segmentation.slic(crop, **_own(parameters), start_label=0),
+        partial(segmentation.slic, start_label=0),
+        "Raise n_segments or lower compactness",
     ),
     "felzenszwalb": SegmentationMethod(
-        "Felzenszwalb",
-        "felzenszwalb2004",
-        lambda crop, parameters, _: segmentation.felzenszwalb(crop, **_own(parameters)),
+        "Felzenszwalb", "felzenszwalb2004", segmentation.felzenszwalb, "Lower scale or min_size"
     ),
-    "grid": SegmentationMethod("Regular grid", "", _grid),
+    "grid": SegmentationMethod("Regular grid", "", _grid, "Ask for at least two rows or columns"),
 }
 
 
@@ -72,12 +70,14 @@ def superpixels(crop: Pixels, parameters: lime_section.Segmentation, seed: int) 
     As in scikit-image, in CIELAB where the method uses colour. Raises ``StudyError`` when there
     are fewer than two superpixels or more than 32,768.
     """
-    labels = SEGMENTATIONS[parameters.method].segment(crop, parameters, seed)
+    row = SEGMENTATIONS[parameters.method]
+    given = parameters.model_dump(exclude={"method"}) | ({"rng": seed} if row.drawn else {})
+    labels = row.segment(crop, **given)
     names, numbered = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         raise StudyError(
             "The segmentation found one superpixel, so there is nothing to compare",
-            _REMEDIES[parameters.method],
+            f"{row.remedy} of lime.segmentation in the study file",
         )
     if len(names) > MOST:
         raise StudyError(
@@ -85,14 +85,6 @@ def superpixels(crop: Pixels, parameters: lime_section.Segmentation, seed: int) 
             "Change the parameters of lime.segmentation in the study file",
         )
     return numbered.reshape(labels.shape).astype(np.int16)
-
-
-_REMEDIES = {
-    "quickshift": "Lower lime.segmentation.kernel_size or max_dist in the study file",
-    "slic": "Raise the pieces or lower the compactness of the segmentation",
-    "felzenszwalb": "Lower the scale or the least size of the segmentation",
-    "grid": "Ask for at least two rows or columns",
-}
 
 
 KEPT = {"positive": True, "both signs": False}
