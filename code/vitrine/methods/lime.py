@@ -51,20 +51,11 @@ class LinearModel:
 class LimeExplanation(LinearModel):
     """What LIME says about one class of one image.
 
-    segments : ``int16 [h, w]``, the superpixel of each pixel, numbered from 0.
-    seconds : wall-clock time of sampling and fitting, without the segmentation.
+    heatmap : each pixel with the weight of its superpixel; signed. Its seconds are those of
+        sampling and fitting, without the segmentation.
     """
 
-    segments: Segments
-    frame: Frame
-    target: int
-    seconds: float
-
-    @property
-    def heatmap(self) -> Heatmap:
-        """Each pixel with the weight of its superpixel; signed."""
-        values = self.weights[self.segments].astype(np.float32)
-        return Heatmap(values, self.frame, True, "lime", self.target, self.seconds)
+    heatmap: Heatmap
 
 
 @dataclass(frozen=True)
@@ -133,7 +124,7 @@ class LimeMethod(Method):
         }
         if found.reason:
             facts["fit_reason"] = found.reason
-        return {"segments": found.segments, "weights": found.weights}, facts
+        return {"segments": segments, "weights": found.weights}, facts
 
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         """With the superpixels and draws of the image itself, so only the predictions change."""
@@ -199,9 +190,9 @@ def explain(
     (around,) = neighbourhoods(classifier, masked, parameters, progress, settings)
     model = fit(around, parameters.kernel_width)
     seconds = time.perf_counter() - start
-    return LimeExplanation(
-        **vars(model), segments=segments, frame=frame, target=target, seconds=seconds
-    )
+    values = model.weights[segments].astype(np.float32)
+    heatmap = Heatmap(values, frame, True, "lime", target, seconds)
+    return LimeExplanation(**vars(model), heatmap=heatmap)
 
 
 def neighbourhoods(
