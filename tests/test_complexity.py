@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vitrine.measures.sparseness import entropy, gini
+from vitrine.measures.map_extent import entropy, gini
 from vitrine.methods.baselines import BASELINES
 
 

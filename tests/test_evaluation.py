@@ -22,9 +22,9 @@ from vitrine.experiments.run import Summary, check, run
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.faithfulness import normalized_infidelity
+from vitrine.measures.map_extent import gini
 from vitrine.measures.registry import VALUES
 from vitrine.measures.sensitivity import perturbations
-from vitrine.measures.sparseness import gini
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import class_activation

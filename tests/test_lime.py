@@ -20,9 +20,8 @@ from vitrine.measures.stability import (
     weight_std,
 )
 from vitrine.methods import lime
-from vitrine.methods.fidelity import fidelities
 from vitrine.methods.lime import explain, fit, neighbourhoods, pooled
-from vitrine.methods.perturbation import draw, mask, mean_colours
+from vitrine.methods.perturbation import draw, fidelities, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions

@@ -12,9 +12,8 @@ from vitrine.experiments.lime_control import DRAWS
 from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation
-from vitrine.methods.fidelity import fidelities
 from vitrine.methods.heatmap import upsample
-from vitrine.methods.perturbation import mask
+from vitrine.methods.perturbation import fidelities, mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier

@@ -24,8 +24,7 @@ from vitrine.methods import lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
 from vitrine.methods.cam import CAM_METHODS, class_activation
 from vitrine.methods.dissection import activations as dissection
-from vitrine.methods.fidelity import fidelities
-from vitrine.methods.perturbation import mask
+from vitrine.methods.perturbation import fidelities, mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, prepared, scoring

@@ -18,9 +18,9 @@ from networks import seeded_network
 from oracles import infidelity, maximum_sensitivity
 from vitrine.measures.faithfulness import REPLACEMENTS, deletion, losses
 from vitrine.measures.localisation import share_inside
+from vitrine.measures.map_extent import entropy, gini
 from vitrine.measures.mprt import rank_correlation
 from vitrine.measures.sensitivity import perturbations
-from vitrine.measures.sparseness import entropy, gini
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

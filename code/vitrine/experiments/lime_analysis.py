@@ -25,9 +25,8 @@ from vitrine.experiments.maps import map_tasks
 from vitrine.measures.map_extent import centre_of_mass
 from vitrine.measures.stability import chance_jaccard, mean_jaccard, relative_std, weight_std
 from vitrine.methods import lime
-from vitrine.methods.fidelity import fidelities
 from vitrine.methods.method import speed_of
-from vitrine.methods.perturbation import MaskedImage, draw, mask
+from vitrine.methods.perturbation import MaskedImage, draw, fidelities, mask
 from vitrine.methods.superpixels import KEPT, SEGMENTATIONS, superpixels, top_superpixels
 from vitrine.store import TaskResult
 from vitrine.study import Study

@@ -7,8 +7,7 @@ import numpy as np
 
 from vitrine.experiments.base import Context, Experiment, Progress, Task, at_random, searched
 from vitrine.experiments.maps import map_tasks
-from vitrine.methods.fidelity import fidelities
-from vitrine.methods.perturbation import mask
+from vitrine.methods.perturbation import fidelities, mask
 from vitrine.methods.registry import pick_method
 from vitrine.methods.superpixels import Segments, top_superpixels
 from vitrine.store import Store, TaskResult

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.measures.localisation import Mask, gain_inside, share_inside
+from vitrine.measures.map_extent import entropy, gini
 from vitrine.measures.ranking import Direction
-from vitrine.measures.sparseness import entropy, gini
 
 Values = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]

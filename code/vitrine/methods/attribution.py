@@ -92,7 +92,7 @@ class AttributionMethod(Method):
             "total": float(values.sum()),
             "logit": float(logit),
             "logit_of_nothing": float(nothing),
-            "rule": found.note,
+            "rule": self.rule,
         }
         # Half precision of values up to 1 is finer than any screen, and a tenth of the size.
         return {"values": (values / scale).astype(np.float16)}, facts
@@ -122,16 +122,14 @@ class AttributionMethod(Method):
 
 @dataclass(frozen=True)
 class Attribution:
-    """A map with what it cost and how it was computed.
+    """A map with what it cost.
 
     heatmap : the attributions summed over the colour channels; not scaled, not clipped.
     passes : forward passes that were run.
-    note : what a reader should know about the way this was computed.
     """
 
     heatmap: Heatmap
     passes: int
-    note: str
 
 
 # --- the methods ---------------------------------------------------------------------------------
@@ -380,7 +378,7 @@ def attribute(
             "nothing"
         )
     heatmap = Heatmap(values, frame, row.signed, method, target, seconds)
-    return Attribution(heatmap, sum(passes), row.rule)
+    return Attribution(heatmap, sum(passes))
 
 
 @contextmanager

@@ -15,10 +15,16 @@ from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
 from vitrine.data.images import Frame, Pixels
-from vitrine.methods.fidelity import fidelities
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
-from vitrine.methods.perturbation import MaskedImage, Shown, draw, mask, sample_probabilities
+from vitrine.methods.perturbation import (
+    MaskedImage,
+    Shown,
+    draw,
+    fidelities,
+    mask,
+    sample_probabilities,
+)
 from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, Probabilities
