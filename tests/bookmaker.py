@@ -5,7 +5,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from hashlib import md5
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -133,36 +133,30 @@ def text_of(pdf: Path | None) -> str:
     return re.sub(r"\s+", " ", pages.replace("\u00a0", " "))
 
 
-class Addresses(HTMLParser):
-    """What a page defines and what it leads to."""
+def pages_of(site: Path) -> dict[Path, str]:
+    """The pages of a site, as they are written."""
+    return {path: path.read_text("utf-8") for path in site.resolve().rglob("*.html")}
 
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.addresses: list[str] = []
-        self.headings: list[str] = []
-        self.feed(page)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.ids += [values["id"] or ""] if "id" in values else []
-        self.addresses += [values[key] or "" for key in ("href", "src") if key in values]
-        self.headings += [tag] if re.fullmatch("h[1-6]", tag) else []
+def addresses(page: str) -> list[str]:
+    """What a page loads, and what it leads to."""
+    return [unescape(found) for found in re.findall(r'\s(?:href|src)="([^"]*)"', page)]
 
 
 def missing(site: Path) -> list[str]:
     """The addresses of a site's pages that lead to no file of it, or to no place on a page."""
-    pages = {path: Addresses(path.read_text("utf-8")) for path in site.resolve().rglob("*.html")}
+    pages = pages_of(site)
+    places = {path: re.findall(r'\sid="([^"]*)"', page) for path, page in pages.items()}
     found = []
     for path, page in pages.items():
-        assert len(page.ids) == len(set(page.ids)), path
-        for address in page.addresses:
-            target, _, anchor = address.partition("#")
-            if urlsplit(target).scheme:
+        assert len(places[path]) == len(set(places[path])), path
+        for address in addresses(page):
+            target = urlsplit(address)
+            if target.scheme in ("http", "https", "mailto", "data"):
                 continue
-            file = (path.parent / unquote(target)).resolve() if target else path
-            lost = anchor and file in pages and unquote(anchor) not in pages[file].ids
-            if lost or not file.is_file():
+            file = (path.parent / unquote(target.path)).resolve() if target.path else path
+            lost = target.fragment and unquote(target.fragment) not in places.get(file, [])
+            if not file.is_file() or (lost and file in pages):
                 found.append(address)
     return found
 

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from html.parser import HTMLParser
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -186,38 +186,13 @@ UNSAID = re.compile(
 """What no page may say."""
 
 
-class _Said(HTMLParser):
-    """What a reader reads of a page: no code, no charts, no references."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self._silent = 0
-        self._open: list[bool] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag == "img":
-            self.words.append(values.get("alt") or "")
-        if tag in ("script", "style", "pre", "div"):
-            silent = tag != "div" or values.get("id") == "refs"
-            self._open.append(silent)
-            self._silent += silent
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style", "pre", "div"):
-            self._silent -= self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.words.append(data)
-
-
 def said(page: Path) -> str:
-    """What a reader reads of a page."""
-    return " ".join(_Said(page.read_text(encoding="utf-8")).words)
+    """What a reader reads of a page: no code, no charts, no references."""
+    text = page.read_text(encoding="utf-8")
+    silent = r'<(script|style|pre)\b.*?</\1>|<!--.*?-->|<div id="refs".*?</div>\s*</div>'
+    text = re.sub(silent, " ", text, flags=re.DOTALL)
+    text = re.sub(r'<img\b[^>]*\salt="([^"]*)"[^>]*>', r" \1 ", text)
+    return unescape(re.sub(r"<[^>]*>", " ", text))
 
 
 def set_up(folder: Path) -> Project:
