@@ -70,6 +70,12 @@ def _write_source(project: Project, url: str, digest: str) -> None:
     )
 
 
+def _assert_refused(project: Project, said: str) -> SourceError:
+    with pytest.raises(SourceError, match=said) as caught:
+        sources.fetch_one(project, "here", "file.bin")
+    return caught.value
+
+
 def _leftovers(project: Project) -> list[str]:
     return sorted(path.name for path in project.cache.rglob("*") if path.is_file())
 
@@ -97,8 +103,7 @@ def test_a_file_with_another_digest_is_refused_and_nothing_is_kept(
     project: Project, server: _Server
 ) -> None:
     _write_source(project, server.url, "0" * 64)
-    with pytest.raises(SourceError, match="does not have the SHA-256"):
-        sources.fetch_one(project, "here", "file.bin")
+    _assert_refused(project, "does not have the SHA-256")
     assert _leftovers(project) == []
 
 
@@ -111,8 +116,7 @@ def test_a_file_without_published_digest_is_pinned_at_its_first_download(
     assert pin.read_text().strip() == sha256(CONTENT).hexdigest()
     path.unlink()
     (tmp_path / "served" / "file.bin").write_bytes(b"something else now")
-    with pytest.raises(SourceError, match="does not have the SHA-256"):
-        sources.fetch_one(project, "here", "file.bin")
+    _assert_refused(project, "does not have the SHA-256")
 
 
 @pytest.mark.parametrize(
@@ -129,8 +133,7 @@ def test_a_file_that_cannot_be_had_is_one_message(
     if mirror:
         monkeypatch.setenv("VITRINE_MIRROR", str(project.root / mirror))
     _write_source(project, url, "0" * 64)
-    with pytest.raises(SourceError, match=said):
-        sources.fetch_one(project, "here", "file.bin")
+    _assert_refused(project, said)
 
 
 def test_a_mirror_stands_in_for_the_network_and_digests_are_checked_just_the_same(
@@ -142,9 +145,8 @@ def test_a_mirror_stands_in_for_the_network_and_digests_are_checked_just_the_sam
     (mirror / "OWNER/REPO/COMMIT/file.bin").write_bytes(CONTENT)
     monkeypatch.setenv("VITRINE_MIRROR", str(mirror))
     _write_source(project, base, "0" * 64)
-    with pytest.raises(SourceError, match=r"mirror/OWNER.*/file\.bin does not have the") as caught:
-        sources.fetch_one(project, "here", "file.bin")
-    assert "unset VITRINE_MIRROR" in caught.value.remedy
+    caught = _assert_refused(project, r"mirror/OWNER.*/file\.bin does not have the")
+    assert "unset VITRINE_MIRROR" in caught.remedy
     assert _leftovers(project) == []
     _write_source(project, base, sha256(CONTENT).hexdigest())
     assert sources.fetch_one(project, "here", "file.bin").read_bytes() == CONTENT
@@ -182,8 +184,7 @@ def test_an_unwritable_cache_is_named(served: Project, monkeypatch: pytest.Monke
     blocked = served.root / "blocked"
     blocked.write_text("a file where the folder should be")
     monkeypatch.setenv("VITRINE_CACHE", str(blocked))
-    with pytest.raises(SourceError, match="cache folder .* cannot be written"):
-        sources.fetch_one(served, "here", "file.bin")
+    _assert_refused(served, "cache folder .* cannot be written")
 
 
 def test_unknown_sources_and_files_are_answered_with_those_there_are(served: Project) -> None:
@@ -224,9 +225,8 @@ def test_a_file_that_its_owner_removed_is_not_a_matter_of_the_network(
     served: Project, server: _Server, tmp_path: Path
 ) -> None:
     (tmp_path / "served" / "file.bin").unlink()
-    with pytest.raises(SourceError, match="answers 404, there is no such file") as caught:
-        sources.fetch_one(served, "here", "file.bin")
-    assert "Connect to the network" not in caught.value.remedy
+    caught = _assert_refused(served, "answers 404, there is no such file")
+    assert "Connect to the network" not in caught.remedy
 
 
 @pytest.mark.parametrize(
@@ -264,8 +264,7 @@ def test_a_mistake_in_the_sources_is_named_with_what_to_do(
 def test_a_pin_that_cannot_be_noted_is_one_message(project: Project, server: _Server) -> None:
     _write_source(project, server.url, sources.PIN)
     (project.data / "pins").write_text("a file where the folder should be")
-    with pytest.raises(SourceError, match=r"data/pins/here/file\.bin cannot be written"):
-        sources.fetch_one(project, "here", "file.bin")
+    _assert_refused(project, r"data/pins/here/file\.bin cannot be written")
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "0" * 63])
@@ -273,10 +272,7 @@ def test_a_damaged_pin_is_one_message(project: Project, content: str) -> None:
     _write_source(project, "https://example.org/", sources.PIN)
     (project.data / "pins" / "here").mkdir(parents=True)
     (project.data / "pins" / "here" / "file.bin").write_text(content)
-    with pytest.raises(
-        SourceError, match=r"data/pins/here/file\.bin is damaged or cannot be read. Restore it"
-    ):
-        sources.fetch_one(project, "here", "file.bin")
+    _assert_refused(project, r"data/pins/here/file\.bin is damaged or cannot be read. Restore it")
 
 
 def test_the_first_of_two_pins_made_at_the_same_time_stays(project: Project) -> None:
