@@ -190,6 +190,21 @@ def test_a_study_of_nothing_leaves_claims_undecided(published: PublishedReport) 
         assert "This study" in found.loc[key, "why"]
 
 
+def _of_places(**found: pd.DataFrame) -> StudyReport:
+    """The dissection of a network of places and of one of objects, with these tables."""
+    sets = {"p": "Places365", "i": "ImageNet"}
+    rows = [{"name": name, "training_set": told} for name, told in sets.items()]
+    return stub_study(
+        found,
+        {"dissection": {"images": {"source": "imagenet-sample-images"}}},
+        images=["a"],
+        provenance={"dissection": {"classifiers": rows}},
+        store=SimpleNamespace(
+            tables=lambda: list(found), table=lambda name: found[name], project=Project(ROOT)
+        ),
+    )
+
+
 def test_a_network_of_places_decides_the_claim_about_places(published: PublishedReport) -> None:
     units = pd.DataFrame(
         [
@@ -199,19 +214,15 @@ def test_a_network_of_places_decides_the_claim_about_places(published: Published
         ],
         columns=["classifier", "layer", "unit", "similarity"],
     ).assign(label="word", kind="object")
-    found = {"units": units, "layers": units[["classifier", "layer"]].drop_duplicates()}
-    sets = {"p": "Places365", "i": "ImageNet"}
-    networks = [{"name": name, "training_set": told} for name, told in sets.items()]
-    study = stub_study(
-        found,
-        {"dissection": {"images": {"source": "imagenet-sample-images"}}},
-        images=["a"],
-        provenance={"dissection": {"classifiers": networks}},
-        store=SimpleNamespace(
-            tables=lambda: list(found), table=lambda name: found[name], project=Project(ROOT)
-        ),
-    )
+    study = _of_places(units=units, layers=units[["classifier", "layer"]].drop_duplicates())
     assert JUDGES["places_less"](study, published).verdict == "confirmed"
+
+
+def test_layers_without_units_leave_it_undecided_which_are_more_similar(
+    published: PublishedReport,
+) -> None:
+    study = _of_places(layers=pd.DataFrame({"classifier": ["p", "i"], "layer": "fc"}))
+    assert JUDGES["places_less"](study, published).verdict == "not decidable"
 
 
 @pytest.mark.parametrize(
@@ -274,19 +285,3 @@ def test_published_maps_are_shown_in_any_frame_of_their_image() -> None:
     assert published.map_in("gradcam", "vulture", frame).shape == frame.size
     assert published.crop("vulture", frame, 60).shape == (60, 60, 3)
     assert published.on_object("kite").isna().all()  # it shows no bird
-
-
-def test_layers_without_units_leave_it_undecided_which_are_more_similar(
-    published: PublishedReport,
-) -> None:
-    rows = [{"name": "p", "training_set": "Places365"}, {"name": "i", "training_set": "ImageNet"}]
-    layers = pd.DataFrame([{"classifier": row["name"], "layer": "fc"} for row in rows])
-    study = stub_study(
-        {},
-        {"dissection": {"images": {"source": "imagenet-sample-images"}}},
-        provenance={"dissection": {"classifiers": rows}},
-        store=SimpleNamespace(
-            tables=lambda: ["layers"], table=lambda _: layers, project=Project(ROOT)
-        ),
-    )
-    assert JUDGES["places_less"](study, published).verdict == "not decidable"
