@@ -227,6 +227,19 @@ shares = [0.1, 0.2]
 bootstrap = 100
 """
 
+MEASURES = """
+[measures]
+curve_steps = 2
+infidelity_squares = 4
+infidelity_side = 20
+perturbations = 1
+stages = 2
+seeds = 2
+lime_samples = 30
+batch = 4
+"""
+"""As little of each measure as there can be of the studies here."""
+
 
 def new_tiny(folder: Path, study: str = STUDY) -> Project:
     """A project with the study ``tiny``: two small images and a randomly initialised network."""

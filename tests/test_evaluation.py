@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from conftest import STUDY, counting, new_tiny
+from conftest import MEASURES, STUDY, counting, new_tiny
 from networks import CROP, FRAME, Awkward, classifier_of
 from oracles import infidelity
 from vitrine.data.images import read_image
@@ -43,24 +43,17 @@ from vitrine.study.sections import Measures
 
 pytestmark = pytest.mark.usefixtures("small_crops")
 
-MEASURED = """
+MEASURED = (
+    MEASURES
+    + """
 [attribution]
 methods = ["gradient", "lrp", "smoothgrad_squared", "vargrad", "lrp_captum"]
 batch = 4
 samples = 2
 noisy_steps = 2
 lrp_networks = [{ name = "resnet18", weights = "random" }]
-
-[measures]
-curve_steps = 2
-infidelity_squares = 4
-infidelity_side = 60
-perturbations = 1
-stages = 2
-seeds = 2
-lime_samples = 12
-batch = 4
 """
+)
 
 WAYS = ("faithfulness", "sensitivity", "mprt")
 
@@ -302,6 +295,16 @@ def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
         ("stages = 2", "stages = 0", "measures.stages"),
         ("seeds = 2", "seeds = 1", "measures.seeds"),
         ("radius", "radios", "radios"),
+        ('"efficientnet_lite0"', '"efficientnet_light0"', "Did you mean 'efficientnet_lite0'"),
+        ('["gradcam"]', '["gradcam", "gradkam"]', "no CAM method 'gradkam'"),
+        ('["gradcam"]', '["gradcam"]\nlayer = "x"', "has no layer 'x'"),
+        ('["gradcam"]', '["gradcam"]\nlayers = ["blocks.22"]', "has no layer 'blocks.22'"),
+        ('["gradcam"]', '["gradcam"]\nsecond = ["layercam"]', "but not the predicted class"),
+        (
+            '["gradcam"]',
+            '["gradcam", "eigencam"]\nsecond = ["eigencam"]',
+            "EigenCAM does not depend on the class",
+        ),
     ],
 )
 def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, message: str) -> None:

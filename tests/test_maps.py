@@ -177,23 +177,6 @@ def test_a_map_is_enlarged_as_the_library_does(size: tuple[int, int]) -> None:
     assert (upsample(-np.abs(evidence), (8, 8)) == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ('second = ["gradcam"]', 'second = ["eigencam"]', "EigenCAM does not depend on the class"),
-        ('second = ["gradcam"]', 'second = ["layercam"]', "but not the predicted class"),
-        ('layers = ["blocks.2"]', 'layers = ["blocks.22"]', "has no layer 'blocks.22'"),
-    ],
-)
-def test_what_does_not_fit_stops_before_work_starts(
-    deep: Project, old: str, new: str, said: str
-) -> None:
-    change_study(deep, old, new)
-    with pytest.raises(StudyError, match=said):
-        run(deep, load_study(deep, "tiny"))
-    assert not (deep.results / "tiny").exists()
-
-
 def test_an_image_without_superpixels_is_named_and_the_rest_is_kept(deep: Project) -> None:
     wide = "{ method = 'felzenszwalb', scale = 1e9, min_size = 1000000 }"
     change_study(deep, '{ method = "quickshift", ratio = 0.5 }', wide)

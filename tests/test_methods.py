@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import MEASURES
 from vitrine.experiments.run import run
 from vitrine.experiments.trials import TRIALS, Case, Trial
 from vitrine.measures.registry import VALUES, Measure
@@ -18,18 +19,7 @@ from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import load_study
 
-SECTIONS = """
-[attribution]
-methods = ["brightness"]
-
-[measures]
-curve_steps = 2
-infidelity_squares = 4
-perturbations = 1
-stages = 1
-batch = 4
-lime_samples = 8
-"""
+ASKED = '[attribution]\nmethods = ["brightness"]\n'
 
 
 def _brightness(asked: AttributionQuery) -> Callable[[Tensor], Tensor]:
@@ -60,7 +50,7 @@ def test_a_new_method_is_run_and_measured_and_so_are_all_by_a_new_measure(
     monkeypatch.setitem(ATTRIBUTION_METHODS, "brightness", row)
     path = tiny.study_file("tiny")
     one = path.read_text().replace('"n00000001_red_square.png", ', "")
-    path.write_text(one + SECTIONS)
+    path.write_text(one + ASKED + MEASURES)
     study = load_study(tiny, "tiny")
     assert methods_of(study) == ["gradcam", "lime", "brightness"]
     run(tiny, study)

@@ -10,7 +10,7 @@ import pytest
 from conftest import change_study, contents, counting
 from vitrine.data.images import read_image
 from vitrine.doctor import examine
-from vitrine.errors import ImageError, ResultsError, StudyError
+from vitrine.errors import ImageError, ResultsError
 from vitrine.experiments import run as pipeline
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
@@ -159,23 +159,6 @@ def test_results_tell_the_engine_that_ran_and_not_the_one_asked_for(
         run(tiny, _study(tiny))
     told = Store(tiny, "tiny").provenance()["passes"]
     assert told and all("engine" not in settings for settings in told.values())
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ('"efficientnet_lite0"', '"efficientnet_light0"', "Did you mean 'efficientnet_lite0'"),
-        ('methods = ["gradcam"]', 'methods = ["gradcam", "gradkam"]', "no CAM method 'gradkam'"),
-        ('methods = ["gradcam"]', 'methods = ["gradcam"]\nlayer = "x"', "has no layer 'x'"),
-    ],
-)
-def test_a_name_that_does_not_exist_stops_the_run_before_it_starts(
-    tiny: Project, old: str, new: str, said: str
-) -> None:
-    change_study(tiny, old, new)
-    with pytest.raises(StudyError, match=said):
-        run(tiny, _study(tiny))
-    assert not (tiny.results / "tiny").exists()
 
 
 def test_a_damaged_image_stops_the_run_and_keeps_what_was_computed(done: Project) -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import counting, new_tiny
+from conftest import MEASURES, counting, new_tiny
 from networks import TINY_CLIP
 from vitrine.errors import VitrineError
 from vitrine.experiments.base import Progress
@@ -58,16 +58,7 @@ bootstrap = 100
 methods = ["gradient", "smoothgrad_squared", "vargrad"]
 samples = 2
 noisy_steps = 2
-
-[measures]
-curve_steps = 2
-infidelity_squares = 4
-infidelity_side = 20
-perturbations = 1
-stages = 2
-seeds = 2
-lime_samples = 30
-"""
+{MEASURES}"""
 
 DISSECTION = f"""
 [dissection]
