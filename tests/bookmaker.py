@@ -9,10 +9,12 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from PIL import Image
 from pypdf import PdfReader
 
 from vitrine.book.render import Rendered, render
+from vitrine.errors import ChapterError
 from vitrine.project import Project
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -228,6 +230,12 @@ class Book:
 
     def render(self, *formats: str) -> Rendered:
         return render(self.project, renderer="bundled", formats=formats or ("html", "pdf"))
+
+    def assert_refused(self, said: str, target: str = "html") -> ChapterError:
+        """Rendering for a format ends in this message."""
+        with pytest.raises(ChapterError, match=said) as caught:
+            self.render(target)
+        return caught.value
 
     def page(self, name: str) -> str:
         """The HTML of ``index`` or of a chapter, rendered before."""

@@ -8,7 +8,6 @@ import pytest
 from pypdf import PdfReader
 
 from bookmaker import REPOSITORY, Book, as_markdown, text_of
-from vitrine.errors import ChapterError
 
 NASTY = "# $ @ * _ [ ] \\ ` < > ~ // /* = - + #let x"
 
@@ -131,14 +130,12 @@ def test_an_error_of_typst_names_the_chapter(book: Book, text: str, problem: str
     book.write("assets/broken.png", "not a picture")
     book.chapter("one", "# One\n\nText.\n")
     book.chapter("two", f"# Two\n\n{text}")
-    with pytest.raises(ChapterError, match=rf"chapters/two\.qmd: .*{problem}"):
-        book.render("pdf")
+    book.assert_refused(rf"chapters/two\.qmd: .*{problem}", "pdf")
 
 
 def test_a_missing_template_is_a_clear_error(book: Book) -> None:
     (book.root / "assets/report.typ").unlink()
-    with pytest.raises(ChapterError, match=r"assets/report\.typ is missing"):
-        book.render("pdf")
+    book.assert_refused(r"assets/report\.typ is missing", "pdf")
 
 
 def test_the_pages_stay_when_only_the_pdf_is_made(book: Book) -> None:
