@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,17 @@ MakeBook = Callable[..., Project]
 @pytest.fixture
 def book(tmp_path: Path) -> MakeBook:
     """Makes a project of chapters given as name → text; their folders are made as well."""
+    return partial(make_book, tmp_path)
 
-    def make(**chapters: str) -> Project:
-        names = [f"chapters/{name}.qmd" for name in chapters]
-        (tmp_path / "_quarto.yml").write_text(CONFIG.format(chapters=", ".join(names)))
-        (tmp_path / "chapters").mkdir(exist_ok=True)
-        (tmp_path / "data").mkdir(exist_ok=True)
-        for name, text in chapters.items():
-            (tmp_path / "chapters" / f"{name}.qmd").write_text(text)
-        return Project(tmp_path)
 
-    return make
+def make_book(root: Path, **chapters: str) -> Project:
+    names = [f"chapters/{name}.qmd" for name in chapters]
+    (root / "_quarto.yml").write_text(CONFIG.format(chapters=", ".join(names)))
+    for folder in ("chapters", "code", "data/studies"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in zip(names, chapters.values(), strict=True):
+        (root / name).write_text(text)
+    return Project(root)
 
 
 def cell(code: str) -> str:
@@ -75,14 +76,21 @@ def execute_one(book: MakeBook, text: str) -> str:
     return markdown(project, "page")
 
 
+def refused(project: Project, said: str = "", formats: Sequence[str] = ("html",)) -> str:
+    """The message with which freezing ends; no file of an execution stays."""
+    chapters = sorted(os.listdir(project.root / "chapters"))
+    with pytest.raises(ChapterError, match=said) as caught:
+        freeze(project, formats=formats)
+    assert sorted(os.listdir(project.root / "chapters")) == chapters
+    return str(caught.value)
+
+
 def problem(book: MakeBook, text: str) -> str:
     """The message with which freezing a chapter with this text ends."""
     project = book(page=text)
-    with pytest.raises(ChapterError) as caught:
-        freeze(project, formats=["html"])
+    said = refused(project)
     assert not (project.freeze / "chapters").exists()
-    assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
-    return str(caught.value)
+    return said
 
 
 CELLS = '''\
@@ -364,8 +372,7 @@ def test_the_frozen_file_has_the_form_and_the_order_of_quartos_own(book: MakeBoo
 def test_quarto_itself_freezes_the_same_markdown(book: MakeBook) -> None:
     project = book(page=CELLS)
     (project.root / "index.qmd").write_text("Home.\n")
-    config = project.root / "_quarto.yml"
-    config.write_text(config.read_text().replace("chapters: [", "chapters: [index.qmd, "))
+    replace("_quarto.yml", "chapters: [", "chapters: [index.qmd, ")(project.root)
     environment = {**os.environ, "QUARTO_PYTHON": sys.executable}
     for target in FORMATS:
         command = ["quarto", "render", "--to", target]
@@ -635,10 +642,10 @@ def test_an_error_that_says_what_to_do_is_told_once_with_its_line(book: MakeBook
 def test_a_study_that_was_never_run_is_said_once_and_at_once(book: MakeBook) -> None:
     text = cell("from vitrine.report import open_study\nopen_study('mine')")
     project = book(a=text, b=text, c=cell("import time\ntime.sleep(600)"))
-    (project.root / "data" / "studies").mkdir()
     with pytest.raises(StudyNotRun) as caught:
         freeze(project)
-    assert str(caught.value).count("'mine' has not been run here") == 1
+    said = "'mine' has not been run here. Run `vitrine run --study mine`"
+    assert str(caught.value).count(said) == 1
     assert str(caught.value).endswith("Then run `vitrine freeze` again.")
 
 
@@ -655,17 +662,13 @@ REMOTE = (
 def test_html_that_loads_from_another_host_is_refused(
     book: MakeBook, code: str, target: str
 ) -> None:
-    project = book(page=cell(code))
-    with pytest.raises(ChapterError, match=r"page\.qmd:2: the output is HTML .* another host"):
-        freeze(project, formats=[target])
+    refused(book(page=cell(code)), r"page\.qmd:2: the output is HTML .* another host", [target])
 
 
 def test_an_exception_in_a_module_is_told_with_the_calls_that_led_to_it(book: MakeBook) -> None:
     project = book(page=cell("import helper\nhelper.load(0)"))
     (project.root / "chapters" / "helper.py").write_text("def load(n):\n    return 1 / n\n")
-    with pytest.raises(ChapterError) as caught:
-        freeze(project, formats=["html"])
-    assert str(caught.value).startswith(
+    assert refused(project).startswith(
         "chapters/page.qmd:3: ZeroDivisionError: division by zero "
         "(through chapters/helper.py:2 in load). Correct the cell"
     )
@@ -673,8 +676,7 @@ def test_an_exception_in_a_module_is_told_with_the_calls_that_led_to_it(book: Ma
 
 def test_a_table_that_only_a_web_page_can_show_is_refused_for_typst(book: MakeBook) -> None:
     project = book(page=cell("import pandas as pd\npd.DataFrame({'a': [1]})"))
-    with pytest.raises(ChapterError, match=r"page\.qmd:2: .* no form .* vitrine\.report\.tables"):
-        freeze(project, formats=["typst"])
+    refused(project, r"page\.qmd:2: .* no form .* vitrine\.report\.tables", ["typst"])
 
 
 def test_one_broken_chapter_keeps_its_old_freeze_and_the_others_are_frozen(book: MakeBook) -> None:
@@ -688,47 +690,37 @@ def test_one_broken_chapter_keeps_its_old_freeze_and_the_others_are_frozen(book:
             "Path('bad_files/figure-html/a.txt').write_text('a')\nraise ValueError('no')"
         ),
     )
-    with pytest.raises(ChapterError, match=r"chapters/bad\.qmd:5: ValueError: no"):
-        freeze(project, formats=["html"])
+    refused(project, r"chapters/bad\.qmd:5: ValueError: no")
     assert contents(project.freeze / "chapters" / "bad") == before
     assert "2\n" in markdown(project, "good")
-    assert sorted(os.listdir(project.root / "chapters")) == ["bad.qmd", "good.qmd"]
     assert check(project, ["html"]) == [Stale("chapters/bad.qmd", "chapters/bad.qmd changed")]
 
 
 def test_several_broken_chapters_are_all_named(book: MakeBook) -> None:
-    project = book(a=cell("1 / 0"), b=cell("#| ecko: true\n1"))
-    with pytest.raises(ChapterError) as caught:
-        freeze(project, formats=["html"])
-    assert "2 errors" in str(caught.value)
-    assert "chapters/a.qmd:2: ZeroDivisionError" in str(caught.value)
-    assert "chapters/b.qmd:2: the cell option 'ecko'" in str(caught.value)
+    said = refused(book(a=cell("1 / 0"), b=cell("#| ecko: true\n1")))
+    assert "2 errors" in said
+    assert "chapters/a.qmd:2: ZeroDivisionError" in said
+    assert "chapters/b.qmd:2: the cell option 'ecko'" in said
 
 
 def test_a_chapter_that_does_not_exist_is_a_clear_error(book: MakeBook) -> None:
     project = book(page=ONE)
     (project.root / "chapters" / "page.qmd").unlink()
-    with pytest.raises(ChapterError, match=r"chapters/page\.qmd cannot be read \(No such file"):
-        freeze(project)
+    refused(project, r"chapters/page\.qmd cannot be read \(No such file")
     (project.root / "_quarto.yml").write_text("book:\n  chapters: [part: x]\n")
-    with pytest.raises(ChapterError, match="parts and appendices are not supported"):
-        freeze(project)
+    refused(project, "parts and appendices are not supported")
 
 
 def test_a_freeze_that_cannot_be_written_is_a_clear_error(book: MakeBook) -> None:
     project = book(page=ONE)
     project.freeze.write_text("a file in the folder's place")
-    with pytest.raises(ChapterError, match=r"_freeze.* cannot be written|cannot be frozen into"):
-        freeze(project, formats=["html"])
-    assert sorted(os.listdir(project.root / "chapters")) == ["page.qmd"]
+    refused(project, r"_freeze.* cannot be written|cannot be frozen into")
 
 
 def test_torch_stays_out_of_chapters(book: MakeBook) -> None:
     project = book(page=cell("import sys\nsys.path.insert(0, '../code')\nimport torch"))
-    (project.root / "code").mkdir()
     (project.root / "code" / "torch.py").write_text("")
-    with pytest.raises(ChapterError, match=r"page\.qmd: executing the chapter imported torch"):
-        freeze(project, formats=["html"])
+    refused(project, r"page\.qmd: executing the chapter imported torch")
 
 
 def test_an_interruption_ends_the_kernels_and_leaves_nothing_behind(book: MakeBook) -> None:
@@ -760,16 +752,12 @@ Read `{python} text.strip()` through `{python} helper.NAME`.
 @pytest.fixture(scope="module")
 def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A frozen project whose chapter reads data and imports a module; tests work on copies."""
-    root = tmp_path_factory.mktemp("reading")
-    (root / "_quarto.yml").write_text(CONFIG.format(chapters="chapters/page.qmd"))
-    for folder in ("chapters", "code", "data"):
-        (root / folder).mkdir()
-    (root / "chapters" / "page.qmd").write_text(READS)
-    (root / "code" / "helper.py").write_text("NAME = 'helper'\n")
-    (root / "data" / "results.csv").write_text("1\n")
-    (root / "data" / "unread.csv").write_text("1\n")
-    freeze(Project(root))
-    return root
+    project = make_book(tmp_path_factory.mktemp("reading"), page=READS)
+    (project.root / "code" / "helper.py").write_text("NAME = 'helper'\n")
+    (project.data / "results.csv").write_text("1\n")
+    (project.data / "unread.csv").write_text("1\n")
+    freeze(project)
+    return project.root
 
 
 @pytest.fixture
@@ -821,7 +809,7 @@ def test_check_says_what_changed(
 
 
 def test_a_change_of_what_no_chapter_reads_is_no_change(copy: Project) -> None:
-    (copy.root / "data" / "unread.csv").write_text("2\n")
+    (copy.data / "unread.csv").write_text("2\n")
     (copy.root / "code" / "unused.py").write_text("")
     replace("_quarto.yml", '"Tiny"', '"Renamed"')(copy.root)
     (copy.root / "data" / "results.csv").write_bytes(b"1\r\n")
@@ -883,7 +871,6 @@ NAMES = "# Which study.\nstudy: first\nother: 1\n"
 def showing(book: MakeBook) -> Project:
     """A book frozen for the study ``first``."""
     project = book(a=SHOWS, b=f"Of it.\n\n{ONE}")
-    (project.data / "studies").mkdir()
     (project.root / "_variables.yml").write_text(NAMES)
     assert freeze(project, formats=["html"]).study == "first"
     return project

@@ -311,14 +311,6 @@ def test_a_broken_study_file_is_listed_with_what_is_wrong(
     assert "not readable: data/results/tiny/provenance" in listed
 
 
-def test_a_study_that_was_not_run_says_how_to_run_it(
-    tiny: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
-    with pytest.raises(ResultsError, match="has not been run here. Run `vitrine run --study tiny`"):
-        open_study("tiny")
-
-
 def test_parts_are_tinted_in_their_order() -> None:
     crop = np.full((8, 8, 3), 200, dtype=np.uint8)
     left = np.zeros((4, 4), dtype=bool)
