@@ -27,14 +27,7 @@ TARGET = 4
 FEW = Parameters(batch=4, steps=8, samples=3, noisy_steps=4, points=8, window=12, stride=8)
 
 
-@pytest.fixture(scope="module")
-def plain() -> Classifier:
-    return classifier_of(Plain(), "4")
-
-
-@pytest.fixture(scope="module")
-def awkward() -> Classifier:
-    return classifier_of(Awkward(), "last")
+PLAIN, AWKWARD = classifier_of(Plain(), "4"), classifier_of(Awkward(), "last")
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +46,12 @@ def _noise(count: int = 2, side: int = SIDE) -> Tensor:
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_canonical_form_gives_the_same_logits_from_modules_used_once(
-    awkward: Classifier,
-) -> None:
-    form = canonical(awkward.network, _noise(1))
-    torch.testing.assert_close(form(_noise()), awkward.network(_noise()))
+def test_the_canonical_form_gives_the_same_logits_from_modules_used_once() -> None:
+    form = canonical(AWKWARD.network, _noise(1))
+    torch.testing.assert_close(form(_noise()), AWKWARD.network(_noise()))
     torch.testing.assert_close(
         networks.gradient(form, _noise(), TARGET),
-        networks.gradient(awkward.network, _noise(), TARGET),
+        networks.gradient(AWKWARD.network, _noise(), TARGET),
     )
     used = [node.target for node in form.graph.nodes if node.op == "call_module"]
     assert len(used) == len(set(used))
@@ -163,20 +154,20 @@ def test_without_biases_and_shortcuts_relevance_is_zennits() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_relevance_of_a_batch_is_that_of_its_images(awkward: Classifier) -> None:
-    form = canonical(awkward.network, _noise(1))
+def test_relevance_of_a_batch_is_that_of_its_images() -> None:
+    form = canonical(AWKWARD.network, _noise(1))
     together = relevance(form, _noise(3), TARGET)
     alone = torch.cat([relevance(form, each[None], TARGET) for each in _noise(3)])
     torch.testing.assert_close(together, alone)
 
 
-def test_on_a_plain_network_guided_backpropagation_is_captums(plain: Classifier) -> None:
-    expected = attr.GuidedBackprop(plain.network).attribute(
+def test_on_a_plain_network_guided_backpropagation_is_captums() -> None:
+    expected = attr.GuidedBackprop(PLAIN.network).attribute(
         _noise().requires_grad_(True), target=TARGET
     )
-    found = guided_gradient(canonical(plain.network, _noise(1)), _noise(), TARGET)
+    found = guided_gradient(canonical(PLAIN.network, _noise(1)), _noise(), TARGET)
     torch.testing.assert_close(found, expected)
-    assert not torch.allclose(found, networks.gradient(plain.network, _noise(), TARGET))
+    assert not torch.allclose(found, networks.gradient(PLAIN.network, _noise(), TARGET))
 
 
 def test_guided_backpropagation_guides_where_captum_does_not(
@@ -209,28 +200,28 @@ def test_guidance_by_hand() -> None:
     torch.testing.assert_close(found, torch.full_like(batch, 2 / 3 / 4))
 
 
-def test_on_a_plain_network_guided_gradcam_is_captums(plain: Classifier) -> None:
-    batch = plain.normalise(CROP[None])
-    with explaining(plain, "guided_gradcam", TARGET, FEW) as explain:
+def test_on_a_plain_network_guided_gradcam_is_captums() -> None:
+    batch = PLAIN.normalise(CROP[None])
+    with explaining(PLAIN, "guided_gradcam", TARGET, FEW) as explain:
         found = explain(batch)["guided_gradcam"]
-    expected = attr.GuidedGradCam(plain.network, plain.network[4]).attribute(  # type: ignore[index]
+    expected = attr.GuidedGradCam(PLAIN.network, PLAIN.network[4]).attribute(  # type: ignore[index]
         batch.clone().requires_grad_(True), target=TARGET
     )
     torch.testing.assert_close(found, expected.detach())
     assert found.abs().max() > 0
 
 
-def test_integrated_gradients_are_complete(awkward: Classifier) -> None:
+def test_integrated_gradients_are_complete() -> None:
     """Their sum is what the image's logit is above that of zero (Sundararajan et al., 2017)."""
-    found = attribute(awkward, CROP, FRAME, "integrated_gradients", TARGET, Parameters(steps=200))
-    batch = awkward.normalise(CROP[None])
-    gained = awkward.network(batch) - awkward.network(batch * 0)
+    found = attribute(AWKWARD, CROP, FRAME, "integrated_gradients", TARGET, Parameters(steps=200))
+    batch = AWKWARD.normalise(CROP[None])
+    gained = AWKWARD.network(batch) - AWKWARD.network(batch * 0)
     assert float(found.heatmap.values.sum()) == pytest.approx(float(gained[0, TARGET]), rel=0.02)
 
 
-def test_small_batches_do_not_change_what_captum_computes(awkward: Classifier) -> None:
+def test_small_batches_do_not_change_what_captum_computes() -> None:
     batch = _noise(3)
-    network, steps = awkward.network, FEW.steps
+    network, steps = AWKWARD.network, FEW.steps
     expected = {
         "gradient": networks.gradient(network, batch, TARGET),
         "integrated_gradients": attr.IntegratedGradients(network).attribute(
@@ -241,15 +232,15 @@ def test_small_batches_do_not_change_what_captum_computes(awkward: Classifier) -
         ),
     }
     for method, values in expected.items():
-        with explaining(awkward, method, TARGET, FEW) as explain:
+        with explaining(AWKWARD, method, TARGET, FEW) as explain:
             torch.testing.assert_close(
                 explain(batch)[method], values.float().detach(), rtol=1e-4, atol=1e-5, msg=method
             )
 
 
-def test_the_noise_tunnel_is_captums_with_the_same_draws(awkward: Classifier) -> None:
+def test_the_noise_tunnel_is_captums_with_the_same_draws() -> None:
     torch.manual_seed(FEW.seed)
-    tunnel = attr.NoiseTunnel(attr.IntegratedGradients(awkward.network))
+    tunnel = attr.NoiseTunnel(attr.IntegratedGradients(AWKWARD.network))
     expected = tunnel.attribute(
         _noise(1),
         nt_type="smoothgrad_sq",
@@ -259,7 +250,7 @@ def test_the_noise_tunnel_is_captums_with_the_same_draws(awkward: Classifier) ->
         target=TARGET,
         n_steps=FEW.noisy_steps,
     )
-    with explaining(awkward, "smoothgrad_squared", TARGET, FEW) as explain:
+    with explaining(AWKWARD, "smoothgrad_squared", TARGET, FEW) as explain:
         found = explain(_noise(1))["smoothgrad_squared"]
         torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-5)
 
@@ -268,13 +259,13 @@ USABLE = [name for name in ATTRIBUTION_METHODS if name != "lrp_captum"]
 
 
 @pytest.mark.parametrize("method", USABLE)
-def test_a_map_repeats_and_leaves_the_generators_alone(method: str, awkward: Classifier) -> None:
+def test_a_map_repeats_and_leaves_the_generators_alone(method: str) -> None:
     torch.manual_seed(7)
     np.random.seed(7)
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
     counted: list[int] = []
-    one = attribute(awkward, CROP, FRAME, method, TARGET, FEW, counted.append)
-    same = attribute(awkward, CROP, FRAME, method, TARGET, FEW)
+    one = attribute(AWKWARD, CROP, FRAME, method, TARGET, FEW, counted.append)
+    same = attribute(AWKWARD, CROP, FRAME, method, TARGET, FEW)
     row = ATTRIBUTION_METHODS[method]
     assert (one.heatmap.values == same.heatmap.values).all() and not one.heatmap.is_constant
     assert (one.heatmap.method, one.heatmap.target) == (method, TARGET)
@@ -286,26 +277,24 @@ def test_a_map_repeats_and_leaves_the_generators_alone(method: str, awkward: Cla
 
 
 @pytest.mark.parametrize("method", USABLE)
-def test_another_class_has_another_map_and_only_those_that_draw_know_the_seed(
-    method: str, awkward: Classifier
-) -> None:
-    first = attribute(awkward, CROP, FRAME, method, TARGET, FEW).heatmap.values
-    other = attribute(awkward, CROP, FRAME, method, 1, FEW).heatmap.values
+def test_another_class_has_another_map_and_only_those_that_draw_know_the_seed(method: str) -> None:
+    first = attribute(AWKWARD, CROP, FRAME, method, TARGET, FEW).heatmap.values
+    other = attribute(AWKWARD, CROP, FRAME, method, 1, FEW).heatmap.values
     assert (first != other).any()
     again = FEW.model_copy(update={"seed": 1})
-    reseeded = attribute(awkward, CROP, FRAME, method, TARGET, again).heatmap.values
+    reseeded = attribute(AWKWARD, CROP, FRAME, method, TARGET, again).heatmap.values
     assert (first != reseeded).any() == ATTRIBUTION_METHODS[method].stochastic
 
 
-def test_draws_go_on_from_one_call_to_the_next(awkward: Classifier) -> None:
-    with explaining(awkward, "gradient_shap", TARGET, FEW) as explain:
+def test_draws_go_on_from_one_call_to_the_next() -> None:
+    with explaining(AWKWARD, "gradient_shap", TARGET, FEW) as explain:
         assert not torch.equal(*(explain(_noise(1))["gradient_shap"] for _ in range(2)))
 
 
-def test_what_does_not_exist_is_named(plain: Classifier) -> None:
+def test_what_does_not_exist_is_named() -> None:
     with pytest.raises(StudyError, match="no attribution method 'lpr'. Did you mean 'lrp'"):
-        attribute(plain, CROP, FRAME, "lpr", TARGET)
+        attribute(PLAIN, CROP, FRAME, "lpr", TARGET)
     with pytest.raises(StudyError, match="There is no class 6"):
-        attribute(plain, CROP, FRAME, "lrp", 6)
+        attribute(PLAIN, CROP, FRAME, "lrp", 6)
     with pytest.raises(StudyError, match="is not what Tiny network sees"):
-        attribute(plain, CROP[:20], FRAME, "lrp", 0)
+        attribute(PLAIN, CROP[:20], FRAME, "lrp", 0)

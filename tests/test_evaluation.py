@@ -171,26 +171,24 @@ def test_only_the_measure_that_changed_is_computed_again(measured: Project) -> N
     assert run(measured, study).computed == 2 * 9  # the faithfulness of each map, and no more
 
 
-@pytest.fixture(scope="module")
-def asked() -> Query:
-    """Of any method; LIME's parameters stand in ``LIME``."""
-    classifier, settings = classifier_of(Awkward(), "last"), InferenceOptions(batch=7)
-    return Query("", classifier, CROP, FRAME, 2, Parameters(), settings)
-
+ASKED = Query(
+    "", classifier_of(Awkward(), "last"), CROP, FRAME, 2, Parameters(), InferenceOptions(batch=7)
+)
+"""Of any method; LIME's parameters stand in ``LIME``."""
 
 LIME = Lime(samples=40, seed=0, batch=7, segmentation=Slic(n_segments=9))
 
 
-def _repeated(asked: Query, method: str, **changes: object) -> AbstractContextManager[Explain]:
-    return METHODS[method].repeated(replace(asked, method=method, **changes))  # type: ignore[arg-type]
+def _repeated(method: str, **changes: object) -> AbstractContextManager[Explain]:
+    return METHODS[method].repeated(replace(ASKED, method=method, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["gradcam", "scorecam", "gradient", "lrp"])
-def test_a_method_on_an_input_gives_the_map_of_the_image(asked: Query, method: str) -> None:
-    classifier = asked.classifier
+def test_a_method_on_an_input_gives_the_map_of_the_image(method: str) -> None:
+    classifier = ASKED.classifier
     inputs = classifier.normalise(CROP[None]).numpy()
     batch = np.concatenate([inputs, inputs[:, :, ::-1]])
-    with _repeated(asked, method) as maps:
+    with _repeated(method) as maps:
         (found,) = maps(batch).values()
     if method in ATTRIBUTION_METHODS:
         expected = attribute(classifier, CROP, FRAME, method, 2).heatmap.values
@@ -202,26 +200,24 @@ def test_a_method_on_an_input_gives_the_map_of_the_image(asked: Query, method: s
     assert not np.allclose(found[0], found[1])
 
 
-def test_lime_on_an_input_is_lime_but_for_rounded_colours(asked: Query) -> None:
-    inputs = asked.classifier.normalise(CROP[None]).numpy()
-    with _repeated(asked, "lime", parameters=LIME) as maps:
+def test_lime_on_an_input_is_lime_but_for_rounded_colours() -> None:
+    inputs = ASKED.classifier.normalise(CROP[None]).numpy()
+    with _repeated("lime", parameters=LIME) as maps:
         moved = inputs + perturbations((3, 32, 32), 0, 1)
         found, other = maps(np.concatenate([inputs, moved]))["lime"]
     segments = superpixels(CROP, LIME.segmentation, LIME.seed)
-    expected = explain(asked.classifier, CROP, FRAME, 2, LIME, segments).heatmap
+    expected = explain(ASKED.classifier, CROP, FRAME, 2, LIME, segments).heatmap
     alike = rank_correlation(expected, Heatmap(found[0], FRAME, True, "lime", 2, 0.0))
     assert alike == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
 
 
 @pytest.mark.parametrize("method", ["smoothgrad_squared", "vargrad", "gradient_shap", "lime"])
-def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
-    asked: Query, method: str
-) -> None:
-    inputs = asked.classifier.normalise(CROP[None]).numpy()
-    parameters = LIME if method == "lime" else asked.parameters
+def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(method: str) -> None:
+    inputs = ASKED.classifier.normalise(CROP[None]).numpy()
+    parameters = LIME if method == "lime" else ASKED.parameters
     wanted = Measures(perturbations=2)
-    query = replace(asked, method=method, parameters=parameters)
+    query = replace(ASKED, method=method, parameters=parameters)
     still = wanted.model_copy(update={"radius": 0.0})
     case = Case(query, inputs, still, 2, lambda _: inputs[0, 0], False, {}, [query.method])
     facts = TRIALS["sensitivity"].compute(case)[method].facts
@@ -230,32 +226,32 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(
         assert facts["seed_part"] > 0.01 and facts["seed_part_by_channel"] > 0.01
     moved = replace(case, wanted=wanted)
     assert TRIALS["sensitivity"].compute(moved)[method].facts["value"] > 0
-    steady = replace(case, query=replace(asked, method="gradient"))
+    steady = replace(case, query=replace(ASKED, method="gradient"))
     assert "seed_part" not in TRIALS["sensitivity"].compute(steady)["gradient"].facts
 
 
-def test_two_summaries_of_the_same_noise_are_each_methods_own(asked: Query) -> None:
-    batch = asked.classifier.normalise(CROP[None]).repeat(2, 1, 1, 1)
+def test_two_summaries_of_the_same_noise_are_each_methods_own() -> None:
+    batch = ASKED.classifier.normalise(CROP[None]).repeat(2, 1, 1, 1)
     few = Parameters(samples=3, noisy_steps=3)
-    with explaining(asked.classifier, "vargrad", 2, few) as explained:
+    with explaining(ASKED.classifier, "vargrad", 2, few) as explained:
         together = explained(batch)
     assert set(together) == {"vargrad", "smoothgrad_squared"}
     for method, found in together.items():
-        with explaining(asked.classifier, method, 2, few) as explained_alone:
+        with explaining(ASKED.classifier, method, 2, few) as explained_alone:
             assert torch.equal(found, explained_alone(batch)[method])
-    with explaining(asked.classifier, "gradient", 2) as explained:
+    with explaining(ASKED.classifier, "gradient", 2) as explained:
         assert set(explained(batch)) == {"gradient"}
 
 
-def test_the_memory_layout_changes_rounding_only(asked: Query) -> None:
-    batch = asked.classifier.normalise(CROP[None])
+def test_the_memory_layout_changes_rounding_only() -> None:
+    batch = ASKED.classifier.normalise(CROP[None])
     for method in ("gradient", "lrp", "guided_backpropagation", "integrated_gradients"):
         found = []
         for settings in (
             InferenceOptions(),
             InferenceOptions(channels_last=True, keep_memory=True),
         ):
-            with explaining(asked.classifier, method, 2, settings=settings) as explained:
+            with explaining(ASKED.classifier, method, 2, settings=settings) as explained:
                 found.append(explained(batch)[method])
         assert torch.allclose(*found, rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
 

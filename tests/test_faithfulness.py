@@ -1,7 +1,5 @@
 """Curves start and end where they must, and measures are those of Captum."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ from captum.metrics import infidelity as captums_infidelity
 from captum.metrics import sensitivity_max
 from torch import Tensor, nn
 
-from networks import Awkward, classifier_of, gradient
+from networks import Awkward, classifier_of, gradient, seeded_network
 from oracles import infidelity, maximum_sensitivity
 from vitrine.measures.faithfulness import REPLACEMENTS, deletion, insertion, losses, order, squares
 from vitrine.measures.sensitivity import perturbations
@@ -19,25 +17,14 @@ from vitrine.models.inference import InferenceOptions, scoring
 Inputs = np.ndarray
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    layers = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return nn.Sequential(*layers, nn.Linear(16, 5)).eval().requires_grad_(False)
+LAYERS = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+NETWORK = seeded_network(nn.Sequential(*LAYERS))
+IMAGE = np.random.default_rng(0).normal(size=(1, 3, 12, 12)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def image() -> Inputs:
-    return np.random.default_rng(0).normal(size=(1, 3, 12, 12)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def scores(network: nn.Module) -> Callable[[Inputs], np.ndarray]:
-    def answer(batch: Inputs) -> np.ndarray:
-        with torch.inference_mode():
-            return network(torch.from_numpy(batch))[:, 2].numpy()
-
-    return answer
+def _scores(batch: Inputs) -> np.ndarray:
+    with torch.inference_mode():
+        return NETWORK(torch.from_numpy(batch))[:, 2].numpy()
 
 
 def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None:
@@ -57,28 +44,26 @@ def _mean_of_first_channel(batch: Inputs) -> np.ndarray:
     return batch[:, 0].mean(axis=(1, 2))
 
 
-def test_a_curve_goes_from_the_image_to_its_replacement_and_back(image: Inputs) -> None:
-    values = image[0].sum(axis=0)
+def test_a_curve_goes_from_the_image_to_its_replacement_and_back() -> None:
+    values = IMAGE[0].sum(axis=0)
     for name, replace in REPLACEMENTS.items():
-        ends = [_mean_of_first_channel(each)[0] for each in (image, replace(image))]
-        away = deletion(_mean_of_first_channel, image, values, replacement=name, steps=9)
-        shown = insertion(_mean_of_first_channel, image, values, replacement=name, steps=9)
+        ends = [_mean_of_first_channel(each)[0] for each in (IMAGE, replace(IMAGE))]
+        away = deletion(_mean_of_first_channel, IMAGE, values, replacement=name, steps=9)
+        shown = insertion(_mean_of_first_channel, IMAGE, values, replacement=name, steps=9)
         assert away.shares.tolist() == pytest.approx(np.linspace(0, 1, 10))
         np.testing.assert_allclose(away.scores[[0, -1]], ends, atol=1e-6)
         np.testing.assert_allclose(shown.scores[[0, -1]], ends[::-1], atol=1e-6)
 
 
-def test_a_curve_is_the_one_that_a_loop_over_pixels_gives(
-    image: Inputs, scores: Callable[[Inputs], np.ndarray]
-) -> None:
+def test_a_curve_is_the_one_that_a_loop_over_pixels_gives() -> None:
     values = np.random.default_rng(1).random((12, 12))
-    found = deletion(scores, image, values, replacement="mean", steps=12, batch=5)
-    changed = image.copy()
-    expected = [scores(changed)[0]]
+    found = deletion(_scores, IMAGE, values, replacement="mean", steps=12, batch=5)
+    changed = IMAGE.copy()
+    expected = [_scores(changed)[0]]
     for number, pixel in enumerate(np.argsort(-values.ravel()), start=1):
-        changed[0, :, pixel // 12, pixel % 12] = image[0].mean(axis=(1, 2))
+        changed[0, :, pixel // 12, pixel % 12] = IMAGE[0].mean(axis=(1, 2))
         if number % 12 == 0:
-            expected.append(scores(changed)[0])
+            expected.append(_scores(changed)[0])
     np.testing.assert_allclose(found.scores, expected, atol=1e-6)
 
 
@@ -104,12 +89,10 @@ def test_ties_do_not_follow_the_image() -> None:
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_infidelity_is_captums(
-    network: nn.Module, image: Inputs, scores: Callable[[Inputs], np.ndarray], scaled: bool
-) -> None:
-    batch = torch.from_numpy(image)
-    attributions = gradient(network, batch, 2)
-    drawn = np.random.default_rng(3).normal(scale=0.4, size=(17, *image.shape[1:]))
+def test_infidelity_is_captums(scaled: bool) -> None:
+    batch = torch.from_numpy(IMAGE)
+    attributions = gradient(NETWORK, batch, 2)
+    drawn = np.random.default_rng(3).normal(scale=0.4, size=(17, *IMAGE.shape[1:]))
     drawn = drawn.astype(np.float32)
 
     def perturb(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,57 +100,55 @@ def test_infidelity_is_captums(
         return added, inputs - added
 
     expected = captums_infidelity(
-        network, perturb, batch, attributions, target=2, n_perturb_samples=17, normalize=scaled
+        NETWORK, perturb, batch, attributions, target=2, n_perturb_samples=17, normalize=scaled
     )
-    lost = losses(scores, image, drawn, batch=4)
+    lost = losses(_scores, IMAGE, drawn, batch=4)
     found = infidelity(attributions[0].numpy(), drawn, lost, scaled=scaled)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_the_gradient_of_a_linear_network_is_not_unfaithful(image: Inputs) -> None:
+def test_the_gradient_of_a_linear_network_is_not_unfaithful() -> None:
     weights = np.random.default_rng(2).normal(size=(3, 12, 12))
-    removed = squares(image, seed=0, samples=20, side=4)
+    removed = squares(IMAGE, seed=0, samples=20, side=4)
 
     def linear(batch: Inputs) -> np.ndarray:
         return np.tensordot(batch, weights, axes=3)
 
-    lost = losses(linear, image, removed)
+    lost = losses(linear, IMAGE, removed)
     right, wrong = (infidelity(each, removed, lost) for each in (weights, np.ones((3, 12, 12))))
     assert right == pytest.approx(0, abs=1e-6) and wrong > 1
 
 
-def test_squares_remove_the_image_where_they_are(image: Inputs) -> None:
-    removed = squares(image, seed=0, samples=8, side=5)
-    left = image - removed
+def test_squares_remove_the_image_where_they_are() -> None:
+    removed = squares(IMAGE, seed=0, samples=8, side=5)
+    left = IMAGE - removed
     assert ((left == 0).all(axis=1).sum(axis=(1, 2)) == 25).all()
-    assert (removed == squares(image, seed=0, samples=8, side=5)).all()
+    assert (removed == squares(IMAGE, seed=0, samples=8, side=5)).all()
 
 
-def test_maximum_sensitivity_is_captums(network: nn.Module, image: Inputs) -> None:
-    drawn = torch.from_numpy(perturbations(image.shape[1:], seed=5))
+def test_maximum_sensitivity_is_captums() -> None:
+    drawn = torch.from_numpy(perturbations(IMAGE.shape[1:], seed=5))
     assert drawn.shape[0] == 10 and 0.019 < float(drawn.abs().max()) <= 0.02
 
     def explain(batch: Tensor) -> Tensor:
-        return gradient(network, batch, 2) * batch
+        return gradient(NETWORK, batch, 2) * batch
 
     expected = sensitivity_max(
         lambda inputs: (explain(inputs[0]),) if isinstance(inputs, tuple) else explain(inputs),
-        torch.from_numpy(image),
+        torch.from_numpy(IMAGE),
         perturb_func=lambda inputs: inputs + drawn,
     )
     found = maximum_sensitivity(
-        lambda batch: explain(torch.from_numpy(batch)).numpy(), image, seed=5
+        lambda batch: explain(torch.from_numpy(batch)).numpy(), IMAGE, seed=5
     )
     assert found > 0 and found == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_sensitivity_is_zero_for_what_does_not_move_and_nan_for_what_says_nothing(
-    image: Inputs,
-) -> None:
+def test_sensitivity_is_zero_for_what_does_not_move_and_nan_for_what_says_nothing() -> None:
     constant = np.ones((1, 12, 12))
-    assert maximum_sensitivity(lambda batch: constant.repeat(len(batch), 0), image, seed=0) == 0
+    assert maximum_sensitivity(lambda batch: constant.repeat(len(batch), 0), IMAGE, seed=0) == 0
     for nothing in (constant * 0, constant * np.nan):
-        found = maximum_sensitivity(lambda batch, same=nothing: same, image, seed=0)
+        found = maximum_sensitivity(lambda batch, same=nothing: same, IMAGE, seed=0)
         assert np.isnan(found)
 
 

@@ -64,12 +64,9 @@ def test_training_sets_say_what_their_shares_say(kinds: list[str]) -> None:
     assert verdicts <= {"differ", "same"} and "same" in verdicts
 
 
-@pytest.fixture
-def blobs() -> np.ndarray:
-    """A map with one bright place for each of eight images: ``[8, 12, 12]``."""
-    places = np.mgrid[:12, :12]
-    centres = np.random.default_rng(0).integers(2, 10, (8, 2, 1, 1))
-    return np.exp(-((places[None] - centres) ** 2).sum(axis=1) / 8).astype(np.float32)
+PLACES = np.random.default_rng(0).integers(2, 10, (8, 2, 1, 1))
+BLOBS = np.exp(-((np.mgrid[:12, :12][None] - PLACES) ** 2).sum(axis=1) / 8).astype(np.float32)
+"""A map with one bright place for each of eight images: ``[8, 12, 12]``."""
 
 
 class _Run(SimpleNamespace):
@@ -95,11 +92,11 @@ def maps_of(**maps: np.ndarray) -> tuple[Any, PublishedReport]:
     return study, cast(PublishedReport, theirs)
 
 
-def test_maps_of_another_network_are_compared_at_equal_area(blobs: np.ndarray) -> None:
-    moved = np.roll(blobs, 1, axis=2)
+def test_maps_of_another_network_are_compared_at_equal_area() -> None:
+    moved = np.roll(BLOBS, 1, axis=2)
     study, theirs = maps_of(
-        gradcam=blobs, scorecam=moved, lime=blobs, their_gradcam=blobs, their_scorecam=moved,
-        their_lime_1=(blobs > 0.5),
+        gradcam=BLOBS, scorecam=moved, lime=BLOBS, their_gradcam=BLOBS, their_scorecam=moved,
+        their_lime_1=(BLOBS > 0.5),
     )  # fmt: skip
     rows = other_run.beside(study, theirs)
     same = rows[rows["compared"] == other_run.NETWORKS]
@@ -115,17 +112,17 @@ def test_maps_of_another_network_are_compared_at_equal_area(blobs: np.ndarray) -
     assert other_run.networks_beside_chance(study, theirs).verdict == "some"
 
 
-def test_another_network_that_looks_elsewhere_changes_a_map_more(blobs: np.ndarray) -> None:
-    turned = blobs[:, ::-1, ::-1].copy()
+def test_another_network_that_looks_elsewhere_changes_a_map_more() -> None:
+    turned = BLOBS[:, ::-1, ::-1].copy()
     study, theirs = maps_of(
-        gradcam=blobs, scorecam=blobs, their_gradcam=turned, their_scorecam=turned
+        gradcam=BLOBS, scorecam=BLOBS, their_gradcam=turned, their_scorecam=turned
     )
     assert other_run.networks_or_methods(study, theirs).verdict == "smaller"
     assert other_run.networks_beside_chance(study, theirs).verdict == "none"
 
 
-def test_a_study_without_the_images_or_the_methods_is_not_compared(blobs: np.ndarray) -> None:
-    study, theirs = maps_of(eigencam=blobs, their_gradcam=blobs)
+def test_a_study_without_the_images_or_the_methods_is_not_compared() -> None:
+    study, theirs = maps_of(eigencam=BLOBS, their_gradcam=BLOBS)
     assert other_run.networks_or_methods(study, theirs).is_absent
     assert other_run.networks_beside_chance(study, theirs).is_absent
 
@@ -145,8 +142,8 @@ def test_layers_of_published_runs_stand_beside_those_of_reports() -> None:
     assert len(only) == 6 and only["printed"].notna().all() and only["units"].isna().all()
 
 
-def test_a_mask_that_does_not_show_the_whole_frame_is_left_out(blobs: np.ndarray) -> None:
-    study, theirs = maps_of(gradcam=blobs, lime=blobs, their_gradcam=blobs)
+def test_a_mask_that_does_not_show_the_whole_frame_is_left_out() -> None:
+    study, theirs = maps_of(gradcam=BLOBS, lime=BLOBS, their_gradcam=BLOBS)
     whole = theirs.map_in
 
     def map_in(run: str, image: str, frame: Frame) -> np.ndarray:

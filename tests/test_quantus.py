@@ -30,21 +30,11 @@ QUIET = {"disable_warnings": True, "normalise": False, "abs": False}
 SIDE, TARGET = 12, 2
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    """Of one channel, as Quantus flips the channels of a pixel one by one."""
-    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-    return seeded_network(nn.Sequential(*layers, nn.Linear(16, 5)))
+LAYERS = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+NETWORK = seeded_network(nn.Sequential(*LAYERS))
+"""Of one channel, as Quantus flips the channels of a pixel one by one."""
 
-
-@pytest.fixture(scope="module")
-def image() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(1, 1, SIDE, SIDE)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def gradient(network: nn.Module, image: np.ndarray) -> np.ndarray:
-    return _explain(network, image)
+IMAGE = np.random.default_rng(0).normal(size=(1, 1, SIDE, SIDE)).astype(np.float32)
 
 
 def _explain(model: nn.Module, inputs: Any, *_: Any, **__: Any) -> np.ndarray:
@@ -55,18 +45,21 @@ def _explain(model: nn.Module, inputs: Any, *_: Any, **__: Any) -> np.ndarray:
     return (found * batch).detach().numpy()
 
 
-def _scores(network: nn.Module, batch: np.ndarray) -> np.ndarray:
+GRADIENT = _explain(NETWORK, IMAGE)
+
+
+def _scores(batch: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        answer: Tensor = network(torch.from_numpy(batch))
+        answer: Tensor = NETWORK(torch.from_numpy(batch))
         return answer[:, TARGET].numpy()
 
 
-def _call(metric: Any, network: nn.Module, image: np.ndarray, maps: np.ndarray, **more: Any) -> Any:
+def _call(metric: Any, maps: np.ndarray = GRADIENT, **more: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return metric(
-            model=network,
-            x_batch=image.copy(),
+            model=NETWORK,
+            x_batch=IMAGE.copy(),
             y_batch=np.array([TARGET]),
             a_batch=maps.copy(),
             device="cpu",
@@ -75,21 +68,19 @@ def _call(metric: Any, network: nn.Module, image: np.ndarray, maps: np.ndarray, 
         )
 
 
-def test_maximum_sensitivity(network: nn.Module, image: np.ndarray, gradient: np.ndarray) -> None:
-    drawn = perturbations(image.shape[1:], seed=4, samples=6)
+def test_maximum_sensitivity() -> None:
+    drawn = perturbations(IMAGE.shape[1:], seed=4, samples=6)
     waiting = iter(drawn)
     metric = quantus.MaxSensitivity(
         nr_samples=6, perturb_func=lambda arr, **_: arr + next(waiting).reshape(1, -1), **QUIET
     )
-    (expected,) = _call(metric, network, image, gradient, explain_func=_explain)
-    found = maximum_sensitivity(lambda batch: _explain(network, batch), image, seed=4, samples=6)
+    (expected,) = _call(metric, explain_func=_explain)
+    found = maximum_sensitivity(lambda batch: _explain(NETWORK, batch), IMAGE, seed=4, samples=6)
     assert found == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_pixel_flipping_is_the_deletion_curve(
-    network: nn.Module, image: np.ndarray, gradient: np.ndarray
-) -> None:
-    mean = REPLACEMENTS["mean"](image).ravel()
+def test_pixel_flipping_is_the_deletion_curve() -> None:
+    mean = REPLACEMENTS["mean"](IMAGE).ravel()
 
     def flip(arr: np.ndarray, indices: np.ndarray, **_: Any) -> np.ndarray:
         changed = arr.copy()
@@ -97,38 +88,33 @@ def test_pixel_flipping_is_the_deletion_curve(
         return changed
 
     metric = quantus.PixelFlipping(features_in_step=SIDE, perturb_func=flip, **QUIET)
-    (expected,) = _call(metric, network, image, gradient, softmax=False)
+    (expected,) = _call(metric, softmax=False)
 
-    def scores(batch: np.ndarray) -> np.ndarray:
-        return _scores(network, batch)
-
-    found = deletion(scores, image, gradient[0, 0], replacement="mean", steps=SIDE)
+    found = deletion(_scores, IMAGE, GRADIENT[0, 0], replacement="mean", steps=SIDE)
     np.testing.assert_allclose(found.scores[1:], np.ravel(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_infidelity(network: nn.Module, image: np.ndarray, gradient: np.ndarray) -> None:
+def test_infidelity() -> None:
     seen: list[np.ndarray] = []
 
     def blacken(arr: np.ndarray, indices: Any, **_: Any) -> np.ndarray:
         changed = arr.copy().reshape(1, -1)
         changed[0, np.ravel(indices[-1] if isinstance(indices, tuple) else indices)] = 0
-        seen.append(changed.reshape(image.shape)[0])
+        seen.append(changed.reshape(IMAGE.shape)[0])
         return changed
 
     metric = quantus.Infidelity(
         perturb_patch_sizes=[4], n_perturb_samples=1, perturb_func=blacken, **QUIET
     )
-    (expected,) = _call(metric, network, image, gradient)
+    (expected,) = _call(metric)
     assert len(seen) == 9
-    removed = image - np.stack(seen)
-    lost = losses(lambda batch: _scores(network, batch), image, removed)
-    found = infidelity(gradient[0], removed, lost, scaled=False)
+    removed = IMAGE - np.stack(seen)
+    lost = losses(_scores, IMAGE, removed)
+    found = infidelity(GRADIENT[0], removed, lost, scaled=False)
     assert found == pytest.approx(float(expected), rel=1e-3)
 
 
-def test_randomisation_is_compared_by_the_same_rank_correlation(
-    network: nn.Module, image: np.ndarray, gradient: np.ndarray
-) -> None:
+def test_randomisation_is_compared_by_the_same_rank_correlation() -> None:
     maps: list[np.ndarray] = []
 
     def explain(model: nn.Module, inputs: Any, *_: Any, **__: Any) -> np.ndarray:
@@ -136,24 +122,22 @@ def test_randomisation_is_compared_by_the_same_rank_correlation(
         return maps[-1].copy()
 
     metric = quantus.MPRT(**{**QUIET, "abs": True}, layer_order="top_down", seed=1)
-    scores = _call(metric, network, image, gradient, explain_func=explain)
+    scores = _call(metric, explain_func=explain)
     expected = [float(np.ravel(values)[0]) for values in scores.values()]
     last = maps[-len(expected) :]
-    found = [rank_correlation(gradient[0, 0], each[0, 0], absolute=True) for each in last]
+    found = [rank_correlation(GRADIENT[0, 0], each[0, 0], absolute=True) for each in last]
     assert found == pytest.approx(expected, abs=1e-6) and min(found) < 0.9
 
 
-def test_concentration_and_localisation(
-    network: nn.Module, image: np.ndarray, gradient: np.ndarray
-) -> None:
-    sizes = np.abs(gradient)
+def test_concentration_and_localisation() -> None:
+    sizes = np.abs(GRADIENT)
     quiet = {**QUIET, "abs": True}
-    (sparse,) = _call(quantus.Sparseness(**quiet), network, image, gradient)
-    assert gini(gradient[0, 0]) == pytest.approx(float(sparse), abs=1e-4)
-    (complex_,) = _call(quantus.Complexity(**quiet), network, image, gradient)
-    assert entropy(gradient[0, 0]) == pytest.approx(float(complex_), abs=1e-4)
+    (sparse,) = _call(quantus.Sparseness(**quiet))
+    assert gini(GRADIENT[0, 0]) == pytest.approx(float(sparse), abs=1e-4)
+    (complex_,) = _call(quantus.Complexity(**quiet))
+    assert entropy(GRADIENT[0, 0]) == pytest.approx(float(complex_), abs=1e-4)
     mask = np.zeros((1, 1, SIDE, SIDE), dtype=bool)
     mask[..., 3:8, 2:9] = True
     metric = quantus.RelevanceMassAccuracy(**QUIET)
-    (mass,) = _call(metric, network, image, sizes, s_batch=mask.copy())
+    (mass,) = _call(metric, sizes, s_batch=mask.copy())
     assert share_inside(sizes[0, 0], mask[0, 0]) == pytest.approx(float(mass), abs=1e-5)
