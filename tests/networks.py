@@ -2,16 +2,15 @@
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vitrine.data.images import Frame
+from vitrine.data.images import Frame, Image
 from vitrine.models.classifier import Classifier, Preprocessing
 
 SIDE = 32
 CLASSES = 6
-CROP = np.random.default_rng(3).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
 FRAME = Frame("noise", (0.0, 0.0, float(SIDE), float(SIDE)), (SIDE, SIDE))
 
 TINY_CLIP = """{
@@ -20,6 +19,18 @@ TINY_CLIP = """{
   "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 }"""
 """A file of settings as ``open_clip`` reads them."""
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image("noise", "", pixels)
+
+
+def noise_batch(count: int, side: int = SIDE, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+CROP = noise_image(SIDE, SIDE, seed=3).pixels
 
 
 class Plain(nn.Sequential):
@@ -88,9 +99,7 @@ def classifier_of(network: nn.Module, last_convolution: str) -> Classifier:
         training_set="none",
         weights="random",
         network=seeded_network(network),
-        preprocessing=Preprocessing(
-            36, SIDE, Image.Resampling.BILINEAR, (127.0,) * 3, (128.0,) * 3
-        ),
+        preprocessing=Preprocessing(36, SIDE, Resampling.BILINEAR, (127.0,) * 3, (128.0,) * 3),
         categories=tuple("abcdef"),
         last_convolution=last_convolution,
         stages=(last_convolution,),

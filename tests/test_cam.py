@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import libraries
-from networks import CLASSES, SIDE, classifier_of
+from networks import CLASSES, SIDE, classifier_of, noise_image
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.cam import CAM_METHODS, class_activation
@@ -33,8 +33,7 @@ Seen = tuple[Pixels, Frame]
 
 @pytest.fixture(scope="module")
 def seen(classifier: Classifier) -> Seen:
-    pixels = np.random.default_rng(3).integers(0, 255, (260, 300, 3), dtype=np.uint8)
-    image = Image("noise", "", pixels)
+    image = noise_image(260, 300, seed=3)
     return classifier.crop(image), classifier.frame(image)
 
 
@@ -151,7 +150,7 @@ def small(root: Path) -> Small:
         if name not in known:
             with torch.no_grad():
                 classifier = _small(root, name)
-            coarse = np.random.default_rng(5).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            coarse = noise_image(8, 8, seed=5).pixels
             image = Image("patches", "", np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8)))
             known[name] = classifier, classifier.crop(image), classifier.frame(image)
         return known[name]

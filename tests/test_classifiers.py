@@ -14,7 +14,8 @@ from torch import nn
 from torchvision import transforms
 
 from conftest import Evil
-from vitrine.data.images import Image, read_image
+from networks import classifier_of, noise_batch, noise_image
+from vitrine.data.images import read_image
 from vitrine.errors import SourceError, StudyError
 from vitrine.models import inference as speed
 from vitrine.models import registry as classifiers
@@ -28,11 +29,6 @@ from vitrine.models.inference import (
 )
 from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
-
-
-def _image(height: int, width: int) -> Image:
-    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return Image("noise", "", pixels)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +47,7 @@ def test_the_lite_networks_equal_those_of_the_package_that_carries_their_weights
     theirs.load_state_dict(
         read_checkpoint(CLASSIFIERS[ours.name].weights_file(Project(root))), strict=True
     )
-    side = ours.preprocessing.crop
-    batch = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    batch = noise_batch(2, ours.preprocessing.crop)
     with torch.inference_mode():
         assert torch.equal(ours.network(batch), theirs(batch))
 
@@ -84,9 +79,7 @@ def test_its_preprocessing_is_not_that_of_torchvision(lite0: Classifier) -> None
 @pytest.mark.parametrize("size", [(333, 500), (500, 353), (300, 300), (90, 701)])
 def test_the_crop_is_that_of_torchvision(root: Path, name: str, size: tuple[int, int]) -> None:
     row = CLASSIFIERS[name].preprocessing
-    texts = dict.fromkeys(("title", "training_set", "weights", "last_convolution", "digest"), "")
-    seen = {"preprocessing": row, "categories": (), "stages": (), "device": torch.device("cpu")}
-    network = Classifier(name=name, network=nn.Identity(), **texts, **seen)
+    network = replace(classifier_of(nn.Identity(), ""), preprocessing=row)
     interpolation = {
         PilImage.Resampling.BICUBIC: transforms.InterpolationMode.BICUBIC,
         PilImage.Resampling.BILINEAR: transforms.InterpolationMode.BILINEAR,
@@ -94,7 +87,7 @@ def test_the_crop_is_that_of_torchvision(root: Path, name: str, size: tuple[int,
     reference = transforms.Compose(
         [transforms.Resize(row.resize, interpolation), transforms.CenterCrop(row.crop)]
     )
-    image = _image(*size)
+    image = noise_image(*size)
     expected = np.asarray(reference(PilImage.fromarray(image.pixels)))
     assert (network.crop(image) == expected).all()
     frame = network.frame(image)
@@ -111,7 +104,7 @@ def test_torchvision_networks_are_normalised_as_their_weights_ask(root: Path) ->
     from torchvision.models import ResNet50_Weights
 
     network = load_classifier(Project(root), "resnet50", weights="random")
-    image = _image(300, 400)
+    image = noise_image(300, 400)
     expected = ResNet50_Weights.IMAGENET1K_V2.transforms()(PilImage.fromarray(image.pixels))
     assert torch.allclose(network.normalise(network.crop(image)[None])[0], expected, atol=1e-5)
 
@@ -132,7 +125,7 @@ def test_every_row_names_layers_that_its_network_has(root: Path, mirrored: Path)
         network = load_classifier(Project(root), name, weights="random")
         for layer in (row.last_convolution, *row.stages):
             assert isinstance(network.layer(layer), nn.Module)
-        probabilities = network.probabilities(network.crop(_image(300, 300))[None])
+        probabilities = network.probabilities(network.crop(noise_image(300, 300))[None])
         assert probabilities.shape == (1, len(network.categories))
 
 
@@ -259,7 +252,7 @@ def test_the_head_turns_the_last_feature_maps_into_the_networks_logits(
     hook = classifier.layer(classifier.last_convolution).register_forward_hook(
         lambda _module, _inputs, output: kept.append(output.clone())
     )
-    batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    batch = noise_batch(2, 96)
     with torch.inference_mode():
         logits = classifier.network(batch)
         hook.remove()
@@ -282,7 +275,7 @@ def test_what_cannot_be_separated_is_said(root: Path) -> None:
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet18"])
 def test_other_settings_change_logits_by_rounding_only(root: Path, name: str) -> None:
     classifier = load_classifier(Project(root), name, weights="random")
-    batch = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    batch = noise_batch(2, 96)
     before = {key: value.clone() for key, value in classifier.network.state_dict().items()}
     with prepared(classifier, InferenceOptions()) as forward:
         plain = forward(batch)

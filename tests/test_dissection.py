@@ -1,7 +1,7 @@
 """Units get the concept that describes their strongest images, and how far to trust it."""
 
-import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image as PilImage
 from torch import Tensor, nn
 
 from conftest import change_study, counting
-from networks import TINY_CLIP
+from networks import TINY_CLIP, noise_image
 from oracles import similarities
 from vitrine.data.images import Image
 from vitrine.errors import DissectionError, StudyError
@@ -40,11 +40,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 
 
 def _images(count: int) -> list[tuple[int, Image]]:
-    generator = np.random.default_rng(0)
-    return [
-        (i, Image(f"noise {i}", "", generator.integers(0, 255, (40, 40, 3), dtype=np.uint8)))
-        for i in range(count)
-    ]
+    return [(i, replace(noise_image(40, 40, i), name=f"noise {i}")) for i in range(count)]
 
 
 def _equal(first: Activations, second: Activations) -> bool:
@@ -155,7 +151,7 @@ class _Strange(nn.Module):
 def test_a_layer_that_cannot_be_dissected_is_named(
     network: Classifier, layer: str, error: type[Exception], said: str
 ) -> None:
-    strange = dataclasses.replace(network, network=_Strange())
+    strange = replace(network, network=_Strange())
     with pytest.raises(error, match=said):
         dissection.check_layers(strange, ["first", layer], _images(1)[0][1], "mean")
     assert not any(module._forward_hooks for module in strange.network.modules())

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks import CLASSES, SIDE, Awkward, Plain, classifier_of
-from vitrine.data.images import Frame
+from networks import CLASSES, CROP, FRAME, SIDE, Awkward, Plain, classifier_of, noise_batch
 from vitrine.methods.attribution import attribute
 from vitrine.models import engine, inference
 from vitrine.models.classifier import Classifier
@@ -62,13 +61,9 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     return place
 
 
-def _batch(count: int) -> Tensor:
-    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-
-
 def _logits(classifier: Classifier, settings: InferenceOptions) -> Tensor:
     with prepared(classifier, settings) as forward:
-        return forward(_batch(3))
+        return forward(noise_batch(3))
 
 
 def _refuses(network: nn.Module, example: Tensor) -> engine.Run:
@@ -155,15 +150,11 @@ def test_the_engine_is_chosen_by_the_same_least_gain(
 def test_what_nothing_differentiates_is_passed_by_the_engine(
     tiny: Classifier, use: Callable[[object], None]
 ) -> None:
-    fake, crop = FakeEngine(), np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+    fake, parameters = FakeEngine(), AttributionParameters(window=5, stride=5)
     use(fake)
-    frame, parameters = (
-        Frame("", (0, 0, SIDE, SIDE), (SIDE, SIDE)),
-        AttributionParameters(window=5, stride=5),
-    )
     for method in ("occlusion", "integrated_gradients"):
         own, other = (
-            attribute(tiny, crop, frame, method, 1, parameters, settings=settings)
+            attribute(tiny, CROP, FRAME, method, 1, parameters, settings=settings)
             for settings in (PLAIN, OPENVINO)
         )
         assert np.allclose(own.heatmap.values, other.heatmap.values, atol=1e-5)
@@ -205,7 +196,7 @@ def test_openvino_takes_networks_with_functions_and_shortcuts() -> None:
 
 def _equal(classifier: Classifier, side: int, size: int) -> None:
     """Whatever a pass has of images, logits are PyTorch's, and the network stays as it was."""
-    batch = torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(1))
+    batch = noise_batch(5, side, seed=1)
     before = {key: value.clone() for key, value in classifier.network.state_dict().items()}
     asked = OPENVINO.model_copy(update={"batch": size})
     with prepared(classifier, PLAIN) as plain, prepared(classifier, asked) as forward:

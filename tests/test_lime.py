@@ -9,7 +9,7 @@ from lime import lime_image
 from sklearn.linear_model import Ridge
 
 import libraries
-from networks import CROP, FRAME, Plain, classifier_of
+from networks import CROP, FRAME, Plain, classifier_of, noise_image
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
@@ -40,8 +40,7 @@ def classifier(root: Path, small_crops: None) -> Classifier:
 
 @pytest.fixture(scope="module")
 def seen(classifier: Classifier) -> Seen:
-    generator = np.random.default_rng(1)
-    coarse = generator.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    coarse = noise_image(6, 6, seed=1).pixels
     image = Image("patches", "", np.kron(coarse, np.ones((50, 50, 1), dtype=np.uint8)))
     return classifier.crop(image), classifier.frame(image)
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import libraries
-from networks import CLASSES, CROP, FRAME, SIDE, classifier_of
-from vitrine.data.images import Frame, Image
+from networks import CLASSES, CROP, FRAME, SIDE, classifier_of, noise_image
+from vitrine.data.images import Frame
 from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.methods import lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
@@ -31,10 +31,7 @@ from vitrine.models.inference import PLAIN, InferenceOptions, prepared, scoring
 from vitrine.models.layers import traced_layers
 from vitrine.study import lime as lime_section
 
-IMAGES = [
-    (i, Image(f"{i}", "", np.random.default_rng(i).integers(0, 255, (SIDE, SIDE, 3), np.uint8)))
-    for i in range(8)
-]
+IMAGES = [(i, noise_image(SIDE, SIDE, i)) for i in range(8)]
 FEW = Parameters(batch=4, steps=4, samples=2, noisy_steps=2, points=4, window=16, stride=16)
 LIME = lime_section.Lime(samples=40, batch=8)
 SEGMENTS = superpixels(CROP, lime_section.Grid(rows=3, columns=3), 0)
@@ -278,8 +275,8 @@ def test_where_a_layers_channels_lie_is_stated_when_it_cannot_be_told() -> None:
     unknown = replace(unknown, preprocessing=replace(unknown.preprocessing, resize=384, crop=384))
     last, first = (unknown.stating({"features.1": axis}) for axis in ("last", "first"))
     assert len({each.digest for each in (unknown, last, first)}) == 3
-    crop = np.random.default_rng(0).integers(0, 255, (384, 384, 3), dtype=np.uint8)
-    image, frame = Image("noise", "", crop), Frame("noise", (0.0, 0.0, 384.0, 384.0), (384, 384))
+    image, frame = noise_image(384, 384), Frame("noise", (0.0, 0.0, 384.0, 384.0), (384, 384))
+    crop = image.pixels
     with pytest.raises(StudyError, match="features.1' .* cannot be told"):
         dissection.check_layers(unknown, ["features.1"], image, "mean")
     # Other layers tell it: the channels of the next are those of the merged places.

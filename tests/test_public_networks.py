@@ -13,6 +13,7 @@ from scipy.signal import convolve2d
 from torch import nn
 
 from conftest import TEN, Evil
+from networks import noise_batch
 from vitrine.data import sources
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, SourceError
@@ -264,7 +265,7 @@ def test_the_last_stage_has_a_unit_for_each_class(random: Classifier, mirror: Pa
 
 
 def test_relevance_keeps_its_sum_and_the_guided_gradient_asks_for_relus(random: Classifier) -> None:
-    batch = 20 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    batch = 20 * noise_batch(1, 64)
     form = canonical(random.network, batch)
     assert not [part for part in form.modules() if isinstance(part, nn.BatchNorm2d)]
     logits = random.logits(batch)[0]
