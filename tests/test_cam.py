@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -22,19 +23,14 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
+Seen = tuple[Classifier, Pixels, Frame]
+
 
 @pytest.fixture(scope="module", params=["resnet18", "efficientnet_lite0"])
-def classifier(request: pytest.FixtureRequest, root: Path) -> Classifier:
-    return load_classifier(Project(root), request.param, weights="random")
-
-
-Seen = tuple[Pixels, Frame]
-
-
-@pytest.fixture(scope="module")
-def seen(classifier: Classifier) -> Seen:
+def seen(request: pytest.FixtureRequest, root: Path) -> Seen:
+    classifier = load_classifier(Project(root), request.param, weights="random")
     image = noise_image(260, 300, seed=3)
-    return classifier.crop(image), classifier.frame(image)
+    return classifier, classifier.crop(image), classifier.frame(image)
 
 
 def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarray:
@@ -58,28 +54,26 @@ def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarr
     return (large - large.min()) / (large.max() - large.min())
 
 
-def _heatmap(classifier: Classifier, seen: Seen, target: int) -> Heatmap:
-    return class_activation(classifier, *seen, "gradcam", target).heatmap
+def _heatmap(seen: Seen, target: int) -> Heatmap:
+    return class_activation(*seen, "gradcam", target).heatmap
 
 
-def test_gradcam_is_the_formula_of_the_paper(classifier: Classifier, seen: Seen) -> None:
-    found = _heatmap(classifier, seen, 5)
+def test_gradcam_is_the_formula_of_the_paper(seen: Seen) -> None:
+    found = _heatmap(seen, 5)
     assert found.values.max() > 0
-    np.testing.assert_allclose(found.values, _slow_gradcam(classifier, seen[0], 5), atol=2e-5)
+    np.testing.assert_allclose(found.values, _slow_gradcam(*seen[:2], 5), atol=2e-5)
 
 
-def test_a_map_repeats_to_the_last_digit_and_knows_its_frame(
-    classifier: Classifier, seen: Seen
-) -> None:
-    one, same = (_heatmap(classifier, seen, 7) for _ in range(2))
+def test_a_map_repeats_to_the_last_digit_and_knows_its_frame(seen: Seen) -> None:
+    one, same = (_heatmap(seen, 7) for _ in range(2))
     assert (one.values == same.values).all()
-    assert one.frame == seen[1]
+    assert one.frame == seen[2]
     assert (one.method, one.target, one.signed) == ("gradcam", 7, False)
     assert one.values.dtype == np.float32
 
 
-def test_another_class_has_another_map(classifier: Classifier, seen: Seen) -> None:
-    assert (_heatmap(classifier, seen, 1).values != _heatmap(classifier, seen, 2).values).any()
+def test_another_class_has_another_map(seen: Seen) -> None:
+    assert (_heatmap(seen, 1).values != _heatmap(seen, 2).values).any()
 
 
 def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> None:
@@ -87,19 +81,17 @@ def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> Non
     with torch.no_grad():
         classifier.network.fc.weight[3] = -classifier.network.fc.weight.abs()[3]  # type: ignore
     image = Image("grey", "", np.full((256, 256, 3), 90, dtype=np.uint8))
-    found = class_activation(
-        classifier, classifier.crop(image), classifier.frame(image), "gradcam", 3
-    ).heatmap
+    found = _heatmap((classifier, classifier.crop(image), classifier.frame(image)), 3)
     assert found.is_constant and (found.values == 0).all()
 
 
-def test_what_does_not_exist_is_named(classifier: Classifier, seen: Seen) -> None:
+def test_what_does_not_exist_is_named(seen: Seen) -> None:
     with pytest.raises(StudyError, match=r"no CAM method 'grad-cam'. Did you mean 'gradcam'"):
-        class_activation(classifier, *seen, "grad-cam", 0)
+        class_activation(*seen, "grad-cam", 0)
     with pytest.raises(StudyError, match="There is no class 1000"):
-        class_activation(classifier, *seen, "gradcam", 1000)
+        class_activation(*seen, "gradcam", 1000)
     with pytest.raises(StudyError, match="has no layer 'nowhere'"):
-        class_activation(classifier, *seen, "gradcam", 0, "nowhere")
+        class_activation(*seen, "gradcam", 0, "nowhere")
 
 
 class TinyNetwork(nn.Module):
@@ -139,21 +131,18 @@ def _small(root: Path, name: str) -> Classifier:
 
 
 SMALL: dict[str, type[TinyNetwork]] = {"tiny": TinyNetwork, "around": Around}
-Small = Callable[[str], tuple[Classifier, Pixels, Frame]]
+Small = Callable[[str], Seen]
 
 
 @pytest.fixture(scope="module")
 def small(root: Path) -> Small:
-    known: dict[str, tuple[Classifier, Pixels, Frame]] = {}
-
-    def make(name: str) -> tuple[Classifier, Pixels, Frame]:
-        if name not in known:
-            with torch.no_grad():
-                classifier = _small(root, name)
-            coarse = noise_image(8, 8, seed=5).pixels
-            image = Image("patches", "", np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8)))
-            known[name] = classifier, classifier.crop(image), classifier.frame(image)
-        return known[name]
+    @cache
+    def make(name: str) -> Seen:
+        with torch.no_grad():
+            classifier = _small(root, name)
+        coarse = noise_image(8, 8, seed=5).pixels
+        image = Image("patches", "", np.kron(coarse, np.ones((12, 12, 1), dtype=np.uint8)))
+        return classifier, classifier.crop(image), classifier.frame(image)
 
     return make
 
