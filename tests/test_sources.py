@@ -44,7 +44,7 @@ def server(tmp_path: Path) -> Iterator[_Server]:
 
     found = _Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     found.asked, found.url = [], f"http://127.0.0.1:{found.server_port}/"
-    threading.Thread(target=found.serve_forever, daemon=True).start()
+    threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True).start()
     yield found
     found.shutdown()
     found.server_close()
