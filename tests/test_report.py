@@ -18,7 +18,7 @@ from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
 from vitrine.report.explorer import explorer
-from vitrine.report.page import facts, this_page
+from vitrine.report.page import this_page
 from vitrine.report.provenance import studies_table
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, number_cell, percent, safe, safe_html, slug
@@ -94,24 +94,6 @@ def test_a_table_is_written_for_its_page(page: Executing) -> None:
         assert "Download" not in text and not folder.exists()
 
 
-def test_images_stand_in_the_rows_of_a_table(page: Executing) -> None:
-    frame = pd.DataFrame({"name": ["one", "two"], "value": [0.1, 0.2]})
-    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
-    panels = [figures.Panel("", pixels, EVIL), figures.Panel("", pixels, "the second")]
-    text = tables.table(frame, "t", panels={"Regions": panels}).data
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert [cell.strip() for cell in lines[0].split("|")[1:4]] == ["name", "Regions", "value"]
-    target, folder = page
-    ending = "webp" if target == "html" else "jpg"
-    for place, line in enumerate(lines[2:], start=1):
-        assert f"figure-{target}/t-regions-{place}.{ending}" in line
-        with PilImage.open(folder / f"t-regions-{place}.{ending}") as image:
-            assert image.size == (8, 8)
-    assert "the second" in lines[3] and "</script>" not in text
-    if target == "html":
-        assert list(pd.read_csv(folder / "t.csv").columns) == ["name", "value"]
-
-
 def test_an_explorer_shows_some_rows_and_holds_all(page: Executing) -> None:
     frame = pd.DataFrame({"label": [EVIL, *"abcdefghijklmnopq"], "value": np.arange(18) / 7})
     text = explorer(frame, "all", "Everything", ("label",), {"value": "Value"}, {"value": 2}).data
@@ -184,10 +166,6 @@ def test_a_grid_shows_every_panel_with_alternative_text(page: Executing) -> None
         assert text.count('width="30" height="20"') == 3
     else:
         assert text.count("![alt ") == 3
-
-
-def test_key_figures_are_escaped(page: Executing) -> None:
-    assert "</script>" not in facts((EVIL, EVIL)).data
 
 
 def test_without_quarto_a_page_is_html_in_the_working_folder(

@@ -17,7 +17,7 @@ from skimage.segmentation import find_boundaries
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.methods.heatmap import Heatmap
 from vitrine.report.page import Page, block, drawn_once, raw_html, this_page
-from vitrine.report.text import safe, safe_attribute, safe_html, slug
+from vitrine.report.text import safe, safe_html, slug
 
 SIDE = 400
 """Side in pixels of a panel: sharp on a dense screen and in print at a thumbnail's size."""
@@ -274,18 +274,6 @@ def _html_panel(page: Page, card: Card, panel: Panel, name: str, labelled: bool)
     return f'<a class="vitrine-zoom" href="{address}">{image}</a>'
 
 
-def inline_image(panel: Panel, name: str) -> str:
-    """An image in a line of Markdown, on the site to be enlarged. name : of its file."""
-    page, alt = this_page(), safe(panel.alt_text)
-    if not page.is_html:
-        address = page.write(f"{name}.jpg", _on_paper(panel.pixels))
-        return f"![{alt}]({address}){{width=100%}}"
-    address = page.write(f"{name}.webp", webp(panel.pixels))
-    # Quarto takes the words of an image inside a link for a caption, which no cell of a table has.
-    kept = f'.vitrine-thumbnail fig-alt="{safe_attribute(panel.alt_text)}"'
-    return f"[![{alt}]({address}){{{kept}}}]({address}){{.vitrine-zoom}}"
-
-
 def still(panel: Panel, name: str) -> str:
     """An image of the site as an HTML element that cannot be enlarged. name : of its file."""
     address = this_page().write(f"{name}.webp", webp(panel.pixels))
@@ -299,8 +287,9 @@ def _size_and_words(panel: Panel, more: str = "") -> str:
 
 def _paper_image(card: Card, panel: Panel, name: str, words: str) -> str:
     """An image as wide as its cell and its words in one cell, so that no page parts them."""
-    image = inline_image(panel, f"{name}-{slug(card.title)}-{slug(panel.label)}")
-    return f"{image} {words}".strip()
+    file = f"{name}-{slug(card.title)}-{slug(panel.label)}.jpg"
+    address = this_page().write(file, _on_paper(panel.pixels))
+    return f"![{safe(panel.alt_text)}]({address}){{width=100%}} {words}".strip()
 
 
 def _on_paper(pixels: Pixels) -> bytes:

@@ -127,14 +127,3 @@ def study_line(study: str, floats: Mapping[str, int], *words: str) -> Markdown:
     start = f'<p class="vitrine-study" data-source="{safe_html(source)}" data-lines="{lines}">'
     text = " · ".join([f"Study <b>{safe_html(study)}</b>", *map(safe_html, words)])
     return block(raw_html(f"{start}{text}</p>"))
-
-
-def facts(*pairs: tuple[str, str]) -> Markdown:
-    """Key figures with what they are, side by side on the site and as a list on paper."""
-    if not this_page().is_html:
-        return block("\n".join(f"- **{safe(value)}** {safe(what)}" for value, what in pairs))
-    cells = "\n".join(
-        f'<div class="vitrine-fact"><b>{safe_html(value)}</b><span>{safe_html(what)}</span></div>'
-        for value, what in pairs
-    )
-    return block(raw_html(f'<div class="vitrine-facts">\n{cells}\n</div>'))

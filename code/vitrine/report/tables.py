@@ -2,18 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 from IPython.display import Markdown
 
-from vitrine.report.figures import Panel, inline_image
 from vitrine.report.page import block, csv_link, fenced, this_page
-from vitrine.report.text import number_cell, safe, slug
-
-IMAGE_SHARE = 14
-"""How wide a column of images is beside the others, in letters."""
+from vitrine.report.text import number_cell, safe
 
 Format = Callable[..., str] | int
 """How a cell is written: a function of its value, or the digits of a number."""
@@ -49,7 +45,6 @@ def table(
     name: str,
     headings: Mapping[str, str] | None = None,
     formats: Mapping[str, Format] | None = None,
-    panels: Mapping[str, Sequence[Panel]] | None = None,
     widest: int = 36,
 ) -> Markdown:
     """A pandas frame as a Markdown table.
@@ -58,17 +53,9 @@ def table(
     name : of the CSV file that the site offers, without ending. It holds the unrounded values.
     headings : what the header says instead of the column's name; the CSV keeps the names.
     formats : how the cells of a column are written. Numeric columns are set flush right.
-    panels : columns of small images, one a row, which stand after the first column.
     widest : letters beyond which a column of text gets no greater share of the width.
     """
-    images = {
-        heading: [
-            inline_image(panel, f"{name}-{slug(heading)}-{place}")
-            for place, panel in enumerate(column, start=1)
-        ]
-        for heading, column in (panels or {}).items()
-    }
-    text = markdown_table(frame, headings or {}, formats or {}, images, widest)
+    text = markdown_table(frame, headings or {}, formats or {}, widest)
     page = this_page()
     if not page.is_html:
         return block(text)
@@ -79,10 +66,9 @@ def markdown_table(
     frame: pd.DataFrame,
     headings: Mapping[str, str],
     formats: Mapping[str, Format],
-    images: Mapping[str, list[str]] | None = None,
     widest: int = 36,
 ) -> str:
-    """A pandas frame as a pipe table; see ``table``. images : Markdown of further columns."""
+    """A pandas frame as a pipe table; see ``table``."""
     header = [safe(headings.get(column, column)) for column in frame.columns]
     columns = [
         [_cell(value, formats.get(str(column))) for value in frame[column]] for column in frame
@@ -91,10 +77,6 @@ def markdown_table(
     for place, column in enumerate(frame.columns):
         if pd.api.types.is_numeric_dtype(frame[column]):
             rules[place] = f"{rules[place][:-1]}:"
-    for heading, cells in reversed(list((images or {}).items())):
-        header.insert(1, safe(heading))
-        columns.insert(1, cells)
-        rules.insert(1, "-" * IMAGE_SHARE)
     rows = [_line(list(row)) for row in zip(*columns, strict=True)]
     return "\n".join([_line(header), _line(rules), *rows])
 
