@@ -54,8 +54,8 @@ def studies(draw: st.DrawFn) -> StudyReport:
 
     methods = draw(st.sets(st.sampled_from([*THREE, "lime", *EIGHT])))
     found = _maps(images, methods, noise) | _pairs(images, noise) | _lime(images, noise)
-    rows, dissected = _dissection(draw, generator)
-    found |= dissected
+    rows, tables = _dissection(draw, generator)
+    found |= tables
     for name in draw(st.sets(st.sampled_from(sorted(found)))):
         del found[name]
     outlined = draw(st.booleans())
@@ -74,12 +74,11 @@ def studies(draw: st.DrawFn) -> StudyReport:
         parts=lambda image: {"the chimney": chimney, "the house": ~chimney} if outlined else {},
         segments=lambda image: np.arange(64).reshape(8, 8) // 16,
         prediction=lambda image: pd.Series({"category": "anything"}),
-        provenance={"dissection": {"classifiers": rows}} if rows else {},
+        dissection={"classifiers": rows} if rows else {},
+        provenance={},
         store=SimpleNamespace(
             tables=lambda: list(found),
-            table=lambda name: found[name].assign(
-                classifier=found[name].get("classifier", "shown")
-            ),
+            table=lambda name: found[name].assign(classifier="shown"),
             project=Project(ROOT),
         ),
     )
@@ -97,7 +96,7 @@ def _maps(images: list[str], methods: set[str], noise: Any) -> dict[str, pd.Data
     size = len(rows)
     cams, others = rows["method"].isin(THREE), rows["method"].isin(EIGHT)
     return {
-        "maps": rows.assign(area_half_max=noise(size))[cams],
+        "maps": rows.assign(area_half_max=noise(size))[cams | (rows["method"] == "lime")],
         "costs": rows.assign(seconds=noise(size)),
         "attributions": rows.assign(seconds=noise(size), reason="")[others],
         "sensitivities": rows.assign(by_channel=noise(size)),
@@ -134,26 +133,25 @@ def _dissection(
     draw: st.DrawFn, generator: np.random.Generator
 ) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
     names = draw(st.lists(st.sampled_from(["resnet50", "resnet18_places365", "x"]), unique=True))
-    rows = [
-        {"name": name, "training_set": draw(st.sampled_from(["ImageNet", "Places365", "other"]))}
-        for name in names
-    ]
+    sets = st.sampled_from(["ImageNet", "Places365", "other"])
+    rows = [{"name": name, "network": name, "training_set": draw(sets)} for name in names]
     units, layers = [], []
     for name in names:
         for layer in ("one", "two", "fc")[: draw(st.integers(1, 3))]:
-            layers.append({"classifier": name, "layer": layer})
-            units += [{"classifier": name, "layer": layer, "unit": unit} for unit in range(3)]
-    table = pd.DataFrame(units, columns=["classifier", "layer", "unit"])
+            layers.append({"network": name, "layer": layer})
+            units += [{"network": name, "layer": layer, "unit": unit} for unit in range(3)]
+    table = pd.DataFrame(units, columns=["network", "layer", "unit"])
     size = len(table)
     words, kinds = ("dog", "red", "hill"), ("object", "color", "scene")
     table = table.assign(
         label=generator.choice(words, size),
         kind=generator.choice(kinds, size),
         similarity=generator.random(size),
+        q_value=0.0,
         runner_up_1=generator.choice(words, size),
         runner_up_1_similarity=0.1,
     )
-    layered = pd.DataFrame(layers, columns=["classifier", "layer"])
+    layered = pd.DataFrame(layers, columns=["network", "layer"])
     means = {name: generator.random(len(layered)) for name in ("greatest", "mean", "null_mean")}
     probing = [layered.assign(rule="fixed", size=n, similarity=n / 100) for n in (20, 50)]
     return rows, {
@@ -181,6 +179,7 @@ def test_a_study_of_nothing_leaves_claims_undecided(published: PublishedReport) 
         {},
         images=["a"],
         objects={},
+        dissection={},
         provenance={},
         store=SimpleNamespace(tables=list, project=Project(ROOT)),
     )
@@ -190,18 +189,16 @@ def test_a_study_of_nothing_leaves_claims_undecided(published: PublishedReport) 
         assert "This study" in found.loc[key, "why"]
 
 
-def _of_places(**found: pd.DataFrame) -> StudyReport:
-    """The dissection of a network of places and of one of objects, with these tables."""
+def _of_places(units: pd.DataFrame) -> StudyReport:
+    """The dissection of a network of places and of one of objects, with these units."""
     sets = {"p": "Places365", "i": "ImageNet"}
-    rows = [{"name": name, "training_set": told} for name, told in sets.items()]
+    networks = [{"network": name, "training_set": told} for name, told in sets.items()]
     return stub_study(
-        found,
+        {"units": units},
         {"dissection": {"images": {"source": "imagenet-sample-images"}}},
         images=["a"],
-        provenance={"dissection": {"classifiers": rows}},
-        store=SimpleNamespace(
-            tables=lambda: list(found), table=lambda name: found[name], project=Project(ROOT)
-        ),
+        dissection={"classifiers": networks},
+        store=SimpleNamespace(project=Project(ROOT)),
     )
 
 
@@ -212,16 +209,17 @@ def test_a_network_of_places_decides_the_claim_about_places(published: Published
             for name, higher in (("p", 0), ("i", 99))
             for place in range(30)
         ],
-        columns=["classifier", "layer", "unit", "similarity"],
-    ).assign(label="word", kind="object")
-    study = _of_places(units=units, layers=units[["classifier", "layer"]].drop_duplicates())
+        columns=["network", "layer", "unit", "similarity"],
+    )
+    study = _of_places(units.assign(label="word", kind="object", q_value=0.0))
     assert JUDGES["places_less"](study, published).verdict == "confirmed"
 
 
 def test_layers_without_units_leave_it_undecided_which_are_more_similar(
     published: PublishedReport,
 ) -> None:
-    study = _of_places(layers=pd.DataFrame({"classifier": ["p", "i"], "layer": "fc"}))
+    units = pd.DataFrame({"network": ["p", "i"], "layer": "fc"})
+    study = _of_places(units.assign(label="constant", similarity=np.nan, q_value=np.nan))
     assert JUDGES["places_less"](study, published).verdict == "not decidable"
 
 

@@ -2,34 +2,25 @@
 
 import pandas as pd
 
-from claims.evidence import lacking, titled
+from claims.evidence import lacking, seconds_of, titled
 from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
 from vitrine.measures.difference import Difference, Direction, paired_difference
+from vitrine.report import attributions
 from vitrine.report.attributions import LIBRARY_RELEVANCE, RELEVANCE, network_title
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number
 
-EIGHT = (
-    "integrated_gradients",
-    "smoothgrad_squared",
-    "vargrad",
-    "gradient_shap",
-    "occlusion",
-    "lrp",
-    "guided_backpropagation",
-    "guided_gradcam",
-)
+EIGHT = tuple(attributions.PRINTED.values())
 
 
 def sensitivities(study: StudyReport) -> pd.DataFrame:
     """The maximum sensitivity by image and method, of those of the eight that the study has."""
-    if not study.has("sensitivities"):
+    if not (study.has("sensitivities") and study.has("attributions")):
         return pd.DataFrame()
-    wide = study.table("sensitivities").pivot(index="image", columns="method", values="by_channel")
-    known = [name for name in EIGHT if name in wide and wide[name].notna().any()]
-    return wide[known].astype(float)
+    moved = attributions.sensitivities(study)
+    return moved[[name for name in EIGHT if name in moved]]
 
 
 def _absent(study: StudyReport, method: str, half: str) -> Part:
@@ -73,9 +64,7 @@ def occlusion_stable(study: StudyReport, published: PublishedReport) -> Judgemen
 
 
 def _slow(study: StudyReport) -> Part:
-    seconds = pd.Series(dtype=float)
-    if study.has("attributions"):
-        seconds = study.table("attributions").groupby("method")["seconds"].median().dropna()
+    seconds = seconds_of(study, "attributions")
     others = [name for name in EIGHT if name in seconds and name != "occlusion"]
     if "occlusion" not in seconds or not others:
         return Part("This study did not time Occlusion beside other methods.", half="slow")
@@ -123,7 +112,7 @@ def _explains(study: StudyReport) -> Part:
         )
     gain = paired_difference((shares["lrp"] - shares["edges"]).to_numpy(float))
     if not gain.count:
-        return Part(lacking(study, ("lrp",)).text, half="explains")
+        return lacking(study, ("lrp",), half="explains")
     better = as_claimed(gain, "larger")
     return Part(
         f"The share of its weight on the object less that of the image's edges is {spelt(gain)}.",
@@ -151,11 +140,3 @@ def noise_averaged(study: StudyReport, published: PublishedReport) -> Judgement:
             )
         )
     return judgement(*parts)
-
-
-JUDGES = {
-    "occlusion_stable": occlusion_stable,
-    "lrp_unstable": lrp_unstable,
-    "noise_averaged": noise_averaged,
-}
-"""What judges a claim, by its key."""

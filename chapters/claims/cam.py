@@ -5,17 +5,19 @@ import pandas as pd
 
 from claims.evidence import (
     THREE,
+    beside_object,
     both,
     images_of,
     lacking,
     network_of,
     on_object,
-    row_of,
+    seconds_of,
     shares_told,
     titled,
 )
 from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement
 from vitrine.measures.difference import paired_difference
+from vitrine.measures.localisation import share_inside
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
@@ -35,9 +37,7 @@ def slow(study: StudyReport, published: PublishedReport) -> Judgement:
 
 
 def _longer(study: StudyReport) -> Part:
-    seconds = pd.Series(dtype=float)
-    if study.has("costs"):
-        seconds = study.table("costs").groupby("method")["seconds"].median().dropna()
+    seconds = seconds_of(study, "costs")
     others = [method for method in THREE[1:] if method in seconds]
     if "gradcam" not in seconds or not others or not seconds["gradcam"] > 0:
         return Part("This study did not time these methods.", half="time")
@@ -57,8 +57,7 @@ def _hardly_better(study: StudyReport) -> list[Part]:
     for method in THREE[1:]:
         gain = paired_difference((on_object(study, method) - base).to_numpy(float), comparisons=2)
         if not gain.count:
-            missing = lacking(study, ("gradcam", method))
-            found.append(Part(missing.text, half="gain"))
+            found.append(lacking(study, ("gradcam", method), half="gain"))
             continue
         name = titled(study, [method])[0]
         better: Outcome = (
@@ -81,8 +80,7 @@ def orange(study: StudyReport, published: PublishedReport) -> Judgement:
     for network, shares in both(study, published, {m: m for m in ("gradcam", "scorecam")}):
         gain = (shares["scorecam"] - shares["gradcam"]).dropna()
         if "orange" not in gain:
-            reason = lacking(study, ("gradcam", "scorecam"), ("orange",)).text
-            parts.append(Part(reason))
+            parts.append(lacking(study, ("gradcam", "scorecam"), ("orange",)))
             continue
         more = gain[gain > 0]
         others = len(more) - int("orange" in more)
@@ -99,15 +97,8 @@ def orange(study: StudyReport, published: PublishedReport) -> Judgement:
 
 def roof(study: StudyReport, published: PublishedReport) -> Judgement:
     """All three light up the roof, not the vulture."""
-    image, parts = "vulture", []
-    for network, shares in both(study, published, RUNS):
-        own = row_of(shares, image)
-        if own.empty:
-            parts.append(Part(lacking(study, THREE, (image,)).text, half="bird"))
-            continue
-        own.index = pd.Index(titled(study, list(own.index)))
-        outcomes = tuple(bool(share < 0.5) for share in own)
-        parts.append(Part(f"{network}, weight on the birds: {shares_told(own)}.", outcomes, "bird"))
+    image = "vulture"
+    parts = beside_object(study, published, RUNS, (image,), "the birds", "bird")
     return judgement(*parts, _on_roof(study, image))
 
 
@@ -119,16 +110,16 @@ def _on_roof(study: StudyReport, image: str) -> Part:
     if not roofs:
         return Part("Whether it is the roof cannot be told without its outline.", half="roof")
     mask = np.any(list(roofs.values()), axis=0)
-    shares = {}
-    for method in known:
-        weight = np.clip(study.heatmap(method, image).values, 0, None)
-        if weight.sum() > 0:
-            shares[titled(study, [method])[0]] = float(weight[mask].sum() / weight.sum())
+    shares = {
+        name: share_inside(study.heatmap(method, image).values, mask)
+        for method, name in zip(known, titled(study, known), strict=True)
+    }
+    shares = {name: share for name, share in shares.items() if np.isfinite(share)}
     if not shares:
         return Part("Whether it is the roof cannot be told: the maps are blank.", half="roof")
     text = (
         f"{study.title}, weight on {listing(roofs)}, {percent(mask.mean())} of the frame: "
-        f"{shares_told(pd.Series(shares))}."
+        f"{shares_told(shares)}."
     )
     return Part(text, tuple(share > 0.5 for share in shares.values()), "roof")
 
@@ -172,7 +163,7 @@ def _smoother(study: StudyReport) -> Part:
     ]
     change = paired_difference(1e3 * np.array(slopes, dtype=float))
     if not change.count:
-        return Part(lacking(study, ("scorecam", "gradcam")).text, half="slope")
+        return lacking(study, ("scorecam", "gradcam"), half="slope")
     return Part(
         f"{study.title}: ScoreCAM's mean slope less Grad-CAM's, in thousandths of the maximum a "
         f"pixel, is {spelt(change)}.",
@@ -209,7 +200,7 @@ def ablationcam_precise(study: StudyReport, published: PublishedReport) -> Judge
             )
             one, other = titled(study, [first, second])
             if not change.count:
-                parts.append(Part(lacking(study, (first, second)).text, half=half))
+                parts.append(lacking(study, (first, second), half=half))
                 continue
             outcome = as_claimed(change, "larger" if direction == "larger" else "smaller")
             parts.append(
@@ -221,13 +212,3 @@ def ablationcam_precise(study: StudyReport, published: PublishedReport) -> Judge
                 )
             )
     return judgement(*parts)
-
-
-JUDGES = {
-    "slow": slow,
-    "orange": orange,
-    "roof": roof,
-    "scorecam_smooth": scorecam_smooth,
-    "ablationcam_precise": ablationcam_precise,
-}
-"""What judges a claim, by its key."""

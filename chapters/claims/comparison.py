@@ -3,16 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from claims.evidence import (
-    both,
-    ious_of,
-    lacking,
-    network_of,
-    pairs_of,
-    row_of,
-    shares_told,
-    titled,
-)
+from claims.evidence import THREE, beside_object, both, ious_of, lacking, network_of, pairs_of
 from claims.judgement import Judgement, Outcome, Part, judgement
 from vitrine.data.printed import published_figures
 from vitrine.measures.association import Association, spearman
@@ -54,17 +45,8 @@ def cams_on_object(study: StudyReport, published: PublishedReport) -> Judgement:
 
 def coot(study: StudyReport, published: PublishedReport) -> Judgement:
     """On the American coot all methods lean on water and grass."""
-    image, parts = "American coot", []
-    runs = {"lime": "lime_1"} | {m: m for m in ("gradcam", "ablationcam", "scorecam")}
-    for network, shares in both(study, published, runs):
-        own = row_of(shares, image)
-        if own.empty:
-            parts.append(lacking(study, tuple(runs), (image,)))
-            continue
-        own.index = pd.Index(titled(study, list(own.index)))
-        outcomes = tuple(bool(share < 0.5) for share in own)
-        parts.append(Part(f"{network}, weight on the bird: {shares_told(own)}.", outcomes))
-    return judgement(*parts)
+    runs = {"lime": "lime_1"} | {method: method for method in THREE}
+    return judgement(*beside_object(study, published, runs, ("American coot",), "the bird"))
 
 
 def low_alike(study: StudyReport, published: PublishedReport) -> Judgement:
@@ -181,13 +163,3 @@ def _extremes(network: str, ious: pd.Series) -> Part:
         )
     best = {"goldfish": ious.max(), "racer": ious.min()}
     return Part(_places(network, ious), tuple(bool(ious[i] == best[i]) for i in known))
-
-
-JUDGES = {
-    "cams_on_object": cams_on_object,
-    "coot": coot,
-    "low_alike": low_alike,
-    "negative": negative,
-    "simple_highest": simple_highest,
-}
-"""What judges a claim, by its key."""

@@ -1,9 +1,7 @@
 """Claims about dissection, judged by the study's networks and by published labels."""
 
 import re
-from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ from claims.judgement import Judgement, Outcome, Part, judgement, told
 from vitrine.data.printed import published_figures
 from vitrine.data.wordnet import SAMPLES
 from vitrine.measures.diversity import expected_different
+from vitrine.report.dissected import dissected
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, p_text, percent
@@ -28,63 +27,32 @@ NAMES = ("object", "scene")
 """The kinds of labels that are categories."""
 
 NO_DISSECTION = "This study dissected no network."
+NO_CLASSIFIER = "No classifier was dissected."
 
 
-class Dissected:
-    """The dissected networks of a study, by their keys; none where it has no dissection.
+def units_of(study: StudyReport) -> pd.DataFrame:
+    """The labelled units of all dissected networks; empty where there is none."""
+    if not study.has("units"):
+        return pd.DataFrame(columns=["network", "layer", "unit", "label", "kind", "similarity"])
+    return dissected(study).units
 
-    rows : what the provenance says of each network.
-    """
 
-    def __init__(self, study: StudyReport) -> None:
-        self.study = study
-        facts = study.provenance.get("dissection") or {}
-        self.rows: list[dict[str, Any]] = list(facts.get("classifiers") or [])
+def trained_on(study: StudyReport, training_set: str) -> list[str]:
+    """The dissected networks whose training set has that name, or begins with it."""
+    sets = dissected(study).training_sets if study.has("units") else {}
+    return [network for network, name in sets.items() if name.startswith(training_set)]
 
-    def table(self, name: str) -> pd.DataFrame:
-        """A table with the rows of all dissected networks; empty where there is none."""
-        if name not in self.study.store.tables():
-            return pd.DataFrame()
-        return self.study.store.table(name)
 
-    def trained_on(self, training_set: str) -> list[str]:
-        """The networks whose training set has that name, or begins with it."""
-        return [
-            str(row["name"])
-            for row in self.rows
-            if str(row.get("training_set", "")).startswith(training_set)
-        ]
-
-    def layers_of(self, network: str) -> list[str]:
-        """The dissected layers of a network, in order."""
-        rows = self.table("layers")
-        return list(rows.loc[rows["classifier"] == network, "layer"]) if len(rows) else []
-
-    def classifier_of(self, network: str) -> str | None:
-        """The layer whose units are the classes, if that was dissected."""
-        rows = self.table("classes")
-        own = list(rows.loc[rows["classifier"] == network, "layer"]) if len(rows) else []
-        return str(own[0]) if own else None
-
-    def units_of(self, network: str) -> pd.DataFrame:
-        """The labelled units of a network."""
-        rows = self.table("units")
-        if rows.empty:
-            return pd.DataFrame(columns=["layer", "unit", "label", "kind", "similarity"])
-        own = rows[rows["classifier"] == network]
-        return own[own["similarity"].notna() & own["label"].notna()]
-
-    def with_classifier(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
-        """Networks whose classifier and another layer were dissected: key, layer, layers' table."""
-        rows = self.table("layers")
-        for row in self.rows:
-            layer = self.classifier_of(row["name"])
-            if layer is None or rows.empty:
-                continue
-            own = rows[rows["classifier"] == row["name"]].set_index("layer")
-            own = own[own["mean"].notna()]
-            if layer in own.index and len(own) > 1:
-                yield str(row["name"]), layer, own
+def layers_with_classifier(study: StudyReport) -> list[tuple[str, pd.DataFrame]]:
+    """Of networks whose classifier and another layer were dissected: its layer, all by name."""
+    if not study.has("layers"):
+        return []
+    rows, found = study.networks_table("layers"), []
+    for network, layer in dissected(study).class_layers:
+        own = rows[(rows["network"] == network) & rows["mean"].notna()].set_index("layer")
+        if layer in own.index and len(own) > 1:
+            found.append((layer, own))
+    return found
 
 
 # --- layers ------------------------------------------------------------------------------------
@@ -92,10 +60,9 @@ class Dissected:
 
 def classifier_highest(study: StudyReport, published: PublishedReport) -> Judgement:
     """The classifier has the highest similarity: the greatest of a unit, and the mean of units."""
-    networks = list(Dissected(study).with_classifier())
-    parts = []
+    networks, parts = layers_with_classifier(study), []
     for column, what in (("greatest", "greatest similarity"), ("mean", "mean similarity")):
-        found = tuple(bool(own[column].idxmax() == layer) for _, layer, own in networks)
+        found = tuple(bool(own[column].idxmax() == layer) for layer, own in networks)
         if found:
             text = f"The {what} is the classifier's {told(found, 'dissected network')}."
             parts.append(Part(text, found))
@@ -106,15 +73,16 @@ def classifier_highest(study: StudyReport, published: PublishedReport) -> Judgem
 
 def probing_grows(study: StudyReport, published: PublishedReport) -> Judgement:
     """Similarity grows with the probing set, by either rule of how many images are a unit's."""
-    rows, parts = Dissected(study).table("probing"), []
+    parts = []
+    rows = study.networks_table("probing") if study.has("probing") else pd.DataFrame({"rule": []})
     for rule, what in (
         ("fixed", "a fixed number of strongest images"),
         ("share", "a fixed share of the images"),
     ):
-        own = rows[rows["rule"] == rule] if len(rows) else rows
+        own = rows[rows["rule"] == rule]
         if own.empty or own["size"].nunique() < 2:
             continue
-        wide = own.pivot_table(index=["classifier", "layer"], columns="size", values="similarity")
+        wide = own.pivot_table(index=["network", "layer"], columns="size", values="similarity")
         least, most = int(own["size"].min()), int(own["size"].max())
         small, large = wide[least], wide[most]
         known = small.notna() & large.notna()
@@ -132,10 +100,10 @@ def probing_grows(study: StudyReport, published: PublishedReport) -> Judgement:
 
 def depth(study: StudyReport, published: PublishedReport) -> Judgement:
     """The classifier learns categories, lower layers abstract ones; similarity rises with depth."""
-    found = Dissected(study)
-    networks = [network for network in found.with_classifier() if "null_mean" in network[2]]
     last, before = [], []
-    for _, layer, own in networks:
+    for layer, own in layers_with_classifier(study):
+        if "null_mean" not in own:
+            continue
         excess = (own["mean"] - own["null_mean"]).dropna()
         hidden = excess.drop(layer, errors="ignore")
         if layer in excess and len(hidden):
@@ -149,14 +117,14 @@ def depth(study: StudyReport, published: PublishedReport) -> Judgement:
             "rises",
         )
         if last
-        else Part(NO_DISSECTION if not found.rows else "No classifier was dissected.", half="rises")
+        else Part(NO_CLASSIFIER if study.has("units") else NO_DISSECTION, half="rises")
     ]
     if before:
         text = (
             f"Before the classifier it rises from each layer to the next {told(before, 'network')}."
         )
         parts.append(Part(text, tuple(before), "rises"))
-    return judgement(*parts, _published_depth(published), _categories(found))
+    return judgement(*parts, _published_depth(published), _categories(study))
 
 
 def _published_depth(published: PublishedReport) -> Part:
@@ -173,13 +141,12 @@ def _published_depth(published: PublishedReport) -> Part:
     )
 
 
-def _categories(found: Dissected) -> Part:
+def _categories(study: StudyReport) -> Part:
     """Whether the classifier's units are named after objects and scenes more often than others."""
     outcomes: list[Outcome] = []
-    for row in found.rows:
-        layer, units = found.classifier_of(row["name"]), found.units_of(row["name"])
-        if layer is None or units.empty:
-            continue
+    known = units_of(study)
+    for network, layer in dissected(study).class_layers:
+        units = known[known["network"] == network]
         named, last = units["kind"].isin(NAMES), units["layer"] == layer
         if last.any() and not last.all():
             outcomes.append(_larger_share(named[last], named[~last]))
@@ -207,8 +174,7 @@ def _larger_share(first: pd.Series, second: pd.Series, comparisons: int = 1) -> 
 
 def places_less(study: StudyReport, published: PublishedReport) -> Judgement:
     """Places365 training is less similar to concepts than ImageNet training, on ImageNet images."""
-    found = Dissected(study)
-    return judgement(_printed_places(study), *_places_parts(found))
+    return judgement(_printed_places(study), *_places_parts(study))
 
 
 def _printed_places(study: StudyReport) -> Part:
@@ -220,20 +186,20 @@ def _printed_places(study: StudyReport) -> Part:
     )
 
 
-def _places_parts(found: Dissected) -> list[Part]:
-    places, imagenet = found.trained_on("Places365"), found.trained_on("ImageNet")
-    if not found.rows:
+def _places_parts(study: StudyReport) -> list[Part]:
+    places, imagenet = trained_on(study, "Places365"), trained_on(study, "ImageNet")
+    if not study.has("units"):
         return [Part(NO_DISSECTION)]
     for name, networks in (("Places365", places), ("ImageNet", imagenet)):
         if not networks:
             return [Part(f"This study dissected no network trained on {name}.")]
-    images = found.study.parameters("dissection").get("images") or {}
+    images = study.parameters("dissection").get("images") or {}
     if images.get("source") != SAMPLES:
         return [Part("This study's probing set is not of ImageNet.")]
-    pairs = list(product(places, imagenet))
+    pairs, layers_of = list(product(places, imagenet)), dissected(study).layers_of
     shared = {
-        pair: [layer for layer in found.layers_of(pair[0]) if layer in found.layers_of(pair[1])]
-        for pair in pairs
+        (one, other): [layer for layer in layers_of(one) if layer in layers_of(other)]
+        for one, other in pairs
     }
     most = max(map(len, shared.values()))
     if not most:
@@ -241,7 +207,7 @@ def _places_parts(found: Dissected) -> list[Part]:
     compared = [
         (pair, layer) for pair in pairs if len(shared[pair]) == most for layer in shared[pair]
     ]
-    outcomes = tuple(_less_similar(found, *pair, layer, len(compared)) for pair, layer in compared)
+    outcomes = tuple(_less_similar(study, *pair, layer, len(compared)) for pair, layer in compared)
     return [
         Part(
             f"In this study units of networks trained on Places365 are less similar "
@@ -252,10 +218,14 @@ def _places_parts(found: Dissected) -> list[Part]:
     ]
 
 
-def _less_similar(found: Dissected, one: str, other: str, layer: str, comparisons: int) -> Outcome:
+def _less_similar(
+    study: StudyReport, one: str, other: str, layer: str, comparisons: int
+) -> Outcome:
+    units = units_of(study)
+    units = units[units["layer"] == layer]
     first, second = (
-        units.loc[units["layer"] == layer, "similarity"].to_numpy(float)
-        for units in (found.units_of(one), found.units_of(other))
+        units.loc[units["network"] == network, "similarity"].to_numpy(float)
+        for network in (one, other)
     )
     if not len(first) or not len(second):
         return None
@@ -269,10 +239,14 @@ def most_concepts(study: StudyReport, published: PublishedReport) -> Judgement:
     deep = published.labels("resnet50_imagenet")["label"]
     flat = published.labels("resnet18_places365_authors")["label"]
     parts = [_twice("In published labels ResNet-50", deep, flat)]
-    found = Dissected(study)
-    own = [found.units_of(network) for network in ("resnet50", "resnet18_places365")]
-    if all(len(units) for units in own):
-        parts.append(_twice("In this study it", own[0]["label"], own[1]["label"]))
+    units = units_of(study)
+    titles = {row["name"]: row["network"] for row in study.dissection.get("classifiers", ())}
+    own = [
+        units.loc[units["network"] == titles.get(name), "label"]
+        for name in ("resnet50", "resnet18_places365")
+    ]
+    if all(len(labels) for labels in own):
+        parts.append(_twice("In this study it", *own))
     return judgement(*parts)
 
 
@@ -290,14 +264,14 @@ def _twice(what: str, more: pd.Series, fewer: pd.Series) -> Part:
 def objects_scenes(study: StudyReport, published: PublishedReport) -> Judgement:
     """ImageNet favours objects, Places365 scenes; both learn 12 objects of 20."""
     labels = [published.labels(run) for run in ("resnet18_imagenet", "resnet18_places365")]
-    found = Dissected(study)
+    units = units_of(study)
     own = [
-        [found.units_of(name) for name in found.trained_on(training)]
+        units[units["network"].isin(trained_on(study, training))]
         for training in ("ImageNet", "Places365")
     ]
     parts = [_favours("In published labels of ResNet-18", *labels)]
-    if all(any(len(units) for units in several) for several in own):
-        parts.append(_favours("In this study", *(pd.concat(several) for several in own)))
+    if all(len(several) for several in own):
+        parts.append(_favours("In this study", *own))
     needs = "The number of objects cannot be compared: the list of 20 concepts is not published."
     return judgement(*parts, Part(needs, half="objects of 20"))
 
@@ -325,12 +299,10 @@ def _favours(where: str, imagenet: pd.DataFrame, places: pd.DataFrame) -> Part:
 
 def close_concepts(study: StudyReport, published: PublishedReport) -> Judgement:
     """Different units learn close concepts: each other's label is among their runners-up."""
-    found = Dissected(study)
-    units = [found.units_of(str(row["name"])) for row in found.rows]
-    units = [table for table in units if len(table) and "runner_up_1" in table]
-    if not units:
-        return judgement(Part(NO_DISSECTION if not found.rows else "It stored no runners-up."))
-    own, drawn = _mutual(pd.concat(units))
+    units = units_of(study)
+    if units.empty or "runner_up_1" not in units:
+        return judgement(Part("It stored no runners-up." if study.has("units") else NO_DISSECTION))
+    own, drawn = _mutual(units)
     if not own and not drawn.any():
         return judgement(Part("No two labels are among each other's runners-up, nor by chance."))
     p_value = (1 + int((drawn >= own).sum())) / (1 + len(drawn))
@@ -352,7 +324,7 @@ def _mutual(units: pd.DataFrame, draws: int = 99) -> tuple[int, npt.NDArray[np.i
     own, drawn = 0, np.zeros(draws, dtype=np.int64)
     generator = np.random.default_rng(0)
     names = [name for name in units if re.fullmatch(r"runner_up_\d+", str(name))]
-    for _, group in units.groupby(["classifier", "layer"], sort=False):
+    for _, group in units.groupby(["network", "layer"], sort=False):
         codes, known = pd.factorize(group["label"])
         place = {label: code for code, label in enumerate(known)}
         # Words that are no label of the layer, such as missing ones, cannot be mutual.
@@ -401,16 +373,3 @@ def _odd(classes: pd.DataFrame, label: str) -> tuple[str, Outcome]:
         f"classes of dogs ({p_text(p_value)}, binomial test).",
         not p_value < 0.05,
     )
-
-
-JUDGES = {
-    "classifier_highest": classifier_highest,
-    "places_less": places_less,
-    "most_concepts": most_concepts,
-    "close_concepts": close_concepts,
-    "probing_grows": probing_grows,
-    "odd_labels": odd_labels,
-    "depth": depth,
-    "objects_scenes": objects_scenes,
-}
-"""What judges a claim, by its key."""

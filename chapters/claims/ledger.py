@@ -1,6 +1,7 @@
 """The ledger: every claim of the earlier reports with its verdict and what that rests on."""
 
 from collections.abc import Callable, Mapping
+from inspect import isfunction, signature
 
 import pandas as pd
 from IPython.display import Markdown
@@ -18,13 +19,14 @@ from vitrine.report.text import count, listing
 Judge = Callable[[StudyReport, PublishedReport], Judgement]
 
 BY_CHAPTER: Mapping[str, Mapping[str, Judge]] = {
-    "dissection": dissection.JUDGES,
-    "lime": lime.JUDGES,
-    "cam": cam.JUDGES,
-    "comparison": comparison.JUDGES,
-    "attribution": attribution.JUDGES,
+    module.__name__.rpartition(".")[2]: {
+        name: judge
+        for name, judge in vars(module).items()
+        if isfunction(judge) and [*signature(judge).parameters] == ["study", "published"]
+    }
+    for module in (dissection, lime, cam, comparison, attribution)
 }
-"""What judges the claims about the subject of a chapter, by their keys."""
+"""What judges the claims about the subject of a chapter: its module's judges, by their names."""
 
 JUDGES: dict[str, Judge] = {
     key: judge for judges in BY_CHAPTER.values() for key, judge in judges.items()

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from claims.evidence import both, images_of, lacking, shares_told
+from claims.evidence import beside_object, images_of, lacking
 from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, told
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.sentences import spelt
@@ -17,15 +17,7 @@ CLAIMED_SAMPLES = 600
 
 def background(study: StudyReport, published: PublishedReport) -> Judgement:
     """For four images the explanation lies in the background."""
-    parts = []
-    for network, shares in both(study, published, {"lime": "lime_1"}):
-        own = shares["lime"].reindex(list(FOUR)).dropna()
-        if own.empty:
-            parts.append(lacking(study, ("lime",), FOUR))
-            continue
-        outcomes = tuple(bool(share < 0.5) for share in own)
-        parts.append(Part(f"{network}, weight on the object: {shares_told(own)}.", outcomes))
-    return judgement(*parts)
+    return judgement(*beside_object(study, published, {"lime": "lime_1"}, FOUR))
 
 
 def chimney(study: StudyReport, published: PublishedReport) -> Judgement:
@@ -152,12 +144,3 @@ def _segmentations(study: StudyReport) -> list[Part]:
             half,
         )
     ]
-
-
-JUDGES = {
-    "background": background,
-    "chimney": chimney,
-    "repeats": repeats,
-    "samples_600": samples_600,
-}
-"""What judges a claim, by its key."""
