@@ -1,7 +1,6 @@
 """The scoreboard: each method's mean, rank and standing against the baselines, by measure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from vitrine.measures import ranking
 from vitrine.measures.difference import Difference
-from vitrine.measures.ranking import Score, Standing
+from vitrine.measures.ranking import Standing
 from vitrine.measures.registry import MEASURES, SEED_STABILITY
 from vitrine.methods.baselines import BASELINES
 from vitrine.report import cams
@@ -40,9 +39,8 @@ def signed_methods(study: StudyReport) -> frozenset[str]:
     return frozenset(chain.from_iterable(signed))
 
 
-@dataclass(frozen=True, eq=False)
 class Scoreboard:
-    """What the table ``evaluation`` says of each method by each measure.
+    """What the table ``evaluation`` of a study says of each method by each measure.
 
     methods, baselines : those with a value; of class activation maps, those that are not the maps
         of another one. measures : those with a value of a method.
@@ -54,16 +52,47 @@ class Scoreboard:
     signed : the methods whose maps have negative values.
     """
 
-    methods: list[str]
-    baselines: list[str]
-    measures: list[str]
-    ranked: list[str]
-    values: dict[str, pd.DataFrame]
-    scores: dict[tuple[str, str], Score]
-    mean: pd.DataFrame
-    rank: pd.DataFrame
-    overall: pd.Series
-    signed: frozenset[str]
+    def __init__(self, study: StudyReport) -> None:
+        wanted, table = study.parameters("measures"), study.table("evaluation")
+        known = table[np.isfinite(table["value"].astype(float))]
+        same = {*cams.methods(study)} - {*cams.distinct(study)}
+        everyone = [m for m in dict.fromkeys(known["method"]) if m not in same]
+        self.signed = signed_methods(study)
+        self.baselines = [m for m in BASELINES if m in everyone]
+        self.methods = [m for m in everyone if m not in BASELINES]
+        measured = set(known.loc[~known["method"].isin(BASELINES), "measure"])
+        self.measures = [m for m in MEASURES if m in measured]
+        self.ranked = [m for m in self.measures if m != SEED_STABILITY]
+        rows = [*self.methods, *self.baselines]
+        self.values = {
+            m: table[table["measure"] == m]
+            .pivot(index="image", columns="method", values="value")
+            .reindex(columns=rows)
+            .astype(float)
+            for m in self.measures
+        }
+        draws, seed = wanted.get("bootstrap", 2000), wanted.get("seed", 0)
+        self.scores = {
+            (m, method): ranking.score(list(self.values[m][method]), draws, seed)
+            for m in self.measures
+            for method in rows
+        }
+        self.mean = self._of_scores("mean", rows)
+        counts = self._of_scores("images", self.methods)
+        told = self.mean.loc[self.methods].where(counts * 2 >= counts.max())
+        self.rank = pd.DataFrame(
+            {
+                m: ranking.ranks(list(told[m]), MEASURES[m].direction or "higher")
+                for m in self.measures
+            },
+            index=self.methods,
+        )
+        self.overall = self.rank[self.ranked].mean(axis=1).dropna().sort_values(kind="stable")
+
+    def _of_scores(self, what: str, methods: list[str]) -> pd.DataFrame:
+        """A field of the scores, ``[method, measure]``."""
+        told = {m: [getattr(self.scores[m, one], what) for one in methods] for m in self.measures}
+        return pd.DataFrame(told, index=methods)
 
     def is_known(self, measure: str, method: str) -> bool:
         """Whether a method has a value on half of the images or more on which any method has."""
@@ -94,14 +123,6 @@ class Scoreboard:
         """The test of each of ``pairs``, corrected for their number."""
         return _gains(self, measure)
 
-    def gain(self, key: Key, comparisons: int) -> Difference:
-        """By how much a method is better than a baseline by a measure."""
-        measure, method, baseline = key
-        values, direction = self.values[measure], MEASURES[measure].direction
-        assert direction is not None
-        own, other = (list(values[name]) for name in (method, baseline))
-        return ranking.advantage(own, other, direction, comparisons)
-
     def taus(self) -> dict[tuple[str, str], float]:
         """Kendall's τ between the rankings by every two measures, where there is one."""
         rankings: dict[str, Sequence[float]] = {m: list(self.rank[m]) for m in self.ranked}
@@ -110,8 +131,12 @@ class Scoreboard:
 
 @lru_cache(maxsize=64)
 def _gains(board: Scoreboard, measure: str | None) -> dict[Key, Difference]:
-    pairs = board.pairs(measure)
-    return {key: board.gain(key, len(pairs)) for key in pairs}
+    pairs, found = board.pairs(measure), {}
+    for name, method, baseline in pairs:
+        values, direction = board.values[name], MEASURES[name].direction or "higher"
+        own, other = list(values[method]), list(values[baseline])
+        found[name, method, baseline] = ranking.advantage(own, other, direction, len(pairs))
+    return found
 
 
 def stands(gains: dict[Key, Difference]) -> dict[tuple[str, str], Standing]:
@@ -132,37 +157,4 @@ def marks(board: Scoreboard) -> dict[tuple[str, str], Standing]:
 @lru_cache(maxsize=4)
 def scoreboard(study: StudyReport) -> Scoreboard:
     """The scoreboard of a study that has the table ``evaluation``."""
-    wanted, table = study.parameters("measures"), study.table("evaluation")
-    known = table[np.isfinite(table["value"].astype(float))]
-    same = {*cams.methods(study)} - {*cams.distinct(study)}
-    everyone = [m for m in dict.fromkeys(known["method"]) if m not in same]
-    baselines = [m for m in BASELINES if m in everyone]
-    methods = [m for m in everyone if m not in BASELINES]
-    measures = [
-        m for m in MEASURES if ((known["measure"] == m) & ~known["method"].isin(BASELINES)).any()
-    ]
-    rows = [*methods, *baselines]
-    values = {
-        m: table[table["measure"] == m]
-        .pivot(index="image", columns="method", values="value")
-        .reindex(columns=rows)
-        .astype(float)
-        for m in measures
-    }
-    draws, seed = wanted.get("bootstrap", 2000), wanted.get("seed", 0)
-    scores = {
-        (m, method): ranking.score(list(values[m][method]), draws, seed)
-        for m in measures
-        for method in rows
-    }
-    mean = pd.DataFrame({m: {r: scores[m, r].mean for r in rows} for m in measures}, index=rows)
-    counts = pd.DataFrame({m: {r: scores[m, r].images for r in methods} for m in measures})
-    told = mean.loc[methods].where(counts * 2 >= counts.max())
-    rank = pd.DataFrame(
-        {m: ranking.ranks(list(told[m]), MEASURES[m].direction or "higher") for m in measures},
-        index=methods,
-    )
-    ranked = [m for m in measures if m != SEED_STABILITY]
-    overall = rank[ranked].mean(axis=1).dropna().sort_values(kind="stable")
-    named = (methods, baselines, measures, ranked)
-    return Scoreboard(*named, values, scores, mean, rank, overall, signed_methods(study))
+    return Scoreboard(study)
