@@ -239,10 +239,9 @@ def most_concepts(study: StudyReport, published: PublishedReport) -> Judgement:
     deep = published.labels("resnet50_imagenet")["label"]
     flat = published.labels("resnet18_places365_authors")["label"]
     parts = [_twice("In published labels ResNet-50", deep, flat)]
-    units = units_of(study)
-    titles = {row["name"]: row["network"] for row in study.dissection.get("classifiers", ())}
+    units, keys = units_of(study), dissected(study).keys if study.has("units") else {}
     own = [
-        units.loc[units["network"] == titles.get(name), "label"]
+        units.loc[units["network"].map(keys) == name, "label"]
         for name in ("resnet50", "resnet18_places365")
     ]
     if all(len(labels) for labels in own):

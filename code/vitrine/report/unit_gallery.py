@@ -153,19 +153,17 @@ def address(network: str, layer: str, unit: int | None = None, **query: str) -> 
 
 def bar_link(found: Dissected) -> Link:
     """A bar of the concept histogram leads to the units that it counts."""
-    keys = {row["network"]: row["name"] for row in found.study.dissection["classifiers"]}
 
     def link(bar: Any) -> str:
         which = "yes" if bar.part == PARTS["significant"] else "no"
-        return address(keys[bar.network], bar.layer, q=f'"{bar.concept}"', significant=which)
+        return address(found.keys[bar.network], bar.layer, q=f'"{bar.concept}"', significant=which)
 
     return link
 
 
 def point_link(found: Dissected) -> Link:
     """A point of the similarity scatter leads to its unit."""
-    keys = {row["network"]: row["name"] for row in found.study.dissection["classifiers"]}
-    return lambda point: address(keys[point.network], point.layer, int(point.unit))
+    return lambda point: address(found.keys[point.network], point.layer, int(point.unit))
 
 
 def images_line(found: Dissected) -> Markdown:

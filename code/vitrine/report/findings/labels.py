@@ -7,7 +7,7 @@ from vitrine.data.images import image_name
 from vitrine.experiments.dissection_tables import SIGNIFICANT
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference
-from vitrine.report.dissected import dissected
+from vitrine.report.dissected import RULES, dissected
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import bound, by_how_many, rho_way, span
 from vitrine.report.parts import needs
@@ -213,8 +213,8 @@ def similarity_and_size(study: StudyReport) -> Finding:
         apart = large.min() > small.max(), large.max() < small.min()
         directions.append("larger" if apart[0] else "smaller" if apart[1] else "undecided")
         parts.append(
-            f"With {words}, the mean similarity is {bound(small.mean())} at {sizes[0]:,} images "
-            f"and {bound(large.mean())} at {sizes[-1]:,}."
+            f"With the {words} images, the mean similarity is {bound(small.mean())} at "
+            f"{sizes[0]:,} images and {bound(large.mean())} at {sizes[-1]:,}."
         )
     absent_if(not parts, "The probing set was drawn in one size, so there are none to compare.")
     if len(set(directions)) > 1:
@@ -223,12 +223,6 @@ def similarity_and_size(study: StudyReport) -> Finding:
     parts.append("Either rule changes it by itself, so this says nothing of the labels.")
     return Finding(SIZES[directions[0]], " ".join(parts), directions[0])
 
-
-RULES = {
-    "fixed": "the same number of strongest images",
-    "share": "the same share of strongest images",
-}
-"""How many of the strongest images are looked at when the probing set has another size."""
 
 SIZES = {
     "larger": "Similarity is greater over a larger probing set.",
