@@ -17,12 +17,11 @@ from vitrine.project import Project
 from vitrine.report import computed_studies, replication
 from vitrine.report import findings as rooms
 from vitrine.report.findings import Finding, absent, lime
-from vitrine.report.findings.sentences import finding_of
+from vitrine.report.findings.sentences import which_way
 from vitrine.report.replication import Answered
 from vitrine.report.study_report import StudyReport
 
 VERDICTS = ("larger", "smaller", "undecided", "too few", "absent", "described", "mixed", "some")
-SENTENCES = {"larger": "More.", "smaller": "Less.", "undecided": "Alike.", "too few": "Unknown."}
 
 
 def _study(kept: float, images: int = 8) -> StudyReport:
@@ -108,8 +107,8 @@ def test_what_holds_is_said_for_any_verdicts(pairs: list[tuple[str, str]]) -> No
 @given(st.lists(st.lists(st.floats(-3, 3, allow_subnormal=False), max_size=9), max_size=5))
 def test_each_finding_is_drawn_on_its_own_scale(values: list[list[float]]) -> None:
     answered = [
-        Answered("Whether", "lime.qmd", (finding_of(difference, SENTENCES), absent("Nothing.")))
-        for difference in (paired_difference(np.array(each)) for each in values)
+        Answered("Whether", "lime.qmd", (which_way(one, "[more|less]", ""), absent("Nothing.")))
+        for one in (paired_difference(np.array(each)) for each in values)
     ]
     table = replication.intervals(answered, ["one", "other"])
     assert set(table["study"]) <= {"one"}

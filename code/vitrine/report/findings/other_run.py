@@ -13,7 +13,7 @@ from vitrine.errors import FrameError
 from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
 from vitrine.measures.difference import paired_difference, pairing_difference
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import spelt, ways
+from vitrine.report.findings.sentences import spelt, which_way
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number
@@ -129,22 +129,18 @@ def networks_or_methods(study: StudyReport, published: PublishedReport) -> Findi
         return absent("Of the published run's methods the study shown has one alone.")
     within = found[[SHOWN, PUBLISHED]].mean(axis=1)
     change = paired_difference((found[NETWORKS] - within).to_numpy())
-    headlines = ways(
+    names = listing(study.method_titles[m] for m in CAMS if m in study.method_titles)
+    return which_way(
+        change,
         "another [method|network] changes a class activation map more than another "
         "[network|method] does",
-        few="Too few images to say whether a network or a method changes a map more.",
-        undecided="Whether another network or another method changes a map more is undecided.",
-    )
-    names = listing(study.method_titles[m] for m in CAMS if m in study.method_titles)
-    return Finding(
-        headlines[change.direction],
         f"The mean IoU of {names} is {number(found[NETWORKS].mean())} between the network shown "
         "and the published run's, with the same method. Between two of the methods it is "
         f"{number(found[SHOWN].mean())} in the network shown and "
         f"{number(found[PUBLISHED].mean())} in the published run. The mean difference is "
         f"{spelt(change)}.",
-        change.direction,
-        difference=change,
+        few="Too few images to say whether a network or a method changes a map more.",
+        undecided="Whether another network or another method changes a map more is undecided.",
     )
 
 

@@ -12,7 +12,7 @@ from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference, pairing_difference
 from vitrine.report.dissected import dissected
 from vitrine.report.findings.finding import Finding, absent
-from vitrine.report.findings.sentences import span, spelt, ways, which_way
+from vitrine.report.findings.sentences import span, spelt, which_way
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import number, part_of, percent
@@ -94,13 +94,13 @@ def size_of_change(published: PublishedReport) -> Finding:
     wide = published.table("ious").query("second == 'gradcam'")
     wide = wide.pivot(index="image", columns="first", values="iou")
     change = paired_difference((wide["lime_2"] - wide["lime_1"]).to_numpy())
-    said = ways(
+    return which_way(
+        change,
         "superpixels of negative weight [raise|lower] the IoU",
+        f"The mean change is {spelt(change, 3)}.",
         few="Whether superpixels of negative weight change the IoU cannot be told.",
         undecided="Whether superpixels of negative weight raise or lower the IoU is undecided.",
     )
-    text = f"The mean change is {spelt(change, 3)}."
-    return Finding(said[change.direction], text, change.direction)
 
 
 def weighted(rows: pd.DataFrame, what: str) -> float:

@@ -13,11 +13,8 @@ from vitrine.measures.difference import Difference, Direction
 from vitrine.report.findings.finding import Finding
 from vitrine.report.text import number, p_text, percent, plural
 
-Sentences = Mapping[Direction, str]
-"""A headline for each way in which a comparison can come out."""
 
-
-def ways(sentence: str, few: str = "", undecided: str = "") -> Sentences:
+def ways(sentence: str, few: str = "", undecided: str = "") -> Mapping[Direction, str]:
     """The headlines of a comparison from one sentence: "maps agree [more|less] on an image".
 
     In brackets is what holds where the first is larger, and where it is smaller. few : the headline
@@ -66,23 +63,19 @@ def rho_way(
     return ways(sentence, undecided=undecided)[direction], direction
 
 
-def finding_of(difference: Difference, headlines: Sentences, text: str = "") -> Finding:
-    """A finding whose headline and verdict are what the test says of a difference.
+def which_way(
+    difference: Difference, sentence: str, text: str, few: str = "", undecided: str = ""
+) -> Finding:
+    """A finding whose headline, of ``ways``, and verdict are what the test says of a difference.
 
     Where there are too few images for the test, the text says so.
     """
     direction = difference.direction
     if direction == "too few":
-        few = f"So few images ({difference.count}) cannot tell a difference from chance."
-        text = f"{text} {few}".strip()
-    return Finding(headlines[direction], text, direction, difference=difference)
-
-
-def which_way(
-    difference: Difference, sentence: str, text: str, few: str = "", undecided: str = ""
-) -> Finding:
-    """``finding_of`` with the headlines of ``ways``."""
-    return finding_of(difference, ways(sentence, few, undecided), text)
+        why = f"So few images ({difference.count}) cannot tell a difference from chance."
+        text = f"{text} {why}".strip()
+    headline = ways(sentence, few, undecided)[direction]
+    return Finding(headline, text, direction, difference=difference)
 
 
 def spelt(difference: Difference, digits: int = 2) -> str:
