@@ -76,9 +76,6 @@ class _Stub:
     def method_titles(self) -> Mapping[str, str]:
         return _Titles()
 
-    def method_title(self, method: str) -> str:
-        return method.upper()
-
 
 class _Titles(dict[str, str]):
     def __missing__(self, method: str) -> str:

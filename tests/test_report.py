@@ -243,7 +243,7 @@ def test_a_study_is_read_without_computing_anything(
     study = open_study("tiny")
     assert study.images == ["red square", "noise"]
     assert study.title == "EfficientNet-Lite0"
-    assert study.method_title("gradcam") == "Grad-CAM"
+    assert study.method_titles["gradcam"] == "Grad-CAM"
     assert "classifier" not in study.table("maps")
     crop = study.crop("red square")
     assert crop.shape == (figures.SIDE, figures.SIDE, 3)

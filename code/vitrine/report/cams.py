@@ -32,7 +32,7 @@ def distinct(study: StudyReport) -> list[str]:
     if not study.has("correlations"):
         return methods(study)
     for method in methods(study):
-        rhos = (between(study, one, method)["rho"].dropna() for one in found)
+        rhos = (correlations(study, [one, method])["rho"].dropna() for one in found)
         if not any(len(rho) and rho.min() >= SAME for rho in rhos):
             found.append(method)
     return found
@@ -67,19 +67,16 @@ def layer_in_words(study: StudyReport) -> str:
 
 
 def correlations(study: StudyReport, among: list[str] | None = None) -> pd.DataFrame:
-    """The rows of ``correlations`` between two class activation maps, with ``pair`` in words."""
+    """The rows of ``correlations`` between any two of some methods, with ``pair`` in words.
+
+    among : the study's class activation maps by default.
+    """
     known, titles = methods(study) if among is None else among, study.method_titles
     rows = study.table("correlations")
     rows = rows[rows["first"].isin(known) & rows["second"].isin(known)].copy()
     pairs = zip(rows["first"], rows["second"], strict=True)
     rows["pair"] = [listing((titles[one], titles[other])) for one, other in pairs]
     return rows.reset_index(drop=True)
-
-
-def between(study: StudyReport, one: str, other: str) -> pd.DataFrame:
-    """The rows of ``correlations`` between two methods, whichever is named first."""
-    rows = study.table("correlations")
-    return rows[rows["first"].isin([one, other]) & rows["second"].isin([one, other])]
 
 
 def with_lime(study: StudyReport, names: list[str]) -> list[str]:

@@ -1,15 +1,15 @@
 """LIME beside a class activation map: the rows of a study's tables that compare the two."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from vitrine.measures.agreement import bootstrap_interval
 from vitrine.measures.association import Association, spearman
 from vitrine.measures.localisation import share_inside
+from vitrine.measures.ranking import score
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.report.findings.sentences import bound
 from vitrine.report.study_report import StudyReport
@@ -177,12 +177,8 @@ def with_interval(mean: float, low: float, high: float) -> str:
     return f"{number(mean)} ({bound(low)} to {bound(high)})" if known else number(mean)
 
 
-def mean_interval(study: StudyReport, values: npt.ArrayLike) -> tuple[float, float, float]:
+def mean_interval(study: StudyReport, values: Iterable[float]) -> tuple[float, float, float]:
     """The mean and its 95% bootstrap interval over images; without it for fewer than five."""
-    known = np.asarray(values, dtype=np.float64)
-    known = known[np.isfinite(known)]
-    if not len(known):
-        return np.nan, np.nan, np.nan
     section = study.parameters("agreement")
-    draws, seed = section.get("bootstrap", 2000), section.get("seed", 0)
-    return float(known.mean()), *bootstrap_interval(known, draws, seed)
+    found = score(list(values), section.get("bootstrap", 2000), section.get("seed", 0))
+    return found.mean, found.low, found.high

@@ -101,13 +101,9 @@ class StudyReport:
         """The classifier's title, e.g. "EfficientNet-Lite0"."""
         return str(self.facts["title"])
 
-    def method_title(self, method: str) -> str:
-        """A method's title, e.g. "Grad-CAM"."""
-        return self.method_titles[method]
-
     @cached_property
     def method_titles(self) -> dict[str, str]:
-        """The title of each method, by its key."""
+        """The title of each method, e.g. "Grad-CAM", by its key."""
         return {str(row["name"]): str(row["title"]) for row in self.provenance["methods"]}
 
     @cached_property

@@ -78,7 +78,7 @@ def activation_maps(study: StudyReport, image: str, most: int | None = None) -> 
     """An image under the main class activation maps, the preferred one first."""
     names, panels = cams.main_methods(study), []
     for name in sorted(names, key=lambda name: name != cams.preferred(study, names))[:most]:
-        title, heatmap = study.method_title(name), study.heatmap(name, image)
+        title, heatmap = study.method_titles[name], study.heatmap(name, image)
         pixels = figures.overlay(study.crop(image), heatmap)
         panels.append(figures.Panel(title, pixels, f"{title} map of {study.subject(image)}"))
     return figures.Card(image, tuple(panels))

@@ -126,7 +126,7 @@ def largest_rule(study: StudyReport) -> Finding:
     other = compared.second_method(study, "ious")
     if not (areas.get(other, 0) >= COVERED and abs(iou - areas.get(LIME, np.inf)) < CLOSE):
         return Finding("", text)
-    text += f" {study.method_title(other)} covers {percent(areas[other])} of the frame by it, so "
+    text += f" {study.method_titles[other]} covers {percent(areas[other])} of the frame by it, so "
     return Finding("", f"{text}IoU reduces to LIME's area ({percent(areas[LIME])}).", "area")
 
 

@@ -106,7 +106,7 @@ def same_weights(study: StudyReport) -> Finding:
     """Whether Grad-CAM and HiResCAM are one map, as they are before pooling and one layer."""
     if not {"gradcam", "hirescam"} <= set(cams.methods(study)):
         return absent("This study does not have both Grad-CAM and HiResCAM.")
-    rho = cams.between(study, "gradcam", "hirescam")["rho"].dropna()
+    rho = cams.correlations(study, ["gradcam", "hirescam"])["rho"].dropna()
     absent_if(rho.empty, "Grad-CAM and HiResCAM have no maps to compare.")
     same, everywhere = rho.min() >= cams.SAME, number(rho.min(), 3) == number(rho.max(), 3)
     where = f"on {part_of(len(rho), len(rho), 'image')}" if everywhere else "by image"

@@ -152,7 +152,7 @@ def weight_and_effect(study: StudyReport) -> Finding:
         more = (table[method] - table["area"])[known].to_numpy(dtype=float)
         result = within_groups(more, cost[known].to_numpy(), images) if images else (np.nan,) * 2
         if np.isfinite(result[0]):
-            found[study.method_title(method)] = result
+            found[study.method_titles[method]] = result
             few |= prod(factorial(images.count(one)) for one in set(images)) < 2 / LEVEL
     absent_if(not found, "No image has two regions to compare with a map's weight.")
     return _of_methods(found, few, len(table))
