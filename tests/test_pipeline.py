@@ -10,7 +10,7 @@ import pytest
 from conftest import change_study, contents, counting
 from vitrine.data.images import read_image
 from vitrine.doctor import examine
-from vitrine.errors import ImageError, ResultsError
+from vitrine.errors import ImageError, ResultsError, Unwritten
 from vitrine.experiments import run as pipeline
 from vitrine.experiments.base import Progress
 from vitrine.experiments.run import Summary, run
@@ -183,7 +183,7 @@ def test_two_images_of_one_name_are_told_apart(tiny: Project) -> None:
 def test_an_unwritable_store_is_named_and_leaves_no_temporary_files(tiny: Project) -> None:
     tiny.results.mkdir()
     (tiny.results / "tiny").write_text("a file where the folder should be")
-    with pytest.raises(ResultsError, match="data/results/tiny/.* cannot be written"):
+    with pytest.raises(Unwritten, match="data/results/tiny/.* cannot be written"):
         run(tiny, _study(tiny))
     assert not list(tiny.results.rglob("*.tmp"))
 
@@ -201,7 +201,7 @@ def test_results_that_cannot_be_removed_are_named_and_nothing_is_lost(
 
     monkeypatch.setattr(Path, "unlink", refuse)
     for drop in (lambda: store.drop_other_tasks({"a/predictions/x.png"}), store.reopen):
-        with pytest.raises(ResultsError, match=r"cannot be written \(Permission denied\)"):
+        with pytest.raises(Unwritten, match=r"cannot be written \(Permission denied\)"):
             drop()
     assert _content(tiny) == before
 

@@ -14,7 +14,8 @@ import pytest
 
 from vitrine.data import sources
 from vitrine.data.concepts import CONCEPT_LISTS
-from vitrine.errors import FileMissing, SourceError, unwritten
+from vitrine.errors import FileMissing, SourceError, Unwritten, VitrineError
+from vitrine.files import writing
 from vitrine.methods.dissection.encoders import ENCODERS
 from vitrine.models.registry import CLASSIFIERS
 from vitrine.project import Project
@@ -70,8 +71,10 @@ def _write_source(project: Project, url: str, digest: str) -> None:
     )
 
 
-def _assert_refused(project: Project, said: str) -> SourceError:
-    with pytest.raises(SourceError, match=said) as caught:
+def _assert_refused(
+    project: Project, said: str, kind: type[VitrineError] = SourceError
+) -> VitrineError:
+    with pytest.raises(kind, match=said) as caught:
         sources.fetch_one(project, "here", "file.bin")
     return caught.value
 
@@ -175,16 +178,17 @@ def test_all_missing_files_are_named_at_once(
 
 
 def test_a_full_disk_is_no_question_of_rights() -> None:
-    full = OSError(errno.ENOSPC, "No space left on device")
-    assert unwritten(full, "Give yourself the right").startswith("Make room on that disk")
-    assert unwritten(PermissionError(errno.EACCES, "no"), "Give yourself the right").endswith("t")
+    for number, said in ((errno.ENOSPC, "Make room on that disk"), (errno.EACCES, "Give yourself")):
+        with pytest.raises(Unwritten) as caught, writing("a file"):
+            raise OSError(number, "no")
+        assert caught.value.remedy.startswith(said)
 
 
 def test_an_unwritable_cache_is_named(served: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = served.root / "blocked"
     blocked.write_text("a file where the folder should be")
     monkeypatch.setenv("VITRINE_CACHE", str(blocked))
-    _assert_refused(served, "cache folder .* cannot be written")
+    _assert_refused(served, "cache folder .* cannot be written", Unwritten)
 
 
 def test_unknown_sources_and_files_are_answered_with_those_there_are(served: Project) -> None:
@@ -264,7 +268,7 @@ def test_a_mistake_in_the_sources_is_named_with_what_to_do(
 def test_a_pin_that_cannot_be_noted_is_one_message(project: Project, server: _Server) -> None:
     _write_source(project, server.url, sources.PIN)
     (project.data / "pins").write_text("a file where the folder should be")
-    _assert_refused(project, r"data/pins/here/file\.bin cannot be written")
+    _assert_refused(project, r"data/pins/here/file\.bin cannot be written", Unwritten)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "0" * 63])

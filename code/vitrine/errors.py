@@ -1,7 +1,6 @@
 """What went wrong, in the words of the person at the keyboard."""
 
 import difflib
-import errno
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -46,6 +45,10 @@ class SourceError(VitrineError):
 
 class FileMissing(SourceError):
     """A file is not where it must lie. Others may be missing too: see ``Missing``."""
+
+
+class Unwritten(VitrineError):
+    """A file or folder cannot be written: see ``vitrine.files.writing``."""
 
 
 class ImageError(VitrineError):
@@ -96,12 +99,6 @@ class Missing:
             problems = dict.fromkeys(error.problem for error in self._errors)
             remedies = dict.fromkeys(error.remedy for error in self._errors)
             raise FileMissing("\n".join(problems), ". ".join(remedies)) from self._errors[0]
-
-
-def unwritten(error: OSError, otherwise: str) -> str:
-    """What to do about a file that cannot be written: make room, or ``otherwise``."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "Make room on that disk, and run the same command again" if full else otherwise
 
 
 def wrong_values(error: Exception) -> str:

@@ -1,14 +1,19 @@
 """Files: read as text, written whole or not at all, and held by the digests of their bytes."""
 
+import errno
 import hashlib
 import os
 import tomllib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vitrine.errors import SourceError, unwritten
+from vitrine.errors import Unwritten
+
+RIGHT = "Give yourself the right to write there"
+RIGHT_TO_CACHE = f"{RIGHT}, or set VITRINE_CACHE to another folder"
 
 
 def sha256_of(name: str, content: bytes) -> str:
@@ -38,32 +43,37 @@ def changed_files(folder: Path, digests: dict[str, str]) -> list[str]:
     return changed
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+@contextmanager
+def writing(what: Path | str, remedy: str = RIGHT) -> Iterator[None]:
+    """Say what could not be written or removed, and what to do. Raises ``Unwritten``.
+
+    remedy : where the disk is not full.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        where = f": {error.filename}" if error.filename else ""
+        raise Unwritten(
+            f"{what} cannot be written ({error.strerror or error}{where})",
+            f"{'Make room on that disk' if full else remedy}, and run the same command again: what "
+            "was done before is kept",
+        ) from error
+
+
+def write_atomically(path: Path, content: bytes, remedy: str = RIGHT) -> None:
     """Write a file under a temporary name in its folder, then move it into place.
 
-    A process that is stopped leaves the file as it was, or whole. Raises ``OSError``.
+    A process that is stopped leaves the file as it was, or whole. Raises ``Unwritten``.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_into_cache(path: Path, content: bytes) -> None:
-    """Write a file of the cache likewise. Raises ``SourceError`` where it cannot be written."""
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise SourceError(
-            f"The cache folder {path.parent} cannot be written ({error.strerror})",
-            unwritten(
-                error,
-                "Give yourself the right to write there, or set VITRINE_CACHE to another folder",
-            ),
-        ) from error
+    with writing(path, remedy):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def toml_table(path: Path) -> dict[str, Any]:

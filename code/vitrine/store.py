@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from vitrine.data.images import Frame
-from vitrine.errors import ResultsError, StudyNotRun, suggestion, unwritten
-from vitrine.files import changed_files, digests_of, sha256_of, write_atomically
+from vitrine.errors import ResultsError, StudyNotRun, suggestion
+from vitrine.files import changed_files, digests_of, sha256_of, write_atomically, writing
 from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
 from vitrine.project import Project
 
@@ -69,7 +69,7 @@ class Store:
             np.savez_compressed(stream, meta=np.array(meta), **result.arrays)  # type: ignore[arg-type]
         except ValueError as error:  # zipfile's, which cannot close what an interrupt left open
             raise (error.__context__ or error) from None
-        self._write(self._task_path(name), stream.getvalue())
+        write_atomically(self._task_path(name), stream.getvalue())
 
     def write_tables(self, tables: dict[str, tuple[dict[str, str], pd.DataFrame]]) -> None:
         """Write all tables as CSV, with eight significant digits; any other table is removed.
@@ -83,14 +83,14 @@ class Store:
                     f"the table {name} has columns {list(table.columns)}, not {list(columns)}"
                 )
             text = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
-            self._write(self.folder / f"{name}.csv", text.encode())
+            write_atomically(self.folder / f"{name}.csv", text.encode())
             numbers = [column for column in columns if table[column].dtype.kind == "f"]
             facts[name] = {"columns": columns, "numbers": numbers}
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        self._write(self.folder / TABLES, text.encode())
+        write_atomically(self.folder / TABLES, text.encode())
         for path in sorted(self.folder.glob("*.csv")):
             if path.stem not in tables:
-                with self._changing(path):
+                with writing(path):
                     path.unlink()
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
@@ -98,31 +98,13 @@ class Store:
         tables = [*self.folder.glob("*.csv"), self.folder / TABLES]
         held = digests_of(self.folder, [*tables, *(self.folder / "tasks").rglob("*.npz")])
         text = json.dumps(provenance | {"files": held}, indent=2, ensure_ascii=False) + "\n"
-        self._write(self.folder / PROVENANCE, text.encode())
-
-    def _write(self, path: Path, content: bytes) -> None:
-        with self._changing(path):
-            write_atomically(path, content)
-
-    @contextmanager
-    def _changing(self, path: Path) -> Iterator[None]:
-        """Say which file could not be written or removed. Raises ``ResultsError``."""
-        try:
-            yield
-        except OSError as error:
-            raise ResultsError(
-                f"{self.project.relative(path)} cannot be written ({error.strerror})",
-                unwritten(
-                    error,
-                    "Give yourself the right to write there; what was computed before is kept",
-                ),
-            ) from error
+        write_atomically(self.folder / PROVENANCE, text.encode())
 
     def drop_other_tasks(self, names: set[str]) -> None:
         """Remove tasks that the study no longer asks for."""
         for path in sorted((self.folder / "tasks").rglob("*.npz")):
             if path.relative_to(self.folder / "tasks").as_posix().removesuffix(".npz") not in names:
-                with self._changing(path):
+                with writing(path):
                     path.unlink()
 
     # --- reading ---------------------------------------------------------------------------------
@@ -254,7 +236,7 @@ class Store:
     def reopen(self) -> None:
         """Mark the store as unfinished; what it holds stays."""
         path = self.folder / PROVENANCE
-        with self._changing(path):
+        with writing(path):
             path.unlink(missing_ok=True)
 
     def is_finished(self) -> bool:

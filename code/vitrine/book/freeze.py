@@ -27,7 +27,7 @@ from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, 
 from vitrine.book.study import BOOK, VARIABLES, book_text, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
 from vitrine.errors import ChapterError
-from vitrine.files import write_atomically
+from vitrine.files import write_atomically, writing
 from vitrine.project import Project
 
 FORMATS = ("html", "typst")
@@ -91,7 +91,7 @@ def freeze(
 
     A chapter is replaced as a whole or not at all, and so is the book where it shows another study
     than before. Raises ``ChapterError`` when chapters cannot be frozen, after the others were, and
-    ``StudyNotRun`` at once, since all would say the same.
+    ``StudyNotRun`` and ``Unwritten`` at once, since all would say the same.
     """
     project = Project(project.root.resolve())
     study = study or shown_study(project)
@@ -122,9 +122,8 @@ def freeze(
         if text != read_text(project.root / BOOK, BOOK):
             write_atomically(project.root / BOOK, text.encode())
         for chapter in results:
-            with _collected(errors):
-                _write_chapter(project, manifest, chapter)
-                done.append(chapter[0][0].chapter.name)
+            _write_chapter(project, manifest, chapter)
+            done.append(chapter[0][0].chapter.name)
     cell_less = [name for name, read in by_chapter.items() if not read]
     _forget(project, manifest, [n for n in manifest.chapters if n in cell_less or n not in names])
     write_vega(project, unchanged=sha256(project.root / VEGA) == manifest.assets.get(VEGA, ""))
@@ -258,7 +257,7 @@ def _write_chapter(project: Project, manifest: Manifest, results: Sequence[Resul
     """
     chapter = results[0][0].chapter
     home = freeze_folder(project, chapter.name)
-    try:
+    with writing(home):
         home.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".", dir=home) as folder:
             for job, markdown, _ in results:
@@ -270,16 +269,11 @@ def _write_chapter(project: Project, manifest: Manifest, results: Sequence[Resul
                     if (Path(folder) / part).exists():
                         (home / part).parent.mkdir(exist_ok=True)
                         (Path(folder) / part).replace(home / part)
-        entries = manifest.chapters.setdefault(chapter.name, {})
-        for job, _, trace in results:
-            inputs = inputs_of(project, chapter, trace)
-            entries[job.target] = Entry(job.digest, inputs, _outputs(home, job.target))
-        manifest.write(project)
-    except OSError as error:
-        raise ChapterError(
-            f"{chapter.name} cannot be frozen into {project.relative(home)} ({error.strerror})",
-            "Check that the folder can be written and the disk has room",
-        ) from None
+    entries = manifest.chapters.setdefault(chapter.name, {})
+    for job, _, trace in results:
+        inputs = inputs_of(project, chapter, trace)
+        entries[job.target] = Entry(job.digest, inputs, _outputs(home, job.target))
+    manifest.write(project)
 
 
 def _write_result(job: Job, markdown: str, folder: Path) -> None:

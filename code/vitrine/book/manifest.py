@@ -12,7 +12,6 @@ from typing import Any
 import vitrine
 from vitrine.book.chapter import Chapter
 from vitrine.book.execute import Trace
-from vitrine.errors import ChapterError
 from vitrine.files import write_atomically
 from vitrine.project import Project
 
@@ -69,7 +68,7 @@ class Manifest:
     def write(self, project: Project) -> None:
         """Write the manifest in one step, sorted, so that an unchanged freeze is the same file.
 
-        Raises ``ChapterError`` when it cannot be written.
+        Raises ``Unwritten`` when it cannot be written.
         """
         noted = {
             "version": VERSION,
@@ -80,14 +79,8 @@ class Manifest:
                 for name, formats in self.chapters.items()
             },
         }
-        path = project.freeze / MANIFEST
-        try:
-            write_atomically(path, (json.dumps(noted, indent=1, sort_keys=True) + "\n").encode())
-        except OSError as error:
-            raise ChapterError(
-                f"{project.relative(path)} cannot be written ({error.strerror})",
-                "Check that the folder can be written and the disk has room",
-            ) from None
+        text = json.dumps(noted, indent=1, sort_keys=True) + "\n"
+        write_atomically(project.freeze / MANIFEST, text.encode())
 
 
 def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str | None]:

@@ -1,5 +1,6 @@
 """``vitrine render``: the site and the PDF, made by Quarto or by the bundled renderer."""
 
+import errno
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from vitrine.book.manifest import Manifest
 from vitrine.book.pages import write_pages
 from vitrine.book.pdf import write_pdf
 from vitrine.errors import ChapterError, VitrineError
+from vitrine.files import writing
 from vitrine.project import Project
 
 Renderer = Literal["auto", "quarto", "bundled"]
@@ -128,31 +130,20 @@ def _rendered(
 def _workplace(project: Project) -> Iterator[Path]:
     """A new folder beside ``_site``, on the same disk; it is removed at the end.
 
-    Raises ``VitrineError`` when the project's folder cannot be written, or ``_site`` is not a
-    folder that may be replaced.
+    Raises ``Unwritten`` when the project's folder cannot be written, and ``VitrineError`` when
+    ``_site`` is not a folder that may be replaced.
     """
     if project.site.is_symlink() or (project.site.exists() and not project.site.is_dir()):
         raise VitrineError(
             f"{project.site.name} is not a folder of its own", "Move it out of the way"
         )
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".vitrine-render-", dir=project.root))
+    with writing(f"the site in {project.root}"):
         if project.site.exists() and not os.access(project.site, os.W_OK | os.X_OK):
-            work.rmdir()
-            raise PermissionError(13, "Permission denied", str(project.site))
-    except OSError as error:
-        raise VitrineError(
-            f"the site cannot be written into {project.root} ({error.strerror})",
-            "Make the folder writable, or work in a copy of the project",
-        ) from None
-    try:
-        yield work
-    except OSError as error:
-        raise VitrineError(
-            f"the site cannot be written ({error})", "Check the disk's space and permissions"
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            raise PermissionError(errno.EACCES, "Permission denied")
+        with tempfile.TemporaryDirectory(
+            prefix=".vitrine-render-", dir=project.root, ignore_cleanup_errors=True
+        ) as work:
+            yield Path(work)
 
 
 def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:

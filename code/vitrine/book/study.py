@@ -8,7 +8,8 @@ nothing out of a list, so the line is commented out there where the study does n
 import re
 
 from vitrine.book.chapter import read_text
-from vitrine.errors import ChapterError, VitrineError
+from vitrine.errors import VitrineError
+from vitrine.files import write_atomically
 from vitrine.project import LISTED, Project, chapters
 from vitrine.store import explained_alike
 from vitrine.study import load_study
@@ -28,16 +29,9 @@ def shown_study(project: Project) -> str:
 def write_study(project: Project, name: str) -> None:
     """Name a study in ``_variables.yml``; the rest of the file stays."""
     path = project.root / VARIABLES
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        line = f"study: {name}"
-        changed, found = re.subn(r"^study:.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
-        path.write_text(changed if found else f"{text}{line}\n", encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChapterError(
-            f"{VARIABLES} cannot be written ({error})",
-            f"Write one line into it, as `study: {name}`",
-        ) from None
+    text, line = read_text(path, VARIABLES) if path.exists() else "", f"study: {name}"
+    changed, found = re.subn(r"^study:.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    write_atomically(path, (changed if found else f"{text}{line}\n").encode())
 
 
 def book_text(project: Project, name: str) -> str:

@@ -8,7 +8,6 @@ function, so that the one name it adds to a page is ``vegaEmbed``.
 from importlib import metadata
 from pathlib import Path
 
-from vitrine.errors import ChapterError
 from vitrine.files import write_atomically
 from vitrine.project import Project
 
@@ -21,7 +20,7 @@ def write_vega(project: Project, unchanged: bool) -> None:
     """Write the bundle for the Vega-Lite version that Altair draws in.
 
     It is left alone when ``unchanged`` (since it was last written) and made of the same versions.
-    Raises ``ChapterError`` when the file cannot be written.
+    Raises ``Unwritten`` when the file cannot be written.
     """
     import vl_convert
     from altair.vegalite import SCHEMA_VERSION
@@ -38,9 +37,4 @@ def write_vega(project: Project, unchanged: bool) -> None:
         return
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
     script = f'{header}(function () {{\n"use strict";\n{bundle}\n}})();\n'
-    try:
-        write_atomically(path, script.encode())
-    except OSError as error:
-        raise ChapterError(
-            f"{VEGA} cannot be written ({error.strerror})", "Check the permissions of assets/"
-        ) from None
+    write_atomically(path, script.encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from vitrine.data import shards, sources
 from vitrine.data.images import decode, existing
 from vitrine.errors import ImageError, StudyError
-from vitrine.files import write_into_cache
+from vitrine.files import RIGHT_TO_CACHE, write_atomically
 from vitrine.project import Project
 from vitrine.study import sections
 
@@ -54,7 +54,7 @@ def left_out(project: Project, images: sections.ProbingSet, key: str) -> dict[st
     with ThreadPoolExecutor() as threads:
         reasons = zip(paths, threads.map(why_unreadable, paths.values()), strict=True)
         bad = {file: why for file, why in reasons if why}
-    write_into_cache(cached, json.dumps(bad).encode())
+    write_atomically(cached, json.dumps(bad).encode(), RIGHT_TO_CACHE)
     return bad
 
 

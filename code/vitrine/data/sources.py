@@ -32,10 +32,9 @@ from vitrine.errors import (
     SourceError,
     pick,
     suggestion,
-    unwritten,
     wrong_values,
 )
-from vitrine.files import toml_table
+from vitrine.files import RIGHT_TO_CACHE, toml_table, writing
 from vitrine.project import Project
 
 PIN = "pin"
@@ -44,7 +43,6 @@ PIN = "pin"
 _SHA256 = "[0-9a-f]{64}"
 
 RETRIES = 3
-_WRITABLE = "Give yourself the right to write there, or set VITRINE_CACHE to another folder"
 _RAW_GITHUB = "raw.githubusercontent.com"
 
 Report = Callable[[str], None]
@@ -188,22 +186,18 @@ def _fetch_one(project: Project, source: Source, file: str) -> Path:
         registry={file: f"sha256:{expected}" if expected else None},
         retry_if_failed=0 if mirror_folder() else RETRIES,
     )
-    try:
-        path = Path(keeper.fetch(file, downloader=_from_mirror if mirror_folder() else None))
-    except requests.HTTPError as error:
-        raise _answered(source, file, error) from error
-    except requests.RequestException as error:
-        raise SourceError(
-            f"{source.url}{file} cannot be downloaded ({type(error).__name__})",
-            "Connect to the network, or set VITRINE_MIRROR to a folder that holds the files",
-        ) from error
-    except ValueError as error:
-        raise _another(source, file) from error
-    except OSError as error:
-        raise SourceError(
-            f"The cache folder {folder} cannot be written ({error.strerror or error})",
-            unwritten(error, _WRITABLE),
-        ) from error
+    with writing(f"The cache folder {folder}", RIGHT_TO_CACHE):
+        try:
+            path = Path(keeper.fetch(file, downloader=_from_mirror if mirror_folder() else None))
+        except requests.HTTPError as error:
+            raise _answered(source, file, error) from error
+        except requests.RequestException as error:
+            raise SourceError(
+                f"{source.url}{file} cannot be downloaded ({type(error).__name__})",
+                "Connect to the network, or set VITRINE_MIRROR to a folder that holds the files",
+            ) from error
+        except ValueError as error:
+            raise _another(source, file) from error
     if expected is None:
         _pin(project, source, file, pooch.file_hash(str(path)))
     return path
@@ -300,15 +294,11 @@ def _pin_path(project: Project, source: Source, file: str) -> Path:
 def _pin(project: Project, source: Source, file: str, digest: str) -> None:
     """Note the digest of a first download; another process may have noted one just now."""
     path = _pin_path(project, source, file)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(f"{digest}\n")
-    except FileExistsError:
-        if _expected_digest(project, source, file) != digest:
-            raise _another(source, file) from None
-    except OSError as error:
-        raise SourceError(
-            f"{project.relative(path)} cannot be written ({error.strerror or error})",
-            unwritten(error, "Give yourself the right to write there, and fetch again"),
-        ) from error
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(f"{digest}\n")
+        except FileExistsError:
+            if _expected_digest(project, source, file) != digest:
+                raise _another(source, file) from None

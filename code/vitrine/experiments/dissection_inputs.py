@@ -113,7 +113,7 @@ class Probing:
         return embeddings.read(self.project, self._known(encoder), len(self.files))
 
     def keep(self, encoder: Encoder, found: Embeddings) -> None:
-        """Put them there. Raises ``SourceError`` where it cannot be written."""
+        """Put them there. Raises ``Unwritten`` where it cannot be written."""
         embeddings.write(self.project, self._known(encoder), found)
 
     def _known(self, encoder: Encoder) -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitrine.data import sources
 from vitrine.data.safe_pickle import read_pickled
 from vitrine.errors import SourceError, StudyError, pick
-from vitrine.files import write_into_cache
+from vitrine.files import RIGHT_TO_CACHE, write_atomically
 from vitrine.models import decoders
 from vitrine.models.architecture import (
     Architecture,
@@ -189,7 +189,7 @@ def _decoded(
                 raise SourceError(f"The files of {source} cannot be decoded: {error}") from error
             if _sorted_digest(state) != digest:
                 raise SourceError(f"The files of {source} decode to other parameters than we know")
-            write_into_cache(path, safetensors.torch.save(state))
+            write_atomically(path, safetensors.torch.save(state), RIGHT_TO_CACHE)
         return path
 
     return file

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.errors import Unwritten
 from vitrine.files import write_atomically
 from vitrine.project import Project
 from vitrine.report.text import safe, safe_html
@@ -70,7 +71,7 @@ def drawn_once(made_of: str, content: bytes, draw: Callable[[], bytes]) -> bytes
     with suppress(OSError):
         return path.read_bytes()
     drawn = draw()
-    with suppress(OSError):  # drawn again the next time
+    with suppress(Unwritten):  # drawn again the next time
         write_atomically(path, drawn)
     return drawn
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vitrine.data.concepts import Concepts
 from vitrine.data.images import Image
-from vitrine.files import write_into_cache
+from vitrine.files import RIGHT_TO_CACHE, write_atomically
 from vitrine.project import Project
 
 Embeddings = npt.NDArray[np.float32]
@@ -82,10 +82,10 @@ def read(project: Project, known: list[str], rows: int) -> Embeddings | None:
 
 
 def write(project: Project, known: list[str], found: Embeddings) -> None:
-    """Keep embeddings in the cache. Raises ``SourceError`` if it cannot be written."""
+    """Keep embeddings in the cache. Raises ``Unwritten`` if it cannot be written."""
     stream = io.BytesIO()
     np.save(stream, found)
-    write_into_cache(_cache_path(project, known), stream.getvalue())
+    write_atomically(_cache_path(project, known), stream.getvalue(), RIGHT_TO_CACHE)
 
 
 def cached(
