@@ -6,10 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -28,7 +27,7 @@ from rich.text import Text
 from vitrine.errors import VitrineError
 from vitrine.external.study import ImportStudy, is_import_study, load_import_study
 from vitrine.project import Project
-from vitrine.study import load_study
+from vitrine.study import Study, load_study
 
 if TYPE_CHECKING:
     from vitrine.book.freeze import Stale
@@ -42,30 +41,6 @@ app = typer.Typer(
 )
 console = Console()
 complaints = Console(stderr=True)
-
-
-class Device(StrEnum):
-    """Where a study is computed."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Renderer(StrEnum):
-    """What builds the site and the PDF."""
-
-    auto = "auto"
-    quarto = "quarto"
-    bundled = "bundled"
-
-
-class Target(StrEnum):
-    """What is built."""
-
-    all = "all"
-    html = "html"
-    pdf = "pdf"
 
 
 StudyName = Annotated[str, typer.Option("--study", "-s", help="A folder of data/studies.")]
@@ -156,19 +131,17 @@ def new(
 def fetch(study: StudyName = "embedded") -> None:
     """Bring images and weights into the cache, each verified by its SHA-256."""
     project = Project.find()
+    wanted: Study | ImportStudy
+    bringing: ModuleType
     if is_import_study(project, study):
-        _fetch_imported(project, load_import_study(project, study))
-        return
-    wanted = load_study(project, study)
-    pipeline = _pipeline()
-    total = pipeline.fetched_files(project, wanted)
+        from vitrine.external import run as importing
+
+        wanted, bringing = load_import_study(project, study), importing
+    else:
+        wanted, bringing = load_study(project, study), _pipeline()
     with _bar(MofNCompleteColumn()) as bar:
-        task = bar.add_task("fetch", total=total)
-
-        def report(file: str) -> None:
-            bar.update(task, advance=1, description=file)
-
-        pipeline.fetch(project, wanted, report)
+        task = bar.add_task("fetch", total=bringing.fetched_files(project, wanted))
+        bringing.fetch(project, wanted, lambda file: bar.update(task, advance=1, description=file))
         bar.update(task, description="fetched and verified")
 
 
@@ -176,8 +149,8 @@ def fetch(study: StudyName = "embedded") -> None:
 def run(
     study: StudyName = "embedded",
     device: Annotated[
-        Device, typer.Option(help="auto takes the GPU where there is one.")
-    ] = Device.auto,
+        Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")
+    ] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="So many processes of this machine, through Dask.")
     ] = None,
@@ -206,13 +179,13 @@ def run(
         summary = pipeline.run(
             project,
             wanted,
-            device.value,
+            device,
             pipeline.Progress(
                 plan=lambda passes, todo, done: bar.update(task, total=passes),
                 step=lambda name: _announce(bar, task, name),
                 advance=lambda passes: bar.update(task, advance=passes),
             ),
-            workers_for(device.value, workers, scheduler, told),
+            workers_for(device, workers, scheduler, told),
         )
         bar.update(task, description="done", total=1, completed=1)
     folder = project.relative(project.results / study)
@@ -224,12 +197,6 @@ def run(
         _say(f"assembled the tables again from {_counted(summary.kept, 'step')}; {study} is whole")
     else:
         _say(f"nothing to do: all {_counted(summary.kept, 'step')} of {study} are in {folder}")
-
-
-def _say_notes(notes: tuple[str, ...]) -> None:
-    """What was done to the values of imported files."""
-    for note in notes:
-        _say(note)
 
 
 def _say_changed(files: tuple[str, ...]) -> None:
@@ -256,21 +223,12 @@ def _import_all(project: Project, name: str) -> None:
         bar.update(task, description="done", total=1, completed=1)
     runs, folder = _counted(done.runs, "run"), project.relative(project.results / name)
     _say_changed(done.mended)
-    _say_notes(done.notes)
+    for note in done.notes:  # what was done to the values of the files
+        _say(note)
     if done.changed:
         _say(f"imported {runs} from {_counted(done.files, 'file')}; results in {folder}")
     else:
         _say(f"nothing to do: all {runs} of {name} are in {folder}")
-
-
-def _fetch_imported(project: Project, study: ImportStudy) -> None:
-    """Bring the files of a study of imported runs into the cache."""
-    from vitrine.external import run as importing
-
-    with _bar(MofNCompleteColumn()) as bar:
-        task = bar.add_task("fetch", total=importing.fetched_files(study))
-        importing.fetch(project, study, lambda file: bar.update(task, advance=1, description=file))
-        bar.update(task, description="fetched and verified")
 
 
 @app.command()
@@ -319,17 +277,19 @@ def freeze(
 @app.command()
 def render(
     renderer: Annotated[
-        Renderer, typer.Option(help="auto takes Quarto where it is installed.")
-    ] = Renderer.auto,
-    to: Annotated[Target, typer.Option(help="What to build.")] = Target.all,
+        Literal["auto", "quarto", "bundled"],
+        typer.Option(help="auto takes Quarto where it is installed."),
+    ] = "auto",
+    to: Annotated[Literal["all", "html", "pdf"], typer.Option(help="What to build.")] = "all",
 ) -> None:
     """Build the site and the PDF from the freeze; nothing is executed."""
     from vitrine.book import render as renderers
 
     project = Project.find()
-    formats = ("html", "pdf") if to is Target.all else (to.value,)
     stale = _stale(project)  # looked at before Quarto, which writes into the freeze
-    rendered = renderers.render(project, renderer=renderer.value, formats=formats)
+    rendered = renderers.render(
+        project, renderer=renderer, formats=("html", "pdf") if to == "all" else (to,)
+    )
     _say(f"rendered by {rendered.renderer}")
     _say_shown(rendered.study)
     if rendered.site:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from vitrine.book import freeze
 from vitrine.book.chapter import read_chapter
@@ -25,7 +25,6 @@ from vitrine.files import writing
 from vitrine.project import Project
 
 Renderer = Literal["auto", "quarto", "bundled"]
-RENDERERS = ("auto", "quarto", "bundled")
 FORMATS = ("html", "pdf")
 
 QUARTO_NEEDED = (1, 9)
@@ -68,7 +67,7 @@ def render(
     """
     for what, given, known in (
         ("output format", formats, FORMATS),
-        ("renderer", [renderer], RENDERERS),
+        ("renderer", [renderer], get_args(Renderer)),
     ):
         if unknown := [name for name in given if name not in known]:
             raise VitrineError(f"unknown {what} {unknown[0]}", f"Choose from {', '.join(known)}")

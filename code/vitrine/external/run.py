@@ -74,7 +74,7 @@ def wanted_files(study: ImportStudy, run: LabelRun | MapRun) -> tuple[str, ...]:
     return tuple(map_tables.map_file(run, file) for file in study.images.files)
 
 
-def fetched_files(study: ImportStudy) -> int:
+def fetched_files(_: Project, study: ImportStudy) -> int:
     """How many files ``fetch`` reports."""
     own = sum(len(wanted_files(study, run)) for run in study.runs if run.source)
     return own + (len(study.images.files) if study.images and study.images.source else 0)
