@@ -11,7 +11,7 @@ from vitrine.book import pandoc
 from vitrine.book.chapter import Chapter as Source
 from vitrine.book.chapter import read_chapter
 from vitrine.book.config import LEFT_OUT, Book, Look
-from vitrine.book.frozen import Frozen, freeze_folder, read_frozen
+from vitrine.book.frozen import freeze_folder, read_frozen
 from vitrine.project import Project
 
 _NUMBER = "\ue000"  # stands for the chapter's number in what the filter writes
@@ -27,7 +27,6 @@ class Chapter:
 
     index: int
     source: Source
-    frozen: Frozen
     tree: dict[str, Any]
     number: int | None
     labels: dict[str, dict[str, Any]]
@@ -89,7 +88,7 @@ def read_document(project: Project, book: Book, target: str) -> Document:
     chapters: list[Chapter] = []
     defined: dict[str, Source] = {}
     count = 0
-    for index, (source, frozen, tree) in enumerate(read):
+    for index, (source, tree) in enumerate(read):
         number = count = count + tree["meta"]["numbered"]["c"]
         tree = json.loads(json.dumps(tree, ensure_ascii=False).replace(_NUMBER, str(number)))
         labels = json.loads(tree["meta"]["labels"]["c"]) or {}
@@ -100,7 +99,7 @@ def read_document(project: Project, book: Book, target: str) -> Document:
             pandoc.refuse([source], problem, f"Rename one; the other is at {first}", near)
         defined |= dict.fromkeys(labels, source)
         numbered = tree["meta"]["numbered"]["c"]
-        chapters.append(Chapter(index, source, frozen, tree, number if numbered else None, labels))
+        chapters.append(Chapter(index, source, tree, number if numbered else None, labels))
     return Document(project, book, target, tuple(chapters), keys.result())
 
 
@@ -113,13 +112,10 @@ def check_constructs(project: Project, name: str, markdown: str, target: str) ->
     pandoc.read(markdown, source, _settings(project, source, target, None))
 
 
-def _read(
-    project: Project, book: Book, name: str, target: str
-) -> tuple[Source, Frozen, dict[str, Any]]:
+def _read(project: Project, book: Book, name: str, target: str) -> tuple[Source, dict[str, Any]]:
     source = read_chapter(project, project.root / name)
-    frozen = read_frozen(project, source, target)
-    settings = _settings(project, source, target, book)
-    return source, frozen, pandoc.read(frozen.markdown, source, settings)
+    markdown = read_frozen(project, source, target)
+    return source, pandoc.read(markdown, source, _settings(project, source, target, book))
 
 
 def _settings(project: Project, source: Source, target: str, book: Book | None) -> dict[str, Any]:

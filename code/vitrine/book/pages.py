@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from vitrine.book import check, pandoc
 from vitrine.book.document import Chapter, Document
+from vitrine.book.frozen import FIGURE_FOLDERS, freeze_folder
 from vitrine.book.vega import VEGA
 from vitrine.errors import ChapterError
 
@@ -149,7 +150,9 @@ def _copy_files(document: Document, folder: Path, with_charts: bool) -> None:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, folder / name)
     for chapter in document.chapters:
-        if chapter.frozen.figures:
-            named, source = chapter.frozen.figures
-            target = folder / Path(chapter.page).parent / named
-            shutil.copytree(source, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        figures = freeze_folder(project, chapter.source.name) / FIGURE_FOLDERS["html"]
+        if chapter.source.executable and figures.is_dir():
+            beside = (folder / chapter.page).parent / chapter.source.files_folder.name
+            shutil.copytree(
+                figures, beside / figures.name, dirs_exist_ok=True, copy_function=shutil.copyfile
+            )
