@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 import vitrine
 from vitrine.book.chapter import Chapter
@@ -54,32 +55,18 @@ class Manifest:
         """The manifest of a project, or None when there is none that can be used."""
         try:
             noted = json.loads((project.freeze / MANIFEST).read_text(encoding="utf-8"))
-            if noted["version"] != VERSION:
-                return None
-            chapters = {
-                str(name): {str(target): _entry(entry) for target, entry in formats.items()}
-                for name, formats in noted["chapters"].items()
-            }
-            assets = {str(name): str(digest) for name, digest in noted["assets"].items()}
-            return cls(chapters, assets, str(noted["study"]))
+            if noted.pop("version") == VERSION:
+                return TypeAdapter(cls).validate_python(noted)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+            pass
+        return None
 
     def write(self, project: Project) -> None:
         """Write the manifest in one step, sorted, so that an unchanged freeze is the same file.
 
         Raises ``Unwritten`` when it cannot be written.
         """
-        noted = {
-            "version": VERSION,
-            "study": self.study,
-            "assets": self.assets,
-            "chapters": {
-                name: {target: asdict(entry) for target, entry in formats.items()}
-                for name, formats in self.chapters.items()
-            },
-        }
-        text = json.dumps(noted, indent=1, sort_keys=True) + "\n"
+        text = json.dumps(asdict(self) | {"version": VERSION}, indent=1, sort_keys=True) + "\n"
         write_atomically(project.freeze / MANIFEST, text.encode())
 
 
@@ -141,10 +128,6 @@ def sha256(path: Path) -> str | None:
     if path.suffix in _TEXT:
         content = content.replace(b"\r\n", b"\n")
     return hashlib.sha256(content).hexdigest()
-
-
-def _entry(noted: Mapping[str, Any]) -> Entry:
-    return Entry(str(noted["options"]), dict(noted["inputs"]), dict(noted["outputs"]))
 
 
 def _listing(project: Project, folder: Path) -> str | None:
