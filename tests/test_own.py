@@ -140,7 +140,7 @@ def _wanted(project: Project, **changed: Any) -> Wanted:
 
 
 def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Project) -> None:
-    found = new_study(given, _wanted(given)).found
+    found = new_study(given, _wanted(given))
     damaged = ("bent.png", "broken.jpg", "cut.jpg", "text.png")
     left_out = [line.split(": ")[1] for line in found if line.startswith("Left out")]
     assert left_out == list(damaged)
@@ -251,7 +251,7 @@ def test_what_only_the_owner_knows_is_not_claimed(given: Project) -> None:
     untrained = traced(given.root, Classifier(name="n", network=named, classes="imagenet")).build()
     safetensors.torch.save_file(untrained.state_dict(), file)
     changed = {"network": named, "weights": file.name, "classes": "", "size": None}
-    found = "\n".join(new_study(given, _wanted(given, **changed)).found)
+    found = "\n".join(new_study(given, _wanted(given, **changed)))
     assert "trained on is not known" in found and "taken to be ImageNet's" in found
     (row,) = load_study(given, "own").classifiers
     assert traced(given.root, row).training_set == "images of its owner's choice"

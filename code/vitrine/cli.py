@@ -121,7 +121,7 @@ def new(
     wanted = Wanted(name, images.expanduser(), network, weights, classes, size, quick)
     if ".py" in network:
         _say(f"{network.rpartition(':')[0]} is your own code, and it is run", complaints)
-    for line in new_study(project, wanted).found:
+    for line in new_study(project, wanted):
         _say(line)
     _say(f"written: {project.relative(project.study_file(name))}")
     _say(f"Now type: make study STUDY={name}")

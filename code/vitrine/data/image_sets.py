@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,28 +52,24 @@ def left_out(project: Project, images: sections.ProbingSet, key: str) -> dict[st
         return dict(json.loads(cached.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         pass  # not looked at yet
-    with ThreadPoolExecutor() as threads:
-        reasons = zip(paths, threads.map(why_unreadable, paths.values()), strict=True)
-        bad = {file: why for file, why in reasons if why}
+    bad = unreadable(paths)
     write_atomically(cached, json.dumps(bad).encode(), RIGHT_TO_CACHE)
     return bad
 
 
-def why_unreadable(path: Path) -> str:
-    """Why an image file cannot be decoded; empty where it can."""
+def unreadable(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Which of some files cannot be decoded as an image, and why."""
+    with ThreadPoolExecutor() as threads:
+        reasons = zip(paths, threads.map(_why_unreadable, paths.values()), strict=True)
+        return {file: why for file, why in reasons if why}
+
+
+def _why_unreadable(path: Path) -> str:
     try:
         decode(path)
     except ImageError as error:
         return error.problem
     return ""
-
-
-def visible_files(folder: Path) -> list[str]:
-    """The files of a folder at any depth, as sorted paths from it, without hidden ones."""
-    inner = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path.as_posix() for path in inner if not any(part[0] == "." for part in path.parts)
-    )
 
 
 def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple[str, ...]:
@@ -91,7 +88,7 @@ def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple
             ) from error
         found = [line.strip() for line in lines if line.strip()]
     else:
-        found = visible_files(folder)
+        found = files_below(folder)
     if not found:
         raise StudyError(
             f"The folder {images.folder!r}, named by {key}.folder, has no files",
@@ -99,6 +96,12 @@ def _in_folder(project: Project, images: sections.ProbingSet, key: str) -> tuple
         )
     each = (name for file in found for name in shards.members(project, folder, file))
     return tuple(dict.fromkeys(each))
+
+
+def files_below(folder: Path) -> list[str]:
+    """The files of a folder at any depth, without hidden ones, sorted, as paths from it."""
+    inner = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in inner if not any(p[0] == "." for p in path.parts))
 
 
 def paths_of(

@@ -34,6 +34,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """What an image's content may be, whatever its name says. Pillow decodes each of them itself; for
 other formats, such as EPS, it would start another program."""
 
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
+"""How the names of files in these formats end."""
+
 _SAMPLE_NAME = re.compile(r"^(n\d{8})_(.+)$")
 
 

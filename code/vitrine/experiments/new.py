@@ -4,15 +4,15 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
 
-from vitrine.data.image_sets import visible_files, why_unreadable
-from vitrine.data.images import Image, decode, image_name
+from vitrine.data.image_sets import files_below, unreadable
+from vitrine.data.images import ENDINGS, Image, decode, image_name
 from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.experiments.run import planned_passes
 from vitrine.files import write_atomically
@@ -28,7 +28,6 @@ from vitrine.study.lime import segmentation_for
 from vitrine.study.sections import AttributionParameters
 from vitrine.study.sections import Classifier as Row
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 MOST = {False: 12, True: 4}
 """Images that a study explains at most, spread over the folder; without ``quick``, and with."""
 
@@ -48,19 +47,11 @@ class Wanted:
     quick: bool = False
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What was found out, in sentences, and the study file's text."""
-
-    found: tuple[str, ...]
-    text: str
-
-
-def new_study(project: Project, wanted: Wanted) -> Looked:
+def new_study(project: Project, wanted: Wanted) -> list[str]:
     """Look at images and network, and write ``data/studies/NAME/study.toml``.
 
-    Nothing is written before all was looked at, and nothing that exists is overwritten. Raises
-    ``StudyError``, ``SourceError`` and ``ImageError``.
+    Returns what was found out, in sentences. Nothing is written before all was looked at, and
+    nothing that exists is overwritten. Raises ``StudyError``, ``SourceError`` and ``ImageError``.
     """
     _check_name(project, wanted.name)
     files, damaged = usable_images(wanted.images)
@@ -83,7 +74,7 @@ def new_study(project: Project, wanted: Wanted) -> Looked:
     told = f"about {_duration(seconds)} on this machine, measured by a few passes"
     path = project.study_file(wanted.name)
     write_atomically(path, text.replace("@time@", told).encode())
-    return Looked((*found, f"It takes {told}"), text)
+    return [*found, f"It takes {told}"]
 
 
 def _check_name(project: Project, name: str) -> None:
@@ -106,14 +97,14 @@ def usable_images(folder: Path) -> tuple[list[str], dict[str, str]]:
     """
     if not folder.is_dir():
         raise StudyError(f"{folder} is not a folder", "Name the folder that holds the images")
-    shown = visible_files(folder)
-    named = [file for file in shown if Path(file).suffix.lower() in ENDINGS]
+    shown = files_below(folder)
+    named = [file for file in shown if file.lower().endswith(ENDINGS)]
     if not named:
         raise StudyError(
             f"{folder} holds no images (other files: {len(shown)})",
             f"Put some there; their names end with {', '.join(ENDINGS)}",
         )
-    damaged = {file: why for file in named if (why := why_unreadable(folder / file))}
+    damaged = unreadable({file: folder / file for file in named})
     files = [file for file in named if file not in damaged]
     if not files:
         raise StudyError(
@@ -157,7 +148,10 @@ def _row(wanted: Wanted) -> Row:
 
 
 def _said_of_images(
-    files: Sequence[str], chosen: Sequence[str], damaged: dict[str, str], classes: Sequence[str]
+    files: Sequence[str],
+    chosen: Sequence[str],
+    damaged: Mapping[str, str],
+    classes: Sequence[str],
 ) -> list[str]:
     labelled = sum(Path(file).parent.name in classes for file in chosen)
     return [
@@ -256,11 +250,12 @@ def _text(
     row: Row,
     known: Architecture,
     chosen: Sequence[str],
-    damaged: Sequence[str],
+    damaged: Collection[str],
     found: Sequence[str],
 ) -> str:
-    more = f" and {len(damaged) - 5} more" if damaged[5:] else ""
-    left_out = f" Left out, as damaged: {', '.join(damaged[:5])}{more}." if damaged else ""
+    names = [*damaged]
+    more = f" and {len(names) - 5} more" if names[5:] else ""
+    left_out = f" Left out, as damaged: {', '.join(names[:5])}{more}." if names else ""
     description = f"{known.title} on images of the folder {wanted.images.name}.{left_out}"
     table = row.model_dump(exclude_unset=True)
     classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())

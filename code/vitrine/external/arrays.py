@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from vitrine.data.images import opened
+from vitrine.data.images import ENDINGS, opened
 from vitrine.data.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
 from vitrine.errors import ImageError, SourceError
 
@@ -217,12 +217,10 @@ def is_lossy(path: Path) -> bool:
         raise SourceError(error.problem, error.remedy) from error
 
 
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
-
 READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _read_npy,
     ".npz": _read_npz,
     **dict.fromkeys((".pth", ".pt", ".pkl"), read_pickled),
-    **dict.fromkeys(_IMAGES, _read_image),
+    **dict.fromkeys(ENDINGS, _read_image),
 }
 """The endings of files that hold maps, and what reads them."""
