@@ -102,7 +102,10 @@ def freeze(
     manifest = known or Manifest()
     is_other = known is None or study != known.study
     errors: list[ChapterError] = []
-    by_chapter = _read(project, config, names, formats, errors)
+    by_chapter: dict[str, list[Job]] = {}
+    for name in names:
+        with _collected(errors):
+            by_chapter[name] = _jobs(project, config, name, formats)
     jobs = [
         job
         for read in by_chapter.values()
@@ -151,10 +154,11 @@ def check(project: Project, formats: Sequence[str] = FORMATS) -> list[Stale]:
     stale: list[Stale] = []
     names = chapter_names(config)
     for name in names:
-        errors: list[ChapterError] = []
-        read = _read(project, config, [name], formats, errors)
-        reasons = [_stale_reason(project, manifest, job) for job in read.get(name, ())]
-        reasons += [error.problem for error in errors]
+        try:
+            jobs = _jobs(project, config, name, formats)
+            reasons = [_stale_reason(project, manifest, job) for job in jobs]
+        except ChapterError as error:
+            reasons = [error.problem]
         stale.extend(Stale(name, reason) for reason in dict.fromkeys(reasons) if reason)
     stale += [Stale(n, "no longer in the book") for n in manifest.chapters if n not in names]
     if sha256(project.root / VEGA) != manifest.assets.get(VEGA, ""):
@@ -162,23 +166,15 @@ def check(project: Project, formats: Sequence[str] = FORMATS) -> list[Stale]:
     return stale
 
 
-def _read(
-    project: Project,
-    config: Mapping[str, Any],
-    names: Sequence[str],
-    formats: Sequence[str],
-    errors: list[ChapterError],
-) -> dict[str, list[Job]]:
-    """What there is to execute of each chapter that can be read; the others go to ``errors``."""
-    read = {}
-    for name in names:
-        with _collected(errors):
-            chapter = read_chapter(project, project.root / name)
-            read[name] = [
-                Job(chapter, target, execute_options(config, chapter.front_matter, name, target))
-                for target in (formats if chapter.executable else ())
-            ]
-    return read
+def _jobs(
+    project: Project, config: Mapping[str, Any], name: str, formats: Sequence[str]
+) -> list[Job]:
+    """What there is to execute of a chapter. Raises ``ChapterError`` where it cannot be read."""
+    chapter = read_chapter(project, project.root / name)
+    return [
+        Job(chapter, target, execute_options(config, chapter.front_matter, name, target))
+        for target in (formats if chapter.executable else ())
+    ]
 
 
 def _stale_reason(project: Project, manifest: Manifest, job: Job) -> str | None:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from vitrine.book import freeze
 from vitrine.book.chapter import read_chapter
-from vitrine.book.config import output_name, read_book
+from vitrine.book.config import chapter_names, output_name, read_book, read_config
 from vitrine.book.document import read_document
 from vitrine.book.frozen import read_frozen
 from vitrine.book.manifest import Manifest
@@ -188,11 +187,10 @@ def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -
 
 def _check_frozen(project: Project, formats: Sequence[str]) -> None:
     """Raise ``ChapterError`` for a chapter that Quarto would execute, and perhaps could not."""
-    for name in dict.fromkeys(stale.chapter for stale in freeze.check(project)):
-        if name.endswith(".qmd"):
-            chapter = read_chapter(project, project.root / name)
-            for target in formats:
-                read_frozen(project, chapter, "html" if target == "html" else "typst")
+    for name in chapter_names(read_config(project)):
+        chapter = read_chapter(project, project.root / name)
+        for target in formats:
+            read_frozen(project, chapter, "html" if target == "html" else "typst")
 
 
 def _remove_links(site: Path, pdf: str) -> None:
