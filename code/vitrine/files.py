@@ -5,7 +5,7 @@ import hashlib
 import os
 import tomllib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,23 @@ RIGHT = "Give yourself the right to write there"
 RIGHT_TO_CACHE = f"{RIGHT}, or set VITRINE_CACHE to another folder"
 
 
+_TEXT = {".qmd", ".md", ".py", ".csv", ".json", ".toml", ".yml", ".yaml", ".txt", ".bib", ".svg"}
+"""Files whose line ends a checkout may have changed."""
+
+
 def sha256_of(name: str, content: bytes) -> str:
-    """The SHA-256 digest of a file's bytes; of a table's, with the line ends that it was written
-    with, as a checkout may have put others in their place."""
-    if name.endswith(".csv"):
+    """The SHA-256 digest of a file's bytes; of a text's with LF line ends, as it was written."""
+    if Path(name).suffix in _TEXT:
         content = content.replace(b"\r\n", b"\n")
     return hashlib.sha256(content).hexdigest()
 
 
-def digests_of(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """The digests of files, by their paths below ``folder``."""
-    found = {path.relative_to(folder).as_posix(): path for path in paths}
-    return {name: sha256_of(name, found[name].read_bytes()) for name in sorted(found)}
-
-
-def changed_files(folder: Path, digests: dict[str, str]) -> list[str]:
-    """Which files have not the digest that they should have, or cannot be read."""
-    changed = []
-    for name, digest in digests.items():
-        try:
-            if sha256_of(name, (folder / name).read_bytes()) == digest:
-                continue
-        except OSError:
-            pass
-        changed.append(name)
-    return changed
+def sha256(path: Path) -> str | None:
+    """The digest of a file, or None when it is not there to read."""
+    try:
+        return sha256_of(path.name, path.read_bytes())
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import pandas as pd
 
 from vitrine.data.images import Frame
 from vitrine.errors import ResultsError, StudyNotRun, suggestion
-from vitrine.files import changed_files, digests_of, sha256_of, write_atomically, writing
+from vitrine.files import sha256, sha256_of, write_atomically, writing
 from vitrine.methods.heatmap import Heatmap, frame_from, heatmap_from
 from vitrine.project import Project
 
@@ -96,7 +96,9 @@ class Store:
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Finish the store: say from what it is, and hold every file by its digest."""
         tables = [*self.folder.glob("*.csv"), self.folder / TABLES]
-        held = digests_of(self.folder, [*tables, *(self.folder / "tasks").rglob("*.npz")])
+        files = [*tables, *(self.folder / "tasks").rglob("*.npz")]
+        named = {path.relative_to(self.folder).as_posix(): path for path in files}
+        held = {name: sha256_of(name, named[name].read_bytes()) for name in sorted(named)}
         text = json.dumps(provenance | {"files": held}, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.folder / PROVENANCE, text.encode())
 
@@ -184,7 +186,7 @@ class Store:
 
     def changed(self) -> list[str]:
         """The files of a finished store that are not as they were written, by their paths in it."""
-        return changed_files(self.folder, self._held())
+        return [name for name, kept in self._held().items() if sha256(self.folder / name) != kept]
 
     def _damaged(self, path: Path, error: Exception | None = None) -> ResultsError:
         why = f" ({error})" if error else ""

@@ -23,11 +23,11 @@ from vitrine.book.config import chapter_names, read_config
 from vitrine.book.document import check_constructs
 from vitrine.book.execute import Kernel, Trace, clear_figures, execute
 from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
-from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, sha256, stale_input
+from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, stale_input
 from vitrine.book.study import BOOK, VARIABLES, book_text, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
 from vitrine.errors import ChapterError
-from vitrine.files import write_atomically, writing
+from vitrine.files import sha256, write_atomically, writing
 from vitrine.project import Project
 
 FORMATS = ("html", "typst")

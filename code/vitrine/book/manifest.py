@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 import vitrine
 from vitrine.book.chapter import Chapter
 from vitrine.book.execute import Trace
-from vitrine.files import write_atomically
+from vitrine.files import sha256, write_atomically
 from vitrine.project import Project
 
 MANIFEST = "vitrine.json"
@@ -21,8 +21,6 @@ MANIFEST = "vitrine.json"
 # Raised whenever the same chapter and data would be frozen differently by newer code in site/.
 VERSION = 2
 
-# Files whose line ends a checkout may have changed; they are hashed with LF line ends.
-_TEXT = {".qmd", ".md", ".py", ".csv", ".json", ".toml", ".yml", ".yaml", ".txt", ".bib", ".svg"}
 _PACKAGE = Path(vitrine.__file__).resolve().parent
 # Names of inputs in the package where it is installed outside of the project.
 _OUTSIDE = "package:"
@@ -117,17 +115,6 @@ def stale_input(project: Project, entry: Entry) -> str | None:
             problem = "appeared" if before is None else "is gone" if now is None else "changed"
             return f"{shown} {problem}"
     return None
-
-
-def sha256(path: Path) -> str | None:
-    """The sum of a file (text with LF line ends), or None when it is not there to read."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if path.suffix in _TEXT:
-        content = content.replace(b"\r\n", b"\n")
-    return hashlib.sha256(content).hexdigest()
 
 
 def _listing(project: Project, folder: Path) -> str | None:

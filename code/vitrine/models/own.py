@@ -4,6 +4,7 @@ What a row of ``CLASSIFIERS`` states is found out here: the classes' number, pre
 layers, by building the network and tracing one pass.
 """
 
+import hashlib
 import math
 import runpy
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from torch import nn
 
 from vitrine import study as studies
 from vitrine.errors import FileMissing, StudyError, suggestion
-from vitrine.files import sha256_of
 from vitrine.models.architecture import Architecture, first_line, imagenet_categories, tried
 from vitrine.models.classifier import Classifier, Preprocessing
 from vitrine.models.layers import traced_layers
@@ -82,7 +82,7 @@ def _identity(
 ) -> str:
     """What results depend on beside the parameters, a file of code to the byte."""
     path = root / Path(str(row.network).partition(":")[0]).expanduser()
-    code = sha256_of(path.name, path.read_bytes()) if path.is_file() else ""
+    code = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return repr((row.network, code, preprocessing, row.link, names))
 
 
