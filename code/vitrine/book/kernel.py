@@ -17,6 +17,7 @@ import base64
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import sys
@@ -51,7 +52,7 @@ OUTPUTS: list[dict[str, Any]] = []  # of the cell that runs
 RAISED: list[BaseException] = []
 
 
-class Stream:
+class Stream(io.TextIOBase):
     """Stands for sys.stdout or sys.stderr: prints that follow each other are one output."""
 
     encoding = "utf-8"
@@ -66,12 +67,6 @@ class Stream:
         elif text:
             OUTPUTS.append({"output_type": "stream", "name": self.name, "text": text})
         return len(text)
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def isatty(self) -> bool:
-        return False
 
 
 class Publisher(DisplayPublisher):
