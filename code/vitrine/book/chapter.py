@@ -89,14 +89,13 @@ class Prose:
 class Cell:
     """A Python cell: ``options`` from its ``#|`` lines, ``code`` below them, from line ``line`` on.
 
-    ``position`` counts the cells of the chapter from 1; ``start`` is the line of the opening fence.
+    ``position`` counts the cells of the chapter from 1.
     """
 
     position: int
     options: dict[str, Any]
     code: str
     line: int
-    start: int
 
     @property
     def label(self) -> str:
@@ -262,7 +261,7 @@ def _cell(name: str, inner: str, start: int, number: int) -> Cell:
             raise ChapterError(f"{where}: the cell option {key!r} is not known", known)
         options[key] = _checked(where, f"cell option {key}", value, CELL_OPTIONS[key])
     below += next((i for i, line in enumerate(lines[below:]) if line.strip()), 0)
-    return Cell(number, options, "\n".join(lines[below:]).rstrip(), start + 1 + below, start)
+    return Cell(number, options, "\n".join(lines[below:]).rstrip(), start + 1 + below)
 
 
 def _checked(where: str, what: str, value: Any, rule: Rule) -> Any:

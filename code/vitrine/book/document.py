@@ -103,12 +103,11 @@ def read_document(project: Project, book: Book, target: str) -> Document:
     return Document(project, book, target, tuple(chapters), keys.result())
 
 
-def check_constructs(project: Project, name: str, markdown: str, target: str) -> None:
+def check_constructs(project: Project, source: Source, markdown: str, target: str) -> None:
     """Raise ``ChapterError`` where executed Markdown has what ``render`` would not know.
 
     Only what one chapter tells by itself; references and links are followed with the whole book.
     """
-    source = read_chapter(project, project.root / name)
     pandoc.read(markdown, source, _settings(project, source, target, None))
 
 

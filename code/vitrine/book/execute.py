@@ -62,7 +62,7 @@ def execute(
     an output cannot be shown, when the process ends early, and when anything imported torch;
     ``StudyNotRun`` where a chapter reads a study that was never run.
     """
-    figures = f"{chapter.path.stem}_files/{FIGURE_FOLDERS[target]}"
+    figures = f"{chapter.files_folder.name}/{FIGURE_FOLDERS[target]}"
     page = Page(chapter.name, target, options, figures)
     order = {
         "steps": [_step(block, page) for block in chapter.blocks],

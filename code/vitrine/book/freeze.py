@@ -229,7 +229,7 @@ def _executed(
                 with _collected(errors):
                     markdown, trace = future.result()
                     # What the bundled renderer does not know is said now, not when it is published.
-                    check_constructs(project, name, markdown, job.target)
+                    check_constructs(project, job.chapter, markdown, job.target)
                     results.append((job, markdown, trace))
                 done += 1
                 if progress:

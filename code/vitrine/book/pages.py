@@ -68,13 +68,13 @@ def _page(document: Document, chapter: Chapter, template: Path, pdf: str) -> str
         ],
         "number": str(chapter.number or ""),
         "home": chapter.index == 0,
-        "chapters": [_entry(document, other, chapter) for other in document.chapters],
+        "chapters": [_entry(other, chapter) for other in document.chapters],
     }
     if chapter.index == 0 and book.book.subtitle != title:
         values["book-subtitle"] = book.book.subtitle
     for name, step in (("prev", -1), ("next", 1)):
         if 0 <= chapter.index + step < len(document.chapters):
-            values[name] = _entry(document, document.chapters[chapter.index + step], chapter)
+            values[name] = _entry(document.chapters[chapter.index + step], chapter)
     kept = {k: v for k, v in chapter.tree["meta"].items() if k not in ("labels", "entries")}
     tree = {**chapter.tree, "meta": {**_meta(values)["c"], **kept}}
     options = [f"--template={template}", *document.citeproc(chapter.cited)]
@@ -83,7 +83,7 @@ def _page(document: Document, chapter: Chapter, template: Path, pdf: str) -> str
     return pandoc.write(tree, "html", [chapter.source], document.settings(chapter), options)
 
 
-def _entry(document: Document, chapter: Chapter, current: Chapter) -> dict[str, Any]:
+def _entry(chapter: Chapter, current: Chapter) -> dict[str, Any]:
     return {
         "href": relative_url(chapter.page, current.page),
         "number": str(chapter.number or ""),
