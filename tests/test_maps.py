@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from conftest import change_study, counting
 from vitrine.data.images import read_image
 from vitrine.errors import StudyError
-from vitrine.experiments.lime_control import DRAWS
+from vitrine.experiments.lime_analysis import DRAWS
 from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation

@@ -134,6 +134,7 @@ class Context:
 
     networks, images, digests : by name or file, in the order of the study; the digests are those of
         the images' pixels.
+    maps : the tasks that make the maps, whose stored results tell how passes were run.
     known_settings : how the passes of networks are run, as far as it is chosen.
     """
 
@@ -144,6 +145,7 @@ class Context:
     digests: dict[str, str]
     store: Store
     device: str = "cpu"
+    maps: Sequence[Task] = ()
     known_settings: dict[str, InferenceOptions] = field(default_factory=dict)
 
     @property
@@ -161,28 +163,28 @@ class Context:
         classifier, image = self.networks[task.classifier], self.images[task.file]
         return classifier, classifier.crop(image), classifier.frame(image)
 
-    def settings(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
-        """How passes are run: as the study says, as stored results of tasks were, or measured here.
+    def settings(self, network: str) -> InferenceOptions:
+        """How passes are run: as the study says, as those of stored maps were, or measured here.
 
         A network that is not explained takes the study's settings or none.
         """
         if network not in self.known_settings:
-            self.known_settings[network] = self._chosen(network, tasks)
+            self.known_settings[network] = self._chosen(network)
         return self.known_settings[network]
 
-    def _chosen(self, network: str, tasks: Sequence[Task]) -> InferenceOptions:
+    def _chosen(self, network: str) -> InferenceOptions:
         classifier = self.networks[network]
         if self.study.speed:
             return as_run(classifier, self.study.speed)
         if network not in self.classifiers:
             return PLAIN
-        if known := self.stored_settings(network, tasks):
+        if known := self.stored_settings(network):
             return as_run(classifier, InferenceOptions(**known))
         return fastest_options(classifier)
 
-    def stored_settings(self, network: str, tasks: Sequence[Task]) -> dict[str, Any] | None:
-        """How the passes of the first stored task that tells it were run."""
-        own = (task for task in tasks if task.classifier == network)
+    def stored_settings(self, network: str) -> dict[str, Any] | None:
+        """How the passes of the first stored map that tells it were run."""
+        own = (task for task in self.maps if task.classifier == network)
         stored = (self.store.facts(task.name).get("settings") for task in own)
         return next((facts for facts in stored if facts), None)
 

@@ -75,7 +75,7 @@ class Evaluation(Experiment):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._maps, self._names = map_tasks(self.study), {task.name for task in self.tasks}
+        self._names = {task.name for task in self.tasks}
         self._ready: dict[str, TaskResult] = {}
         # What the trials of an image by one network leave each other.
         self._shared: tuple[tuple[str, str], dict[str, Any]] = (("", ""), {})
@@ -97,7 +97,7 @@ class Evaluation(Experiment):
             *self.context.seen(task),
             self.context.ranked(task.classifier, task.file)[0],
             pick_method(task.method).section(self.study, again=TRIALS[task.variant].again),
-            self.context.settings(task.classifier, self._maps),
+            self.context.settings(task.classifier),
             self.study.cam.layer if self.study.cam else None,
             progress.advance,
         )

@@ -1,9 +1,8 @@
 """LIME looked at closely: its models, how far they repeat, and a search for its parameters."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -11,26 +10,34 @@ from vitrine.experiments.base import (
     OF_IMAGE,
     STABILITY,
     Columns,
-    Context,
     Experiment,
     Progress,
     Row,
     Rows,
     Task,
+    at_random,
     searched,
     segmentation_key,
 )
-from vitrine.experiments.lime_control import control, mean_size
-from vitrine.experiments.maps import map_tasks
 from vitrine.measures.map_extent import centre_of_mass
 from vitrine.measures.stability import chance_jaccard, mean_jaccard, relative_std, weight_std
 from vitrine.methods import lime
 from vitrine.methods.method import speed_of
 from vitrine.methods.perturbation import MaskedImage, draw, fidelities, mask
-from vitrine.methods.superpixels import KEPT, SEGMENTATIONS, superpixels, top_superpixels
+from vitrine.methods.registry import pick_method
+from vitrine.methods.superpixels import (
+    KEPT,
+    SEGMENTATIONS,
+    Segments,
+    superpixels,
+    top_superpixels,
+)
 from vitrine.store import TaskResult
 from vitrine.study import Study
 from vitrine.study import lime as lime_section
+
+DRAWS = 20
+"""Random choices of each size, a control. Of a greater size they hold those of a smaller one."""
 
 TABLES = {
     "lime": {
@@ -120,8 +127,28 @@ def lime_tasks(study: Study) -> Iterator[Task]:
                     yield Task(row.name, "lime", file, passes, known, searched(segmentation))
 
 
+def control_tasks(study: Study) -> Iterator[Task]:
+    """The control of each segmentation's fidelity: random superpixels shown and hidden."""
+    assert study.lime is not None
+    wanted, search = study.lime, study.lime.search
+    common = pick_method("lime").parameters(study, None, "") | {"random": DRAWS}
+    for row in study.classifiers:
+        for segmentation in dict.fromkeys(wanted.segmentations):  # LIME's own may be searched too
+            known = common | {"of": segmentation.model_dump()}
+            sizes = {wanted.features} if segmentation == wanted.segmentation else set()
+            if search and segmentation in search.segmentations:
+                known["search"] = search.model_dump(exclude={"segmentations"})
+                sizes |= set(search.features)
+            passes = 1 + 2 * DRAWS * len(sizes)
+            for file in study.images.files:
+                yield Task(row.name, "lime", file, passes, known, at_random(segmentation))
+
+
 class LimeAnalysis(Experiment):
-    """Repeats LIME with other draws, and with other segmentations and numbers of samples."""
+    """Repeats LIME with other draws, and with other segmentations and numbers of samples.
+
+    Beside what LIME's superpixels keep of a class stands what as many random ones keep.
+    """
 
     SECTION = "lime"
     TABLES = TABLES
@@ -133,13 +160,9 @@ class LimeAnalysis(Experiment):
         rows = ((name, SEGMENTATIONS[name]) for name in used)
         return [{"name": name, "title": row.title, "paper": row.paper} for name, row in rows]
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._maps = map_tasks(self.study)
-
     @cached_property
     def tasks(self) -> list[Task]:
-        return list(lime_tasks(self.study))
+        return [*lime_tasks(self.study), *control_tasks(self.study)]
 
     @property
     def tables(self) -> dict[str, Columns]:
@@ -147,7 +170,17 @@ class LimeAnalysis(Experiment):
         left_out |= set() if self.wanted.search else {"search"}
         return {name: columns for name, columns in TABLES.items() if name not in left_out}
 
+    def waves(self, todo: Sequence[Task]) -> list[list[Task]]:
+        controls = [task for task in todo if task.variant in self._controls]
+        return [[task for task in todo if task.variant not in self._controls], controls]
+
+    @cached_property
+    def _controls(self) -> dict[str, lime_section.Segmentation]:
+        return {at_random(one): one for one in self.wanted.segmentations}
+
     def compute(self, task: Task, progress: Progress) -> TaskResult:
+        if task.variant in self._controls:
+            return self._control(task)
         classifier, crop, _ = self.context.seen(task)
         target = self.context.ranked(task.classifier, task.file)[0]
         others = {searched(one): one for one in self.wanted.segmentations}
@@ -165,28 +198,26 @@ class LimeAnalysis(Experiment):
             [masked] * seeds,
             self.wanted.model_copy(update={"samples": samples}),
             progress.advance,
-            self._settings(task),
+            self.context.settings(task.classifier),
             range(first, first + seeds),
         )
-
-    def _settings(self, task: Task) -> Any:
-        return self.context.settings(task.classifier, [*self._maps, *self.tasks])
 
     def _repeat(self, task: Task, masked: MaskedImage, progress: Progress) -> TaskResult:
         """The probabilities of all draws; the draws themselves follow from the seeds."""
         assert self.wanted.stability is not None
         seeds, samples = self.wanted.stability.seeds, self.wanted.stability.samples
         found = self._neighbourhoods(task, masked, progress, seeds, samples)
-        count, settings = masked.count, self._settings(task).facts()
+        count, settings = masked.count, self.context.settings(task.classifier)
         return TaskResult(
             {"probabilities": np.stack([one.probabilities for one in found])},
-            {"superpixels": count, "settings": settings},
+            {"superpixels": count, "settings": settings.facts()},
         )
 
     def _judge(self, task: Task, masked: MaskedImage, progress: Progress) -> TaskResult:
         """LIME with another segmentation: its models, and how they hold, for all numbers asked."""
         assert self.wanted.search is not None
-        wanted, width, settings = self.wanted.search, self.wanted.kernel_width, self._settings(task)
+        wanted, width = self.wanted.search, self.wanted.kernel_width
+        settings = self.context.settings(task.classifier)
         start = time.perf_counter()
         around = self._neighbourhoods(task, masked, progress, wanted.seeds, wanted.samples[-1])
         models = [[lime.fit(one, width, samples) for samples in wanted.samples] for one in around]
@@ -210,6 +241,46 @@ class LimeAnalysis(Experiment):
             },
             {"p_original": found[0].p_original, "seconds": seconds, "settings": settings.facts()},
         )
+
+    def _control(self, task: Task) -> TaskResult:
+        """As many superpixels as LIME chose, drawn at random: what the class keeps with them."""
+        classifier, crop, _ = self.context.seen(task)
+        segments, sizes = self._chosen(task)
+        count = int(segments.max()) + 1
+        generator = np.random.default_rng(self.wanted.seed)
+        orders = [generator.permutation(count) for _ in range(DRAWS)]
+        sets = [order[:size].tolist() for size in sizes for order in orders]
+        target = self.context.ranked(task.classifier, task.file)[0]
+        settings = self.context.settings(task.classifier)
+        found = fidelities(classifier, mask(classifier, crop, segments, target), sets, settings)
+        shares, shape = _shares(segments), (len(sizes), DRAWS)
+        return TaskResult(
+            {
+                "sizes": np.array(sizes),
+                "p_kept": np.reshape([one.p_kept for one in found], shape),
+                "p_removed": np.reshape([one.p_removed for one in found], shape),
+                "area": np.reshape([float(shares[chosen].sum()) for chosen in sets], shape),
+            },
+            {"settings": settings.facts()},
+        )
+
+    def _chosen(self, task: Task) -> tuple[Segments, list[int]]:
+        """An image's superpixels, and how many of them LIME chose: each number once."""
+        segmentation, search = self._controls[task.variant], self.wanted.search
+        sizes: set[int] = set()
+        if segmentation == self.wanted.segmentation:
+            found = self.store.read_task(f"{task.classifier}/lime/{task.file}")
+            sizes |= {int(row["superpixels"]) for row in found.facts["fidelity"].values()}
+        if search and segmentation in search.segmentations:
+            way = f"lime.{searched(segmentation)}"
+            found = self.store.read_task(f"{task.classifier}/{way}/{task.file}")
+            by_samples = found.arrays["weights"].swapaxes(0, 1)  # [samples, seeds, superpixels]
+            sizes |= {
+                _mean_size([top_superpixels(model, features) for model in models])
+                for models in by_samples
+                for features in search.features
+            }
+        return found.arrays["segments"], sorted(sizes)
 
     # --- tables ----------------------------------------------------------------------------------
 
@@ -245,7 +316,7 @@ class LimeAnalysis(Experiment):
         for rule, positive_only in KEPT.items():
             chosen = top_superpixels(weights, self.wanted.features, positive_only=positive_only)
             row = {"rule": rule, "p_original": probability, "area": float(shares[chosen].sum())}
-            drawn = control(self.store, network, self.wanted.segmentation, file, len(chosen))
+            drawn = self._drawn(network, self.wanted.segmentation, file, len(chosen))
             rows.append(row | facts["fidelity"][rule] | drawn)
         yield "fidelity", rows
         if self.wanted.stability:
@@ -318,9 +389,18 @@ class LimeAnalysis(Experiment):
                     "area": float(np.mean([shares[chosen].sum() for chosen in best])),
                     "off_centre": float(np.mean([_off_centre(segments, one) for one in best])),
                 }
-                drawn = control(self.store, network, segmentation, file, mean_size(best))
+                drawn = self._drawn(network, segmentation, file, _mean_size(best))
                 rows.append(about | found | drawn)
         return rows
+
+    def _drawn(
+        self, network: str, segmentation: lime_section.Segmentation, file: str, size: int
+    ) -> Row:
+        """What so many random superpixels of an image keep: the means over all draws."""
+        arrays = self.store.read_task(f"{network}/lime.{at_random(segmentation)}/{file}").arrays
+        (row,) = np.flatnonzero(arrays["sizes"] == size)
+        names = ("p_kept", "p_removed", "area")
+        return {f"{name}_random": float(arrays[name][row].mean()) for name in names}
 
 
 def _shares(segments: np.ndarray) -> np.ndarray:
@@ -328,9 +408,14 @@ def _shares(segments: np.ndarray) -> np.ndarray:
     return np.bincount(segments.ravel()) / segments.size
 
 
+def _mean_size(chosen: Sequence[Sequence[int]]) -> int:
+    """How many superpixels some explanations choose, on average and rounded."""
+    return round(float(np.mean([len(one) for one in chosen])))
+
+
 def _chance(runs: list[list[int]], superpixels: int) -> float:
     """The Jaccard index of random choices as large as these are on average."""
-    return chance_jaccard(mean_size(runs), superpixels)
+    return chance_jaccard(_mean_size(runs), superpixels)
 
 
 def _off_centre(segments: np.ndarray, chosen: list[int]) -> float:

@@ -1,7 +1,6 @@
 """The maps of all methods for a study's images, each image's predictions before them."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -181,9 +180,9 @@ class Maps(Experiment):
             for layer in sorted(filter(None, layers)):
                 classifier.layer(layer)
 
-    @cached_property
-    def tasks(self) -> list[Task]:
-        return map_tasks(self.study)
+    @property
+    def tasks(self) -> Sequence[Task]:
+        return self.context.maps
 
     @property
     def tables(self) -> dict[str, Columns]:
@@ -194,8 +193,7 @@ class Maps(Experiment):
 
     def provenance(self) -> dict[str, Any]:
         """How the passes of each classifier were run, as the stored results say."""
-        stored = self.context.stored_settings
-        known = {name: stored(name, self.tasks) for name in self.context.classifiers}
+        known = {name: self.context.stored_settings(name) for name in self.context.classifiers}
         return {"passes": {name: settings for name, settings in known.items() if settings}}
 
     def waves(self, todo: Sequence[Task]) -> list[list[Task]]:
@@ -217,7 +215,7 @@ class Maps(Experiment):
             frame,
             ranked[1 if task.variant == SECOND else 0],
             row.section(self.study),
-            self.context.settings(task.classifier, self.tasks) if row.takes_settings else PLAIN,
+            self.context.settings(task.classifier) if row.takes_settings else PLAIN,
             task.parameters.get("layer"),
             progress.advance,
         )

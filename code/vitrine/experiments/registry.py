@@ -10,8 +10,7 @@ from vitrine.experiments.base import Context, Experiment
 from vitrine.experiments.evaluation import Evaluation
 from vitrine.experiments.large_sample import LargeSample
 from vitrine.experiments.lime_analysis import LimeAnalysis
-from vitrine.experiments.lime_control import LimeControl
-from vitrine.experiments.maps import Maps
+from vitrine.experiments.maps import Maps, map_tasks
 from vitrine.experiments.network_dissection import NetworkDissection
 from vitrine.experiments.region_occlusion import RegionOcclusion
 from vitrine.models.own import architecture_of
@@ -23,7 +22,6 @@ from vitrine.study import Study
 EXPERIMENTS: tuple[type[Experiment], ...] = (
     Maps,
     LimeAnalysis,
-    LimeControl,
     Evaluation,
     Agreement,
     LargeSample,
@@ -57,4 +55,5 @@ def context_of(project: Project, study: Study, device: str) -> Context:
         for row in study.networks
     }
     digests = {file: pixels_digest(path) for file, path in paths.items()}
-    return Context(project, study, networks, images, digests, Store(project, study.name), device)
+    store, maps = Store(project, study.name), map_tasks(study)
+    return Context(project, study, networks, images, digests, store, device, maps)

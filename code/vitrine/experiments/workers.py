@@ -31,7 +31,6 @@ from vitrine.experiments.base import (
     computed,
     gather,
 )
-from vitrine.experiments.maps import map_tasks
 from vitrine.experiments.registry import asked, context_of
 from vitrine.methods.registry import methods_of
 from vitrine.models.inference import InferenceOptions
@@ -194,7 +193,6 @@ def _threads(workers: Workers) -> int:
 
 
 def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]) -> Setup:
-    every = map_tasks(context.study)
     return Setup(
         uuid.uuid4().hex,
         context.project,
@@ -202,7 +200,7 @@ def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]
         context.device,
         _threads(workers),
         # Measured once, if any method asks: other settings give other last digits.
-        {name: context.settings(name, every) for name in context.classifiers}
+        {name: context.settings(name) for name in context.classifiers}
         if methods_of(context.study)
         else {},
         {type(one).__name__: one.found_out() for one in experiments},
