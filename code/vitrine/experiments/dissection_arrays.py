@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vitrine.measures.labels import class_cosines
 from vitrine.methods.dissection import encoders
 from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection.activations import Activations
@@ -26,11 +27,7 @@ def class_arrays(
     used, places = np.unique(labels.concepts[:, 0].numpy(), return_inverse=True)
     words = sentences.encode_texts([concepts[place] for place in used])
     classes = encoders.name_embeddings(project, sentences, names)
-    cosines = classes @ words[places].T  # [classes, labels]
-    silent = labels.silent.numpy()
-    own = np.where(silent, np.nan, np.diagonal(cosines))
-    sums = np.where(silent, 0, cosines).sum(axis=1)
-    shuffled = (sums - own) / (len(names) - silent.sum() - 1)
+    own, shuffled = class_cosines(classes, words[places], labels.silent.numpy())
     return {"cosine": own.astype(np.float32), "cosine_shuffled": shuffled.astype(np.float32)}
 
 

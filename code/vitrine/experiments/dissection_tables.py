@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from vitrine.data import concept_categories as kinds
+from vitrine.measures.labels import CLASS_COLUMNS
 
 CONSTANT = "(constant)"
 """In the place of a label for units that respond to every image alike."""
@@ -72,13 +73,7 @@ TABLES = {
     "classes": {
         "classifier": "key of the classifier",
         "layer": "name of the classifier layer",
-        "target": "index of the class, which is the unit's number",
-        "category": "names of the class",
-        "label": "label of the unit",
-        "exact": "whether the label is a name of the class",
-        "listed": "whether any name of the class is in the concept list",
-        "cosine": "cosine of the sentence embeddings of label and class",
-        "cosine_shuffled": "mean cosine of the class with the labels of all other units",
+        **CLASS_COLUMNS,
     },
     "probing": {
         **_OF_LAYER,
@@ -190,24 +185,3 @@ def image_table(
         for rank, (image, value) in enumerate(zip(images[unit], values[unit], strict=True), start=1)
     ]
     return pd.DataFrame(rows, columns=["unit", "rank", "image", "activation"])
-
-
-def class_table(
-    units: pd.DataFrame, arrays: dict[str, np.ndarray], names: Sequence[str], words: Sequence[str]
-) -> pd.DataFrame:
-    """A row for each class, which is a unit. names : those of each class; words : the concepts."""
-    known = {word.lower() for word in words}
-    single = [set(name.lower().split(", ")) for name in names]
-    return pd.DataFrame(
-        {
-            "target": units["unit"],
-            "category": names,
-            "label": units["label"],
-            "exact": [
-                label.lower() in own for label, own in zip(units["label"], single, strict=True)
-            ],
-            "listed": [bool(own & known) for own in single],
-            "cosine": arrays["cosine"],
-            "cosine_shuffled": arrays["cosine_shuffled"],
-        }
-    )

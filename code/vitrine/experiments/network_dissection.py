@@ -20,12 +20,12 @@ from vitrine.experiments.dissection_arrays import class_arrays, layer_arrays
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
     TABLES,
-    class_table,
     concept_table,
     image_table,
     layer_table,
     unit_table,
 )
+from vitrine.measures.labels import class_table
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import embeddings, encoders, probing_size, unit_records
 from vitrine.methods.dissection import labels as concept_labels
@@ -358,7 +358,9 @@ class NetworkDissection(Experiment):
                     "concepts": concept_table(units),
                 }
                 if names := self._classes(name, layer):
-                    tables["classes"] = class_table(units, arrays, names, words)
+                    tables["classes"] = class_table(names, list(units["label"]), words).assign(
+                        cosine=arrays["cosine"], cosine_shuffled=arrays["cosine_shuffled"]
+                    )
                 for key, table in tables.items():
                     parts[key].append(table.assign(classifier=name, layer=layer))
             if self.wanted.probing:

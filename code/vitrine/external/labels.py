@@ -15,7 +15,8 @@ from vitrine.data.concepts import Concepts, read_concepts, training_classes
 from vitrine.errors import SourceError
 from vitrine.external.study import LabelRun
 from vitrine.external.unit_labels import COLUMNS, pick_format, read_labels
-from vitrine.measures.labels import paired_cosines, same_by_chance, same_words
+from vitrine.measures.labels import class_cosines, paired_cosines, same_by_chance, same_words
+from vitrine.measures.labels import class_table as class_rows
 from vitrine.methods.dissection.embeddings import text_embeddings
 from vitrine.project import Project
 
@@ -55,58 +56,43 @@ def with_kinds(project: Project, labels: pd.DataFrame) -> pd.DataFrame:
     return labels.assign(kind=labels["kind"].where(~missing, labels["label"].map(found)))
 
 
-def class_table(
-    project: Project, run: LabelRun, labels: pd.DataFrame, vectors: dict[str, np.ndarray]
-) -> pd.DataFrame | None:
-    """The classifier's units beside their classes; ``None`` where a run has no such layer.
+def classes_of(project: Project, run: LabelRun, labels: pd.DataFrame) -> tuple[str, ...]:
+    """The names of the classes that a run labels with words; none where no layer's units are these.
 
-    vectors : the embedding of every label and of every class name, of length 1.
+    labels : of the run.
     """
     names = training_classes(project, run.training_set)
-    own = labels[labels["layer"] == run.classifier_layer].sort_values("unit")
-    if not pick_format(run.format).words or list(own["unit"]) != list(range(len(names))):
-        return None
-    if not names:
-        return None
-    known = (
-        {word.lower() for word in read_concepts(project, run.concepts).words}
-        if run.concepts
-        else set(own["label"].str.lower())
+    units = labels.loc[labels["layer"] == run.classifier_layer, "unit"]
+    whole = sorted(units) == list(range(len(names)))
+    return names if whole and pick_format(run.format).words else ()
+
+
+def class_table(
+    project: Project,
+    run: LabelRun,
+    names: tuple[str, ...],
+    labels: pd.DataFrame,
+    vectors: dict[str, np.ndarray],
+) -> pd.DataFrame:
+    """The classifier's units beside their classes, which are ``names``.
+
+    labels : of the run. vectors : the embedding of every label, of length 1.
+    """
+    from vitrine.methods.dissection import encoders  # torch stands behind it
+
+    own = labels[labels["layer"] == run.classifier_layer].sort_values("unit")["label"]
+    words = read_concepts(project, run.concepts).words if run.concepts else own
+    cosine, others = class_cosines(
+        encoders.name_embeddings(project, encoders.Sentences(), names),
+        np.stack([vectors[label] for label in own]),
+        np.zeros(len(names), dtype=bool),
     )
-    single = [set(name.lower().split(", ")) for name in names]
-    own_cosine, others = _cosines(names, list(own["label"]), vectors)
-    return pd.DataFrame(
-        {
-            "run": run.run,
-            "layer": run.classifier_layer,
-            "target": own["unit"].to_numpy(),
-            "category": names,
-            "label": own["label"].to_numpy(),
-            "exact": [
-                label.lower() in one for label, one in zip(own["label"], single, strict=True)
-            ],
-            "listed": [bool(one & known) for one in single],
-            "cosine": own_cosine,
-            "cosine_shuffled": others,
-        }
+    return class_rows(names, list(own), words).assign(
+        run=run.run,
+        layer=run.classifier_layer,
+        cosine=cosine.round(4),
+        cosine_shuffled=others.round(4),
     )
-
-
-def _cosines(
-    names: tuple[str, ...], labels: list[str], vectors: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """How alike each class and its unit's label are, and the class and all other labels."""
-    classes = np.stack([_mean_of_names(name, vectors) for name in names])
-    cosines = classes @ np.stack([vectors[label] for label in labels]).T
-    matched = np.diagonal(cosines)
-    others = (cosines.sum(axis=1) - matched) / max(len(names) - 1, 1)
-    return matched.round(4), others.round(4)
-
-
-def _mean_of_names(names: str, vectors: dict[str, np.ndarray]) -> np.ndarray:
-    """A class is the mean of its names' embeddings, as in the dissection."""
-    mean = np.mean([vectors[name] for name in names.split(", ")], axis=0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12))
 
 
 def embed(project: Project, texts: set[str]) -> dict[str, np.ndarray]:

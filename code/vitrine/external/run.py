@@ -15,7 +15,6 @@ import pandas as pd
 
 from vitrine.data import outlines as objects
 from vitrine.data import sources
-from vitrine.data.concepts import training_classes
 from vitrine.data.image_sets import paths_of
 from vitrine.data.images import Image, read_image
 from vitrine.errors import FileMissing, Missing
@@ -24,7 +23,7 @@ from vitrine.external import maps as map_tables
 from vitrine.external.maps import Maps
 from vitrine.external.store import IMPORT_SCHEMAS, ImportStore
 from vitrine.external.study import ImportStudy, LabelRun, MapRun
-from vitrine.external.unit_labels import pick_format, read_arguments
+from vitrine.external.unit_labels import read_arguments
 from vitrine.methods.heatmap import frame_facts
 from vitrine.project import Project
 from vitrine.store import TaskResult
@@ -213,27 +212,21 @@ def _compare_labels(
     report: Report,
 ) -> None:
     pairs = label_tables.comparable(study.labels)
-    of_classes = {
-        run.run: training_classes(project, run.training_set)
+    own = dict(tuple(read.labels.groupby("run")))
+    classified = {
+        run: names
         for run in study.labels
-        if pick_format(run.format).words
-        and run.classifier_layer in set(read.labels.loc[read.labels["run"] == run.run, "layer"])
+        if (names := label_tables.classes_of(project, run, own[run.run]))
     }
-    texts = {name for names in of_classes.values() for line in names for name in line.split(", ")}
-    compared = {run.run for pair in pairs for run in pair} | {
-        run for run, names in of_classes.items() if names
-    }
-    texts |= set(read.labels.loc[read.labels["run"].isin(compared), "label"])
+    compared = {run.run for several in (*pairs, classified) for run in several}
     if not compared:
         return
+    texts = {label for run in compared for label in own[run]["label"]}
     report(f"{len(texts):,} labels against each other")
     vectors = label_tables.embed(project, texts)
-    for run in study.labels:
-        if of_classes.get(run.run):
-            own = read.labels[read.labels["run"] == run.run]
-            table = label_tables.class_table(project, run, own, vectors)
-            if table is not None:
-                found["label_classes"].append(table)
+    for run, names in classified.items():
+        table = label_tables.class_table(project, run, names, own[run.run], vectors)
+        found["label_classes"].append(table)
     for one, two in pairs:
         examples, layers = label_tables.pair_tables(one, two, read.labels, vectors)
         found["label_examples"] += examples

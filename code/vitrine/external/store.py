@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.data.images import Frame
+from vitrine.measures.labels import CLASS_COLUMNS
 from vitrine.methods.heatmap import frame_from
 from vitrine.project import Project
 from vitrine.store import Store
@@ -22,13 +23,7 @@ IMPORT_SCHEMAS: dict[str, dict[str, str]] = {
     "label_classes": {
         "run": "key of the run",
         "layer": "name of the classifier layer",
-        "target": "index of the class, which is the unit's number",
-        "category": "names of the class",
-        "label": "label of the unit",
-        "exact": "whether the label is a name of the class",
-        "listed": "whether any name of the class is in the concept list",
-        "cosine": "cosine of the sentence embeddings of label and class",
-        "cosine_shuffled": "mean cosine of the class with the labels of all other units",
+        **CLASS_COLUMNS,
     },
     "label_examples": {
         "first": "key of the first run",

@@ -2,10 +2,22 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+
+CLASS_COLUMNS = {
+    "target": "index of the class, which is the unit's number",
+    "category": "names of the class",
+    "label": "label of the unit",
+    "exact": "whether the label is a name of the class",
+    "listed": "whether any name of the class is in the concept list",
+    "cosine": "cosine of the sentence embeddings of label and class",
+    "cosine_shuffled": "mean cosine of the class with the labels of all other units",
+}
+"""What a table says of the units of a classifier, each of which is a class."""
 
 
 def words_of(label: str) -> str:
@@ -80,3 +92,39 @@ def paired_cosines(
     every = float(first.sum(axis=0, dtype=np.float64) @ second.sum(axis=0, dtype=np.float64))
     others = (every - own.sum()) / (count * (count - 1)) if count > 1 else float("nan")
     return own, others
+
+
+def class_table(
+    names: Sequence[str], labels: Sequence[str], words: Collection[str]
+) -> pd.DataFrame:
+    """A row for each class, which is a unit: the first five of ``CLASS_COLUMNS``.
+
+    names : those of each class, parted by commas. labels : of the units.
+    words : of the list that the labels were chosen from.
+    """
+    known = {word.lower() for word in words}
+    single = [set(name.lower().split(", ")) for name in names]
+    return pd.DataFrame(
+        {
+            "target": range(len(names)),
+            "category": names,
+            "label": labels,
+            "exact": [label.lower() in own for label, own in zip(labels, single, strict=True)],
+            "listed": [bool(own & known) for own in single],
+        }
+    )
+
+
+def class_cosines(
+    classes: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.floating],
+    silent: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Cosines ``[n]`` of each class and its unit's label, and the mean with all others' labels.
+
+    classes, labels : unit vectors ``[n, d]``. silent : units without a label, which have ``nan``.
+    """
+    cosines = classes @ labels.T
+    own = np.where(silent, np.nan, np.diagonal(cosines))
+    sums = np.where(silent, 0, cosines).sum(axis=1)
+    return own, (sums - own) / (len(own) - int(silent.sum()) - 1)
