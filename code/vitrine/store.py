@@ -113,11 +113,9 @@ class Store:
 
     def task_key(self, name: str) -> str | None:
         """The key under which a task was computed; ``None`` if it was not, or cannot be read."""
-        if not self._task_path(name).is_file():
-            return None
         try:
-            self.read_task(name)  # all of it: a file that is damaged anywhere is computed again
-            with self._task(name) as (_, meta):
+            with self._task(name) as (archive, meta):
+                dict(archive)  # all of it: a file that is damaged anywhere is computed again
                 return str(meta["key"])
         except ResultsError:
             return None
@@ -147,31 +145,43 @@ class Store:
     @contextmanager
     def _task(self, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
         """The archive of one task, and its key and facts. Raises ``ResultsError``."""
-        path = self._task_path(name)
+        with (
+            self._reading(self._task_path(name)) as content,
+            np.load(io.BytesIO(content), allow_pickle=False) as archive,
+        ):
+            yield archive, dict(json.loads(str(archive["meta"])))
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[bytes]:
+        """The bytes of a file of the store, as it was written, to be read in the block.
+
+        Whatever goes wrong is a ``ResultsError``.
+        """
         try:
-            with np.load(io.BytesIO(self._content(path)), allow_pickle=False) as archive:
-                yield archive, dict(json.loads(str(archive["meta"])))
+            content, name = path.read_bytes(), path.relative_to(self.folder).as_posix()
+            held = self._held() if name != PROVENANCE else {}
+            if held and held.get(name) != sha256_of(name, content):
+                raise ResultsError(
+                    f"{self.project.relative(path)} is not as `vitrine {self.command}` wrote it: "
+                    "its SHA-256 digest is another than in provenance.json",
+                    f"{self._how_to_run()} to make it again, or restore it",
+                )
+            yield content
         except ResultsError:
             raise
         except FileNotFoundError as error:
             raise ResultsError(
-                f"{self.project.relative(path)} does not exist", self._how_to_run()
+                f"{self.project.relative(path)} does not exist: the results of {self.study!r} are "
+                "not whole",
+                self._how_to_run(),
+            ) from error
+        except OSError as error:
+            raise ResultsError(
+                f"{self.project.relative(path)} cannot be read ({error.strerror})",
+                f"Give yourself the right to read it. {self._how_to_run()}",
             ) from error
         except Exception as error:
             raise self._damaged(path, error) from error
-
-    def _content(self, path: Path) -> bytes:
-        """The bytes of a file of the store, as it was written. Raises ``ResultsError``."""
-        content = path.read_bytes()
-        digests = self._held()
-        name = path.relative_to(self.folder).as_posix()
-        if digests and digests.get(name) != sha256_of(name, content):
-            raise ResultsError(
-                f"{self.project.relative(path)} is not as `vitrine {self.command}` wrote it: its "
-                "SHA-256 digest is another than in provenance.json",
-                f"{self._how_to_run()} to make it again, or restore it",
-            )
-        return content
 
     def _held(self) -> dict[str, str]:
         """The digests by which the provenance holds the other files; none until it is written."""
@@ -212,19 +222,11 @@ class Store:
     def _json(self, name: str) -> dict[str, Any]:
         """What a file of the store's folder says. Raises ``ResultsError``."""
         path = self.folder / name
-        try:
-            content = path.read_bytes() if name == PROVENANCE else self._content(path)
+        with self._reading(path) as content:
             found = json.loads(content)
-        except OSError as error:
-            raise ResultsError(
-                f"{self.project.relative(path)} cannot be read ({error.strerror})",
-                f"Give yourself the right to read it. {self._how_to_run()}",
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise self._damaged(path) from error
-        if not isinstance(found, dict):
-            raise self._damaged(path)
-        return found
+            if not isinstance(found, dict):
+                raise self._damaged(path)
+            return found
 
     def is_whole(self, signature: str, tables: set[str]) -> bool:
         """Whether the store holds these tables, finished from exactly what the signature says."""
@@ -263,20 +265,8 @@ class Store:
             )
         path = self.folder / f"{name}.csv"
         empty = {column: [""] for column in known[name]["numbers"]}
-        try:
-            content = io.BytesIO(self._content(path))
-            table = pd.read_csv(content, keep_default_na=False, na_values=empty)
-        except FileNotFoundError as error:
-            raise ResultsError(
-                f"{self.project.relative(path)} does not exist: the results of {self.study!r} are "
-                "not whole",
-                self._how_to_run(),
-            ) from error
-        except (ValueError, OSError) as error:
-            raise ResultsError(
-                f"{self.project.relative(path)} cannot be read ({error})",
-                f"Delete it. {self._how_to_run()}",
-            ) from error
+        with self._reading(path) as content:
+            table = pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=empty)
         if list(table.columns) != list(known[name]["columns"]):
             raise ResultsError(
                 f"{self.project.relative(path)} has other columns than it should",
