@@ -1,7 +1,6 @@
 """``from vitrine import explain``: maps of a network's predictions without a study on disk."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from pydantic import ValidationError
 from torch import nn
 
 from vitrine.data.images import Image, Pixels, check_sides, image_name, read_image
@@ -26,7 +24,7 @@ from vitrine.models.inference import PLAIN
 from vitrine.models.own import classifier_of
 from vitrine.report.figures import overlay
 from vitrine.study import Study
-from vitrine.study.errors import problems
+from vitrine.study.errors import validated
 from vitrine.study.lime import Lime, segmentation_for
 from vitrine.study.sections import Attribution, Cam, Images, Measures
 from vitrine.study.sections import Classifier as Row
@@ -102,7 +100,7 @@ def explain(
     reason.
     """
     given = {"size": size, "resize": resize, "mean": mean, "std": std, "link": link}
-    with _arguments():
+    with validated("explain", "Correct the call", Row, Lime):
         row = Row.model_validate({"name": "network", "network": "notebook"} | given)
         lime = Lime(samples=samples, seed=seed)
     checked_module(network, "`network` is")
@@ -149,18 +147,6 @@ def _image(given: str | Path | Pixels, place: int) -> Image:
         )
     check_sides(str(place + 1), (pixels.shape[1], pixels.shape[0]))
     return Image(f"image {place + 1}", "", pixels)
-
-
-@contextmanager
-def _arguments() -> Iterator[None]:
-    """What pydantic says of an argument becomes a ``StudyError``."""
-    try:
-        yield
-    except ValidationError as error:
-        whole = Lime if error.title == Lime.__name__ else Row
-        raise StudyError(
-            "\n".join(problems("explain", error, whole)), "Correct the call"
-        ) from error
 
 
 def _study(row: Row, side: int, lime: Lime) -> Study:

@@ -6,13 +6,13 @@ of its own, but ``labels`` (of units) and ``maps`` (masks and heatmaps of images
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from vitrine.errors import StudyError
 from vitrine.files import toml_table
 from vitrine.project import Project
 from vitrine.study import read_toml, study_path
-from vitrine.study.errors import problems
+from vitrine.study.errors import validated
 from vitrine.study.section import Section, listed_once, one_origin
 from vitrine.study.sections import Images
 
@@ -153,9 +153,5 @@ def load_import_study(project: Project, name: str) -> ImportStudy:
             f"The study {name!r} is computed, and nothing is imported into it",
             f"Run `vitrine run --study {name}`, or name another study",
         )
-    try:
+    with validated(shown, "Mend the study file and import again", ImportStudy):
         return ImportStudy(name=name, **table)
-    except ValidationError as error:
-        raise StudyError(
-            "\n".join(problems(shown, error, ImportStudy)), "Mend the study file and import again"
-        ) from error

@@ -9,12 +9,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from vitrine.errors import StudyError, pick
 from vitrine.files import toml_table
 from vitrine.project import STUDY_FILE, Project
-from vitrine.study.errors import problems
+from vitrine.study.errors import validated
 from vitrine.study.lime import Lime
 from vitrine.study.section import Section, Unique, listed_once
 from vitrine.study.sections import (
@@ -126,12 +126,8 @@ def read_study(path: Path, shown_as: str | None = None) -> Study:
     """Read and validate one study file. Raises ``StudyError``."""
     shown = shown_as or str(path)
     table = read_toml(path, shown)
-    try:
+    with validated(shown, "Mend the study file and run again", Study):
         return Study(name=path.parent.name, **table)
-    except ValidationError as error:
-        raise StudyError(
-            "\n".join(problems(shown, error, Study)), "Mend the study file and run again"
-        ) from error
 
 
 def read_toml(path: Path, shown: str) -> dict[str, Any]:

@@ -1,18 +1,30 @@
 """What pydantic finds wrong with a file, in the words of TOML."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from vitrine.errors import suggestion
+from vitrine.errors import StudyError, suggestion
 
 
-def problems(shown: str, error: ValidationError, whole: type[BaseModel]) -> list[str]:
-    """One sentence for each problem that pydantic found: file, key, problem, allowed values.
+@contextmanager
+def validated(shown: str, remedy: str, *models: type[BaseModel]) -> Iterator[None]:
+    """What pydantic says of one of these models in the block becomes a ``StudyError``.
 
-    whole : the model of the file.
+    shown : the file that is read, for the reader of the error.
     """
+    try:
+        yield
+    except ValidationError as error:
+        whole = next(model for model in models if model.__name__ == error.title)
+        raise StudyError("\n".join(_problems(shown, error, whole)), remedy) from error
+
+
+def _problems(shown: str, error: ValidationError, whole: type[BaseModel]) -> list[str]:
+    """One sentence for each problem that pydantic found: file, key, problem, allowed values."""
     sentences = []
     for problem in error.errors():
         location = problem["loc"]
