@@ -8,19 +8,65 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vitrine.data.images import Image
+from vitrine.data.outlines import outlines_of
 from vitrine.errors import NotApplicable
-from vitrine.experiments.base import Context, Experiment, Progress, Row, Task
-from vitrine.experiments.evaluation_rows import TABLES, NetworkRows, measured_map
+from vitrine.experiments.base import OF_IMAGE, Context, Experiment, Progress, Rows, Task
 from vitrine.experiments.maps import BOTH_WAYS, map_tasks, tried_elsewhere
 from vitrine.experiments.trials import TRIALS, Case
-from vitrine.measures.registry import SENSITIVITY
+from vitrine.measures.localisation import Mask, object_mask
+from vitrine.measures.registry import FAITHFULNESS, MPRT, SENSITIVITY, VALUES, Measure
 from vitrine.methods.baselines import BASELINES
+from vitrine.methods.heatmap import Values, heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
+from vitrine.models.classifier import Classifier
 from vitrine.models.own import architecture_of
 from vitrine.store import TaskResult
 from vitrine.study import Study
 from vitrine.study.sections import Measures
+
+SENSITIVITIES = ("by_channel", "value", "seed_part_by_channel", "seed_part")
+SIMILARITIES = ("rho", "rho_absolute", "ssim")
+
+NO_OUTLINE = "No object is outlined in the image"
+
+TABLES = {
+    "evaluation": {
+        **OF_IMAGE,
+        "method": "key of the method, or of a map that sees no network",
+        "measure": "key of the measure",
+        "value": "the measure's value; empty where there is none",
+        "reason": "why there is none",
+    },
+    "curves": {
+        "classifier": "key of the classifier",
+        "method": "key of the method, or of a map that sees no network",
+        "curve": "deletion or insertion, and what stands in the place of pixels",
+        "share": "share of the pixels that are deleted, or inserted",
+        "score": "mean probability of the class over the images",
+        "error": "standard error of that mean",
+        "images": "number of images",
+    },
+    "randomised": {
+        **OF_IMAGE,
+        "method": "key of the method, or of a map that sees no network",
+        "stage": "1 where the least is randomised",
+        "block": "the lowest block that is randomised",
+        "rho": "Spearman's rank correlation with the trained network's map",
+        "rho_absolute": "that of both maps' absolute values",
+        "ssim": "structural similarity with the trained network's map",
+    },
+    "sensitivities": {
+        **OF_IMAGE,
+        "method": "key of the method, or of a map that sees no network",
+        "by_channel": "maximum sensitivity of the attributions of each colour channel",
+        "value": "maximum sensitivity of the map",
+        "seed_part_by_channel": "by_channel of the unperturbed image's map from another seed; "
+        "empty for methods without noise, and for LIME (table stability)",
+        "seed_part": "the same of the map, without any perturbation",
+    },
+}
 
 
 def measured_methods(study: Study) -> list[str]:
@@ -113,12 +159,23 @@ class Evaluation(Experiment):
             np.asarray(query.classifier.normalise(query.crop[None]).cpu().numpy()),
             self.wanted,
             task.parameters.get("times", 0),
-            lambda method: measured_map(self.context, task.classifier, method, task.file),
+            lambda method: self._map(task.classifier, method, task.file),
             task.file in self.study.images.extra,
             self._shared[1],
             measured_methods(self.study),
         )
         return self._keep_others(task, TRIALS[task.variant].compute(case))
+
+    def _map(self, network: str, method: str, file: str) -> Values:
+        """The map that is measured. Raises ``NotApplicable`` where there is none or it is blank."""
+        if method in BASELINES:
+            crop = self.context.networks[network].crop(self.context.images[file])
+            return BASELINES[method].draw(crop, self.wanted.seed)
+        result = self.store.read_task(f"{network}/{method}/{file}")
+        heatmap = heatmap_from(result.arrays, result.facts, method)
+        if heatmap.is_constant:
+            raise NotApplicable("The map is the same everywhere")
+        return heatmap.values
 
     def _keep_others(self, task: Task, results: dict[str, TaskResult]) -> TaskResult:
         """The task's own result; those of methods that came of the same passes wait for theirs."""
@@ -131,11 +188,77 @@ class Evaluation(Experiment):
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> dict[str, pd.DataFrame]:
-        rows: dict[str, list[Row]] = {name: [] for name in TABLES}
-        for network in self.context.networks.values():
-            NetworkRows(self.context, network, rows).add(measured_methods(self.study))
+        rows: Rows = {name: [] for name in TABLES}
+        for name, network in self.context.networks.items():
+            for file, image in self.context.images.items():
+                mask = self._object(network, file, image)
+                for method in measured_methods(self.study):
+                    self._add_measures(rows, name, method, file, mask)
         frames = {name: pd.DataFrame(found) for name, found in rows.items()}
         return frames | {"curves": _mean_curves(frames["curves"])}
+
+    def _object(self, network: Classifier, file: str, image: Image) -> Mask | None:
+        frame, source = network.frame(image), self.study.images.source
+        outlines = outlines_of(self.context.project, source, file) if source else None
+        if outlines is None or not outlines.outlines:
+            return None
+        return object_mask(outlines.in_frame(frame, image.size), frame.size)
+
+    def _add_measures(
+        self, rows: Rows, network: str, method: str, file: str, mask: Mask | None
+    ) -> None:
+        read, folder = self.store.task_or_none, f"{network}/{method}"
+        tasks = {trial: read(f"{folder}.{trial}/{file}") for trial in TRIALS}
+        image = self.context.images[file].name
+        about = {"classifier": network, "image": image, "method": method}
+        for measure, value, reason in self._values(network, method, file, tasks, mask):
+            row = about | {"measure": measure, "value": value, "reason": reason}
+            rows["evaluation"].append(row)
+        one = tasks[FAITHFULNESS]
+        if one and "scores" in one.arrays:
+            for curve, scores in zip(one.facts["curves"], one.arrays["scores"], strict=True):
+                shares = np.linspace(0, 1, len(scores))
+                rows["curves"] += [
+                    about | {"curve": curve, "share": share, "score": float(score)}
+                    for share, score in zip(shares, scores, strict=True)
+                ]
+        one = tasks[SENSITIVITY]
+        if one and "value" in one.facts:
+            missing = float("nan")
+            found = {name: one.facts.get(name, missing) for name in SENSITIVITIES}
+            if one.facts["channels"] == 1:
+                found |= {"by_channel": missing, "seed_part_by_channel": missing}
+            rows["sensitivities"].append(about | found)
+        one = tasks[MPRT]
+        if one and "rho" in one.arrays:
+            rows["randomised"] += [
+                about
+                | {"stage": stage, "block": block}
+                | {way: float(one.arrays[way][stage - 1]) for way in SIMILARITIES}
+                for stage, block in enumerate(one.facts["blocks"], start=1)
+            ]
+
+    def _values(
+        self,
+        network: str,
+        method: str,
+        file: str,
+        tasks: dict[str, TaskResult | None],
+        mask: Mask | None,
+    ) -> Iterator[tuple[str, float, str]]:
+        """Measure, value and, where there is none, the reason."""
+        if tasks[FAITHFULNESS] is None:  # another network's, of which only some trials are asked
+            return
+        try:
+            heatmap: Values | str = self._map(network, method, file)
+        except NotApplicable as error:
+            heatmap = error.problem
+        for name, row in VALUES.items():
+            if row.read is None:
+                yield name, *_of_map(row, heatmap, mask)
+            elif (one := tasks[row.trial]) is not None:
+                value = row.read(one.arrays, one.facts)
+                yield name, *_told(value, str(one.facts.get("reason", "")) or row.why)
 
 
 def _mean_curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,3 +268,19 @@ def _mean_curves(table: pd.DataFrame) -> pd.DataFrame:
     found = scores.agg(["mean", "sem", "size"]).reset_index()
     found.columns = pd.Index(list(TABLES["curves"]))
     return found
+
+
+def _of_map(row: Measure, heatmap: Values | str, mask: Mask | None) -> tuple[float, str]:
+    """The value of a map, or of what is there in its place: the reason why there is none."""
+    if isinstance(heatmap, str):
+        return _told(float("nan"), heatmap)
+    if row.of_map is not None:
+        return _told(row.of_map(heatmap), row.why)
+    assert row.of_object is not None
+    if mask is None:
+        return _told(float("nan"), NO_OUTLINE)
+    return _told(row.of_object(heatmap, mask), row.why)
+
+
+def _told(value: float, why: str) -> tuple[float, str]:
+    return (value, "") if np.isfinite(value) else (float("nan"), why)
