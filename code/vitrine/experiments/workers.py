@@ -108,28 +108,15 @@ def hired(
             "Several workers need Dask, which is not installed",
             "Install the project with its extra `scale`, or let one process compute",
         )
+    from distributed.utils import silence_logging_cmgr
+
     with ExitStack() as stack:
-        stack.enter_context(_quiet())
+        # Dask's own comings and goings are not told; what goes wrong is raised.
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         client = _client(workers, stack)
         if importlib.util.find_spec("bokeh"):
             workers.told(client.dashboard_link)
         yield Hired(client, _setup(workers, context, experiments))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the log of Dask's own comings and goings; what goes wrong is raised."""
-    import distributed as _  # noqa: F401, which sets them
-
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _client(workers: Workers, stack: ExitStack) -> Client:
@@ -270,54 +257,49 @@ class Hired(Crew):
 
     def __init__(self, client: Client, setup: Setup) -> None:
         self._client, self._token = client, setup.token
+        self._worth: dict[Any, int] = {}  # the passes that are done with each future, by its key
         # As a task, not as data that is scattered: Dask makes it again where it is lost.
         self._setup = self._submit("setup", lambda: setup)
 
     def prepare(self, experiment: Experiment, progress: Progress) -> None:
         if pieces := experiment.pieces(None):
             progress.step(pieces[0].about)
-            worth: dict[Any, int] = {}
-            futures = self._pieces(experiment, pieces, worth)
+            futures = self._pieces(experiment, pieces)
             whole = self._whole(experiment, futures)
-            for _, found in self._done([*futures, whole], {whole.key}, worth, progress):
+            for _, found in self._done([*futures, whole], {whole.key}, progress):
                 experiment.take(None, found)
         experiment.prepare(progress)
 
     def results(self, experiment: Experiment, tasks: Sequence[Task], progress: Progress) -> Results:
         for wave in experiment.waves(tasks):
             asked: dict[Any, list[Task]] = {}
-            worth: dict[Any, int] = {}
-            futures = self._asked(experiment, wave, asked, worth)
-            for key, found in self._done(futures, asked.keys(), worth, progress):
+            futures = self._asked(experiment, wave, asked)
+            for key, found in self._done(futures, asked.keys(), progress):
                 progress.step(experiment.describe(asked[key][-1]))
                 yield from zip(asked[key], found, strict=True)
 
     def _asked(
-        self,
-        experiment: Experiment,
-        wave: Sequence[Task],
-        asked: dict[Any, list[Task]],
-        worth: dict[Any, int],
+        self, experiment: Experiment, wave: Sequence[Task], asked: dict[Any, list[Task]]
     ) -> list[Future[Any]]:
         """The results of a wave's tasks, and the pieces before them.
 
-        asked, worth : told by key: whose results they are, and the passes that are done with each.
+        asked : told by key, whose results they are.
         """
         futures, name = [], type(experiment).__name__
+        seen: set[Any] = set()  # a piece that several tasks ask for is done once
         groups: dict[str, list[Task]] = {}
         for task in wave:
             groups.setdefault(experiment.together(task), []).append(task)
         for about, tasks in groups.items():
-            own: dict[Any, int] = {}
-            parts = self._pieces(experiment, experiment.pieces(tasks[0]), own)
+            parts = self._pieces(experiment, experiment.pieces(tasks[0]))
             whole = self._whole(experiment, parts) if parts else None
-            key = f"{name}-{about}"
-            future = self._submit(key, _results, self._setup, name, tasks, whole)
-            new = {key: passes for key, passes in own.items() if key not in worth}
-            worth |= new
-            worth[future.key] = sum(task.passes for task in tasks) - sum(new.values())
+            future = self._submit(f"{name}-{about}", _results, self._setup, name, tasks, whole)
+            new = [part for part in parts if part.key not in seen]
+            seen.update(part.key for part in new)
+            before = sum(self._worth[part.key] for part in new)
+            self._worth[future.key] = sum(task.passes for task in tasks) - before
             asked[future.key] = tasks
-            futures += [*(part for part in parts if part.key in new), future]
+            futures += [*new, future]
         return futures
 
     def _submit(self, about: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -328,14 +310,12 @@ class Hired(Crew):
         """
         return self._client.submit(function, *arguments, key=f"{about} {self._token}")
 
-    def _pieces(
-        self, experiment: Experiment, pieces: Sequence[Piece], worth: dict[Any, int]
-    ) -> list[Future[Any]]:
+    def _pieces(self, experiment: Experiment, pieces: Sequence[Piece]) -> list[Future[Any]]:
         name, futures = type(experiment).__name__, []
         for piece in pieces:
             about = f"{name}.{piece.method}-{piece.arguments}"
             future = self._submit(about, _piece, self._setup, name, piece)
-            worth[future.key] = piece.passes
+            self._worth[future.key] = piece.passes
             futures.append(future)
         return futures
 
@@ -355,11 +335,7 @@ class Hired(Crew):
         return futures[0]
 
     def _done(
-        self,
-        futures: list[Future[Any]],
-        wanted: Container[Any],
-        worth: dict[Any, int],
-        progress: Progress,
+        self, futures: list[Future[Any]], wanted: Container[Any], progress: Progress
     ) -> Iterator[tuple[str, Any]]:
         """The results that are wanted, as they come; the list is emptied, so that none is kept."""
         from distributed import KilledWorker, as_completed
@@ -368,7 +344,7 @@ class Hired(Crew):
         futures.clear()
         try:
             for future in waiting:
-                progress.advance(worth.get(future.key, 0))
+                progress.advance(self._worth.get(future.key, 0))
                 if future.key in wanted:
                     yield future.key, future.result()
         except KilledWorker as error:
