@@ -23,12 +23,11 @@ class LabelFormat:
     """A row of ``LABEL_FORMATS``.
 
     words : whether a label is a word of a list, which is of some kind, or a sentence, which is not.
-    needs_layer : whether the file is about one layer, which it does not name.
+    columns : of the file; one without ``layer`` is about one layer, which it does not name.
     """
 
     title: str
     words: bool
-    needs_layer: bool
     columns: tuple[str, ...]
     read: Callable[[pd.DataFrame, str | None], pd.DataFrame]
 
@@ -42,7 +41,7 @@ def read_labels(path: Path, name: str, layer: str | None) -> pd.DataFrame:
     that is damaged, has other columns, or labels a unit twice.
     """
     row = pick_format(name)
-    if row.needs_layer and not layer:
+    if "layer" not in row.columns and not layer:
         raise SourceError(
             f"{path} does not say which layer its units are of", "Name the layer with it"
         )
@@ -166,15 +165,11 @@ def _network_dissection(raw: pd.DataFrame, layer: str | None) -> pd.DataFrame:
 
 LABEL_FORMATS: dict[str, LabelFormat] = {
     "clip-dissect": LabelFormat(
-        "CLIP-Dissect", True, False, ("layer", "unit", "description", "similarity"), _clip_dissect
+        "CLIP-Dissect", True, ("layer", "unit", "description", "similarity"), _clip_dissect
     ),
     "network-dissection": LabelFormat(
-        "Network Dissection",
-        True,
-        True,
-        ("unit", "category", "label", "score"),
-        _network_dissection,
+        "Network Dissection", True, ("unit", "category", "label", "score"), _network_dissection
     ),
-    "milan": LabelFormat("MILAN", False, False, ("layer", "unit", "description"), _milan),
+    "milan": LabelFormat("MILAN", False, ("layer", "unit", "description"), _milan),
 }
 """The formats in which labels of units are published."""
