@@ -16,7 +16,6 @@ from vitrine.data.concepts import concept_file
 from vitrine.errors import Missing
 from vitrine.experiments import dissection_inputs as inputs
 from vitrine.experiments.base import Context, Experiment, Piece, Progress, Task, classifier_facts
-from vitrine.experiments.dissection_arrays import class_arrays, layer_arrays
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
     TABLES,
@@ -25,13 +24,14 @@ from vitrine.experiments.dissection_tables import (
     layer_table,
     unit_table,
 )
-from vitrine.measures.labels import class_table
+from vitrine.measures.labels import class_cosines, class_table
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.dissection import embeddings, encoders, probing_size, unit_records
 from vitrine.methods.dissection import labels as concept_labels
 from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection.activations import Activations, merge
 from vitrine.methods.dissection.embeddings import Embeddings
+from vitrine.methods.dissection.labels import Labels
 from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import Matches, check_top, pick_similarity
 from vitrine.models.inference import keep_memory
@@ -276,13 +276,11 @@ class NetworkDissection(Experiment):
             progress.advance(PASSES_A_ROUND)
         null = self._null(activations, matches, progress)
         for place, layer in enumerate(self.layers(name)):
-            arrays |= layer_arrays(
+            arrays |= _layer_arrays(
                 place, activations[layer], labels[layer], null[layer], self.wanted.example_images
             )
             if names := self._classes(name, layer):
-                arrays |= class_arrays(
-                    self.context.project, self._sentences, names, self.concepts.words, labels[layer]
-                )
+                arrays |= self._class_arrays(names, labels[layer])
         facts = {
             "layers": list(self.layers(name)),
             "seconds": time.perf_counter() - start,
@@ -319,6 +317,17 @@ class NetworkDissection(Experiment):
         if layer != network.stages[-1] or self.units[name][layer] != len(network.categories):
             return ()
         return encoders.class_names(self.context.project, architecture_of(self.study, name))
+
+    def _class_arrays(self, names: Sequence[str], labels: Labels) -> dict[str, np.ndarray]:
+        """How alike each unit's label is to its class, and to the others' labels on average.
+
+        names : of the classes, which are the units. ``nan`` for a unit that has no label.
+        """
+        used, places = np.unique(labels.concepts[:, 0].numpy(), return_inverse=True)
+        words = self._sentences.encode_texts([self.concepts.words[place] for place in used])
+        classes = encoders.name_embeddings(self.context.project, self._sentences, names)
+        own, shuffled = class_cosines(classes, words[places], labels.silent.numpy())
+        return {"cosine": own.astype(np.float32), "cosine_shuffled": shuffled.astype(np.float32)}
 
     @cached_property
     def _sentences(self) -> encoders.Sentences:
@@ -408,3 +417,24 @@ class NetworkDissection(Experiment):
             "null_draws": self.wanted.null_draws,
         }
         return {"dissection": facts}
+
+
+def _layer_arrays(
+    place: int, kept: Activations, labels: Labels, null: Null, images: int
+) -> dict[str, np.ndarray]:
+    """What is stored of the layer at ``place``, for the tables and to look at its units."""
+    known = null.similarities[null.similarities.isfinite()].numpy()
+    spread = np.quantile(known, (0.5, 0.95)) if len(known) else np.full(2, np.nan)
+    mean = known.mean(dtype=np.float64) if len(known) else np.nan
+    assert kept.records is not None
+    return kept.records.arrays(place) | {
+        f"{place}_concepts": labels.concepts.numpy().astype(np.int32),
+        f"{place}_similarities": labels.similarities.numpy(),
+        f"{place}_p_values": nulls.p_values(labels.similarities[:, 0], null),
+        f"{place}_constant": labels.silent.numpy(),
+        f"{place}_null": spread.astype(np.float32),
+        f"{place}_null_mean": np.array(mean, dtype=np.float32),
+        f"{place}_null_draws": np.array(len(known), dtype=np.int64),
+        f"{place}_images": kept.images[:, :images].numpy().astype(np.int32),
+        f"{place}_activations": kept.values[:, :images].numpy(),
+    }
