@@ -65,6 +65,7 @@ def unreadable(paths: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _why_unreadable(path: Path) -> str:
+    """Why a file cannot be read as an image; empty for one that can."""
     try:
         decode(path)
     except ImageError as error:
