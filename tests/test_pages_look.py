@@ -1,10 +1,12 @@
 """The look: colours that can be read, nothing asked of another host, a template that fits."""
 
+import json
 import re
 from itertools import product
 from pathlib import Path
 
 import pytest
+import typst
 
 ASSETS = Path(__file__).parent.parent / "assets"
 THEMES = ("light", "dark")
@@ -86,3 +88,24 @@ def test_scripts_and_template_name_no_other_host(name: str) -> None:
 def test_every_font_is_there_and_used() -> None:
     named = set(re.findall(r"url\(\"fonts/([^\"]+)\"\)", read("vitrine.css")))
     assert named == {path.name for path in (ASSETS / "fonts").glob("*.woff2")}
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "ruled"),
+    [
+        ("", "[#box(image(dot)) snake], [#box(image(dot)) boat]", False),
+        ("table.header([], [Map]),", "[goldfish], [#box(image(dot))]", False),
+        ("table.header([Image], [IoU]),", "[goldfish], [0.63]", True),
+    ],
+)
+def test_in_quartos_pdf_a_table_of_pictures_has_no_rules(head: str, row: str, ruled: bool) -> None:
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    source = f"""#import "/report.typ": report, quarto-forms
+#show: report.with(contents: false)
+#show: quarto-forms
+#let dot = bytes({json.dumps(picture)})
+#table(columns: (50%, 50%), {head} {row})
+"""
+    drawn = typst.compile(source.encode(), root=ASSETS, format="svg")
+    assert isinstance(drawn, list)
+    assert ('<path fill="#1e2024"' in drawn[-1].decode()) == ruled
