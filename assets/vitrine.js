@@ -940,10 +940,28 @@
     title.after(element("details", { class: "vitrine-contents" }, element("summary", {}, "On this page"), copy));
   }
 
+  /* ---------- Quarto's wide charts ---------- */
+
+  /** Quarto gives the width of a chart's column to its picture, in whose place the live chart comes: the
+      chart has it instead, and Quarto sees where the chart covers the list of sections. */
+  function setUpWideCharts() {
+    for (const image of all(".vitrine-chart img[class*='column-']")) {
+      const chart = image.closest(".vitrine-chart");
+      const wide = [...image.classList].filter((name) => name.startsWith("column-"));
+      image.classList.remove(...wide);
+      for (let inner = image.parentElement; inner !== chart; inner = inner.parentElement) {
+        inner.classList.remove("page-columns", "page-full");
+      }
+      chart.classList.remove("page-columns", "page-full");
+      chart.classList.add(...wide);
+    }
+  }
+
   /* ---------- Start ---------- */
 
   function start() {
     setUpLines();
+    setUpWideCharts(); // before Quarto looks for what is wide, and before a chart is drawn
     setUpCharts();
     setUpZoom();
     setUpTables();

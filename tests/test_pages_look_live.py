@@ -121,3 +121,17 @@ def test_a_small_picture_is_not_enlarged_until_it_blurs(opened: Open, picture: P
     enlarged.wait_for()
     box = enlarged.bounding_box()
     assert box is not None and box["height"] <= 150
+
+
+def test_a_wide_chart_of_quartos_is_wide_when_it_is_live(opened: Open, tmp_path: Path) -> None:
+    """Quarto gives the width to the picture, in whose place the live chart comes."""
+    image = '<p class="page-columns page-full"><img class="figure-img column-page" alt=""></p>'
+    live = chart(drawings()["single"], tmp_path).replace("</div></div>", f"</div>{image}</div>")
+    live = live.replace('"vitrine-chart"', '"vitrine-chart page-columns page-full"')
+    page = opened(f'<script>document.body.className = "quarto-light"</script>{live}', 1000)
+    page.locator(".vitrine-chart.is-mounted svg").wait_for()
+    assert page.locator(".vitrine-chart").get_attribute("class") == (
+        "vitrine-chart column-page is-mounted"
+    )
+    # What is not displayed has no place; Quarto would hide its list of sections for good.
+    assert page.locator("[class*=column-]:not(:visible)").count() == 0
