@@ -430,6 +430,8 @@
       const texts = original.map((row) => row.cells[column]?.textContent.trim() ?? "").filter((text) => !isEmpty(text));
       const numeric = texts.length > 0 && !texts.some((text) => Number.isNaN(numberIn(text)));
       if (numeric) for (const cell of [head, ...original.map((row) => row.cells[column])]) cell?.classList.add("is-numeric");
+      // An arrow stays with the word before it.
+      for (const node of head.childNodes) if (node.nodeType === Node.TEXT_NODE) node.data = node.data.replace(/ (?=[\u2191\u2193]$)/, "\u00a0");
       const button = element("button", { type: "button", class: "vitrine-sort" }, ...head.childNodes);
       head.append(button);
       head.setAttribute("aria-sort", "none");

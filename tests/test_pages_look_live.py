@@ -135,3 +135,14 @@ def test_a_wide_chart_of_quartos_is_wide_when_it_is_live(opened: Open, tmp_path:
     )
     # What is not displayed has no place; Quarto would hide its list of sections for good.
     assert page.locator("[class*=column-]:not(:visible)").count() == 0
+
+
+def test_the_heads_of_numbers_break_so_that_a_table_has_room(opened: Open) -> None:
+    heads = "".join(f"<th>Insertion (mean colour {at}) ↑</th>" for at in range(6))
+    row = f"<tr>{'<td>0.51</td>' * 6}</tr>"
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{row * 2}</tbody></table>"
+    page = opened(f'<div class="vitrine-table">{table}</div>', 1000)
+    page.locator(".vitrine-table.is-ready").wait_for()
+    room, needed = page.locator(".vitrine-scroll").evaluate("b => [b.clientWidth, b.scrollWidth]")
+    assert needed <= room
+    assert page.locator(".vitrine-sort").first.inner_text().endswith(")\u00a0↑")
