@@ -146,3 +146,17 @@ def test_the_heads_of_numbers_break_so_that_a_table_has_room(opened: Open) -> No
     room, needed = page.locator(".vitrine-scroll").evaluate("b => [b.clientWidth, b.scrollWidth]")
     assert needed <= room
     assert page.locator(".vitrine-sort").first.inner_text().endswith(")\u00a0↑")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_quartos_pages_print_the_text_alone_dark_on_white(opened: Open, theme: str) -> None:
+    page = opened(
+        f'<script>document.body.className = "nav-sidebar quarto-{theme}"</script>'
+        '<header id="quarto-header">Bar</header><nav id="quarto-sidebar">Chapters</nav>'
+        '<nav class="page-navigation">Next</nav><p id="text">Text</p>',
+        800,
+    )
+    page.emulate_media(media="print")
+    assert page.locator(":is(header, nav):visible").count() == 0
+    colour = page.locator("#text").evaluate("p => getComputedStyle(p).color")
+    assert colour == "rgb(30, 32, 36)"
