@@ -160,8 +160,8 @@ def encoder_line(study: StudyReport) -> Markdown:
     if not encoder:
         return block("")
     said = (
-        f"The encoder of this study is {safe(encoder['title'])} [@{encoder['paper']}]. It places "
-        f"an image by {safe(encoder['places_by'])}. {safe(encoder['about'])}"
+        f"The encoder of this study is {safe(encoder['title'])} [@{encoder['paper']}]. "
+        f"{safe(encoder['about'])}"
     )
     return block(f"{said}{_left_out(study)}")
 

@@ -36,8 +36,8 @@ class EncoderRow:
     """A row of ``ENCODERS``.
 
     title : what a page calls it. paper : its key in the bibliography.
-    places : for a study's settings, what it places an image by, after which a label can only speak
-        of that, and a sentence about it for a page that shows labels.
+    about : for a study's settings, a sentence on what it places an image by, for a page that shows
+        labels: they can speak of that alone.
     load : makes the encoder that a study asks for, on a device.
     check : stops before work starts if the study's settings name something that does not exist.
     settings : those of the study that say which encoder it is.
@@ -45,15 +45,14 @@ class EncoderRow:
 
     title: str
     paper: str
-    places: Callable[[sections.Encoder], tuple[str, str]]
+    about: Callable[[sections.Encoder], str]
     load: Callable[[Project, sections.Encoder, str], Encoder]
     check: Callable[[Project, sections.Encoder], None]
     settings: tuple[str, ...] = ()
 
     def facts(self, wanted: sections.Encoder) -> dict[str, str]:
         """What the provenance says about the encoder that a study asks for."""
-        places_by, about = self.places(wanted)
-        known = {"title": self.title, "paper": self.paper, "places_by": places_by, "about": about}
+        known = {"title": self.title, "paper": self.paper, "about": self.about(wanted)}
         return known | {key: getattr(wanted, key) for key in self.settings}
 
 
@@ -171,17 +170,16 @@ def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]
     return cached(project, [sentences.identity, "names", *names], len(names), compute)
 
 
-def _conse_places(wanted: sections.Encoder) -> tuple[str, str]:
+def _about_conse(wanted: sections.Encoder) -> str:
     blind = "of colours, textures or whatever else the image shows, the encoder knows nothing."
     if wanted.probabilities == TRUE_CLASS:
-        return "the name of its true class", (
-            "That class is known from the image's file name, where the paper takes the classes "
-            f"that a network predicts: no network looks at the image, and {blind}"
+        return (
+            "An image lies where the name of its true class lies, which its file's name tells; "
+            "the paper takes the classes that a network predicts. No network looks at the image: "
+            f"{blind}"
         )
     network = pick_architecture(wanted.probabilities).title
-    return "the names of the classes that a network predicts", (
-        f"The predictions are those of {network}; {blind}"
-    )
+    return f"An image lies where the names of the classes lie that {network} predicts; {blind}"
 
 
 def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
@@ -233,16 +231,16 @@ ENCODERS: dict[str, EncoderRow] = {
     "conse": EncoderRow(
         title="ConSE",
         paper="norouzi2014",
-        places=_conse_places,
+        about=_about_conse,
         load=_load_conse,
         check=_check_conse,
     ),
     "clip": EncoderRow(
         title="CLIP",
         paper="radford2021",
-        places=lambda _wanted: (
-            "its pixels",
-            "The space was learned from images and their captions.",
+        about=lambda _wanted: (
+            "An image is placed by its pixels, in a space that was learned from "
+            "images and their captions."
         ),
         load=load_clip,
         check=check_clip,
