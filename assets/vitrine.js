@@ -399,10 +399,10 @@
 
   /* ---------- Tables ---------- */
 
-  /** The number a cell shows ("83.1 %", "1,204", "−0.3", "0.41 ± 0.02"), or NaN. */
+  /** The number a cell shows ("83.1 %", "1,204", "−0.3", "0.41 ± 0.02", "0.29 (0.19 to 0.40)", "0.10✓"), or NaN. */
   function numberIn(text) {
     const plain = text.replace(/[\s\u00a0\u2009\u202f,]/g, "").replace(/[\u2212\u2013]/g, "-").replace(/^</, "");
-    return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(%|s|ms|pp|×|±.*)?$/i.test(plain) ? parseFloat(plain) : NaN;
+    return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(%|s|ms|pp|×|±.*)?[✓✗○]?(\(.*\))?$/i.test(plain) ? parseFloat(plain) : NaN;
   }
 
   const isEmpty = (text) => /^[\s\u2013\u2014-]*$/.test(text);
@@ -429,7 +429,8 @@
       if (!head.textContent.trim()) return;
       const texts = original.map((row) => row.cells[column]?.textContent.trim() ?? "").filter((text) => !isEmpty(text));
       const numeric = texts.length > 0 && !texts.some((text) => Number.isNaN(numberIn(text)));
-      if (numeric) for (const cell of [head, ...original.map((row) => row.cells[column])]) cell?.classList.add("is-numeric");
+      // A mark or an interval behind the number would move its digits from those above.
+      if (numeric && !texts.some((text) => /[✓✗○(]/.test(text))) for (const cell of [head, ...original.map((row) => row.cells[column])]) cell?.classList.add("is-numeric");
       // An arrow stays with the word before it.
       for (const node of head.childNodes) if (node.nodeType === Node.TEXT_NODE) node.data = node.data.replace(/ (?=[\u2191\u2193]$)/, "\u00a0");
       const button = element("button", { type: "button", class: "vitrine-sort" }, ...head.childNodes);

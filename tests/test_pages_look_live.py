@@ -137,6 +137,15 @@ def test_a_wide_chart_of_quartos_is_wide_when_it_is_live(opened: Open, tmp_path:
     assert page.locator("[class*=column-]:not(:visible)").count() == 0
 
 
+def test_numbers_with_a_mark_or_an_interval_sort_as_numbers(opened: Open) -> None:
+    cells = ["0.86", "188.88 (1)", "0.05✓", "–", "0.2✗ (0.1 to 0.3)", "12.5○"]
+    rows = "".join(f"<tr><td>{cell}</td></tr>" for cell in cells)
+    table = f"<table><thead><tr><th>Value</th></tr></thead><tbody>{rows}</tbody></table>"
+    page = opened(f'<div class="vitrine-table">{table}</div>', 1000)
+    page.locator(".vitrine-sort").click()
+    assert page.locator("tbody td").all_inner_texts() == [cells[n] for n in (1, 5, 0, 4, 2, 3)]
+
+
 def test_the_heads_of_numbers_break_so_that_a_table_has_room(opened: Open) -> None:
     heads = "".join(f"<th>Insertion (mean colour {at}) ↑</th>" for at in range(6))
     row = f"<tr>{'<td>0.51</td>' * 6}</tr>"
