@@ -191,7 +191,7 @@ def _frequent_of(
             tooltip=charts.tooltips(*told, ("mean:Q", "Mean similarity", ".3f")),
             **({"color": alt.Color("part:N", scale=shade, legend=legend)} if parted else {}),
         )
-        .properties(width=width, height=370)
+        .properties(width=width, height=310)
     )
 
 
