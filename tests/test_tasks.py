@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,22 @@ def test_a_card_for_each_part_that_the_study_has(study: StudyReport) -> None:
     for file in re.findall(r'src="(.+?)"', shown):
         assert (study.store.project.root / file).is_file()
     assert "Attribution" not in shown and "believe" not in shown
+    assert _text(tasks.lines(study)) == ""
     study.provenance["study"]["answers_assignment"] = False
     assert re.findall(r'href="(.+?)"', _text(tasks.cards(study))) == [
         f"chapters/{name}.html" for name in ("lime", "cam", "comparison")
+    ]
+
+
+def test_a_part_without_an_image_is_a_line(
+    study: StudyReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "CARDS", [replace(card, image=None) for card in tasks.CARDS])
+    assert _text(tasks.cards(study)) == ""
+    assert re.findall(r"[*][*]\[(.+?)\]\((.+?)\)[.][*][*] \w", _text(tasks.lines(study))) == [
+        ("LIME", "chapters/tasks/2.qmd"),
+        ("Class activation maps", "chapters/tasks/3.qmd"),
+        ("Comparison", "chapters/tasks/4.qmd"),
     ]
 
 

@@ -127,7 +127,7 @@ CARDS = (
     Card("Which explanation to believe", "measures", ("evaluation",), "measures", "measures",
          None, (measures.against_baselines, measures.measures_agree)),
 )  # fmt: skip
-"""In the order of the assignment; those without an image are lines below the others."""
+"""In the order of the assignment."""
 
 
 def _example(study: StudyReport) -> str:
@@ -142,9 +142,9 @@ def _example(study: StudyReport) -> str:
     return str(among[len(among) // 2])
 
 
-def cards(study: StudyReport) -> Markdown:
-    """What the report finds: a card or a line for each part that the study has."""
-    shown, lines = [], []
+def _ways(study: StudyReport) -> list[tuple[Card, str, str, figures.Card | None]]:
+    """The cards of the parts that the study has: what is said, the address and the image."""
+    ways = []
     whole, image = parts.answers_assignment(study), _example(study)
     for card in CARDS:
         if not study.parameters(card.part) or parts.missing(study, *card.tables):
@@ -153,24 +153,37 @@ def cards(study: StudyReport) -> Markdown:
         told = [one for one in found if not one.is_absent]
         clear = [one for one in told if one.verdict != "too few"]
         best = (clear or told or found)[0]
-        said = as_printed(best.headline or best.text)
         address = f"chapters/{card.page if whole else card.chapter}"
-        if drawn := card.image and card.image(study, image):
-            shown.append((card.title, drawn.panels[0], said, address))
-        else:
-            lines.append(f"**[{safe(card.title)}]({address}.qmd).** {safe(said)}")
+        drawn = card.image(study, image) if card.image else None
+        ways.append((card, as_printed(best.headline or best.text), address, drawn))
+    return ways
+
+
+def lines(study: StudyReport) -> Markdown:
+    """What the report finds in the parts that have no image of their own: a line for each."""
+    ways = [(card.title, said, address) for card, said, address, drawn in _ways(study) if not drawn]
+    return block(*(f"**[{safe(t)}]({address}.qmd).** {safe(said)}" for t, said, address in ways))
+
+
+def cards(study: StudyReport) -> Markdown:
+    """What the report finds: a card for each part that has an image."""
+    shown = [
+        (card.title, drawn.panels[0], said, address)
+        for card, said, address, drawn in _ways(study)
+        if drawn
+    ]
     if not shown:
-        return block(*lines)
+        return block("")
     if not this_page().is_html:
         paper = [figures.Card(title, (panel,), said) for title, panel, said, _ in shown]
-        return block(figures.grid(paper, "ways", columns=4).data, *lines)
+        return figures.grid(paper, "ways", columns=4)
     links = "\n".join(
         f'<a class="vitrine-way" href="{address}.html">'
         f"{figures.still(panel, f'way-{number}')}<b>{safe_html(title)}</b>"
         f"<span>{safe_html(said)}</span></a>"
         for number, (title, panel, said, address) in enumerate(shown, start=1)
     )
-    return block(raw_html(f'<div class="vitrine-ways">\n{links}\n</div>'), *lines)
+    return block(raw_html(f'<div class="vitrine-ways">\n{links}\n</div>'))
 
 
 def differences(study: StudyReport) -> Markdown:
