@@ -67,15 +67,9 @@ def paired_difference(values: Values, comparisons: int = 1, draws: int = 9999) -
     if n == 0:
         return Difference(float("nan"), -np.inf, np.inf, 1.0, 0, corrected)
     low_ends, high_ends = _not_rejected(values, _signs(n, draws))
-    kept = int(np.floor(corrected * len(low_ends)))
-    return Difference(
-        float(values.mean()),
-        float(np.sort(low_ends)[kept]),
-        float(np.sort(high_ends)[::-1][kept]),
-        float(((low_ends <= 0) & (high_ends >= 0)).mean()),
-        n,
-        corrected,
-    )
+    p_value = ((low_ends <= 0) & (high_ends >= 0)).mean()
+    interval = _interval(low_ends, high_ends, corrected)
+    return Difference(float(values.mean()), *interval, float(p_value), n, corrected)
 
 
 def pairing_difference(
@@ -108,16 +102,10 @@ def pairing_difference(
     slack = 1e-12 * np.abs(matrix).max()
     low_ends = np.where(moved > 0, ends - slack, -np.inf)
     high_ends = np.where(moved > 0, ends + slack, np.inf)
-    kept = int(np.floor(corrected / 2 * len(orders)))
     tail = min((low_ends <= 0).mean(), (high_ends >= 0).mean())
-    return Difference(
-        float(np.trace(matrix) / n - matrix[~np.eye(n, dtype=bool)].mean()),
-        float(np.sort(low_ends)[kept]),
-        float(np.sort(high_ends)[::-1][kept]),
-        float(min(1.0, 2 * tail)),
-        n,
-        corrected,
-    )
+    mean = np.trace(matrix) / n - matrix[~np.eye(n, dtype=bool)].mean()
+    interval = _interval(low_ends, high_ends, corrected / 2)
+    return Difference(float(mean), *interval, float(min(1.0, 2 * tail)), n, corrected)
 
 
 def _pairings(n: int, draws: int) -> npt.NDArray[np.int64]:
@@ -127,6 +115,15 @@ def _pairings(n: int, draws: int) -> npt.NDArray[np.int64]:
     shuffled = np.tile(np.arange(n), (draws + 1, 1))
     np.random.default_rng(0).permuted(shuffled[1:], axis=1, out=shuffled[1:])
     return shuffled
+
+
+def _interval(low_ends: Values, high_ends: Values, level: float) -> tuple[float, float]:
+    """The true means that more than a share ``level`` of the patterns would not reject.
+
+    low_ends, high_ends : ``[m]``, between which each pattern is as extreme as the data.
+    """
+    kept = int(np.floor(level * len(low_ends)))
+    return float(np.sort(low_ends)[kept]), float(np.sort(high_ends)[::-1][kept])
 
 
 def _signs(n: int, draws: int) -> Values:
