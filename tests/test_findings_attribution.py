@@ -210,5 +210,6 @@ def test_maps_without_negative_values_are_said_to_have_another_scale() -> None:
     found = attribution.relevance_stability(study_of(maps, moved))
     assert found.verdict == "most stable"
     assert "LRP has no negative values to speak of" in found.text
+    assert "would move it by less than 1.4, and the others by about 1.4" in found.text
     maps["positive"] = 1.0
     assert "scale" not in attribution.most_stable(study_of(maps, moved)).text

@@ -315,16 +315,21 @@ def _corrected(tested: list[Difference]) -> str:
 
 
 def _scales(study: StudyReport, compared: Iterable[str]) -> str:
-    """That maps without negative values have half the scale of others they are compared with."""
+    """That maps without negative values have a smaller scale than others they are compared with.
+
+    Of two unrelated maps of length 1 the distance is the root of 2 less twice their cosine. That
+    is 0 on average where signs differ, and positive where no value is negative.
+    """
     positive = attributions.maps(study).groupby("method")["positive"].mean()
-    half = {method: positive.get(method, 0.0) >= ONE_SIGN for method in compared}
-    if all(half.values()) or not any(half.values()):
+    one_sign = {method: positive.get(method, 0.0) >= ONE_SIGN for method in compared}
+    if all(one_sign.values()) or not any(one_sign.values()):
         return ""
-    titles = [study.method_titles[method] for method, is_half in half.items() if is_half]
+    titles = [study.method_titles[method] for method, is_so in one_sign.items() if is_so]
     has, it = ("has", "it") if len(titles) == 1 else ("have", "them")
     return (
         f" {listing(titles)} {has} no negative values to speak of: an unrelated map would move "
-        f"{it} by 0.7, and the others by 1.4, so a part of the difference is one of scale."
+        f"{it} by less than 1.4, and the others by about 1.4, so a part of the difference may be "
+        "one of scale."
     )
 
 
