@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stub_study import assert_sound, findings_of, stub_study
 from vitrine.measures.registry import MEASURES
 from vitrine.report.findings import measures, randomisation
-from vitrine.report.scoreboard import scoreboard, stands
+from vitrine.report.scoreboard import marks, scoreboard, stands
 from vitrine.report.study_report import StudyReport
 
 METHODS = ("gradcam", "lime", "gradient", "vargrad", "random", "edges")
@@ -133,6 +133,18 @@ def test_the_test_is_corrected_for_all_comparisons_of_the_scoreboard() -> None:
     assert len(gains) == 6 and {gain.level for gain in gains.values()} == {0.05 / 6}
     assert {gain.level for gain in board.gains("gini").values()} == {0.05 / 2}
     assert len(stands(gains)) == 6
+
+
+def test_every_measure_with_a_baseline_has_its_mark_also_one_that_is_not_ranked() -> None:
+    rows = [
+        (f"image {i}", method, measure, value)
+        for i in range(8)
+        for method, value in (("lime", 0.9), ("random", 0.0), ("edges", 0.0))
+        for measure in ("seed_stability", "gini")
+    ]
+    board = scoreboard(study_of(rows))
+    assert board.ranked == ["gini"]
+    assert marks(board) == {("seed_stability", "lime"): "better", ("gini", "lime"): "better"}
 
 
 def test_a_signed_map_has_no_baseline_of_sensitivity() -> None:

@@ -149,8 +149,8 @@ def stands(gains: dict[Key, Difference]) -> dict[tuple[str, str], Standing]:
 
 
 def marks(board: Scoreboard) -> dict[tuple[str, str], Standing]:
-    """How each method stands by each ranked measure, corrected for the comparisons by it."""
-    by_measure = (stands(board.gains(measure)) for measure in board.ranked)
+    """How each method stands by each measure, corrected for the comparisons by it."""
+    by_measure = (stands(board.gains(measure)) for measure in board.measures)
     return {key: kind for found in by_measure for key, kind in found.items()}
 
 
