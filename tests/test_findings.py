@@ -113,6 +113,25 @@ def test_one_map_that_all_others_resemble_is_no_pairing() -> None:
     assert pairing_difference(matrix * 0.3 + 0.2 * np.eye(11)).p_value < 0.01
 
 
+def test_one_great_value_elsewhere_does_not_turn_what_the_test_says() -> None:
+    matrix = 5e-5 * np.eye(100)
+    matrix[0, 1] = 1.0  # it is in one pairing of a hundred, and lifts the mean of them all
+    found = pairing_difference(matrix)
+    assert found.mean < 0 < found.low and found.p_value <= 0.05
+    assert found.direction == "larger"
+
+
+def test_maps_that_agree_more_or_less_with_every_other_leave_the_level_of_the_test() -> None:
+    rng = np.random.default_rng(0)
+    p_values = [
+        pairing_difference(
+            rng.normal(size=(8, 8)) + rng.normal(size=8) + rng.normal(size=(8, 1)), draws=499
+        ).p_value
+        for _ in range(300)
+    ]
+    assert 0.01 < np.mean(np.array(p_values) <= 0.05) < 0.09
+
+
 def test_few_images_have_no_pairings_to_tell_from_theirs() -> None:
     assert pairing_difference(np.eye(4)).direction == "too few"
     assert pairing_difference(np.eye(5)).direction == "larger"

@@ -48,7 +48,7 @@ class Difference:
             return "too few"
         if self.p_value > self.level:
             return "undecided"
-        return "larger" if self.mean > 0 else "smaller"
+        return "larger" if self.low > 0 else "smaller"
 
 
 def paired_difference(values: Values, comparisons: int = 1, draws: int = 9999) -> Difference:
@@ -82,7 +82,8 @@ def pairing_difference(
     comparisons : as for ``paired_difference``.
     Images without a number on the diagonal are left out. Two-sided: twice the smaller tail of the
     means over pairings. A true mean is not rejected where the test does not reject the matrix
-    whose diagonal it was taken from.
+    whose diagonal it was taken from: it is taken to be the same on every image. Where it
+    differs between images, the interval is too narrow for its mean over further images.
 
     >>> pairing_difference(np.eye(6)).mean
     1.0
