@@ -166,6 +166,13 @@ def test_a_maximum_points_at_what_is_within_15_of_224_pixels(column: int, hits: 
     assert np.isnan(points_at(values, np.zeros_like(mask)))
 
 
+def test_the_edges_are_those_of_the_images_whose_maps_are_compared() -> None:
+    rows = [("image 0", 1.0), ("image 1", 2.0), ("another image", 9.0)]
+    edges = [{"image": i, "method": "edges", "measure": "inside", "value": v} for i, v in rows]
+    study = build(METHODS[:2], 2, np.random.default_rng(0), evaluation=edges)
+    assert "which know no network, 1.5 on average." in cam.on_object(study).text
+
+
 def test_maxima_on_and_beside_small_objects() -> None:
     on, beside = np.zeros((6, 6)), np.zeros((6, 6))
     on[0, 0] = beside[5, 5] = 1.0

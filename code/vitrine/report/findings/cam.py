@@ -166,12 +166,12 @@ def on_object(study: StudyReport) -> Finding:
 
 
 def _edges(study: StudyReport) -> str:
-    """What the image's edges have there, as the end of a sentence; nothing where not measured."""
+    """What the edges of the same images have, as the end of a sentence; nothing if not measured."""
     if not study.has("evaluation"):
         return ""
     rows = study.table("evaluation").query("method == 'edges' and measure == 'inside'")
-    found = rows["value"].astype(float).mean()
-    known = f", and the image's edges, which know no network, {number(found, 1)}"
+    found = rows.loc[rows["image"].isin(study.objects), "value"].astype(float).mean()
+    known = f", and the image's edges, which know no network, {number(found, 1)} on average"
     return known if np.isfinite(found) else ""
 
 
