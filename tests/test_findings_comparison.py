@@ -188,6 +188,31 @@ def test_an_iou_that_is_one_area_is_called_so() -> None:
     assert agreement.rules(study).verdict == "some"
 
 
+@pytest.mark.parametrize(
+    ("ious", "headline"),
+    [
+        ((0.5, 0.5, 0.5), "All attribution methods agree more on an image than across images."),
+        ((0.5, 0.2, 0.2), "One of three pairs of attribution methods agree"),
+        ((0.2, 0.2, 0.2), "That two attribution methods agree more on an image than across"),
+    ],
+)
+def test_no_pair_of_attribution_methods_is_said_not_to_agree_where_none_is_shown_to(
+    ious: tuple[float, ...], headline: str
+) -> None:
+    methods, images = ["gradient", "lrp", "vargrad"], _images(8)
+    rows = [
+        {"image": image, "first": one, "second": other, "rule": "share"}
+        | {"iou": iou, "iou_chance": 0.1, "iou_other_images": 0.2 + 0.01 * n}
+        for (one, other), iou in zip(combinations(methods, 2), ious, strict=True)
+        for n, image in enumerate(images)
+    ]
+    table = pd.DataFrame(rows)
+    sections = {"agreement": {"share": 0.2}, "attribution": {"methods": methods}}
+    found = agreement.attributions(stub_study({"agreement": table, "ious": table}, sections))
+    assert found.headline.startswith(headline)
+    assert found.headline.endswith("cannot be shown.") == (found.verdict == "none")
+
+
 @given(st.integers(3, 8), st.integers(2, 4), st.data())
 def test_pseudo_values_have_the_mean_of_all_pairs(n: int, m: int, data: st.DataObject) -> None:
     table = np.array(data.draw(st.lists(share, min_size=n * m, max_size=n * m))).reshape(n, m)
@@ -354,7 +379,10 @@ def test_a_region_of_most_of_the_frame_has_no_control_and_is_named() -> None:
     )
     needed = region_occlusion.below_control(study)
     assert needed.headline.startswith("Hidden one at a time, both regions lower")
-    assert "Not counted: sky (b), which covers more than 50% of the frame" in needed.text
+    assert needed.text.endswith(
+        "Not counted: sky (b), which covers more than 50% of the frame and would lie nearly where "
+        "its control would."
+    )
     assert regions.occlusion(study)["control"].isna().tolist() == [False, False, True]
 
 

@@ -22,6 +22,9 @@ from vitrine.report.text import count, listing, number, p_text, part_of, percent
 COVERED = 0.9
 """A region of so much of the frame leaves the other region to decide the IoU."""
 
+OTHER = "iou_other_images"
+"""The column of the cross-image baseline."""
+
 CLOSE = 0.05
 """Two shares that differ by less are called the same."""
 
@@ -208,14 +211,15 @@ def attributions(study: StudyReport) -> Finding:
     if {gain.direction for gain in gains} == {"too few"}:
         return Finding("Attribution methods are compared with each other.", text, "too few")
     more = [gain.direction == "larger" for gain in gains]
-    baseline = number(_by_image(study, pairs, "iou_other_images").mean())
+    text += f" The cross-image baseline is {number(_by_image(study, pairs, OTHER).mean())}."
+    if len(pairs) > 1:
+        text += f" Each pair is tested, corrected for {plural(len(pairs), 'test')}."
+    part = part_of(sum(more), len(pairs), "pair").capitalize()
     return by_how_many(
         more,
-        f"[All attribution methods agree|{part_of(sum(more), len(pairs), 'pair').capitalize()} of "
-        "attribution methods agree|No two attribution methods agree] more on an image than across "
-        "images.",
-        f"{text} The cross-image baseline is {baseline}. Each pair is tested by its pairings, "
-        f"corrected for {plural(len(pairs), 'test')}.",
+        f"[All attribution methods agree|{part} of attribution methods agree|That two attribution "
+        "methods agree] more on an image than across images[|| cannot be shown].",
+        text,
     )
 
 

@@ -83,9 +83,9 @@ def below_control(study: StudyReport) -> Finding:
     if len(spared):
         said += f" It holds with no fill for {_named(spared)}."
     if len(large):
-        verb = "covers" if len(large) == 1 else "cover"
-        said += f" Not counted: {_named(large)}, which {verb} more than {percent(LARGE)} of the "
-        said += "frame and would have nearly the same place as its control."
+        covers, its = ("covers", "its control") if len(large) == 1 else ("cover", "their controls")
+        said += f" Not counted: {_named(large)}, which {covers} more than {percent(LARGE)} of the "
+        said += f"frame and would lie nearly where {its} would."
     lower = f"{_regions(needed, table, 'lower')} the prediction more than the same shape elsewhere"
     verdict = how_many(table["below"] == table["fills"])
     return Finding(f"Hidden one at a time, {lower}.", said, verdict)
