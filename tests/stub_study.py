@@ -67,9 +67,18 @@ class _Stub:
             rows = rows[rows["rule"] == rule]
         if "share" in rows:
             rows = rows[rows["share"] == (share or self.parameters("agreement")["share"])]
+        return self._matrix(rows, "iou")
+
+    def rho_matrix(self, first: str, second: str) -> npt.NDArray[np.float64]:
+        """Likewise, of the table of rank correlations."""
+        rows = self._tables["correlations"].query("first == @first and second == @second")
+        return self._matrix(rows, "rho")
+
+    def _matrix(self, rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
         rows = rows.set_index("image").reindex(self.images)
-        matrix = np.tile(rows["iou_other_images"].to_numpy(dtype=float)[:, None], len(rows))
-        np.fill_diagonal(matrix, rows["iou"])
+        others = rows[f"{column}_other_images"].to_numpy(dtype=float)
+        matrix = np.tile(others[:, None], len(rows))
+        np.fill_diagonal(matrix, rows[column])
         return matrix
 
     @property

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import ROOT
 from stub_study import assert_sound, findings_of, stub_study
+from vitrine.measures.agreement import matched_and_mismatched
 from vitrine.measures.localisation import points_at
+from vitrine.project import Project
 from vitrine.report import cams
 from vitrine.report.findings import cam
 from vitrine.report.study_report import StudyReport
+from vitrine.store import Store
 
 METHODS = ["gradcam", "hirescam", "eigencam", "ablationcam", "scorecam", "layercam"]
 FINDINGS = findings_of(cam)
@@ -179,9 +183,22 @@ def test_maxima_on_and_beside_small_objects() -> None:
     mask = np.zeros((6, 6), dtype=bool)
     mask[0, 0] = True
     rng = np.random.default_rng(0)
-    for values, verdict in ((on, "all"), (beside, "none")):
+    for values, verdict, said in (
+        (on, "all", "for both images; a random place would for 3% of them"),
+        (beside, "none", "for no image; a random place would for 3% of them"),
+    ):
         study = build(["scorecam", "gradcam"], 2, rng)
         study.__dict__["objects"] = {"image 0": mask, "image 1": mask}
         study.__dict__["object_areas"] = pd.Series({"image 0": 1 / 36, "image 1": 1 / 36})
         study.__dict__["heatmap"] = lambda *_, shown=values: SimpleNamespace(values=shown)
         assert cam.small_objects(study).verdict == cam.maximum(study).verdict == verdict
+        assert said in cam.maximum(study).text
+
+
+def test_pairings_of_maps_are_of_the_rank_correlations_that_the_tables_have() -> None:
+    study = StudyReport(Store(Project(ROOT), "embedded"), "efficientnet_lite0")
+    rows = cams.correlations(study, ["gradcam", "scorecam"]).set_index("image")
+    first, second = rows[["first", "second"]].iloc[0]
+    found = matched_and_mismatched(study.rho_matrix(first, second))
+    for column, values in zip(("rho", "rho_other_images"), found, strict=True):
+        np.testing.assert_allclose(values, rows.loc[study.images, column], atol=1e-6)

@@ -380,7 +380,7 @@ def test_a_region_of_most_of_the_frame_has_no_control_and_is_named() -> None:
     needed = region_occlusion.below_control(study)
     assert needed.headline.startswith("Hidden one at a time, both regions lower")
     assert needed.text.endswith(
-        "Not counted: sky (b), which covers more than 50% of the frame and would lie nearly where "
+        "Not counted: sky (b), which covers more than half of the frame and would lie nearly where "
         "its control would."
     )
     assert regions.occlusion(study)["control"].isna().tolist() == [False, False, True]

@@ -81,13 +81,22 @@ def gain_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
     return share_inside(values, mask) / float(mask.mean()) if mask.any() else float("nan")
 
 
+def near(mask: Mask) -> Mask:
+    """The pixels at which a maximum points at ``mask``: on it, or within ``TOLERANCE`` of it.
+
+    Their share of the frame is how often a random place does. None for an empty mask.
+    """
+    if not mask.any():
+        return mask
+    return np.asarray(distance_transform_edt(~mask) <= TOLERANCE * max(mask.shape))
+
+
 def points_at(values: npt.NDArray[np.floating], mask: Mask) -> float:
-    """Whether a map's maximum lies on ``mask`` or within ``TOLERANCE`` of it: 1 or 0.
+    """Whether a map's maximum points at ``mask``: 1 or 0.
 
     The pointing game (Zhang et al., 2018). ``nan`` for a map that is the same everywhere, and for
     an empty mask.
     """
     if not np.ptp(values) or not mask.any():
         return float("nan")
-    distance = distance_transform_edt(~mask).flat[int(np.argmax(values))]
-    return float(distance <= TOLERANCE * max(mask.shape))
+    return float(near(mask).flat[int(np.argmax(values))])

@@ -16,7 +16,7 @@ from vitrine.data.images import Frame, Image, Pixels, read_image
 from vitrine.data.outlines import outlines_of, regions_of
 from vitrine.data.wordnet import SAMPLES, class_indices
 from vitrine.errors import NotApplicable, ResultsError, suggestion
-from vitrine.measures.agreement import Region, ious
+from vitrine.measures.agreement import Region, ious, standard_ranks
 from vitrine.measures.localisation import Mask, object_mask, parts_of_frame, share_inside
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.heatmap import Heatmap
@@ -285,6 +285,14 @@ class StudyReport:
         empty = np.zeros(size)
         return ious(*(np.stack([empty if r is None else r for r in own]) for own in both))
 
+    def rho_matrix(self, first: str, second: str) -> npt.NDArray[np.float64]:
+        """The rank correlation ``[n, n]`` of a method's map of image i with another's of image j.
+
+        ``nan`` where a method has no map of an image.
+        """
+        one, other = (_ranks(self, method) for method in (first, second))
+        return one @ other.T
+
     def object_mask(self, image: str) -> Mask | None:
         """The pixels ``bool [h, w]`` of the frame that show what the image's name says.
 
@@ -372,6 +380,14 @@ def _regions(
         area = unrounded(kept[image], shown.values.size) if shown and kept else float(chosen)
         regions.append(row.region(shown.values, area) if shown else None)
     return regions
+
+
+@lru_cache(maxsize=16)
+def _ranks(study: StudyReport, method: str) -> npt.NDArray[np.float64]:
+    """The standard ranks of a method's maps ``[n, pixels]``, ``nan`` where it has no map."""
+    maps = [study.map_or_none(method, image) for image in study.images]
+    nothing = np.full(next((one.values.size for one in maps if one), 1), np.nan)
+    return np.stack([standard_ranks(one.values) if one else nothing for one in maps])
 
 
 def computed_studies() -> list[StudyReport]:

@@ -14,7 +14,7 @@ from vitrine.report.cams import distinct
 from vitrine.report.compared import IMAGE_SPECIFIC, LIME, at_share, pair_rows, rule_title
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.large_sample import iou_and
-from vitrine.report.findings.sentences import by_how_many, spelt, which_way
+from vitrine.report.findings.sentences import by_how_many, span, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
@@ -45,8 +45,9 @@ def same_image(study: StudyReport) -> Finding:
     )
     if gain.count < 2:
         return Finding(few, f"{text} There is no other image to compare with.", "too few")
-    text += f" The cross-image baseline is {number(rows['iou_other_images'].mean())}, and the "
-    text += f"image-specific IoU (minus that baseline) {spelt(gain)}."
+    text += f" The cross-image baseline is {number(known.mean() - gain.mean)}, and the "
+    text += f"image-specific IoU (minus that baseline) {spelt(gain)}; by image it is "
+    text += f"{span(rows[IMAGE_SPECIFIC])}."
     return which_way(gain, f"{both} agree [more|less] on an image than across images", text, few)
 
 

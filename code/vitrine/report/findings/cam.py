@@ -1,9 +1,12 @@
 """Findings about class activation maps: how alike they are, where they lie, what they cost."""
 
-import numpy as np
+from collections.abc import Iterable
 
-from vitrine.measures.difference import Difference, paired_difference
-from vitrine.measures.localisation import TOLERANCE
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.measures.difference import Difference, paired_difference, pairing_difference
+from vitrine.measures.localisation import TOLERANCE, near
 from vitrine.report import cams
 from vitrine.report.findings.finding import Finding, absent, absent_if
 from vitrine.report.findings.sentences import by_how_many, how_many, span, spelt, which_way
@@ -60,11 +63,10 @@ def _rho(value: float) -> str:
 def beyond_baseline(study: StudyReport) -> Finding:
     """Whether the maps of one image agree more than maps of different images, by pair."""
     rows = cams.correlations(study, cams.distinct(study))
-    rows = rows.assign(gain=rows["rho"] - rows["rho_other_images"])
-    if rows["gain"].dropna().empty:
+    if (rows["rho"] - rows["rho_other_images"]).dropna().empty:
         return absent("There are no two images and two methods whose maps could be compared.")
-    pairs = rows.groupby("pair")["gain"]
-    tests = [paired_difference(gain.to_numpy(), len(pairs)) for _, gain in pairs]
+    pairs = list(dict.fromkeys(zip(rows["first"], rows["second"], strict=True)))
+    tests = [pairing_difference(study.rho_matrix(*pair), len(pairs)) for pair in pairs]
     return _tested(
         tests,
         "pair",
@@ -183,12 +185,23 @@ def maximum(study: StudyReport) -> Finding:
     on, title = cams.maxima(study)[method].dropna(), study.method_titles[method]
     absent_if(on.empty, f"No map of {title} has a maximum on an image with an outlined object.")
     beside = list(on.index[on == 0])
-    text = f"It lies on the object, or within {NEAR} of it, for "
-    text += part_of(int(on.sum()), len(on), "image")
+    text = f"It lies on the object, or within {NEAR} of it, {_for(on)}"
     if how_many(on) == "some" and len(beside) <= 8:
         text += f", and elsewhere for {listing(beside)}"
+    text += f"; a random place would for {_by_chance(study, on.index)} of them"
     where = "[at every object|at some objects and past others|past every object]"
     return by_how_many(on, f"{title}'s maximum points {where}.", f"{text}.")
+
+
+def _for(held: npt.ArrayLike, noun: str = "image") -> str:
+    """For how many images something holds: "for three of ten images", "for no image"."""
+    some = np.asarray(held)
+    return f"for {part_of(int(some.sum()), len(some), noun)}" if some.any() else f"for no {noun}"
+
+
+def _by_chance(study: StudyReport, images: Iterable[str]) -> str:
+    """On how many of these images' objects, of all, a random place would point, as a share."""
+    return percent(float(np.mean([near(study.objects[image]).mean() for image in images])))
 
 
 @needs("correlations")
@@ -196,16 +209,16 @@ def small_objects(study: StudyReport) -> Finding:
     """Whether the maxima of all methods point at objects that are small."""
     absent_if(not study.objects, NO_OBJECT)
     small = study.object_areas.index[study.object_areas < SMALL]
-    on = cams.maxima(study).loc[list(small), cams.distinct(study)].to_numpy(dtype=float)
-    on = on[np.isfinite(on)]
-    absent_if(not len(on), "No outlined object is small enough to ask where the maxima lie.")
-    part = part_of(int(on.sum()), len(on), "map")
+    points = cams.maxima(study).loc[list(small), cams.distinct(study)].stack().dropna()
+    absent_if(points.empty, "No outlined object is small enough to ask where the maxima lie.")
+    images, on = points.index.get_level_values(0), points.to_numpy(dtype=float)
     return by_how_many(
         on,
         "[Every maximum points at small objects|Some maxima point at small objects, others past "
         "them|Every maximum points past small objects].",
         f"Where the object covers less than {percent(SMALL)} of the frame, the maximum lies on it, "
-        f"or within {NEAR}, for {part}.",
+        f"or within {NEAR}, {_for(on, 'map')}; a random place would for "
+        f"{_by_chance(study, images)} of them.",
     )
 
 

@@ -47,6 +47,9 @@ def frequent(study: StudyReport) -> Finding:
         return Finding(headline, "", "single")
     text = where + " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
     have = {title: own for title, own in counts.items() if own.sum() >= FEW}
+    if few := [title for title in counts if title not in have]:
+        has = "has" if len(few) == 1 else "have"
+        text += f" {listing(few)} {has} fewer than {count(FEW)} such units, too few to compare."
     if not have:
         headline = "Which concept most units learned cannot be told from so few significant labels."
         return Finding(headline, text, "too few")

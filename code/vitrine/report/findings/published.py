@@ -80,7 +80,8 @@ def equal_area(published: PublishedReport) -> Finding:
         "others",
         f"The mean IoU is {number(main['iou'].mean())}, that of regions at random "
         f"{number(main['iou_chance'].mean())}. With the heatmap of another image it is "
-        f"{number(main['iou_other_images'].mean())}. The mean gain is {spelt(gain, 3)}. "
+        f"{number(main['iou_other_images'].mean())}. The mean gain is {spelt(gain, 3)}; by image "
+        f"it is {span(main['iou'] - main['iou_other_images'], digits=3)}. "
         f"The images differ: the IoU goes from {number(main['iou'].min())} "
         f"({main['iou'].idxmin()}) to {number(main['iou'].max())} ({main['iou'].idxmax()}).",
         few="So few images cannot tell whether the maps of one image agree more than those of "

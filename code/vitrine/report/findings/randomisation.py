@@ -86,11 +86,10 @@ def stages(study: StudyReport) -> Finding:
     stages = table.groupby("method")["stage"].nunique()
     own = table[table["method"] == stages.idxmax()].sort_values("stage")
     blocks = list(dict.fromkeys(own["block"]))
-    text = f"This study has {plural(len(blocks), 'stage')}, down to {listing(blocks)}"
+    text = f"This study has {plural(len(blocks), 'stage')}: down to {', then to '.join(blocks)}"
     if fewer := int((stages < stages.max()).sum()):
-        text += (
-            f"; {plural(fewer, 'method')} of many passes {'has' if fewer == 1 else 'have'} fewer"
-        )
+        has = "that takes many passes has" if fewer == 1 else "that take many passes have"
+        text += f"; {plural(fewer, 'method')} {has} fewer"
     return Finding("", f"{text}.")
 
 

@@ -84,8 +84,8 @@ def below_control(study: StudyReport) -> Finding:
         said += f" It holds with no fill for {_named(spared)}."
     if len(large):
         covers, its = ("covers", "its control") if len(large) == 1 else ("cover", "their controls")
-        said += f" Not counted: {_named(large)}, which {covers} more than {percent(LARGE)} of the "
-        said += f"frame and would lie nearly where {its} would."
+        said += f" Not counted: {_named(large)}, which {covers} more than half of the frame "
+        said += f"and would lie nearly where {its} would."
     lower = f"{_regions(needed, table, 'lower')} the prediction more than the same shape elsewhere"
     verdict = how_many(table["below"] == table["fills"])
     return Finding(f"Hidden one at a time, {lower}.", said, verdict)
