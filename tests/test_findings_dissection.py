@@ -115,13 +115,12 @@ def test_the_most_frequent_concept() -> None:
     assert differ.verdict == "differ"
     few = dissection.frequent(_study(_units(a_x=["dog"] * 9, b_x=birds), both))
     assert few.headline == "The concept that most units of b learned is “bird”."
-    assert few.text == (
-        "a: “dog” (nine units). b: “bird” (ten units). "
-        "a has fewer than ten such units, too few to compare."
-    )
-    ties = dissection.frequent(_study(_units(a_x=["dog", "dog", "cat", "bird"]), {"a": "x"}))
-    assert ties.verdict == "too few"
-    assert ties.text.startswith("a: “dog” (two units), then “bird” and “cat” (one unit each). ")
+    assert few.text == "a: nine significant labels, too few to compare. b: “bird” (ten units)."
+    ties = _units(a_x=[*dogs, "cat", "cat"])
+    ties = dissection.frequent(_study(ties, {"a": "ImageNet"}))
+    assert ties.text == "a: “dog” (eight units), then “bird” and “cat” (two units each)."
+    none = dissection.frequent(_study(_units(a_x=["dog", "dog", "cat"]), {"a": "x"}))
+    assert none.verdict == "too few"
     assert dissection.frequent(_study(_units(a_x=["dog"]), {"a": "x"})).verdict == "single"
     classes = _units(a_x=["cat"] * 10, a_fc=["dog"] * 15)
     hidden = dissection.frequent(_study(classes, {"a": "ImageNet"}))

@@ -47,9 +47,6 @@ def frequent(study: StudyReport) -> Finding:
         return Finding(headline, "", "single")
     text = where + " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
     have = {title: own for title, own in counts.items() if own.sum() >= FEW}
-    if few := [title for title in counts if title not in have]:
-        has = "has" if len(few) == 1 else "have"
-        text += f" {listing(few)} {has} fewer than {count(FEW)} such units, too few to compare."
     if not have:
         headline = "Which concept most units learned cannot be told from so few significant labels."
         return Finding(headline, text, "too few")
@@ -90,6 +87,8 @@ def _quoted(labels: list[str]) -> str:
 def _most_frequent(title: str, counted: pd.Series) -> str:
     if counted.empty:
         return f"{title}: no significant label."
+    if counted.sum() < FEW:
+        return f"{title}: {plural(int(counted.sum()), 'significant label')}, too few to compare."
     top = _top(counted)
     following = counted.iloc[len(top) :]
     said = [f"{_quoted(own)} {_units_of(counted, own)}" for own in (top, _top(following)) if own]
