@@ -210,6 +210,26 @@ def test_workers_that_are_killed_cost_their_task_and_nothing_else(many: Project)
     assert not _processes()
 
 
+def test_workers_that_cannot_be_started_again_end_the_run(
+    many: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    no_more = many.root / "no_more"
+    begin = f"import os; os.path.exists({str(no_more)!r}) and os._exit(1)"
+    monkeypatch.setattr("vitrine.experiments.workers.DEAF", begin)
+    monkeypatch.setattr("vitrine.experiments.workers.COMEBACK", 3)
+
+    def kill(_passes: int) -> None:
+        no_more.touch()
+        for working in _processes():
+            working.kill()
+
+    for said, progress in (("none could be started in their", kill), ("cannot be started", None)):
+        with pytest.raises(VitrineError, match=f"{said}.*take fewer workers"):
+            run(many, _study(many), "cpu", Progress(advance=progress or print), Workers(2))
+        assert not _processes()
+    assert not [one.name for one in caplog.records if one.name.startswith("distributed")]
+
+
 def _command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """A command in a session of its own, as a shell starts it."""
     return subprocess.Popen(

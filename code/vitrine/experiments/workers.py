@@ -48,6 +48,13 @@ DEATHS = 20
 PATIENCE = 30
 """Seconds to wait for a scheduler, and for its first worker."""
 
+COMEBACK = 120
+"""Seconds without any worker of this machine until none is believed to come back: Dask starts
+another for one that dies, but not for one that dies while it starts."""
+
+FEWER = "Look whether memory suffices, and take fewer workers"
+"""What to do about workers that die."""
+
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """What a worker of this machine begins with: a terminal sends Ctrl-C to the whole group, and it is
 the leading process that ends its workers."""
@@ -98,7 +105,7 @@ def hired(
     """Who computes. Processes that are started here end with the block, in every case.
 
     Raises ``VitrineError`` where Dask is not installed, a scheduler does not answer or is lost, or
-    workers die over the same task again and again.
+    workers cannot be started, all die, or die over the same task again and again.
     """
     if workers is None:
         yield Crew()
@@ -108,15 +115,31 @@ def hired(
             "Several workers need Dask, which is not installed",
             "Install the project with its extra `scale`, or let one process compute",
         )
-    from distributed.utils import silence_logging_cmgr
-
     with ExitStack() as stack:
-        # Dask's own comings and goings are not told; what goes wrong is raised.
-        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        stack.enter_context(_quiet())
         client = _client(workers, stack)
         if importlib.util.find_spec("bokeh"):
             workers.told(client.dashboard_link)
         yield Hired(client, _setup(workers, context, experiments))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log of Dask's own comings and goings; what goes wrong is raised.
+
+    Loggers are silenced and not their handlers, as a network's own code may have added some.
+    """
+    import distributed as _  # noqa: F401, which sets their levels
+
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _client(workers: Workers, stack: ExitStack) -> Client:
@@ -126,20 +149,26 @@ def _client(workers: Workers, stack: ExitStack) -> Client:
     if not workers.scheduler:
         settings = {
             "distributed.scheduler.allowed-failures": DEATHS,
+            "distributed.scheduler.no-workers-timeout": f"{COMEBACK} s",
             "distributed.scheduler.worker-saturation": 1.0,  # no task waits on a worker
             # Dask's own lets the C library give every freed block back to the system, which costs
             # a quarter of a pass.
             "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": _threads(workers)},
         }
         stack.enter_context(dask.config.set(settings))
-        cluster = LocalCluster(
-            n_workers=workers.count,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address=":0" if importlib.util.find_spec("bokeh") else None,
-            silence_logs=logging.CRITICAL,
-            preload=DEAF,
-        )
+        try:
+            cluster = LocalCluster(
+                n_workers=workers.count,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=":0" if importlib.util.find_spec("bokeh") else None,
+                silence_logs=logging.CRITICAL,
+                preload=DEAF,
+            )
+        except (RuntimeError, OSError) as error:
+            raise VitrineError(
+                f"The workers cannot be started ({error.__cause__ or error})", FEWER
+            ) from error
         local: Client = stack.enter_context(Client(stack.enter_context(cluster)))
         return local
     try:
@@ -339,6 +368,7 @@ class Hired(Crew):
     ) -> Iterator[tuple[str, Any]]:
         """The results that are wanted, as they come; the list is emptied, so that none is kept."""
         from distributed import KilledWorker, as_completed
+        from distributed.scheduler import NoWorkerError
 
         waiting = as_completed(futures)
         futures.clear()
@@ -349,8 +379,11 @@ class Hired(Crew):
                     yield future.key, future.result()
         except KilledWorker as error:
             raise VitrineError(
-                f"Every worker that began this step was killed ({error.task})",
-                "Look whether memory suffices, and take fewer workers",
+                f"Every worker that began this step was killed ({error.task})", FEWER
+            ) from error
+        except NoWorkerError as error:
+            raise VitrineError(
+                "All workers died, and none could be started in their place", FEWER
             ) from error
         except (CancelledError, OSError) as error:
             raise VitrineError(
