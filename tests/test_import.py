@@ -526,6 +526,12 @@ def test_a_study_is_imported_once(others: Project) -> None:
     assert "Something" in store.table("labels")["label"].tolist()
 
 
+def test_classes_are_fetched_only_where_words_are_compared_with_them(others: Project) -> None:
+    study = load_import_study(others, "others")  # its labels are sentences
+    run = study.labels[0].model_copy(update={"training_set": "ImageNet"})
+    assert import_study(others, study.model_copy(update={"labels": (run,)})).changed
+
+
 def _evil(path: Path) -> None:
     evil = Evil(os.mkdir, str(path.parent / "it-ran"))
     with zipfile.ZipFile(path, "w") as archive:

@@ -61,10 +61,11 @@ def classes_of(project: Project, run: LabelRun, labels: pd.DataFrame) -> tuple[s
 
     labels : of the run.
     """
-    names = training_classes(project, run.training_set)
     units = labels.loc[labels["layer"] == run.classifier_layer, "unit"]
-    whole = sorted(units) == list(range(len(names)))
-    return names if whole and pick_format(run.format).words else ()
+    if units.empty or not pick_format(run.format).words:
+        return ()  # before the list of classes is fetched, which only such a run needs
+    names = training_classes(project, run.training_set)
+    return names if sorted(units) == list(range(len(names))) else ()
 
 
 def class_table(
