@@ -155,6 +155,17 @@ def test_a_mirror_stands_in_for_the_network_and_digests_are_checked_just_the_sam
     assert sources.fetch_one(project, "here", "file.bin").read_bytes() == CONTENT
 
 
+def test_a_file_of_the_mirror_that_cannot_be_read_is_no_question_of_the_cache(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "example.org").mkdir()
+    (tmp_path / "example.org/file.bin").symlink_to("file.bin")
+    monkeypatch.setenv("VITRINE_MIRROR", str(tmp_path))
+    _write_source(project, "https://example.org/", "0" * 64)
+    caught = _assert_refused(project, r"example\.org/file\.bin cannot be read \(Too many levels")
+    assert "right to read it" in caught.remedy and _leftovers(project) == []
+
+
 def test_other_hosts_lie_in_the_mirror_under_their_name() -> None:
     found = sources.mirror_path("https://example.org/a/b%20c.pth", Path("m"))
     assert found == Path("m/example.org/a/b c.pth")

@@ -262,11 +262,18 @@ def _from_mirror(url: str, output_file: str, _keeper: Any) -> None:
     mirror = mirror_folder()
     assert mirror is not None
     path = mirror_path(url, mirror)
-    if not path.is_file():
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise FileMissing(
             f"{path} does not exist: the mirror does not hold {url}",
             "Put it there, or unset VITRINE_MIRROR to download it",
-        )
+        ) from error
+    except OSError as error:  # not of the cache, which is written
+        raise SourceError(
+            f"{path} cannot be read ({error.strerror})",
+            "Give yourself the right to read it, or unset VITRINE_MIRROR to download it",
+        ) from error
     shutil.copyfile(path, output_file)
 
 
