@@ -255,6 +255,8 @@ def test_bad_input_stops_before_a_pass_is_run(
         explain(classifier, *seen, 1000, PARAMETERS, segments)
     with pytest.raises(StudyError, match="There is one superpixel"):
         explain(classifier, *seen, 3, PARAMETERS, segments * 0)
+    with pytest.raises(StudyError, match=r"Superpixels of the shape \(10, .* do not fit a crop"):
+        explain(classifier, *seen, 3, PARAMETERS, segments[:10])
     with pytest.raises(StudyError, match="is not what EfficientNet-Lite0 sees"):
         explain(classifier, seen[0][:50], seen[1], 3, PARAMETERS, segments)
 

@@ -78,11 +78,17 @@ class MaskedImage:
 def mask(classifier: Classifier, crop: Pixels, segments: Segments, target: int) -> MaskedImage:
     """Prepare a crop ``uint8 [h, w, 3]`` for hiding its superpixels, to ask about a class.
 
-    Raises ``StudyError`` for a crop of another size than the network's input, a class out of range,
-    or one superpixel.
+    Raises ``StudyError`` for a crop of another size than the network's input, superpixels of
+    another crop's size, a class out of range, or one superpixel.
     """
     classifier.check_crop(crop)
     classifier.check_target(target)
+    if segments.shape != crop.shape[:2]:
+        raise StudyError(
+            f"Superpixels of the shape {segments.shape} do not fit a crop of the shape "
+            f"{crop.shape}",
+            "Take those of this crop",
+        )
     if segments.max() == segments.min():
         raise StudyError(
             "There is one superpixel, so there is nothing to compare",
