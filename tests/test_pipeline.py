@@ -111,6 +111,20 @@ def test_a_damaged_result_of_a_stopped_run_is_computed_again(done: Project) -> N
     assert run(done, _study(done)) == Summary(computed=1, kept=7)
 
 
+def test_a_full_memory_is_no_damage_of_what_is_read(
+    done: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    store = Store(done, "tiny")
+    monkeypatch.setattr("vitrine.store.pd.read_csv", fill)
+    monkeypatch.setattr("vitrine.store.np.load", fill)
+    for read in (lambda: store.table("lime"), lambda: store.task_key(FIRST)):
+        with pytest.raises(MemoryError):
+            read()
+
+
 @pytest.mark.parametrize(
     ("file", "spoil", "computed"),
     [

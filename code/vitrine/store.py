@@ -155,7 +155,7 @@ class Store:
     def _reading(self, path: Path) -> Iterator[bytes]:
         """The bytes of a file of the store, as it was written, to be read in the block.
 
-        Whatever goes wrong is a ``ResultsError``.
+        Whatever goes wrong with it is a ``ResultsError``.
         """
         try:
             content, name = path.read_bytes(), path.relative_to(self.folder).as_posix()
@@ -167,7 +167,7 @@ class Store:
                     f"{self._how_to_run()} to make it again, or restore it",
                 )
             yield content
-        except ResultsError:
+        except (ResultsError, MemoryError):  # a full memory does not damage a file
             raise
         except FileNotFoundError as error:
             raise ResultsError(
