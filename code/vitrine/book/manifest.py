@@ -18,7 +18,7 @@ from vitrine.project import Project
 
 MANIFEST = "vitrine.json"
 
-# Raised whenever the same chapter and data would be frozen differently by newer code in site/.
+# Raised whenever the same chapter and data would be frozen differently by newer code in book/.
 VERSION = 2
 
 _PACKAGE = Path(vitrine.__file__).resolve().parent
