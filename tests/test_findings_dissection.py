@@ -115,7 +115,9 @@ def test_the_most_frequent_concept() -> None:
     assert differ.verdict == "differ"
     few = dissection.frequent(_study(_units(a_x=["dog"] * 9, b_x=birds), both))
     assert few.headline == "The concept that most units of b learned is “bird”."
-    assert few.text == "a: nine significant labels, too few to compare. b: “bird” (ten units)."
+    assert few.text == (
+        "a: nine units with a significant label, too few to compare. b: “bird” (ten units)."
+    )
     ties = _units(a_x=[*dogs, "cat", "cat"])
     ties = dissection.frequent(_study(ties, {"a": "ImageNet"}))
     assert ties.text == "a: “dog” (eight units), then “bird” and “cat” (two units each)."

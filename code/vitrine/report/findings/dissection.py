@@ -88,7 +88,8 @@ def _most_frequent(title: str, counted: pd.Series) -> str:
     if counted.empty:
         return f"{title}: no significant label."
     if counted.sum() < FEW:
-        return f"{title}: {plural(int(counted.sum()), 'significant label')}, too few to compare."
+        units = plural(int(counted.sum()), "unit")
+        return f"{title}: {units} with a significant label, too few to compare."
     top = _top(counted)
     following = counted.iloc[len(top) :]
     said = [f"{_quoted(own)} {_units_of(counted, own)}" for own in (top, _top(following)) if own]
@@ -200,7 +201,7 @@ def networks_alike(study: StudyReport) -> Finding:
     if labels < FEW:
         headline = "Whether the networks learned the same concepts cannot be told."
         text = f"Before the classifiers {found.titles[fewest]} has "
-        text += f"{plural(labels, 'significant label')}, too few to compare."
+        text += f"{plural(labels, 'different significant label')}, too few to compare."
         verdict = "too few"
     elif common / whole >= 2 / 3:
         headline, verdict = "The networks learned much the same concepts.", "same"
