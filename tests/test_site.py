@@ -18,7 +18,7 @@ import pypdf
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, Route
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, Route
 
 from bookmaker import addresses, missing, pages_of
 from browser import HIDDEN, TEXT_OUTSIDE
@@ -105,13 +105,17 @@ class Visit:
         self.hosts: set[str] = set()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("requestfailed", lambda asked: self.troubles.append(f"failed: {asked.url}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("request", lambda asked: self.hosts.add(urlsplit(asked.url).netloc))
         self.page.on("response", self._answered)
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.troubles.append(message.text)
+
+    def _failed(self, asked: Request) -> None:
+        if asked.failure != "net::ERR_ABORTED":  # of a page that was left before its icon came
+            self.troubles.append(f"failed: {asked.url} ({asked.failure})")
 
     def _answered(self, answer: Response) -> None:
         if answer.status >= 400:
