@@ -51,7 +51,7 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
     def building() -> tuple[np.ndarray, dict[str, Any]]:
         count = int(segments.max()) + 1
         if way == "ours":
-            prepared, shown = mask(classifier, crop, segments), draw(int(samples), count, 0)
+            prepared, shown = mask(classifier, crop, segments, target), draw(int(samples), count, 0)
             for start in range(0, len(shown), 16):
                 prepared.images(shown[start : start + 16])
         else:
