@@ -202,3 +202,13 @@ def test_pairings_of_maps_are_of_the_rank_correlations_that_the_tables_have() ->
     found = matched_and_mismatched(study.rho_matrix(first, second))
     for column, values in zip(("rho", "rho_other_images"), found, strict=True):
         np.testing.assert_allclose(values, rows.loc[study.images, column], atol=1e-6)
+
+
+def test_a_method_without_any_map_agrees_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = StudyReport(Store(Project(ROOT), "embedded"), "efficientnet_lite0")
+    shown = study.map_or_none
+    blank = lambda method, image: None if method == "scorecam" else shown(method, image)  # noqa: E731
+    monkeypatch.setattr(study, "map_or_none", blank)
+    for pair in (("gradcam", "scorecam"), ("scorecam", "gradcam"), ("scorecam", "scorecam")):
+        for matrix in (study.rho_matrix(*pair), study.iou_matrix(*pair)):
+            assert matrix.shape == (len(study.images),) * 2 and np.isnan(matrix).all()

@@ -281,16 +281,14 @@ class StudyReport:
         ``nan`` where a method has no map of an image, or it highlights nothing.
         """
         both = [_regions(self, method, rule, share) for method in (first, second)]
-        size = next((one.shape for own in both for one in own if one is not None), (1, 1))
-        empty = np.zeros(size)
-        return ious(*(np.stack([empty if r is None else r for r in own]) for own in both))
+        return ious(*_stacked(both, 0.0))
 
     def rho_matrix(self, first: str, second: str) -> npt.NDArray[np.float64]:
         """The rank correlation ``[n, n]`` of a method's map of image i with another's of image j.
 
         ``nan`` where a method has no map of an image.
         """
-        one, other = (_ranks(self, method) for method in (first, second))
+        one, other = _stacked([_ranks(self, method) for method in (first, second)], np.nan)
         return one @ other.T
 
     def object_mask(self, image: str) -> Mask | None:
@@ -383,11 +381,19 @@ def _regions(
 
 
 @lru_cache(maxsize=16)
-def _ranks(study: StudyReport, method: str) -> npt.NDArray[np.float64]:
-    """The standard ranks of a method's maps ``[n, pixels]``, ``nan`` where it has no map."""
-    maps = [study.map_or_none(method, image) for image in study.images]
-    nothing = np.full(next((one.values.size for one in maps if one), 1), np.nan)
-    return np.stack([standard_ranks(one.values) if one else nothing for one in maps])
+def _ranks(study: StudyReport, method: str) -> list[npt.NDArray[np.float64] | None]:
+    """The standard ranks ``[pixels]`` of a method's maps by image, ``None`` where it has none."""
+    maps = (study.map_or_none(method, image) for image in study.images)
+    return [standard_ranks(one.values) if one else None for one in maps]
+
+
+def _stacked(
+    both: list[list[npt.NDArray[np.float64] | None]], nothing: float
+) -> list[npt.NDArray[np.float64]]:
+    """What two methods have of each image, as arrays of one size; ``nothing`` where they do not."""
+    size = next((one.shape for own in both for one in own if one is not None), (1,))
+    empty = np.full(size, nothing)
+    return [np.stack([empty if one is None else one for one in own]) for own in both]
 
 
 def computed_studies() -> list[StudyReport]:

@@ -142,36 +142,35 @@ def _example(study: StudyReport) -> str:
     return str(among[len(among) // 2])
 
 
-def _ways(study: StudyReport) -> list[tuple[Card, str, str, figures.Card | None]]:
-    """The cards of the parts that the study has: what is said, the address and the image."""
+def _ways(study: StudyReport, drawn: bool) -> list[tuple[str, str, str, figures.Card | None]]:
+    """Of each part with an image, or each without: its title, what is said, address and image."""
     ways = []
     whole, image = parts.answers_assignment(study), _example(study)
     for card in CARDS:
         if not study.parameters(card.part) or parts.missing(study, *card.tables):
+            continue
+        shown = card.image(study, image) if card.image else None
+        if bool(shown) != drawn:
             continue
         found = [one(study) for one in card.found]
         told = [one for one in found if not one.is_absent]
         clear = [one for one in told if one.verdict != "too few"]
         best = (clear or told or found)[0]
         address = f"chapters/{card.page if whole else card.chapter}"
-        drawn = card.image(study, image) if card.image else None
-        ways.append((card, as_printed(best.headline or best.text), address, drawn))
+        ways.append((card.title, as_printed(best.headline or best.text), address, shown))
     return ways
 
 
 def lines(study: StudyReport) -> Markdown:
     """What the report finds in the parts that have no image of their own: a line for each."""
-    ways = [(card.title, said, address) for card, said, address, drawn in _ways(study) if not drawn]
-    return block(*(f"**[{safe(t)}]({address}.qmd).** {safe(said)}" for t, said, address in ways))
+    ways = _ways(study, drawn=False)
+    return block(*(f"**[{safe(t)}]({address}.qmd).** {safe(said)}" for t, said, address, _ in ways))
 
 
 def cards(study: StudyReport) -> Markdown:
     """What the report finds: a card for each part that has an image."""
-    shown = [
-        (card.title, drawn.panels[0], said, address)
-        for card, said, address, drawn in _ways(study)
-        if drawn
-    ]
+    ways = _ways(study, drawn=True)
+    shown = [(t, card.panels[0], said, address) for t, said, address, card in ways if card]
     if not shown:
         return block("")
     if not this_page().is_html:
