@@ -128,22 +128,24 @@ def test_nothing_is_kept_of_a_network_that_is_gone(use: Callable[[object], None]
 
 
 @pytest.mark.parametrize(("rate", "chosen"), [(1.01, "torch"), (1.5, "openvino")])
-def test_the_engine_is_chosen_by_the_same_least_gain(
+@pytest.mark.parametrize(("gain", "batch"), [(0.05, 4), (0.2, 8)])  # the smallest within 10%
+def test_the_engine_and_the_batch_are_chosen_by_what_they_gain(
     tiny: Classifier,
     use: Callable[[object], None],
     monkeypatch: pytest.MonkeyPatch,
     rate: float,
     chosen: str,
+    gain: float,
+    batch: int,
 ) -> None:
     use(FakeEngine())
 
     def of(_: Classifier, settings: InferenceOptions) -> float:
-        return rate + settings.batch / 1000 if settings.engine == "openvino" else 1.0
+        return (rate if settings.engine == "openvino" else 1) * (1 + gain * settings.batch / 16)
 
     monkeypatch.setattr(inference, "_rate", of)
     found = fastest_options(tiny, memory=False)
-    assert found.engine == chosen
-    assert found.batch == (8 if chosen == "torch" else 4)  # the smallest that is about as fast
+    assert (found.engine, found.batch) == (chosen, batch)
     assert InferenceOptions(**found.facts()) == found
 
 
