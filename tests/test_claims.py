@@ -184,7 +184,7 @@ def test_a_study_of_nothing_leaves_claims_undecided(published: PublishedReport) 
         store=SimpleNamespace(tables=list, project=Project(ROOT)),
     )
     found = judged(study, published).set_index("key")
-    for key in ("chimney", "repeats", "samples_600", "slow", "occlusion_stable", "probing_grows"):
+    for key in ("chimney", "repeats", "samples_600", "occlusion_stable", "probing_grows"):
         assert found.loc[key, "verdict"] == "not decidable", key
         assert "This study" in found.loc[key, "why"]
 
@@ -193,8 +193,9 @@ def _of_places(units: pd.DataFrame) -> StudyReport:
     """The dissection of a network of places and of one of objects, with these units."""
     sets = {"p": "Places365", "i": "ImageNet"}
     networks = [{"network": name, "training_set": told} for name, told in sets.items()]
+    layers = units[["network", "layer"]].drop_duplicates().assign(null_mean=[0.0, 1.0])
     return stub_study(
-        {"units": units},
+        {"units": units, "layers": layers},
         {"dissection": {"images": {"source": "imagenet-sample-images"}}},
         images=["a"],
         dissection={"classifiers": networks},
@@ -213,6 +214,11 @@ def test_a_network_of_places_decides_the_claim_about_places(published: Published
     )
     study = _of_places(units.assign(label="word", kind="object", q_value=0.0))
     assert JUDGES["places_less"](study, published).verdict == "confirmed"
+    above = study.table("units").assign(
+        similarity=lambda rows: rows["unit"] + (rows["network"] == "i")
+    )
+    alike = _of_places(above)
+    assert JUDGES["places_less"](alike, published).verdict == "not decidable"  # above the null
 
 
 def test_layers_without_units_leave_it_undecided_which_are_more_similar(
@@ -221,6 +227,46 @@ def test_layers_without_units_leave_it_undecided_which_are_more_similar(
     units = pd.DataFrame({"network": ["p", "i"], "layer": "fc"})
     study = _of_places(units.assign(label="constant", similarity=np.nan, q_value=np.nan))
     assert JUDGES["places_less"](study, published).verdict == "not decidable"
+
+
+@pytest.mark.parametrize(("inside", "verdict"), [(0.0, "confirmed"), (0.3, "not decidable")])
+def test_that_weight_lies_beside_a_small_object_is_judged_by_its_area(
+    published: PublishedReport, inside: float, verdict: str
+) -> None:
+    mask, values = np.zeros((10, 10), dtype=bool), np.full((10, 10), 1 - inside)
+    mask[0, 0], values[0, 0] = True, 99 * inside
+    study = stub_study(
+        {"maps": pd.DataFrame({"image": ["American coot"], "method": ["lime"]})},
+        images=["American coot"],
+        objects={"American coot": mask},
+        heatmap=lambda method, image: SimpleNamespace(values=values),
+    )
+    assert JUDGES["coot"](study, published).verdict == verdict
+
+
+@pytest.mark.parametrize(("q_value", "verdict"), [(0.0, "confirmed"), (1.0, "not decidable")])
+def test_close_words_of_units_without_a_significant_label_decide_nothing(
+    published: PublishedReport, q_value: float, verdict: str
+) -> None:
+    words = [f"word {place // 4}" for place in range(200)]
+    runners = [f"word {place // 4 ^ 1}" for place in range(200)]
+    units = pd.DataFrame({"network": "i", "layer": "fc", "label": words, "runner_up_1": runners})
+    study = stub_study(
+        {"units": units.assign(similarity=1.0, q_value=q_value)},
+        dissection={"classifiers": [{"network": "i", "training_set": "ImageNet"}]},
+    )
+    assert JUDGES["close_concepts"](study, published).verdict == verdict
+
+
+def test_relevance_propagation_is_judged_by_both_sets_of_rules(published: PublishedReport) -> None:
+    values = {"lrp": 0.1, "lrp_captum": 9.0, "gradient": 0.5, "occlusion": 0.4}
+    rows = pd.DataFrame(
+        [(f"{place}", name, value) for place in range(9) for name, value in values.items()],
+        columns=["image", "method", "by_channel"],
+    )
+    found = {"sensitivities": rows, "attributions": rows.assign(reason="")}
+    judged_by_both = JUDGES["lrp_unstable"](stub_study(found, images=["0"]), published)
+    assert judged_by_both.verdict == "in part" and "place 2 of 2" in judged_by_both.text
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,16 @@ from vitrine.report.text import number
 EIGHT = tuple(attributions.PRINTED.values())
 
 
-def sensitivities(study: StudyReport) -> pd.DataFrame:
-    """The maximum sensitivity by image and method, of those of the eight that the study has."""
+def sensitivities(study: StudyReport, relevance: str = RELEVANCE) -> pd.DataFrame:
+    """The maximum sensitivity by image and method, of those of the eight that the study has.
+
+    relevance : whose rules of layer-wise relevance propagation are one of the eight.
+    """
     if not (study.has("sensitivities") and study.has("attributions")):
         return pd.DataFrame()
     moved = attributions.sensitivities(study)
-    return moved[[name for name in EIGHT if name in moved]]
+    eight = [relevance if name == RELEVANCE else name for name in EIGHT]
+    return moved[[name for name in eight if name in moved]]
 
 
 def _absent(study: StudyReport, method: str, half: str) -> Part:
@@ -33,7 +37,7 @@ def _absent(study: StudyReport, method: str, half: str) -> Part:
 
 def _extreme(study: StudyReport, method: str, direction: Direction, half: str) -> Part:
     """Whether a method is more, or less, sensitive than each other one of the eight."""
-    moved = sensitivities(study)
+    moved = sensitivities(study, method if method == LIBRARY_RELEVANCE else RELEVANCE)
     others = [name for name in moved if name != method]
     if method not in moved or not others:
         return _absent(study, method, half)
@@ -78,8 +82,18 @@ def _slow(study: StudyReport) -> Part:
 
 
 def lrp_unstable(study: StudyReport, published: PublishedReport) -> Judgement:
-    """Layer-wise Relevance Propagation is by far the least stable and explains nothing."""
-    return judgement(_extreme(study, "lrp", "larger", "stable"), *_library(study), _explains(study))
+    """Layer-wise Relevance Propagation is by far the least stable and explains nothing.
+
+    The name stands for several sets of rules; the claim is judged by ours and by the library's.
+    """
+    rules = [RELEVANCE]
+    if LIBRARY_RELEVANCE in sensitivities(study, LIBRARY_RELEVANCE):
+        rules.append(LIBRARY_RELEVANCE)
+    return judgement(
+        *(_extreme(study, name, "larger", "stable") for name in rules),
+        *([] if len(rules) > 1 else _library(study)),
+        *(_explains(study, name, len(rules)) for name in rules),
+    )
 
 
 def _library(study: StudyReport) -> list[Part]:
@@ -101,21 +115,22 @@ def _library(study: StudyReport) -> list[Part]:
     ]
 
 
-def _explains(study: StudyReport) -> Part:
+def _explains(study: StudyReport, method: str, comparisons: int) -> Part:
     """A map that explains nothing has no more weight on the object than the image's edges have."""
     rows = study.table("evaluation") if study.has("evaluation") else pd.DataFrame()
-    shares = pd.DataFrame(columns=["lrp", "edges"], dtype=float)
+    shares = pd.DataFrame(columns=[method, "edges"], dtype=float)
     if len(rows):
         own = rows[(rows["measure"] == "share_inside") & rows["method"].isin(list(shares))]
         shares = own.pivot(index="image", columns="method", values="value").reindex(
             columns=[*shares]
         )
-    gain = paired_difference((shares["lrp"] - shares["edges"]).to_numpy(float))
+    gain = paired_difference((shares[method] - shares["edges"]).to_numpy(float), comparisons)
     if not gain.count:
-        return lacking(study, ("lrp",), half="explains")
+        return lacking(study, (method,), half="explains")
     better = as_claimed(gain, "larger")
     return Part(
-        f"The share of its weight on the object less that of the image's edges is {spelt(gain)}.",
+        f"The share of {titled(study, [method])[0]}'s weight on the object less that of the "
+        f"image's edges is {spelt(gain)}.",
         (None if better is None else not better,),
         "explains",
     )

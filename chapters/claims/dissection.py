@@ -59,12 +59,21 @@ def layers_with_classifier(study: StudyReport) -> list[tuple[str, pd.DataFrame]]
 
 
 def classifier_highest(study: StudyReport, published: PublishedReport) -> Judgement:
-    """The classifier has the highest similarity: the greatest of a unit, and the mean of units."""
+    """The classifier has the highest similarity: the greatest of a unit, and the mean of units.
+
+    Both less the mean of the layer's null units, as layers have scales of their own.
+    """
     networks, parts = layers_with_classifier(study), []
     for column, what in (("greatest", "greatest similarity"), ("mean", "mean similarity")):
-        found = tuple(bool(own[column].idxmax() == layer) for layer, own in networks)
+        found = tuple(
+            bool((own[column] - own["null_mean"]).idxmax() == layer)
+            for layer, own in networks
+            if "null_mean" in own and own["null_mean"].notna().all()
+        )
         if found:
-            text = f"The {what} is the classifier's {told(found, 'dissected network')}."
+            text = (
+                f"Above chance, the {what} is the classifier's {told(found, 'dissected network')}."
+            )
             parts.append(Part(text, found))
     if parts:
         return judgement(*parts)
@@ -188,7 +197,7 @@ def _printed_places(study: StudyReport) -> Part:
 
 def _places_parts(study: StudyReport) -> list[Part]:
     places, imagenet = trained_on(study, "Places365"), trained_on(study, "ImageNet")
-    if not study.has("units"):
+    if not (study.has("units") and study.has("layers")):
         return [Part(NO_DISSECTION)]
     for name, networks in (("Places365", places), ("ImageNet", imagenet)):
         if not networks:
@@ -210,7 +219,7 @@ def _places_parts(study: StudyReport) -> list[Part]:
     outcomes = tuple(_less_similar(study, *pair, layer, len(compared)) for pair, layer in compared)
     return [
         Part(
-            f"In this study units of networks trained on Places365 are less similar "
+            f"In this study units of networks trained on Places365 are less similar above chance "
             f"{told(outcomes, 'pair of layers', 'pairs of layers')} of the same name (Mann–Whitney "
             "test, corrected).",
             outcomes,
@@ -221,13 +230,11 @@ def _places_parts(study: StudyReport) -> list[Part]:
 def _less_similar(
     study: StudyReport, one: str, other: str, layer: str, comparisons: int
 ) -> Outcome:
-    units = units_of(study)
-    units = units[units["layer"] == layer]
-    first, second = (
-        units.loc[units["network"] == network, "similarity"].to_numpy(float)
-        for network in (one, other)
-    )
-    if not len(first) or not len(second):
+    units = units_of(study).set_index(["network", "layer"])["similarity"]
+    null = study.networks_table("layers").set_index(["network", "layer"])["null_mean"]
+    above = (units - null.reindex(units.index)).dropna()
+    first, second = (above.loc[above.index == (network, layer)] for network in (one, other))
+    if first.empty or second.empty:
         return None
     if mannwhitneyu(first, second).pvalue > 0.05 / comparisons:
         return None
@@ -297,25 +304,45 @@ def _favours(where: str, imagenet: pd.DataFrame, places: pd.DataFrame) -> Part:
 
 
 def close_concepts(study: StudyReport, published: PublishedReport) -> Judgement:
-    """Different units learn close concepts: each other's label is among their runners-up."""
+    """Different units learn close concepts: each other's label is among their runners-up.
+
+    More often than with the runners-up permuted is not enough: a word's runners-up are close words
+    whatever the unit. Units without a significant label must not show it as well.
+    """
     units = units_of(study)
     if units.empty or "runner_up_1" not in units:
         return judgement(Part("It stored no runners-up." if study.has("units") else NO_DISSECTION))
     own, drawn = _mutual(units)
     if not own and not drawn.any():
         return judgement(Part("No two labels are among each other's runners-up, nor by chance."))
-    p_value = (1 + int((drawn >= own).sum())) / (1 + len(drawn))
-    low = (1 + int((drawn <= own).sum())) / (1 + len(drawn))
-    outcome: Outcome = True if p_value <= 0.025 else False if low <= 0.025 else None
-    end = "" if outcome is not None else ", which leaves it undecided"
-    return judgement(
-        Part(
-            f"In {own:,} pairs of different labels of a layer each is among the runners-up of a "
-            f"unit of the other; with the runners-up permuted in {number(drawn.mean(), 0)} "
-            f"({p_text(min(1.0, 2 * min(p_value, low)))}){end}. A unit has one label only.",
-            (outcome,),
-        )
+    more, p_value = _more_than_drawn(own, drawn)
+    text = (
+        f"In {own:,} pairs of different labels of a layer each is among the runners-up of a "
+        f"unit of the other; with the runners-up permuted in {number(drawn.mean(), 0)} "
+        f"({p_value})."
     )
+    chance = units[~units["significant"].fillna(value=False).astype(bool)]
+    if more and len(chance):
+        own, drawn = _mutual(chance)
+        words, p_value = _more_than_drawn(own, drawn)
+        text += (
+            f" Among units without a significant label it is {own:,} pairs and "
+            f"{number(drawn.mean(), 0)} ({p_value})"
+        )
+        text += ": that words are close may be enough." if words is not False else "."
+        more = True if words is False else None
+    return judgement(Part(f"{text} A unit has one label only.", (more,)))
+
+
+def _more_than_drawn(own: int, drawn: npt.NDArray[np.int64]) -> tuple[Outcome, str]:
+    """Whether there are more pairs than drawn ones, and how often so many or few are drawn."""
+    more, fewer = (
+        (1 + int(found.sum())) / (1 + len(drawn)) for found in (drawn >= own, drawn <= own)
+    )
+    outcome: Outcome = True if more <= 0.025 else False if fewer <= 0.025 else None
+    least = 1 / (1 + len(drawn))
+    said = p_text(min(1.0, 2 * min(more, fewer)))
+    return outcome, said.replace("=", "≤") if min(more, fewer) <= least else said
 
 
 def _mutual(units: pd.DataFrame, draws: int = 99) -> tuple[int, npt.NDArray[np.int64]]:

@@ -1,11 +1,12 @@
 """What claims are judged by, for any study: what it lacks is empty, and never an error."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from claims.judgement import Part
+from claims.judgement import Outcome, Part
 from vitrine.measures.localisation import share_inside
 from vitrine.report import attributions
 from vitrine.report.compared import share_of
@@ -109,20 +110,36 @@ def beside_object(
     what: str = "the object",
     half: str = "",
 ) -> list[Part]:
-    """Whether most of the weight lies beside the object, of one method or on one image.
+    """Whether the weight lies beside the object, of one method or on one image.
+
+    It does where less than half of it, and less than the object's share of the frame, lies on the
+    object, and does not where neither holds. Otherwise that is undecided: on a small object lies
+    less than half of nearly any map.
 
     runs : as ``both`` takes them. what : the object in words.
     """
     parts = []
-    for network, shares in both(study, published, runs):
-        own = {
-            str(image) if len(runs) == 1 else titled(study, [str(method)])[0]: float(share)
-            for image, row in shares.reindex([*images]).iterrows()
-            for method, share in row.dropna().items()
-        }
-        text = f"{network}, weight on {what}: {shares_told(own)}."
-        outcomes = tuple(share < 0.5 for share in own.values())
+    areas: tuple[dict[Any, float], ...] = (
+        {image: float(mask.mean()) for image, mask in study.objects.items()},
+        published.table("regions").groupby("image")["object"].first().to_dict(),
+    )
+    for (network, shares), area in zip(both(study, published, runs), areas, strict=True):
+        told: list[str] = []
+        outcomes: list[Outcome] = []
+        for image in (image for image in images if image in shares.index):
+            for method, share in shares.loc[image].dropna().astype(float).to_dict().items():
+                name = image if len(runs) == 1 else titled(study, [str(method)])[0]
+                beside = {bool(share < 0.5), bool(share < area[image])}
+                outcomes.append(beside.pop() if len(beside) == 1 else None)
+                end = " (undecided)" if outcomes[-1] is None else ""
+                told.append(f"{name} {percent(share)} on {percent(area[image])} of the frame{end}")
         parts.append(
-            Part(text, outcomes, half) if own else lacking(study, tuple(runs), images, half)
+            Part(f"{network}, weight on {what}: {listing(told)}.", tuple(outcomes), half)
+            if told
+            else lacking(study, tuple(runs), images, half)
+        )
+    if any(None in part.outcomes for part in parts):
+        parts.append(
+            Part("Less than half of the weight, but more than the area, is undecided.", ())
         )
     return parts

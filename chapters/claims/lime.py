@@ -8,8 +8,9 @@ from claims.judgement import Judgement, Outcome, Part, as_claimed, judgement, to
 from vitrine.measures.difference import paired_difference
 from vitrine.report.findings.sentences import spelt
 from vitrine.report.published import PublishedReport
+from vitrine.report.regions import occlusion
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import number, part_of, plural
+from vitrine.report.text import number, part_of, percent, plural
 
 FOUR = ("goldfish", "tiger shark", "American coot", "West Highland white terrier")
 CLAIMED_SAMPLES = 600
@@ -58,8 +59,25 @@ def chimney(study: StudyReport, published: PublishedReport) -> Judgement:
             f"most part on the chimney, with {'' if one else 'a least '}weight of "
             f"{number(weight)}, {said}.",
             (bool(place == 0 and weight < 0),),
-        )
+        ),
+        *_hidden(study, image, "the chimney"),
     )
+
+
+def _hidden(study: StudyReport, image: str, region: str) -> list[Part]:
+    """Whether the prediction is more probable without a region, as it is if that speaks against."""
+    if not study.has("region_occlusion"):
+        return []
+    rows = occlusion(study).reset_index().query("image == @image and region == @region")
+    return [
+        Part(
+            f"Hidden, {region} changes the prediction's probability from "
+            f"{percent(row['p_original'])} to {percent(row['without'])} (mean over "
+            f"{plural(row['fills'], 'fill')}).",
+            (True if row["above"] == row["fills"] else False if row["above"] == 0 else None,),
+        )
+        for row in rows.to_dict("records")
+    ]
 
 
 def repeats(study: StudyReport, published: PublishedReport) -> Judgement:
