@@ -118,6 +118,7 @@ def on_object(study: StudyReport) -> Finding:
     """Whether more of LIME's positive weight lies on the object than the object's area."""
     absent_if(not study.objects, "No object is outlined in the images of this study.")
     inside, area = study.on_object("lime"), study.object_areas
+    absent_if(inside.isna().all(), "LIME's map has no positive weight on an image with an object.")
     more = paired_difference((inside - area).to_numpy())
     return which_way(
         more,
