@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, cast
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from conftest import ROOT
+from vitrine.project import Project
 from vitrine.report.findings import Finding
 from vitrine.report.replication import questions
 from vitrine.report.study_report import StudyReport
@@ -16,52 +18,52 @@ from vitrine.report.study_report import StudyReport
 UNSOUND = re.compile(r"\bnan\b|\bNone\b|\bno of\b|\(none\)|\(\)|\b[Ii]nf\b|Error|  |\ban? \.|^\.")
 """What no page may say."""
 
+NETWORK = {"name": "net", "title": "a network", "wordnet": False}
+"""What is known of the network that is explained."""
+
 
 def stub_study(
     tables: Mapping[str, pd.DataFrame | Mapping[str, Sequence[Any]]],
     sections: Mapping[str, Any] | None = None,
+    images: Sequence[str] | None = None,
+    provenance: Mapping[str, Any] | None = None,
     **attributes: Any,
 ) -> StudyReport:
-    """What findings read of a study.
+    """A study of given tables.
 
     tables : by name; a table that is not among them the study does not have.
-    sections : of the study file, nested as there. attributes : of the report, e.g. ``images``.
+    sections : of the study file, nested as there. images : those of the tables by default.
+    provenance : what it says beside that. attributes : what is not to be read from the store.
     """
-    return cast(StudyReport, _Stub(tables, sections or {}, attributes))
+    return _Stub(tables, sections or {}, images, provenance or {}, attributes)
 
 
-class _Stub:
-    def __init__(self, tables: Any, sections: Any, attributes: Any) -> None:
-        self._tables = {name: pd.DataFrame(table) for name, table in tables.items()}
-        self._sections = sections
-        self.title = "a network"
-        for table in self._tables.values():
-            if "image" in table:
-                self.images = list(dict.fromkeys(table["image"]))
-        self.__dict__.update(attributes)
+class _Stub(StudyReport):
+    facts = NETWORK
 
-    def table(self, name: str) -> pd.DataFrame:
-        return self._tables[name].copy()
-
-    def networks_table(self, name: str) -> pd.DataFrame:
-        return self.table(name)
-
-    def has(self, name: str) -> bool:
-        return name in self._tables and not self._tables[name].empty
-
-    def parameters(self, section: str) -> dict[str, Any]:
-        found = self._sections
-        for key in section.split("."):
-            found = (found or {}).get(key)
-        return dict(found or {})
+    def __init__(
+        self, given: Any, sections: Any, images: Any, provenance: Any, attributes: Any
+    ) -> None:
+        tables = {name: _of_store(pd.DataFrame(table)) for name, table in given.items()}
+        self.store = SimpleNamespace(
+            tables=lambda: list(tables), table=tables.__getitem__, project=Project(ROOT)
+        )  # type: ignore[assignment]
+        self.classifier, self._tables = str(NETWORK["name"]), {}
+        if images is None:
+            named = (table["image"] for table in tables.values() if "image" in table)
+            images = pd.unique(pd.concat([pd.Series(dtype=str), *named]))
+        rows = [{"name": image, "extra": False} for image in images]
+        self.provenance = {"study": sections, "classifiers": [NETWORK], "images": rows}
+        self.provenance |= provenance
+        self.__dict__.update({"objects": {}, "method_titles": _Titles()} | attributes)
 
     def iou_matrix(
         self, first: str, second: str, rule: str = "share", share: float | None = None
     ) -> npt.NDArray[np.float64]:
         """One that the tables' IoUs and cross-image baselines are of."""
-        rows = self._tables["agreement"] if rule == "share" else self._tables["ious"]
+        rows = self.table("agreement" if rule == "share" and self.has("agreement") else "ious")
         if {first, second} - {*rows["first"], *rows["second"]}:
-            rows = self._tables["ious"]
+            rows = self.table("ious")
         rows = rows[(rows["first"] == first) & (rows["second"] == second)]
         if rule in set(rows.get("rule", ())):
             rows = rows[rows["rule"] == rule]
@@ -71,7 +73,7 @@ class _Stub:
 
     def rho_matrix(self, first: str, second: str) -> npt.NDArray[np.float64]:
         """Likewise, of the table of rank correlations."""
-        rows = self._tables["correlations"].query("first == @first and second == @second")
+        rows = self.table("correlations").query("first == @first and second == @second")
         return self._matrix(rows, "rho")
 
     def _matrix(self, rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
@@ -81,9 +83,12 @@ class _Stub:
         np.fill_diagonal(matrix, rows[column])
         return matrix
 
-    @property
-    def method_titles(self) -> Mapping[str, str]:
-        return _Titles()
+
+def _of_store(table: pd.DataFrame) -> pd.DataFrame:
+    """With the key of the network that each row is of."""
+    if "network" in table:
+        return table.rename(columns={"network": "classifier"})
+    return table.assign(classifier=NETWORK["name"])
 
 
 class _Titles(dict[str, str]):

@@ -1,8 +1,7 @@
 """Every claim of the earlier reports has its verdict, whatever study is shown."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from any_study import COLUMNS, any_study
 from claims import JUDGES, VERDICTS, Judgement, Part, claims_of, judged, ledger_table, verdicts
-from claims.attribution import EIGHT
-from claims.evidence import THREE
 from claims.judgement import told
 from claims.ledger import BY_CHAPTER, REPORTS
 from conftest import ROOT
@@ -25,10 +22,8 @@ from vitrine.report import tables
 from vitrine.report.published import PublishedReport, open_published
 from vitrine.report.study_report import StudyReport
 
-NAMED = (
-    "goldfish", "tiger shark", "American coot", "West Highland white terrier", "vulture", "orange",
-    "racer",
-)  # fmt: skip
+EVERY = frozenset(column for columns in COLUMNS.values() for column in columns)
+"""The columns of all tables: a claim is judged whatever is missing."""
 
 
 @pytest.fixture(scope="module")
@@ -41,129 +36,8 @@ def published() -> Iterator[PublishedReport]:
         yield found
 
 
-@st.composite
-def studies(draw: st.DrawFn) -> StudyReport:
-    """A study of any images, methods, parts and networks, with maps that may be blank."""
-    generator = np.random.default_rng(draw(st.integers(0, 2**16)))
-    images = draw(st.lists(st.sampled_from([*NAMED, "a", "b", "c"]), min_size=1, unique=True))
-    blank = draw(st.booleans())
-
-    def noise(*shape: int) -> np.ndarray:
-        values = np.zeros(shape) if blank else generator.random(shape)
-        return np.where(generator.random(shape) < 0.1, np.nan, values)
-
-    methods = draw(st.sets(st.sampled_from([*THREE, "lime", *EIGHT])))
-    found = _maps(images, methods, noise) | _pairs(images, noise) | _lime(images, noise)
-    rows, tables = _dissection(draw, generator)
-    found |= tables
-    for name in draw(st.sets(st.sampled_from(sorted(found)))):
-        del found[name]
-    outlined = draw(st.booleans())
-    chimney = np.tri(8, dtype=bool)
-    masks = {image: np.tri(8, dtype=bool) for image in images if draw(st.booleans())}
-
-    def heatmap(method: str, image: str) -> Any:
-        return SimpleNamespace(values=np.nan_to_num(noise(8, 8)))
-
-    return stub_study(
-        found,
-        {"lime": {"samples": 50}, "agreement": {"share": 0.2}, "dissection": draw(_probing())},
-        images=images,
-        objects=masks,
-        heatmap=heatmap,
-        parts=lambda image: {"the chimney": chimney, "the house": ~chimney} if outlined else {},
-        segments=lambda image: np.arange(64).reshape(8, 8) // 16,
-        prediction=lambda image: pd.Series({"category": "anything"}),
-        dissection={"classifiers": rows} if rows else {},
-        provenance={},
-        store=SimpleNamespace(
-            tables=lambda: list(found),
-            table=lambda name: found[name].assign(classifier="shown"),
-            project=Project(ROOT),
-        ),
-    )
-
-
-def _probing() -> st.SearchStrategy[dict[str, Any]]:
-    source = st.sampled_from(["imagenet-sample-images", "others"])
-    return source.map(lambda name: {"images": {"source": name}})
-
-
-def _maps(images: list[str], methods: set[str], noise: Any) -> dict[str, pd.DataFrame]:
-    rows = pd.DataFrame(
-        [(i, m) for i in images for m in sorted(methods)], columns=["image", "method"]
-    )
-    size = len(rows)
-    cams, others = rows["method"].isin(THREE), rows["method"].isin(EIGHT)
-    return {
-        "maps": rows.assign(area_half_max=noise(size))[cams | (rows["method"] == "lime")],
-        "costs": rows.assign(seconds=noise(size)),
-        "attributions": rows.assign(seconds=noise(size), reason="")[others],
-        "sensitivities": rows.assign(by_channel=noise(size)),
-    }
-
-
-def _pairs(images: list[str], noise: Any) -> dict[str, pd.DataFrame]:
-    size = len(images)
-    pair = pd.DataFrame({"image": images, "first": "lime", "second": "gradcam", "iou": noise(size)})
-    return {
-        "agreement": pair.assign(share=0.2),
-        "ious": pd.concat([pair.assign(rule=rule, iou=noise(size)) for rule in ("lime1", "lime2")]),
-        "large_sample": pd.DataFrame({"image": images, "edges": noise(size)}),
-        "large_sample_iou": pair,
-    }
-
-
-def _lime(images: list[str], noise: Any) -> dict[str, pd.DataFrame]:
-
-    def each(column: str, values: Iterable[Any]) -> pd.DataFrame:
-        return pd.DataFrame(list(product(images, values)), columns=["image", column])
-
-    repeated, weights = each("samples", (50, 600, 900)), each("superpixel", range(4))
-    searched = each("segmentation", ("quickshift-4-200-0.2", "grid-7-7")).assign(samples=600)
-    return {
-        "lime": pd.DataFrame({"image": images, "reason": ""}),
-        "stability": repeated.assign(jaccard=noise(len(repeated))),
-        "search": searched.assign(p_kept=noise(len(searched)), p_removed=noise(len(searched))),
-        "superpixels": weights.assign(weight=noise(len(weights))),
-    }
-
-
-def _dissection(
-    draw: st.DrawFn, generator: np.random.Generator
-) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
-    names = draw(st.lists(st.sampled_from(["resnet50", "resnet18_places365", "x"]), unique=True))
-    sets = st.sampled_from(["ImageNet", "Places365", "other"])
-    rows = [{"name": name, "network": name, "training_set": draw(sets)} for name in names]
-    units, layers = [], []
-    for name in names:
-        for layer in ("one", "two", "fc")[: draw(st.integers(1, 3))]:
-            layers.append({"network": name, "layer": layer})
-            units += [{"network": name, "layer": layer, "unit": unit} for unit in range(3)]
-    table = pd.DataFrame(units, columns=["network", "layer", "unit"])
-    size = len(table)
-    words, kinds = ("dog", "red", "hill"), ("object", "color", "scene")
-    table = table.assign(
-        label=generator.choice(words, size),
-        kind=generator.choice(kinds, size),
-        similarity=generator.random(size),
-        q_value=0.0,
-        runner_up_1=generator.choice(words, size),
-        runner_up_1_similarity=0.1,
-    )
-    layered = pd.DataFrame(layers, columns=["network", "layer"])
-    means = {name: generator.random(len(layered)) for name in ("greatest", "mean", "null_mean")}
-    probing = [layered.assign(rule="fixed", size=n, similarity=n / 100) for n in (20, 50)]
-    return rows, {
-        "units": table,
-        "layers": layered.assign(**means),
-        "classes": layered[layered["layer"] == "fc"],
-        "probing": pd.concat(probing),
-    }
-
-
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(study=studies())
+@given(study=any_study(missing=EVERY))
 def test_every_claim_is_judged_for_any_study(
     published: PublishedReport, study: StudyReport
 ) -> None:
@@ -175,14 +49,7 @@ def test_every_claim_is_judged_for_any_study(
 
 
 def test_a_study_of_nothing_leaves_claims_undecided(published: PublishedReport) -> None:
-    study = stub_study(
-        {},
-        images=["a"],
-        objects={},
-        dissection={},
-        provenance={},
-        store=SimpleNamespace(tables=list, project=Project(ROOT)),
-    )
+    study = stub_study({}, images=["a"])
     found = judged(study, published).set_index("key")
     for key in ("chimney", "repeats", "samples_600", "occlusion_stable", "probing_grows"):
         assert found.loc[key, "verdict"] == "not decidable", key
@@ -192,14 +59,13 @@ def test_a_study_of_nothing_leaves_claims_undecided(published: PublishedReport) 
 def _of_places(units: pd.DataFrame) -> StudyReport:
     """The dissection of a network of places and of one of objects, with these units."""
     sets = {"p": "Places365", "i": "ImageNet"}
-    networks = [{"network": name, "training_set": told} for name, told in sets.items()]
+    networks = [{"name": n, "title": n, "training_set": told} for n, told in sets.items()]
     layers = units[["network", "layer"]].drop_duplicates().assign(null_mean=[0.0, 1.0])
     return stub_study(
         {"units": units, "layers": layers},
         {"dissection": {"images": {"source": "imagenet-sample-images"}}},
         images=["a"],
-        dissection={"classifiers": networks},
-        store=SimpleNamespace(project=Project(ROOT)),
+        provenance={"dissection": {"classifiers": networks}},
     )
 
 
@@ -253,7 +119,9 @@ def test_close_words_of_units_without_a_significant_label_decide_nothing(
     units = pd.DataFrame({"network": "i", "layer": "fc", "label": words, "runner_up_1": runners})
     study = stub_study(
         {"units": units.assign(similarity=1.0, q_value=q_value)},
-        dissection={"classifiers": [{"network": "i", "training_set": "ImageNet"}]},
+        provenance={
+            "dissection": {"classifiers": [{"name": "i", "title": "i", "training_set": "ImageNet"}]}
+        },
     )
     assert JUDGES["close_concepts"](study, published).verdict == verdict
 

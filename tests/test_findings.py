@@ -1,5 +1,6 @@
 """Findings: the sentence, the verdict and the number come from one comparison."""
 
+import re
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import permutation_test
 
+from any_study import any_study
+from stub_study import assert_sound
 from vitrine.errors import StudyError
 from vitrine.measures.difference import paired_difference, pairing_difference
-from vitrine.report.findings import Finding, absent, findings
+from vitrine.measures.registry import MEASURES
+from vitrine.report import replication
+from vitrine.report.attributions import PRINTED
+from vitrine.report.findings import Finding, absent, attribution, findings, measures
 from vitrine.report.findings.sentences import bound, span, spelt, which_way
 from vitrine.report.observations import read_observations
+from vitrine.report.study_report import StudyReport
 from vitrine.report.text import p_text, part_of, plural
+
+
+@settings(max_examples=40)
+@given(any_study())
+def test_every_finding_is_a_sentence_of_any_study(study: StudyReport) -> None:
+    asked = [ask for *_, ask in replication.questions()]
+    printed = pd.Series(range(8), [*PRINTED.values()])
+    given = [measures.by_family(study, name, "Means") for name in MEASURES]
+    for found in [*(ask(study) for ask in asked), *given, attribution.printed(study, printed)]:
+        # A label may be called "nan"; nothing else may.
+        plain = [re.sub(r"“[^”]*”", "“x”", text) for text in (found.headline, found.text)]
+        assert_sound(Finding(*plain, verdict=found.verdict))
+
 
 differences = st.lists(st.floats(-1, 1, allow_subnormal=False), max_size=12).map(np.array)
 

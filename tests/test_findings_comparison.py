@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from any_study import any_study
 from conftest import ROOT
-from stub_study import assert_sound, findings_of, stub_study
-from vitrine.measures.agreement import Region, matched_and_mismatched
+from stub_study import stub_study
+from vitrine.measures.agreement import matched_and_mismatched
 from vitrine.measures.association import within_groups
 from vitrine.measures.dispersion import between_columns, between_rows
 from vitrine.measures.thresholds import REGION_RULES
@@ -22,96 +23,14 @@ from vitrine.report.study_report import StudyReport
 from vitrine.store import Store
 
 share = st.floats(0, 1, allow_subnormal=False)
-maybe = share | st.just(float("nan"))
-few, several = settings(max_examples=8), settings(max_examples=20)
-
-CAMS, ATTRIBUTIONS = ["layercam", "gradcam", "scorecam"], ["occlusion", "gradient", "lrp"]
 
 
 def _images(count: int) -> list[str]:
     return [f"image {number}" for number in range(count)]
 
 
-@st.composite
-def studies(draw: st.DrawFn, least: int = 1, most: int = 8) -> StudyReport:
-    """A study that compares LIME with some methods on some images, by some rules."""
-    images = _images(draw(st.integers(least, most)))
-    cams = draw(st.lists(st.sampled_from(CAMS), min_size=1, unique=True))
-    others = draw(st.lists(st.sampled_from(ATTRIBUTIONS), unique=True))
-    methods, shares = ["lime", *cams, *others], draw(st.sampled_from([(0.2,), (0.1, 0.2, 0.5)]))
-    rules = ["share", *draw(st.lists(st.sampled_from([*REGION_RULES][1:]), unique=True))]
-    alone = len(images) == 1
-
-    def pair() -> dict[str, Any]:
-        iou = draw(maybe)  # a region that agrees with its own image's does with others' too
-        others = float("nan") if alone else draw(maybe if np.isnan(iou) else share)
-        return {"iou": iou, "iou_chance": 0.1, "iou_other_images": others}
-
-    about = [
-        {"image": image, "first": "lime", "second": m} for image in images for m in methods[1:]
-    ]
-    ious = [
-        {"image": image, "first": first, "second": second, "rule": rule} | pair()
-        for rule in rules
-        for first, second in combinations(methods, 2)
-        for image in images
-    ]
-    areas = [
-        {"image": image, "method": method, "rule": rule, "area": draw(share)}
-        for image in images
-        for method in methods
-        for rule in rules
-    ]
-    tables = {
-        "agreement": [row | {"share": one} | pair() for row in about for one in shares],
-        "ious": ious,
-        "regions": areas,
-        "complexity": [
-            {"image": image} | {name: draw(share) for name in compared.COMPLEXITY}
-            for image in images
-        ],
-    }
-    masks = {image: _mask(draw(st.integers(0, 8))) for image in images if draw(st.booleans())}
-    return stub_study(
-        {name: pd.DataFrame(rows) for name, rows in tables.items()},
-        {
-            "agreement": {"share": 0.2, "bootstrap": 100, "seed": 0},
-            "cam": {"methods": cams},
-            "attribution": {"methods": others},
-        },
-        images=images,
-        objects=masks,
-    )
-
-
-def _mask(place: int) -> Region:
-    mask = np.zeros((3, 3), dtype=bool)
-    mask.flat[place] = True
-    return mask  # type: ignore[return-value]
-
-
-OF_IMAGES = [agreement.centred, large_sample.complexity_of_images, large_sample.significant_rho]
-OF_PAIRS = [ask for ask in findings_of(agreement) if ask not in OF_IMAGES]
-OF_MANY = [ask for ask in findings_of(large_sample) if ask not in OF_IMAGES]
-OF_REGIONS = findings_of(region_occlusion)
-
-
-@given(studies())
-@several
-def test_agreement_for_any_study(study: StudyReport) -> None:
-    for finding in OF_PAIRS:
-        assert_sound(finding(study))
-
-
-@given(studies())
-@few
-def test_complexity_of_images_for_any_study(study: StudyReport) -> None:
-    for finding in OF_IMAGES:
-        assert_sound(finding(study))
-
-
-@given(studies(least=6))
-@several
+@given(any_study(least=6, lacks=0))
+@settings(max_examples=20)
 def test_verdicts_say_what_the_numbers_say(study: StudyReport) -> None:
     rows = compared.at_share(study)
     gain = rows[compared.IMAGE_SPECIFIC].dropna()
@@ -126,6 +45,14 @@ def test_verdicts_say_what_the_numbers_say(study: StudyReport) -> None:
     assert (said == "all") == (larger == len(tested))
     assert (said == "some") == (0 < larger < len(tested))
     assert len({found.level for found in tested.values()}) == 1
+    table = regions.occlusion(study)
+    needed = (table["below"] == table["fills"])[table["area"] <= regions.LARGE]
+    below = region_occlusion.below_control(study)
+    assert below.is_absent == needed.empty
+    assert (below.verdict == "none") == (not needed.any() and not needed.empty)
+    assert (below.verdict == "all") == (needed.all() and not needed.empty)
+    drawn = large_sample.draws(study)
+    assert drawn.empty or (drawn[["low", "high"]].abs().max().max() <= 1 + 1e-9)
 
 
 def _compared(iou: float, other: float, images: int = 8, method: str = "gradcam") -> StudyReport:
@@ -222,33 +149,6 @@ def test_pseudo_values_have_the_mean_of_all_pairs(n: int, m: int, data: st.DataO
     assert between_columns(table)[0] == pytest.approx(np.mean(columns))
 
 
-@st.composite
-def samples(draw: st.DrawFn) -> StudyReport:
-    count = draw(st.integers(1, 12))
-    numbers = st.sampled_from([0.1, 0.2, 0.5]) | share
-    many = [
-        {"image": image, "correct": draw(st.sampled_from(["True", "False", ""]))}
-        | {name: draw(numbers) for name in (*compared.COMPLEXITY, "r_squared")}
-        for image in _images(count)
-    ]
-    pairs = [
-        {"image": row["image"], "first": "lime", "second": "eigencam"}
-        | {"iou": draw(maybe), "iou_other_images": draw(maybe)}
-        for row in many
-    ]
-    tables = {"large_sample": pd.DataFrame(many), "large_sample_iou": pd.DataFrame(pairs)}
-    return stub_study(tables, images=_images(draw(st.integers(1, 5))))
-
-
-@given(samples())
-@few
-def test_large_sample_for_any_study(study: StudyReport) -> None:
-    for finding in OF_MANY:
-        assert_sound(finding(study))
-    drawn = large_sample.draws(study)
-    assert drawn.empty or (drawn[["low", "high"]].abs().max().max() <= 1 + 1e-9)
-
-
 def _sample(signs: dict[str, int], count: int = 40) -> StudyReport:
     iou = np.linspace(0.1, 0.9, count)
     noise = np.random.default_rng(0).permutation(count) / count
@@ -292,11 +192,12 @@ def test_what_was_asked_afterwards_is_decided_by_its_test() -> None:
     assert large_sample.correct(_sample({})).verdict == "lower"
 
 
-def _occluded(rows: list[tuple[str, str, str, float, float, float]]) -> StudyReport:
+def _occluded(rows: list[tuple[str, str, str, float, float, float]], **areas: float) -> StudyReport:
     """A study of regions: image, region, fill, without it, control, alone; the whole has 0.5."""
     table = [
-        {"image": image, "region": region, "area": 0.25, "fill": fill, "shown": shown}
-        | {"p_original": 0.5, "probability": value, "control": control, "category": "cat"}
+        {"image": image, "region": region, "area": areas.get(region, 0.25), "fill": fill}
+        | {"shown": shown, "p_original": 0.5, "probability": value, "control": control}
+        | {"category": "cat"}
         for image, region, fill, without, control, alone in rows
         for shown, value in (("rest", without), ("region", alone))
     ]
@@ -318,30 +219,6 @@ def _occluded(rows: list[tuple[str, str, str, float, float, float]]) -> StudyRep
         parts=lambda image: masks[image],
         heatmap=lambda method, image: Map(),
     )
-
-
-@st.composite
-def occlusions(draw: st.DrawFn) -> StudyReport:
-    fills = ["mean", "grey", "blur"][: draw(st.integers(1, 3))]
-    return _occluded(
-        [
-            (image, f"part {region}", fill, draw(share), draw(share), draw(share))
-            for image in _images(draw(st.integers(1, 4)))
-            for region in range(draw(st.integers(1, 3)))
-            for fill in fills
-        ]
-    )
-
-
-@given(occlusions())
-@several
-def test_regions_for_any_study(study: StudyReport) -> None:
-    table = regions.occlusion(study)
-    for finding in OF_REGIONS:
-        assert_sound(finding(study))
-    needed = (table["below"] == table["fills"]).sum()
-    verdict = region_occlusion.below_control(study).verdict
-    assert (verdict == "none") == (needed == 0) and (verdict == "all") == (needed == len(table))
 
 
 def test_a_region_is_needed_only_if_every_fill_says_so() -> None:
@@ -371,11 +248,8 @@ def test_a_region_is_needed_only_if_every_fill_says_so() -> None:
 def test_a_region_of_most_of_the_frame_has_no_control_and_is_named() -> None:
     study = _occluded(
         [("a", part, "grey", 0.0, 0.4, 0.4) for part in ("head", "tail")]
-        + [("b", "sky", "grey", 0.0, 0.4, 0.4)]
-    )
-    table = study.table("region_occlusion")
-    study.__dict__["_tables"]["region_occlusion"] = table.assign(
-        area=table["area"].where(table["region"] != "sky", 0.6)
+        + [("b", "sky", "grey", 0.0, 0.4, 0.4)],
+        sky=0.6,
     )
     needed = region_occlusion.below_control(study)
     assert needed.headline.startswith("Hidden one at a time, both regions lower")

@@ -1,32 +1,37 @@
 """Findings about LIME, whichever way they come out."""
 
 import pandas as pd
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
-from stub_study import assert_sound, stub_study
+from any_study import any_study
+from stub_study import stub_study
 from vitrine.report.findings import lime
-
-share = st.floats(0, 1, allow_subnormal=False)
-
-
-@st.composite
-def stability_tables(draw: st.DrawFn) -> pd.DataFrame:
-    images, samples = draw(st.integers(1, 12)), draw(st.sets(st.integers(2, 3000), min_size=1))
-    rows = [
-        {"image": f"image {image}", "samples": number, "jaccard": draw(share)}
-        for image in range(images)
-        for number in sorted(samples)[:4]
-    ]
-    return pd.DataFrame(rows).assign(jaccard_chance=0.2)
+from vitrine.report.study_report import StudyReport
 
 
-@given(stability_tables(), st.integers(2, 3000))
-def test_repeats_says_what_its_numbers_say(table: pd.DataFrame, samples: int) -> None:
-    found = lime.repeats(stub_study({"stability": table}, {"lime": {"samples": samples}}))
-    assert_sound(found)
-    if found.verdict == "larger":
-        assert "undecided" not in found.headline
+@given(any_study(lacks=0))
+@settings(max_examples=40)
+def test_verdicts_say_what_the_numbers_say(study: StudyReport) -> None:
+    repeats = lime.repeats(study)
+    assert repeats.verdict != "larger" or "undecided" not in repeats.headline
+    table = study.table("fidelity")
+    chosen = table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
+    kept, hidden = lime.best_alone(study), lime.best_hidden(study)
+    for finding, gain in (
+        (kept, chosen["p_kept"] - chosen["p_kept_random"]),
+        (hidden, chosen["p_removed_random"] - chosen["p_removed"]),
+    ):
+        assert finding.is_absent == chosen.empty
+        assert finding.verdict != "larger" or gain.mean() > 0
+        assert finding.verdict != "smaller" or gain.mean() < 0
+
+
+def test_samples_are_compared_on_the_images_that_have_both_ends() -> None:
+    rows = {"image": ["a", "a", "b", "b"], "samples": [50, 600] * 2, "jaccard": 0.5}
+    table = pd.DataFrame(rows).assign(r_squared=[float("nan"), 0.9] * 2)
+    study = stub_study({"stability": table})
+    assert not lime.sample_sizes(study).is_absent
+    assert lime.fit_and_samples(study).is_absent
 
 
 def test_repeats_for_each_outcome() -> None:
@@ -42,54 +47,6 @@ def test_repeats_for_each_outcome() -> None:
     assert "fewer" in headline(0.1)
     assert headline(0.6, images=2) == "How far two seeds of LIME choose the same superpixels."
     assert lime.repeats(stub_study({})).is_absent
-
-
-@given(st.lists(st.tuples(st.none() | share, st.floats(0, 3)), min_size=1, max_size=12))
-def test_fit_for_any_table(rows: list[tuple[float | None, float]]) -> None:
-    table = pd.DataFrame(rows, columns=["r_squared", "local_prediction"])
-    table["image"] = [f"image {n}" for n in range(len(table))]
-    table["r_squared"] = table["r_squared"].astype(float)
-    assert_sound(lime.fit(stub_study({"lime": table})))
-
-
-@given(stability_tables(), st.booleans())
-def test_samples_decide_by_the_images_that_have_both_ends(table: pd.DataFrame, lost: bool) -> None:
-    table["r_squared"] = table["jaccard"]
-    if lost:  # fits of the fewest samples are missing
-        table.loc[table["samples"] == table["samples"].min(), "r_squared"] = float("nan")
-    study = stub_study({"stability": table})
-    for finding in (lime.sample_sizes(study), lime.fit_and_samples(study)):
-        assert_sound(finding)
-    assert not lost or lime.fit_and_samples(study).is_absent
-
-
-@st.composite
-def fidelity_tables(draw: st.DrawFn) -> pd.DataFrame:
-    rows = [
-        {"image": f"image {n}", "rule": rule, "superpixels": draw(st.integers(0, 3))}
-        | {name: draw(share) for name in FIDELITY}
-        for n in range(draw(st.integers(1, 10)))
-        for rule in ("positive", "both signs")
-    ]
-    return pd.DataFrame(rows)
-
-
-FIDELITY = ("p_kept", "p_kept_random", "p_removed", "p_removed_random", "area", "area_random")
-
-
-@given(fidelity_tables())
-def test_what_is_chosen_is_held_against_random_superpixels(table: pd.DataFrame) -> None:
-    study = stub_study({"fidelity": table})
-    chosen = table[(table["rule"] == "positive") & (table["superpixels"] > 0)]
-    kept, hidden = lime.best_alone(study), lime.best_hidden(study)
-    for finding, gain in (
-        (kept, chosen["p_kept"] - chosen["p_kept_random"]),
-        (hidden, chosen["p_removed_random"] - chosen["p_removed"]),
-    ):
-        assert_sound(finding)
-        assert finding.is_absent == chosen.empty
-        assert finding.verdict != "larger" or gain.mean() > 0
-        assert finding.verdict != "smaller" or gain.mean() < 0
 
 
 def test_random_superpixels_that_keep_as_much_decide_nothing() -> None:

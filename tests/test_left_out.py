@@ -67,7 +67,7 @@ def study(tmp_path: Path) -> StudyReport:
     asked["answers_assignment"] = False
     known = {"study": asked, "networks": {"squeezenet1_0": "pretrained"}}
     table = {"image": ["a"], "r_squared": [0.5]}
-    return stub_study({"lime": table}, asked, provenance=known, extra_images=[], objects={})
+    return stub_study({"lime": table}, asked, provenance=known)
 
 
 def test_what_needs_a_missing_part_is_left_out_of_the_page(tmp_path: Path) -> None:

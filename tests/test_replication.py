@@ -29,7 +29,7 @@ def _study(kept: float, images: int = 8) -> StudyReport:
     rows = {"image": [f"{n}" for n in range(images)], "rule": "positive", "superpixels": 10}
     rows |= {"p_kept": kept, "p_kept_random": 0.5, "p_removed": 0.1, "p_removed_random": 0.1}
     table = pd.DataFrame(rows).assign(area=0.3, area_random=0.3)
-    return stub_study({"fidelity": table}, has_true_class=lambda image: False)
+    return stub_study({"fidelity": table})
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,7 @@ def test_every_question_is_asked_once_and_reads_as_a_line() -> None:
 
 
 def test_a_study_without_the_part_says_so_to_every_question() -> None:
-    known = {"object_areas": pd.Series(dtype=float), "has_true_class": lambda image: False}
-    nothing = stub_study({}, images=["one"], objects={}, **known)
+    nothing = stub_study({}, images=["one"])
     for question, _, ask in replication.questions():
         found = ask(nothing)
         assert found.is_absent, question
