@@ -188,8 +188,8 @@ def test_a_p_value_below_the_uncorrected_level_is_no_correlation() -> None:
 
 
 def test_what_was_asked_afterwards_is_decided_by_its_test() -> None:
-    assert large_sample.fit(_sample({})).verdict == "higher"
-    assert large_sample.correct(_sample({})).verdict == "lower"
+    assert large_sample.fit(_sample({})).verdict == "larger"
+    assert large_sample.correct(_sample({})).verdict == "smaller"
 
 
 def _occluded(rows: list[tuple[str, str, str, float, float, float]], **areas: float) -> StudyReport:

@@ -13,8 +13,7 @@ from vitrine.report import compared
 from vitrine.report.cams import distinct
 from vitrine.report.compared import IMAGE_SPECIFIC, LIME, at_share, pair_rows, rule_title
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.large_sample import iou_and
-from vitrine.report.findings.sentences import by_how_many, span, spelt, which_way
+from vitrine.report.findings.sentences import by_how_many, rho_way, span, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
@@ -262,11 +261,10 @@ def centred(study: StudyReport) -> Finding:
     iou = at_share(study)["iou"].reindex(list(offset)).to_numpy(dtype=float)
     found = spearman(np.array(list(offset.values())), iou)
     absent_if(np.isnan(found.rho), "Too few images have an outlined object to ask where it lies.")
-    return iou_and(
+    headline, verdict = rho_way(
         found,
-        0.05,
-        "where the object lies off the centre",
+        "IoU is [higher|lower] where the object lies off the centre",
         "IoU is not significantly correlated with the object's distance from the centre.",
-        f"Over {count(found.count)} images with an outlined object rho is {number(found.rho)} "
-        f"({p_text(found.p_value)}).",
     )
+    text = f"Over {count(found.count)} images with an outlined object rho is {number(found.rho)} "
+    return Finding(headline, f"{text}({p_text(found.p_value)}).", verdict)

@@ -11,7 +11,7 @@ from vitrine.measures.difference import paired_difference
 from vitrine.report import compared
 from vitrine.report.compared import COMPLEXITY, associations, complexity_of, sample
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import rho_text, spelt, which_way
+from vitrine.report.findings.sentences import rho_text, rho_way, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, p_text, percent, plural
@@ -170,13 +170,13 @@ def fit(study: StudyReport) -> Finding:
     table = sample(study)
     found = spearman(table["r_squared"].to_numpy(dtype=float), table["iou"].to_numpy(dtype=float))
     absent_if(np.isnan(found.rho), "Too few of LIME's models have a fit to compare with the IoU.")
-    return iou_and(
+    headline, verdict = rho_way(
         found,
-        LEVEL / AFTERWARDS,
-        "where LIME's linear model fits well",
+        "IoU is [higher|lower] where LIME's linear model fits well",
         "IoU is not significantly correlated with the fit of LIME's linear model.",
-        f"The rank correlation is {rho_text(found)}.",
+        LEVEL / AFTERWARDS,
     )
+    return Finding(headline, f"The rank correlation is {rho_text(found)}.", verdict)
 
 
 @needs(*SAMPLE)
@@ -189,23 +189,13 @@ def correct(study: StudyReport) -> Finding:
     found = spearman(right.to_numpy(), iou.to_numpy())
     if not np.isfinite(found.rho):
         return absent("Images with a correct and with a wrong prediction cannot be compared.")
-    return iou_and(
+    headline, verdict = rho_way(
         found,
-        LEVEL / AFTERWARDS,
-        "where the prediction is correct",
+        "IoU is [higher|lower] where the prediction is correct",
         "IoU does not differ significantly between correct and wrong predictions.",
-        f"It is {number(iou[right == 1].mean())} on {plural(int(right.sum()), 'image')} with a "
-        f"correct prediction and {number(iou[right == 0].mean())} on the others. The rank "
-        f"correlation is {number(found.rho)} ({p_text(found.p_value)}).",
+        LEVEL / AFTERWARDS,
     )
-
-
-def iou_and(found: Association, level: float, where: str, otherwise: str, text: str) -> Finding:
-    """Whether the IoU is higher or lower ``where`` something is greater, and if neither is clear.
-
-    otherwise : the headline then.
-    """
-    if found.p_value >= level:
-        return Finding(otherwise, text, "undecided")
-    how = "higher" if found.rho > 0 else "lower"
-    return Finding(f"IoU is {how} {where}.", text, how)
+    text = f"It is {number(iou[right == 1].mean())} on {plural(int(right.sum()), 'image')} with a "
+    text += f"correct prediction and {number(iou[right == 0].mean())} on the others. The rank "
+    text += f"correlation is {number(found.rho)} ({p_text(found.p_value)})."
+    return Finding(headline, text, verdict)
