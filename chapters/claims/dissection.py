@@ -91,9 +91,9 @@ def probing_grows(study: StudyReport, published: PublishedReport) -> Judgement:
         own = rows[rows["rule"] == rule]
         if own.empty or own["size"].nunique() < 2:
             continue
-        wide = own.pivot_table(index=["network", "layer"], columns="size", values="similarity")
         least, most = int(own["size"].min()), int(own["size"].max())
-        small, large = wide[least], wide[most]
+        wide = own.pivot_table(index=["network", "layer"], columns="size", values="similarity")
+        small, large = (wide.reindex(columns=[size])[size] for size in (least, most))
         known = small.notna() & large.notna()
         grows = tuple(bool(value) for value in (large > small)[known])
         if not grows:
