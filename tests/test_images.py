@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,6 +98,21 @@ def test_an_image_is_known_by_its_content_and_damage_is_one_message(
         with contextlib.suppress(ImageError):
             decode(path)
     assert not recwarn.list
+
+
+def test_images_opened_at_the_same_time_leave_the_filters_of_warnings_as_they_were(
+    image_file: Save, recwarn: pytest.WarningsRecorder
+) -> None:
+    path, before = image_file(NOISE, "a.png"), list(warnings.filters)
+    first, second = images.opened(path), images.opened(path)
+    for one in (first, second):
+        one.__enter__()
+    for one in (first, second):
+        warnings.warn_explicit("Corrupt EXIF data", UserWarning, "a.py", 1, "PIL.TiffImagePlugin")
+        one.__exit__(None, None, None)
+    assert warnings.filters == before and not recwarn.list
+    warnings.warn_explicit("Corrupt EXIF data", UserWarning, "a.py", 1, "PIL.TiffImagePlugin")
+    assert len(recwarn.list) == 1
 
 
 @pytest.mark.parametrize("form", ["EPS", "DDS", "ICO", "PCX", "TGA", "JPEG2000"])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,9 @@ other formats, such as EPS, it would start another program."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
 """How the names of files in these formats end."""
+
+_SILENT = ("ignore", None, Warning, re.compile(r"PIL\b"), 0)
+"""What Pillow warns of is damaged notes, not pixels; and sizes, which are looked at anyway."""
 
 _SAMPLE_NAME = re.compile(r"^(n\d{8})_(.+)$")
 
@@ -144,15 +148,18 @@ def decode(path: Path) -> Pixels:
 
 @contextmanager
 def opened(path: Path) -> Iterator[PilImage.Image]:
-    """An image file, to be decoded in the block; whatever goes wrong is a ``ImageError``."""
+    """An image file, to be decoded in the block; whatever goes wrong is a ``ImageError``.
+
+    Several threads may be inside at once: each adds a filter of warnings and takes one away, as
+    ``warnings.catch_warnings`` would set back what another thread has changed.
+    """
+    filters: Any = warnings.filters
+    filters.insert(0, _SILENT)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what decoders say of damaged notes, not of pixels
-            warnings.simplefilter("error", PilImage.DecompressionBombWarning)
-            with PilImage.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise _too_large(path)
-                yield image
+        with PilImage.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(path)
+            yield image
     except ImageError:
         raise
     except FileNotFoundError as error:
@@ -162,7 +169,7 @@ def opened(path: Path) -> Iterator[PilImage.Image]:
             f"{path} is not an image of a kind that is read ({', '.join(FORMATS)})",
             "Convert it to JPEG or PNG",
         ) from error
-    except (PilImage.DecompressionBombWarning, PilImage.DecompressionBombError) as error:
+    except PilImage.DecompressionBombError as error:
         raise _too_large(path) from error
     except ImageCms.PyCMSError as error:
         raise ImageError(
@@ -179,6 +186,8 @@ def opened(path: Path) -> Iterator[PilImage.Image]:
             f"The image {path} is damaged ({error or type(error).__name__})",
             "Fetch it again or replace it",
         ) from error
+    finally:
+        filters.remove(_SILENT)
 
 
 def check_sides(image: Path | str, size: tuple[int, int]) -> None:
