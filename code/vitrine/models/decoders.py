@@ -16,48 +16,15 @@ from vitrine.data.safe_pickle import Array
 
 # --- TensorFlow's tensors, and the 8-bit ResNet-50 -----------------------------------------------
 
-_TYPES = {1: "<f4", 4: "u1", 12: "u1"}
-"""TensorFlow's ``DataType`` of the tensors that are read."""
 
-
-def tensor_proto(message: bytes) -> Array:
+def tensor_proto(message: bytes, kind: str, shape: Sequence[int]) -> Array:
     """The array of a serialised ``TensorProto`` (tensorflow/core/framework/tensor.proto).
 
-    Read are its fields 1 (type), 2 (shape) and 4 (content), of float32, uint8 and quint8.
+    Its values are the last field of the message; their type and shape are those of the network.
     """
-    fields = dict(_fields(message))
-    kind, shape, content = fields.get(1), fields.get(2, b""), fields.get(4)
-    if kind not in _TYPES or not isinstance(shape, bytes) or not isinstance(content, bytes):
-        raise ValueError("a tensor is of an unknown type or has no content")
-    sides = [dict(_fields(side)).get(1) for _, side in _fields(shape) if isinstance(side, bytes)]
-    return np.frombuffer(content, _TYPES[kind]).reshape(tuple(map(int, sides)))  # type: ignore[arg-type]
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of each field of a message of Protocol Buffers: integers and bytes."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
-        value, place = _varint(message, place)
-        if key & 7 == 0:
-            yield key >> 3, value
-        elif key & 7 == 2 and place + value <= len(message):
-            yield key >> 3, message[place : place + value]
-            place += value
-        else:
-            raise ValueError("a message is cut off or has fields of an unknown form")
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """A whole number of seven bits a byte, the lowest first, and the place behind it."""
-    value = shift = 0
-    while place < len(message) and shift < 64:
-        byte, place = message[place], place + 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, place
-    raise ValueError("a message is cut off")
+    values = math.prod(shape)
+    start = len(message) - values * np.dtype(kind).itemsize  # a ValueError where it is too short
+    return np.frombuffer(message, kind, values, start).reshape(shape)
 
 
 def dequantised(codes: Array, lowest: float, highest: float) -> Array:
@@ -70,8 +37,8 @@ def dequantised(codes: Array, lowest: float, highest: float) -> Array:
     return weights
 
 
-def resnet50_state(files: dict[str, bytes]) -> dict[str, Tensor]:
-    """The state of torchvision's ``resnet50`` from the files of ``Quantized_Resnet_FPGA``.
+def resnet50_state(files: dict[str, bytes], network: nn.Module) -> dict[str, Tensor]:
+    """The state of ``network``, torchvision's ``resnet50``, from ``Quantized_Resnet_FPGA``'s files.
 
     Filters are ``uint8 [h, w, in, out]``, the classifier is ``uint8 [2048, 1001]`` with the class
     "background" first, which is dropped. The filters' numbers follow the network: the stem, then of
@@ -83,14 +50,18 @@ def resnet50_state(files: dict[str, bytes]) -> dict[str, Tensor]:
     )
     state: dict[str, Array] = {}
     for number, (convolution, norm) in enumerate(_resnet50_layers()):
-        codes = tensor_proto(files[f"conv/pb/filter_{number}_uint8_const.pb"])
+        count, *inner = network.get_parameter(f"{convolution}.weight").shape
+        shape = (*inner[1:], inner[0], count)
+        codes = tensor_proto(files[f"conv/pb/filter_{number}_uint8_const.pb"], "u1", shape)
         filters = dequantised(codes, lowest[number], highest[number])
         state[f"{convolution}.weight"] = filters.transpose(3, 2, 0, 1)
         for key, name in _NORM.items():
-            state[f"{norm}.{key}"] = tensor_proto(files[f"batchnorm/pb/{name}_{number}.pb"])
-    classifier = dequantised(tensor_proto(files["Matmul.pb"]), lowest[-1], highest[-1])
-    state["fc.weight"] = classifier.T[1:]
-    state["fc.bias"] = tensor_proto(files["bias.pb"])[1:]
+            state[f"{norm}.{key}"] = tensor_proto(
+                files[f"batchnorm/pb/{name}_{number}.pb"], "<f4", (count,)
+            )
+    codes = tensor_proto(files["Matmul.pb"], "u1", (2048, 1001))
+    state["fc.weight"] = dequantised(codes, lowest[-1], highest[-1]).T[1:]
+    state["fc.bias"] = tensor_proto(files["bias.pb"], "<f4", (1001,))[1:]
     return tensors(state)
 
 

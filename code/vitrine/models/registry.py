@@ -235,7 +235,10 @@ CLASSIFIERS: dict[str, Architecture] = {
         build=lambda: torchvision.models.resnet50(weights=None),
         weights_file=_decoded(
             "quantized-resnet-fpga",
-            lambda files: decoders.resnet50_state({n: p.read_bytes() for n, p in files.items()}),
+            lambda files: decoders.resnet50_state(
+                {name: path.read_bytes() for name, path in files.items()},
+                torchvision.models.resnet50(weights=None),
+            ),
             "eef0fb970eb10176b67b2946aae50877a15391dfab8ff08ba1a383760aea2019",
         ),
         categories=imagenet_categories,
