@@ -1,6 +1,5 @@
 """A study file is read into frozen data, and what is wrong with it is said in the user's words."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from vitrine.errors import StudyError, suggestion
 from vitrine.experiments.registry import context_of
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
-from vitrine.study import load_study, read_study
+from vitrine.study import load_study
 
 
 @pytest.mark.parametrize("name", ["embedded", "assignment"])
@@ -47,7 +46,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         ),
         (
             'weights = "random"',
-            'network = "a.py:b", mean = [124, 116, 104]',
+            'network = "a.py:b", mean = [124, 0.4, 0.4]',
             "`classifiers.0.mean.0`: Input should be less than or equal to 1, not 124",
         ),
         ("samples = 24", 'samples = "many"', "`lime.samples`: Input should be a valid integer"),
@@ -91,7 +90,7 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         (
             "[lime]\n",
             "[lime.search]\nsamples = [20, 10]\nsegmentations = [{ method = 'grid' }]\n[lime]\n",
-            "`lime.search`: `samples` must be ascending",
+            "`lime.search.samples`: the numbers must be ascending",
         ),
         (
             "[lime]\n",
@@ -112,24 +111,29 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
         ),
         ('methods = ["gradcam"]', "methods = []", "`cam.methods`: Name at least one"),
         ("n00000002_noise.png", "n00000001_red_square.png", "listed twice: n00000001_red_square"),
+        (
+            '{ name = "efficientnet_lite0", weights = "random" }',
+            '"resnet"',
+            "`classifiers.0`: Write a table with the keys channels_first, channels_last, classes, "
+            "interpolation, link, mean, name, network, resize, seed, size, std, title, "
+            "training_set, weights, e.g. { name = \"resnet\" }, not 'resnet'",
+        ),
     ],
 )
-def test_a_mistake_is_named_with_file_key_and_what_is_allowed(
-    tmp_path: Path, old: str, new: str, said: str
+def test_a_mistake_is_one_sentence_with_file_key_and_what_is_allowed(
+    tiny: Project, old: str, new: str, said: str
 ) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(STUDY.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(StudyError, match=rf"(?s)study\.toml.*{re.escape(said)}"):
-        read_study(path)
+    change_study(tiny, old, new)
+    with pytest.raises(StudyError, match=r"^data/studies/tiny/study\.toml") as caught:
+        load_study(tiny, "tiny")
+    assert said in str(caught.value) and "\n" not in caught.value.problem
 
 
-def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    path.write_text(STUDY.replace("samples = 24", "samples = 0").replace("0.1, 0.2", "0.2, 7"))
-    with pytest.raises(StudyError) as caught:
-        read_study(path)
-    assert "lime.samples" in str(caught.value)
-    assert "agreement.shares.1" in str(caught.value)
+def test_all_mistakes_are_named_at_once(tiny: Project) -> None:
+    change_study(tiny, "samples = 24", "samples = 0")
+    change_study(tiny, "0.1, 0.2", "0.2, 7")
+    with pytest.raises(StudyError, match=r"(?s)lime\.samples.*agreement\.shares\.1"):
+        load_study(tiny, "tiny")
 
 
 def test_an_unknown_study_is_answered_with_those_there_are(tiny: Project) -> None:
@@ -149,21 +153,6 @@ def test_a_study_cannot_be_changed(tiny: Project) -> None:
         study.lime.samples = 5  # type: ignore[union-attr, misc]
 
 
-def test_a_classifier_without_its_table_is_one_sentence(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
-    row = '{ name = "efficientnet_lite0", weights = "random" }'
-    path.write_text(STUDY.replace(row, '"resnet"'))
-    with pytest.raises(StudyError) as caught:
-        read_study(path)
-    assert caught.value.problem.endswith(
-        "`classifiers.0`: Write a table with the keys channels_first, channels_last, classes, "
-        "interpolation, link, mean, name, network, resize, seed, size, std, title, training_set, "
-        "weights, "
-        "e.g. { name = \"resnet\" }, not 'resnet'"
-    )
-    assert "\n" not in caught.value.problem
-
-
 def test_a_study_states_where_the_channels_of_a_layer_lie(tiny: Project) -> None:
     layer = "blocks.0"
     change_study(tiny, '"random"', f'"random", channels_first = ["{layer}"]')
@@ -174,14 +163,14 @@ def test_a_study_states_where_the_channels_of_a_layer_lie(tiny: Project) -> None
     assert known.digest != load_classifier(tiny, "efficientnet_lite0", "random").digest
 
 
-def test_a_file_that_is_no_text_or_no_toml_says_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "study.toml"
+def test_a_file_that_is_no_text_or_no_toml_says_what_to_do(tiny: Project) -> None:
+    path = tiny.study_file("tiny")
     path.write_bytes(STUDY.encode() + "# Größe".encode("latin-1"))
     with pytest.raises(StudyError, match=r"study\.toml:\d+ is not UTF-8 text. Save the file as"):
-        read_study(path)
+        load_study(tiny, "tiny")
     path.write_text("title = True")
     with pytest.raises(StudyError, match=r"is not valid TOML: .*line 1.* Correct it there"):
-        read_study(path)
+        load_study(tiny, "tiny")
 
 
 def test_of_many_names_the_closest_are_told_and_their_number() -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from vitrine.errors import StudyError
 from vitrine.files import toml_table
 from vitrine.project import Project
-from vitrine.study import read_toml, study_path
+from vitrine.study import study_table
 from vitrine.study.errors import validated
 from vitrine.study.section import Section, listed_once, one_origin
 from vitrine.study.sections import Images
@@ -145,9 +145,7 @@ def _imports(table: dict[str, Any]) -> bool:
 
 def load_import_study(project: Project, name: str) -> ImportStudy:
     """Read and validate ``data/studies/NAME/study.toml``. Raises ``StudyError``."""
-    path = study_path(project, name)
-    shown = project.relative(path)
-    table = read_toml(path, shown)
+    shown, table = study_table(project, name)
     if not _imports(table):
         raise StudyError(
             f"The study {name!r} is computed, and nothing is imported into it",

@@ -111,27 +111,19 @@ def load_study(project: Project, name: str) -> Study:
 
     Raises ``StudyError`` naming the file, the key and what is allowed there.
     """
-    path = study_path(project, name)
-    study = read_study(path, shown_as=project.relative(path))
-    return study.model_copy(update={"root": project.root})
-
-
-def study_path(project: Project, name: str) -> Path:
-    """The file of a study. Raises ``StudyError`` listing the studies that there are."""
-    pick(dict.fromkeys(study_names(project)), name, "study", "studies")
-    return project.study_file(name)
-
-
-def read_study(path: Path, shown_as: str | None = None) -> Study:
-    """Read and validate one study file. Raises ``StudyError``."""
-    shown = shown_as or str(path)
-    table = read_toml(path, shown)
+    shown, table = study_table(project, name)
     with validated(shown, "Mend the study file and run again", Study):
-        return Study(name=path.parent.name, **table)
+        return Study(name=name, root=project.root, **table)
 
 
-def read_toml(path: Path, shown: str) -> dict[str, Any]:
-    """The table of a study file, which has no name of its own. Raises ``StudyError``."""
+def study_table(project: Project, name: str) -> tuple[str, dict[str, Any]]:
+    """The file of a study as its reader knows it, and its table, which has no name of its own.
+
+    Raises ``StudyError``, for an unknown name with the studies that there are.
+    """
+    pick(dict.fromkeys(study_names(project)), name, "study", "studies")
+    path = project.study_file(name)
+    shown = project.relative(path)
     try:
         table = toml_table(path)
     except OSError as error:
@@ -154,4 +146,4 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
             raise StudyError(
                 f"{shown}: the key `{key}` is not allowed", "It follows from where the file lies"
             )
-    return table
+    return shown, table

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from vitrine.study.section import Section, Unique
+from vitrine.study.section import Ascending, Section, Unique
+
+Samples = Annotated[int, Field(ge=2)]
 
 
 class Quickshift(Section):
@@ -91,14 +93,10 @@ class Stability(Section):
 
     seeds: int = Field(default=10, ge=2)
     samples: int = Field(default=600, ge=2)
-    sample_sizes: tuple[int, ...] = Field(
-        default=(100, 200, 300, 600, 1000, 2000, 3000), min_length=1
-    )
+    sample_sizes: Ascending[Samples] = (100, 200, 300, 600, 1000, 2000, 3000)
 
     @model_validator(mode="after")
     def _numbers_can_be_compared(self) -> Self:
-        if self.sample_sizes[0] < 2 or list(self.sample_sizes) != sorted(set(self.sample_sizes)):
-            raise ValueError("`sample_sizes` must be ascending, from two on")
         # Every seed asks about the whole image first; the others of its samples can be pooled.
         drawn = self.seeds * (self.samples - 1)
         if self.sample_sizes[-1] > self.samples and drawn < 2 * (self.sample_sizes[-1] - 1):
@@ -117,16 +115,9 @@ class Search(Section):
     """
 
     segmentations: Unique[Segmentation] = Field(min_length=1)
-    samples: tuple[int, ...] = Field(default=(100, 300, 600), min_length=1)
-    features: tuple[int, ...] = Field(default=(5, 10, 20), min_length=1)
+    samples: Ascending[Samples] = (100, 300, 600)
+    features: Ascending[Annotated[int, Field(ge=1)]] = (5, 10, 20)
     seeds: int = Field(default=2, ge=2)
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        for key, numbers, least in (("samples", self.samples, 2), ("features", self.features, 1)):
-            if numbers[0] < least or list(numbers) != sorted(set(numbers)):
-                raise ValueError(f"`{key}` must be ascending, from {least} on")
-        return self
 
 
 class Lime(Section):

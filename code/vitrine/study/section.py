@@ -27,6 +27,16 @@ def one_origin(section: Entry) -> Entry:
 Unique = Annotated[tuple[Entry, ...], AfterValidator(listed_once)]
 """A list in which nothing stands twice."""
 
+
+def _ascending(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    if list(numbers) != sorted(set(numbers)):
+        raise ValueError("the numbers must be ascending")
+    return numbers
+
+
+Ascending = Annotated[tuple[Entry, ...], Field(min_length=1), AfterValidator(_ascending)]
+"""Numbers that become larger, one at least."""
+
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from vitrine.study.lime import Segmentation, Slic
-from vitrine.study.section import Entry, Section, Share, Unique, listed_once, one_origin
+from vitrine.study.section import (
+    Ascending,
+    Entry,
+    Section,
+    Share,
+    Unique,
+    listed_once,
+    one_origin,
+)
 
 Said = Annotated[Entry, Field(exclude_if=lambda value: value is None)]
 """What results note only where a study says it."""
@@ -332,16 +340,10 @@ class ProbingSizes(Section):
     units : how many units of each layer are looked at, a seeded sample of them.
     """
 
-    sizes: tuple[int, ...] = Field(default=(20, 50, 100, 200, 500, 1000), min_length=1)
+    sizes: Ascending[Annotated[int, Field(ge=1)]] = (20, 50, 100, 200, 500, 1000)
     draws: int = Field(default=5, ge=1)
     units: int = Field(default=200, ge=1)
     seed: int = 0
-
-    @model_validator(mode="after")
-    def _sizes_are_counts(self) -> Self:
-        if min(self.sizes) < 1 or list(self.sizes) != sorted(set(self.sizes)):
-            raise ValueError("`sizes` must be positive and ascending")
-        return self
 
 
 class Dissection(Section):
