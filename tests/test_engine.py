@@ -124,7 +124,7 @@ def test_nothing_is_kept_of_a_network_that_is_gone(use: Callable[[object], None]
         _logits(classifier, OPENVINO)
     assert len(engine._last) == 1
     del classifier
-    assert engine._last == []
+    assert not engine._last
 
 
 @pytest.mark.parametrize(("rate", "chosen"), [(1.01, "torch"), (1.5, "openvino")])

@@ -4,9 +4,8 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
-from weakref import ref
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -27,17 +26,11 @@ PRECISION = "f32"
 weights (``bench/lime_images.py``)."""
 
 
-@dataclass(frozen=True)
-class _Conversion:
-    """What became of a network, by what it was made of: how it is run, or why it cannot be."""
+_last: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], Run | str]] = WeakKeyDictionary()
+"""What a network was converted from, and what became of it: how it is run, or why it cannot be.
 
-    network: ref[nn.Module]
-    made_of: tuple[int, ...]
-    outcome: Run | str
-
-
-_last: list[_Conversion] = []
-"""The last conversion alone, as it holds a copy of the parameters."""
+The last conversion alone, as it holds a copy of the parameters.
+"""
 
 
 def installed() -> bool:
@@ -81,15 +74,15 @@ def converted(classifier: Classifier, noise: Tensor) -> Run:
 def _outcome(network: nn.Module, example: Tensor) -> Run | str:
     """What the conversion of the network gave, the last time or now."""
     made_of = (torch.get_num_threads(), *example.shape, *_checksums(network))
-    for last in _last:
-        if last.network() is network and last.made_of == made_of:
-            return last.outcome
+    known, outcome = _last.get(network, ((), ""))
+    if known == made_of:
+        return outcome
     _last.clear()
     try:
-        outcome: Run | str = _convert(network, example)
+        outcome = _convert(network, example)
     except Exception as error:  # tracing runs the network's own Python, which may raise anything
         outcome = first_line(error).rstrip(".")
-    _last.append(_Conversion(ref(network, lambda _: _last.clear()), made_of, outcome))
+    _last[network] = made_of, outcome
     return outcome
 
 
