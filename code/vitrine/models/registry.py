@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -199,6 +199,9 @@ def _sorted_digest(state: Mapping[str, Tensor]) -> str:
     return digest_of(dict(sorted(state.items())))
 
 
+_RESNET50 = _resnet(
+    "resnet50", "ResNet-50", "ImageNet", ("torchvision", "resnet50-11ad3fa6.pth"), 232, 1000
+)
 _FIRE = ("features.fire7", "features.fire8", "features.fire9", "classifier")
 
 CLASSIFIERS: dict[str, Architecture] = {
@@ -214,9 +217,7 @@ CLASSIFIERS: dict[str, Architecture] = {
     "resnet18": _resnet(
         "resnet18", "ResNet-18", "ImageNet", ("torchvision", "resnet18-f37072fd.pth"), 256, 1000
     ),
-    "resnet50": _resnet(
-        "resnet50", "ResNet-50", "ImageNet", ("torchvision", "resnet50-11ad3fa6.pth"), 232, 1000
-    ),
+    "resnet50": _RESNET50,
     "resnet18_places365": _resnet(
         "resnet18",
         "ResNet-18 Places365",
@@ -225,30 +226,23 @@ CLASSIFIERS: dict[str, Architecture] = {
         256,
         365,
     ),
-    "resnet50_tensorflow": Architecture(
+    "resnet50_tensorflow": replace(
+        _RESNET50,
         title="ResNet-50 (TensorFlow)",
-        training_set="ImageNet",
-        paper=("he2016",),
         weights="TensorFlow's official ResNet-50 with 8-bit filters, from github.com/Stuart0l/"
         "Quantized_Resnet_FPGA",
         licence="none stated",
-        build=lambda: torchvision.models.resnet50(weights=None),
         weights_file=_decoded(
             "quantized-resnet-fpga",
             lambda files: decoders.resnet50_state(
                 {name: path.read_bytes() for name, path in files.items()},
-                torchvision.models.resnet50(weights=None),
+                _RESNET50.build(),
             ),
             "eef0fb970eb10176b67b2946aae50877a15391dfab8ff08ba1a383760aea2019",
         ),
-        categories=imagenet_categories,
         preprocessing=Preprocessing(
             256, 224, Image.Resampling.BILINEAR, (123.68, 116.78, 103.94), (1.0,) * 3
         ),
-        last_convolution="layer4",
-        channels=2048,
-        stages=("layer2", "layer3", "layer4", "fc"),
-        wordnet=True,
     ),
     "squeezenet1_0": Architecture(
         title="SqueezeNet 1.0 ImageNet",
