@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -283,10 +283,13 @@ def render(
     to: Annotated[Literal["all", "html", "pdf"], typer.Option(help="What to build.")] = "all",
 ) -> None:
     """Build the site and the PDF from the freeze; nothing is executed."""
+    from vitrine.book import freeze as freezer
     from vitrine.book import render as renderers
 
     project = Project.find()
-    stale = _stale(project)  # looked at before Quarto, which writes into the freeze
+    stale: list[Stale] = []
+    with suppress(VitrineError):  # rendering itself will say what is wrong
+        stale = freezer.check(project)  # before Quarto, which writes into the freeze
     rendered = renderers.render(
         project, renderer=renderer, formats=("html", "pdf") if to == "all" else (to,)
     )
@@ -344,16 +347,6 @@ def _say_shown(study: str) -> None:
     """Which study the frozen report shows; a book need not show any."""
     if study:
         _say(f"study {study}")
-
-
-def _stale(project: Project) -> list[Stale]:
-    """What of the freeze does not hold; nothing where rendering itself will say what is wrong."""
-    from vitrine.book import freeze as freezer
-
-    try:
-        return freezer.check(project)
-    except VitrineError:
-        return []
 
 
 def _pipeline() -> ModuleType:
