@@ -26,7 +26,7 @@ from vitrine.methods.cam import CAM_METHODS, class_activation
 from vitrine.methods.dissection import activations as dissection
 from vitrine.methods.perturbation import fidelities, mask
 from vitrine.methods.superpixels import superpixels
-from vitrine.models.classifier import Classifier
+from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.inference import PLAIN, InferenceOptions, prepared, scoring
 from vitrine.models.layers import traced_layers
 from vitrine.study import lime as lime_section
@@ -394,27 +394,41 @@ def test_an_output_that_is_no_table_of_logits_is_one_message_from_every_method(
 
     classifier = classifier_of(Wrapped(nn.ReLU()), "last")
     for name, run in _everything(classifier).items():
-        if name not in ("dissection", "check"):  # which read no logits
+        if name not in ("dissection", "check", "meddling"):  # which read no logits
             with pytest.raises(VitrineError, match=said):
                 run()
 
 
 def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
-    """Every method at work on one network."""
-    arguments, layers = (classifier, CROP, FRAME), [classifier.last_convolution]
+    """Every method at work on one network, with the numbers that it gives."""
+    asked, layer = (classifier, CROP, FRAME), classifier.last_convolution
     found: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: classifier.probabilities(CROP[None]),
-        "dissection": lambda: dissection.collect(classifier, layers, IMAGES[:2], "mean", 1, 2),
-        "check": lambda: dissection.check_layers(classifier, layers, IMAGES[0][1], "mean"),
-        "lime": lambda: lime.explain(*arguments, 1, LIME, SEGMENTS),
+        "dissection": lambda: (
+            dissection.collect(classifier, [layer], IMAGES[:2], "mean", 1, 2)[layer].values
+        ),
+        "check": lambda: dissection.check_layers(classifier, [layer], IMAGES[0][1], "mean")[layer],
+        "lime": lambda: lime.explain(*asked, 1, LIME, SEGMENTS).weights,
+        "meddling": lambda: _meddled_with(classifier.network),
     }
     for method in CAM_METHODS:
-        found[method] = lambda method=method: class_activation(*arguments, method, 1).heatmap
+        found[method] = lambda method=method: class_activation(*asked, method, 1).heatmap.values
     for method in ATTRIBUTION_METHODS:
-        found[method] = lambda method=method: attribute(*arguments, method, 1, FEW).heatmap
+        found[method] = lambda method=method: attribute(*asked, method, 1, FEW).heatmap.values
     for settings in (PLAIN, InferenceOptions(folded=True), InferenceOptions(channels_last=True)):
         found[f"scoring {settings}"] = lambda settings=settings: _score(classifier, settings)
     return found
+
+
+def _meddled_with(network: Any) -> list[bool]:
+    """What a careless method would leave behind, and the state that it works in."""
+    with preserved_state(network):
+        network.convolution.register_forward_hook(lambda *_: None)
+        network.convolution.register_full_backward_hook(lambda *_: None)
+        network.zero_grad()
+        network(torch.zeros(1, 3, SIDE, SIDE))
+        modes = [module.training for module in network.modules()]
+        return [*modes, *(parameter.requires_grad for parameter in network.parameters())]
 
 
 def _score(classifier: Classifier, settings: InferenceOptions) -> Any:
@@ -494,12 +508,7 @@ def test_no_method_changes_a_network_and_training_mode_changes_no_map(name: str)
     before = _state(trained.network)
     found, expected = (_everything(each)[name]() for each in (trained, resting))
     assert _state(trained.network) == before
-    values = [getattr(each, "values", getattr(each, "weights", each)) for each in (found, expected)]
-    if name == "dissection":
-        values = [each["norm"].values.numpy() for each in (found, expected)]
-    if name == "check":
-        values = [found["norm"], expected["norm"]]
-    np.testing.assert_array_equal(*values)
+    np.testing.assert_array_equal(found, expected)
 
     def fail(*_: object) -> None:
         raise ValueError("in the middle")

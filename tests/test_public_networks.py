@@ -12,15 +12,13 @@ import torch
 from scipy.signal import convolve2d
 from torch import nn
 
-from conftest import TEN, Evil
+from conftest import LITE, TEN, Evil
 from networks import noise_batch
 from vitrine.data import sources
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, SourceError
-from vitrine.methods.dissection.activations import check_layers
 from vitrine.methods.guided_backprop import guided_gradient
 from vitrine.methods.lrp import relevance
-from vitrine.methods.randomisation import cascade
 from vitrine.models import registry
 from vitrine.models.canonical import canonical
 from vitrine.models.classifier import Classifier
@@ -28,12 +26,10 @@ from vitrine.models.decoders import (
     deep_compressed,
     dequantised,
     lasagne_state,
-    squeezenet_state,
     tensor_proto,
     true_convolution,
 )
 from vitrine.models.registry import CLASSIFIERS, load_classifier
-from vitrine.models.squeezenet import SqueezeNetNorm, squeezenet1_0
 from vitrine.project import Project
 
 PUBLIC = ("resnet50_tensorflow", "squeezenet1_0", "squeezenet1_1_places365")
@@ -57,9 +53,12 @@ def _best(classifier: Classifier, files: list[Path]) -> np.ndarray:
     return np.argsort(-np.concatenate(pieces), axis=1)[:, :5]
 
 
-@pytest.mark.parametrize(("name", "first", "five"), [(RESNET, 38, 39), (SQUEEZENET, 30, 36)])
+@pytest.mark.parametrize(
+    ("name", "first", "five"), [(RESNET, 38, 39), (SQUEEZENET, 30, 36), (LITE, 37, 39)]
+)
 def test_accuracies_on_forty_sample_images(load, mirror: Path, name: str, first: int, five: int):  # type: ignore[no-untyped-def]
-    # On all 1,000: ResNet-50 916 and 983, SqueezeNet 620 and 837.
+    # On all 1,000: ResNet-50 916 and 983, SqueezeNet 620 and 837, EfficientNet-Lite0 880 and 975;
+    # with ImageNet's mean and deviation the last one falls to 770.
     files = sorted((mirror / TEN).glob("*.JPEG"))[::25]
     best, truth = _best(load(name), files), np.arange(0, 1000, 25)[:, None]
     assert ((best[:, :1] == truth).sum(), (best == truth).any(axis=1).sum()) == (first, five)
@@ -156,12 +155,6 @@ def test_parameters_of_lasagne_give_its_network() -> None:
             lasagne_state(other, network)
 
 
-def test_a_compressed_squeezenet_that_is_cut_off_is_refused(mirror: Path) -> None:
-    (file,) = mirror.glob("songhan/SqueezeNet-Deep-Compression/*/compressed_SqueezeNet.net")
-    with pytest.raises(ValueError, match="smaller than requested"):
-        squeezenet_state(file.read_bytes()[:-1], squeezenet1_0())
-
-
 @pytest.fixture
 def copied(project: Project, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the network of Places365 in a mirror of the test's own."""
@@ -252,15 +245,6 @@ def random(request: pytest.FixtureRequest, root: Path, mirrored: Path) -> Classi
     return load_classifier(Project(root), request.param, weights="random")
 
 
-def test_the_last_stage_has_a_unit_for_each_class(random: Classifier, mirror: Path) -> None:
-    image = read_image(next((mirror / TEN).glob("*_viaduct.JPEG")))
-    units = check_layers(random, random.stages, image, "mean")
-    *_, last = units.values()
-    assert last == len(random.categories)
-    assert [*units.values()][-2] == CLASSIFIERS[random.name].channels
-    assert cascade(random)[0] in ("fc", "classifier.1")
-
-
 def test_relevance_keeps_its_sum_and_the_guided_gradient_asks_for_relus(random: Classifier) -> None:
     batch = 20 * noise_batch(1, 64)
     form = canonical(random.network, batch)
@@ -274,11 +258,3 @@ def test_relevance_keeps_its_sum_and_the_guided_gradient_asks_for_relus(random: 
             guided_gradient(form, batch, target)
     else:
         assert float(guided_gradient(form, batch, target).abs().max()) > 0
-
-
-def test_layers_are_named_as_in_the_paper() -> None:
-    for network in (squeezenet1_0(), SqueezeNetNorm()):
-        names = [name for name, _ in network.get_submodule("features").named_children()]
-        assert names[0] == "conv1" and [n for n in names if "fire" in n] == [
-            f"fire{number}" for number in range(2, 10)
-        ]

@@ -232,9 +232,3 @@ def test_the_masks_of_the_published_run_are_what_the_readme_says(mirror: Path) -
     cam = read_pickled(run / "task-3/results/gradcam_images/n01616318_vulture.JPEG/masks.pth")
     assert (cam.shape, cam.dtype) == ((500, 375, 3), np.float32)
     assert (cam == cam[..., :1]).all()
-
-
-def test_weights_that_another_project_pickled_are_read(mirror: Path) -> None:
-    (path,) = mirror.glob("urbste/squeezenet_places365/*/*.params")
-    found = read_pickled(path)
-    assert len(found) == 152 and found[0].shape == (64, 3, 3, 3)
