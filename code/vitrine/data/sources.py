@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -177,25 +178,21 @@ def fetch_one(project: Project, source_name: str, file: str) -> Path:
 
 
 def _fetch_one(project: Project, source: Source, file: str) -> Path:
-    folder = project.cache / source.name
+    folder, mirror = project.cache / source.name, mirror_folder()
     expected = _expected_digest(project, source, file)
     pooch.get_logger().setLevel(logging.ERROR)
     keeper = pooch.create(
         path=folder,
         base_url=source.url,
         registry={file: f"sha256:{expected}" if expected else None},
-        retry_if_failed=0 if mirror_folder() else RETRIES,
+        retry_if_failed=0 if mirror else RETRIES,
     )
     with writing(f"The cache folder {folder}", RIGHT_TO_CACHE):
         try:
-            path = Path(keeper.fetch(file, downloader=_from_mirror if mirror_folder() else None))
-        except requests.HTTPError as error:
-            raise _answered(source, file, error) from error
+            downloader = partial(_from_mirror, mirror) if mirror else None
+            path = Path(keeper.fetch(file, downloader=downloader))
         except requests.RequestException as error:
-            raise SourceError(
-                f"{source.url}{file} cannot be downloaded ({type(error).__name__})",
-                "Connect to the network, or set VITRINE_MIRROR to a folder that holds the files",
-            ) from error
+            raise _not_given(f"{source.url}{file} cannot be downloaded", error) from error
         except ValueError as error:
             raise _another(source, file) from error
     if expected is None:
@@ -203,20 +200,19 @@ def _fetch_one(project: Project, source: Source, file: str) -> Path:
     return path
 
 
-def _answered(source: Source, file: str, error: requests.HTTPError) -> SourceError:
-    """The owner's server was reached, and does not give the file."""
-    assert error.response is not None  # as it always is where a status was the error
-    status = error.response.status_code
-    problem = f"{source.url}{file} cannot be downloaded: its server answers {status}"
-    if status in (404, 410):
-        return SourceError(
-            f"{problem}, there is no such file",
-            "Correct the source's url in data/sources.toml if its owner moved the file, or set "
-            "VITRINE_MIRROR to a folder that holds it",
-        )
+def _not_given(problem: str, error: requests.RequestException) -> SourceError:
+    """Why no file came: the owner's server was not reached, or does not give it."""
+    answer = error.response
+    if answer is None:
+        why, remedy = f" ({type(error).__name__})", "Connect to the network"
+    elif answer.status_code in (404, 410):
+        why = f": its server answers {answer.status_code}, there is no such file"
+        remedy = "Correct the source's url in data/sources.toml if its owner moved the file"
+    else:
+        why = f": its server answers {answer.status_code} ({answer.reason})"
+        remedy = "Try again later"
     return SourceError(
-        f"{problem} ({error.response.reason})",
-        "Try again later, or set VITRINE_MIRROR to a folder that holds the file",
+        f"{problem}{why}", f"{remedy}, or set VITRINE_MIRROR to a folder that holds the file"
     )
 
 
@@ -257,10 +253,8 @@ def mirror_folder() -> Path | None:
     return folder
 
 
-def _from_mirror(url: str, output_file: str, _keeper: Any) -> None:
+def _from_mirror(mirror: Path, url: str, output_file: str, _keeper: Any) -> None:
     """A pooch downloader that copies from the mirror."""
-    mirror = mirror_folder()
-    assert mirror is not None
     path = mirror_path(url, mirror)
     try:
         path.open("rb").close()
