@@ -8,7 +8,7 @@ import hashlib
 import math
 import runpy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,9 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
     kind, _, name = row.network.partition(":")
     labels = labels_of(root, row)
     origin = _ORIGINS.get(kind) or partial(_function, root / Path(kind).expanduser())
-    built = origin(name, len(labels) or None)
-    preprocessing = _preprocessing(row, built.preprocessing)
-    network = tried(built.untrained, row.network)
-    layers = traced_layers(network, preprocessing.crop, row.network)
+    make, known = origin(name, {"num_classes": len(labels)} if labels else {})
+    preprocessing, untrained = _preprocessing(row, known), partial(make, False)
+    layers = traced_layers(tried(untrained, row.network), preprocessing.crop, row.network)
     named = _classes(row.network, layers.outputs, labels, f"{row.classes} names {len(labels)}")
     path = None if row.weights in sections.WEIGHTS else root / Path(row.weights).expanduser()
     is_imagenet = row.classes == IMAGENET
@@ -62,8 +61,8 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
         training_set=row.training_set
         or ("ImageNet" if is_imagenet and not path else "images of its owner's choice"),
         weights=f"the file {path.name}" if path else f"as {Path(row.network).name} brings them",
-        build=built.untrained,
-        trained=None if path else built.trained,
+        build=untrained,
+        trained=None if path else partial(make, True),
         weights_file=lambda _: _there(path),
         categories=lambda _: named,
         preprocessing=preprocessing,
@@ -158,25 +157,18 @@ def classifier_of(
 # --- where networks come from ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Built:
-    """untrained, trained : make the network. preprocessing : as its library states it."""
-
-    untrained: Callable[[], nn.Module]
-    trained: Callable[[], nn.Module]
-    preprocessing: Preprocessing | None = None
+Origin = tuple[Callable[[bool], nn.Module], Preprocessing | None]
+"""What makes a network, trained or not, and its preprocessing as its library states it."""
 
 
-def _timm(name: str, classes: int | None) -> _Built:
+def _timm(name: str, own: dict[str, Any]) -> Origin:
     if not timm.is_model(name):
         raise StudyError(f"timm has no network {name!r}", _named(name, timm.list_models()))
-    own: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     known = timm.get_pretrained_cfg(name)
     config: dict[str, Any] = resolve_data_config(known.to_dict() if known else {})  # type: ignore[no-untyped-call]
     size = config["input_size"][-1]
-    return _Built(
-        partial(timm.create_model, name, pretrained=False, **own),
-        partial(timm.create_model, name, pretrained=True, **own),
+    return (
+        lambda trained: timm.create_model(name, pretrained=trained, **own),
         Preprocessing(
             math.floor(size / config["crop_pct"]),
             size,
@@ -187,16 +179,16 @@ def _timm(name: str, classes: int | None) -> _Built:
     )
 
 
-def _torchvision(name: str, classes: int | None) -> _Built:
+def _torchvision(name: str, own: dict[str, Any]) -> Origin:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise StudyError(f"torchvision has no network {name!r}", _named(name, known))
-    own = {} if classes is None else {"num_classes": classes}
     weights = torchvision.models.get_model_weights(name).DEFAULT
     found = weights.transforms()
-    return _Built(
-        partial(torchvision.models.get_model, name, weights=None, **own),
-        partial(torchvision.models.get_model, name, weights="DEFAULT", **own),
+    return (
+        lambda trained: torchvision.models.get_model(
+            name, weights="DEFAULT" if trained else None, **own
+        ),
         Preprocessing(
             found.resize_size[0],
             found.crop_size[0],
@@ -207,7 +199,7 @@ def _torchvision(name: str, classes: int | None) -> _Built:
     )
 
 
-def _function(path: Path, name: str, _classes: int | None) -> _Built:
+def _function(path: Path, name: str, _own: dict[str, Any]) -> Origin:
     """The user's own code, which runs as such."""
     if path.suffix != ".py" or not name:
         raise StudyError(
@@ -228,13 +220,10 @@ def _function(path: Path, name: str, _classes: int | None) -> _Built:
         raise StudyError(
             f"{path} has no function {name!r}", "Write FILE.py:FUNCTION; it returns the network"
         )
-    return _Built(made, made)
+    return lambda _: made(), None
 
 
-_ORIGINS: dict[str, Callable[[str, int | None], _Built]] = {
-    "timm": _timm,
-    "torchvision": _torchvision,
-}
+_ORIGINS = {"timm": _timm, "torchvision": _torchvision}
 
 
 def _named(name: str, known: list[str]) -> str:
