@@ -14,7 +14,7 @@ from torch import nn
 from torchvision import transforms
 
 from conftest import Evil
-from networks import classifier_of, noise_batch, noise_image
+from networks import Awkward, Plain, classifier_of, noise_batch, noise_image
 from vitrine.errors import SourceError, StudyError
 from vitrine.methods.dissection.activations import check_layers
 from vitrine.methods.randomisation import cascade
@@ -241,15 +241,10 @@ def test_other_settings_change_logits_by_rounding_only(root: Path, name: str) ->
         assert torch.equal(value, before[key]) and value.stride() == before[key].stride()
 
 
-def test_a_network_without_batch_normalisation_is_not_said_to_be_folded(root: Path) -> None:
-    found = load_classifier(Project(root), "resnet18", weights="random")
+def test_a_network_without_batch_normalisation_is_not_said_to_be_folded() -> None:
     folded = InferenceOptions(folded=True)
-    assert speed.as_run(found, folded) == folded
-    plain = replace(
-        found, network=nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(9))
-    )
-    plain.network(plain.normalise(np.zeros((1, 224, 224, 3))))
-    assert not speed.as_run(plain, folded).folded
+    assert speed.as_run(classifier_of(Awkward(), "last"), folded) == folded
+    assert not speed.as_run(classifier_of(Plain(), "4"), folded).folded
 
 
 def test_the_fastest_settings_are_measured_and_can_be_written_down(root: Path) -> None:

@@ -27,7 +27,6 @@ from vitrine.models.decoders import (
     dequantised,
     lasagne_state,
     tensor_proto,
-    true_convolution,
 )
 from vitrine.models.registry import CLASSIFIERS, load_classifier
 from vitrine.project import Project
@@ -116,15 +115,6 @@ def test_a_compressed_stream_is_spread_over_the_weights() -> None:
         deep_compressed(stream, [(2, 9, 1, 1), (1, 1, 3, 3)])
     with pytest.raises(ValueError, match="smaller than requested"):
         deep_compressed(stream[:-3], shapes)
-
-
-def test_filters_of_a_true_convolution_are_turned() -> None:
-    drawn = np.random.default_rng(0)
-    image, filters = drawn.normal(size=(5, 6)), drawn.normal(size=(1, 1, 3, 3))
-    found = nn.functional.conv2d(
-        torch.tensor(image)[None, None], torch.tensor(true_convolution(filters).copy())
-    )
-    np.testing.assert_allclose(found[0, 0], convolve2d(image, filters[0, 0], mode="valid"))
 
 
 def test_parameters_of_lasagne_give_its_network() -> None:

@@ -149,18 +149,13 @@ def lasagne_state(arrays: Any, network: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Array] = {}
     for place, name in enumerate(names):
         weights, biases = arrays[6 * place : 6 * place + 2]
-        state |= {f"{name}.weight": true_convolution(weights), f"{name}.bias": biases}
+        state |= {f"{name}.weight": weights[:, :, ::-1, ::-1], f"{name}.bias": biases}
     for place, (norm, module) in enumerate(norms):
         offset, factor, mean, inverse = arrays[6 * place + 2 : 6 * place + 6]
         variance = (1 / np.square(inverse, dtype=float) - module.eps).astype(np.float32)
         state |= {f"{norm}.bias": offset, f"{norm}.weight": factor}
         state |= {f"{norm}.running_mean": mean, f"{norm}.running_var": variance}
     return tensors(_red_first(state, names[0]))
-
-
-def true_convolution(filters: Array) -> Array:
-    """Filters ``[out, in, h, w]`` of a convolution as those of a cross-correlation, or back."""
-    return filters[:, :, ::-1, ::-1]
 
 
 # --- what they share -----------------------------------------------------------------------------
