@@ -139,7 +139,9 @@ def _wanted(project: Project, **changed: Any) -> Wanted:
     return Wanted(**known)
 
 
-def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Project) -> None:
+def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(
+    given: Project, root: Path
+) -> None:
     found = new_study(given, _wanted(given))
     damaged = ("bent.png", "broken.jpg", "cut.jpg", "text: a.png")
     left_out = [line.partition(": ")[2] for line in found if line.startswith("Left out")]
@@ -148,6 +150,12 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(given: Proj
     assert study.description.endswith(f"as damaged: {', '.join(damaged)}.")
     assert not study.answers_assignment and len(study.images.files) == 4
     assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
+    (given.root / "_quarto.yml").write_text((root / "_quarto.yml").read_text())
+    text = book_text(given, "own")  # with the chapters of its parts alone
+    for name in ("published", "dissection"):
+        assert f"    # - chapters/{name}.qmd" in text
+    for name in ("lime", "cam", "comparison", "explorer", "attribution", "measures", "methods"):
+        assert f"    - chapters/{name}.qmd" in text
     run(given, study)
     report = StudyReport(Store(given, "own"), "build")
     assert sorted(report.images) == ["cat/IMG 1", "dog/IMG 1", "it's & ü", "x"]
@@ -266,18 +274,6 @@ def test_attention_is_no_kind_of_activation() -> None:
         nn.Linear(32, 3),
     )
     assert traced_layers(network.eval(), 16, "own").activations == ("GELU",)
-
-
-def test_chapters_whose_part_a_study_does_not_have_are_left_out_of_its_book(
-    given: Project, root: Path
-) -> None:
-    (given.root / "_quarto.yml").write_text((root / "_quarto.yml").read_text())
-    new_study(given, _wanted(given))
-    text = book_text(given, "own")
-    for name in ("published", "dissection"):
-        assert f"    # - chapters/{name}.qmd" in text
-    for name in ("lime", "cam", "comparison", "explorer", "attribution", "measures", "methods"):
-        assert f"    - chapters/{name}.qmd" in text
 
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (80, 90, 3), dtype=np.uint8)
