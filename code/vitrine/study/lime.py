@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from vitrine.study.section import Ascending, Section, Unique
 
@@ -58,19 +58,15 @@ class Grid(Section):
         return self
 
 
-def _segmentation_method(given: Any) -> Any:
-    """Which segmentation a table of the study file means; quickshift where it does not say."""
-    if isinstance(given, dict):
-        return given.get("method", "quickshift")
-    return getattr(given, "method", None)
+def _with_method(given: Any) -> Any:
+    """A table of the study file means quickshift where it does not say."""
+    return {"method": "quickshift"} | given if isinstance(given, dict) else given
 
 
 Segmentation = Annotated[
-    Annotated[Quickshift, Tag("quickshift")]
-    | Annotated[Slic, Tag("slic")]
-    | Annotated[Felzenszwalb, Tag("felzenszwalb")]
-    | Annotated[Grid, Tag("grid")],
-    Discriminator(_segmentation_method),
+    Quickshift | Slic | Felzenszwalb | Grid,
+    Field(discriminator="method"),
+    BeforeValidator(_with_method),
 ]
 """How an image is cut into superpixels, with the parameters of scikit-image's function."""
 
