@@ -115,6 +115,10 @@ def test_the_edges_are_those_of_the_images_whose_maps_are_compared() -> None:
     edges = [{"image": i, "method": "edges", "measure": "inside", "value": v} for i, v in rows]
     study = build(METHODS[:2], 2, evaluation=edges)
     assert "which know no network, 1.5 on average." in cam.on_object(study).text
+    edges += [row | {"measure": "share_inside", "value": 1.0} for row in edges]
+    study = build(METHODS[:2], 2, evaluation=edges)
+    said = "1.5 on average: none of the two methods have significantly more."
+    assert said in cam.on_object(study).text
 
 
 def test_maxima_on_and_beside_small_objects() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from vitrine.measures.difference import Difference, paired_difference, pairing_difference
 from vitrine.measures.localisation import TOLERANCE, near
@@ -152,7 +153,7 @@ def on_object(study: StudyReport) -> Finding:
     gains = [(shares[name] - area).to_numpy() for name in shares]
     text = "A map's share of weight on the object, divided by the object's area, is "
     text += f"{span(gain, digits=1)} over all methods and images; a map without information has 1"
-    text += f"{_edges(study)}. "
+    text += f"{_edges(study, shares)}. "
     if left := [name for name in cams.methods(study) if name not in cams.distinct(study)]:
         give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
         text += f"{listing(study.method_titles[name] for name in left)} {give} the maps of another "
@@ -167,14 +168,24 @@ def on_object(study: StudyReport) -> Finding:
     )
 
 
-def _edges(study: StudyReport) -> str:
+def _edges(study: StudyReport, shares: pd.DataFrame) -> str:
     """What the edges of the same images have, as the end of a sentence; nothing if not measured."""
     if not study.has("evaluation"):
         return ""
-    rows = study.table("evaluation").query("method == 'edges' and measure == 'inside'")
-    found = rows.loc[rows["image"].isin(study.objects), "value"].astype(float).mean()
-    known = f", and the image's edges, which know no network, {number(found, 1)} on average"
-    return known if np.isfinite(found) else ""
+    rows = study.table("evaluation").query("method == 'edges' and image in @shares.index")
+    wide = rows.pivot(index="image", columns="measure", values="value").astype(float)
+    found = wide.reindex(columns=["inside", "share_inside"])
+    if found["inside"].isna().all():
+        return ""
+    text = ", and the image's edges, which know no network, "
+    text += f"{number(found['inside'].mean(), 1)} on average"
+    if found["share_inside"].isna().all():
+        return text
+    beyond = shares.sub(found["share_inside"], axis=0)
+    more = [paired_difference(beyond[name].to_numpy(), len(shares.columns)) for name in beyond]
+    larger = [gain.direction == "larger" for gain in more]
+    have = "has" if sum(larger) == 1 or len(larger) == 1 else "have"
+    return f"{text}: {part_of(sum(larger), len(larger), 'method')} {have} significantly more"
 
 
 @needs("correlations")
