@@ -1,5 +1,6 @@
 """The look: colours that can be read, nothing asked of another host, a template that fits."""
 
+import io
 import json
 import re
 from itertools import product
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import typst
+from pypdf import PdfReader
+
+from vitrine.book import pandoc
 
 ASSETS = Path(__file__).parent.parent / "assets"
 THEMES = ("light", "dark")
@@ -109,3 +113,18 @@ def test_in_quartos_pdf_a_table_of_pictures_has_no_rules(head: str, row: str, ru
     drawn = typst.compile(source.encode(), root=ASSETS, format="svg")
     assert isinstance(drawn, list)
     assert ('<path fill="#1e2024"' in drawn[-1].decode()) == ruled
+
+
+def test_in_quartos_pdf_titles_and_names_may_have_any_characters() -> None:
+    odd = """A "quoted" word, one's \\\\ # $ * _ [b] <c> ~"""
+    names = {"title": odd, "subtitle": f"S {odd}", "description": f"D {odd}", "author": f"N {odd}"}
+    escaped = {key: re.sub(r"([][$*_<>~])", r"\\\1", text) for key, text in names.items()}
+    author = [{"name": {"literal": escaped.pop("author")}}]
+    front = json.dumps({**escaped, "by-author": author})
+    template = ASSETS / "quarto" / "typst-show.typ"
+    source = pandoc.run(["--to=typst", f"--template={template}"], f"---\n{front}\n---\n")
+    reader = PdfReader(io.BytesIO(typst.compile(source.encode(), root=ASSETS.parent)))
+    shown = odd.replace("\\\\", "\\")
+    words = " ".join(reader.pages[0].extract_text().split())
+    assert [f"{start} {shown}" in words for start in "SDN"] == [True] * 3
+    assert (reader.metadata.title, reader.metadata.author) == (shown, f"N {shown}")
