@@ -26,7 +26,8 @@ project:
   type: book
 book:
   title: "Tiny"
-  chapters: [{chapters}]
+  chapters:
+{chapters}
 execute:
   freeze: auto
   warning: false
@@ -44,7 +45,9 @@ def book(tmp_path: Path) -> MakeBook:
 
 def make_book(root: Path, **chapters: str) -> Project:
     names = [f"chapters/{name}.qmd" for name in chapters]
-    (root / "_quarto.yml").write_text(CONFIG.format(chapters=", ".join(names)))
+    (root / "_quarto.yml").write_text(
+        CONFIG.format(chapters="\n".join(f"    - {name}" for name in names))
+    )
     for folder in ("chapters", "code", "data/studies"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for name, text in zip(names, chapters.values(), strict=True):
@@ -377,7 +380,7 @@ def test_the_frozen_file_has_the_form_and_the_order_of_quartos_own(book: MakeBoo
 def test_quarto_itself_freezes_the_same_markdown(book: MakeBook) -> None:
     project = book(page=CELLS)
     (project.root / "index.qmd").write_text("Home.\n")
-    replace("_quarto.yml", "chapters: [", "chapters: [index.qmd, ")(project.root)
+    replace("_quarto.yml", "chapters:\n", "chapters:\n    - index.qmd\n")(project.root)
     environment = {**os.environ, "QUARTO_PYTHON": sys.executable}
     for target in FORMATS:
         command = ["quarto", "render", "--to", target]
@@ -747,6 +750,7 @@ import pathlib, sys
 sys.path.insert(0, "../code")
 import helper
 text = pathlib.Path("../data/results.csv").read_text()
+book = pathlib.Path("../_quarto.yml").read_text()
 names = sorted(path.name for path in pathlib.Path("../data").iterdir())
 ```
 
@@ -799,6 +803,7 @@ FROZEN = "_freeze/chapters/page/execute-results/html.json"
         (write(FROZEN, "[]"), f"{FROZEN} is damaged"),
         (delete(FROZEN), f"{FROZEN} is gone"),
         (replace(FROZEN, "through", "by"), "frozen by Quarto since"),
+        (replace("_quarto.yml", "qmd\n", "qmd\n    - b.qmd\n"), "_quarto.yml changed"),
         (
             replace("_quarto.yml", "ing: false", "ing: true"),
             "the options it is executed with changed",
@@ -816,7 +821,7 @@ def test_check_says_what_changed(
 def test_a_change_of_what_no_chapter_reads_is_no_change(copy: Project) -> None:
     (copy.data / "unread.csv").write_text("2\n")
     (copy.root / "code" / "unused.py").write_text("")
-    replace("_quarto.yml", '"Tiny"', '"Renamed"')(copy.root)
+    replace("_quarto.yml", '"Tiny"', '"Renamed"\n  repo-url: https://host/me')(copy.root)
     (copy.root / "data" / "results.csv").write_bytes(b"1\r\n")
     assert check(copy) == []
 

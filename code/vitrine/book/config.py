@@ -12,6 +12,8 @@ from vitrine.book.chapter import read_text, read_yaml
 from vitrine.errors import ChapterError
 from vitrine.project import Project
 
+BOOK = "_quarto.yml"
+
 
 def _listed(value: Any) -> list[Any]:
     """One entry or several; an author is a text or a mapping with ``name``."""
@@ -128,7 +130,7 @@ def read_book(project: Project) -> Book:
     looks like a misspelt one (below ``project``, ``book`` and ``format`` Quarto knows many more,
     none so close to ours), for a value that it cannot follow, and for a file that is not there.
     """
-    text = read_text(project.root / "_quarto.yml", "_quarto.yml")
+    text = read_text(project.root / BOOK, BOOK)
     data = read_config(project)
     formats = data.get("format") or {}
     looks = {key: data.pop(key) for key in Look.names() if key in data}
@@ -159,7 +161,7 @@ def read_book(project: Project) -> Book:
 
 def read_config(project: Project) -> dict[str, Any]:
     """What ``_quarto.yml`` says, unchecked: Quarto knows more than the bundled renderer."""
-    return read_yaml(read_text(project.root / "_quarto.yml", "_quarto.yml"), "_quarto.yml")
+    return read_yaml(read_text(project.root / BOOK, BOOK), BOOK)
 
 
 def chapter_names(config: Mapping[str, Any]) -> list[str]:
@@ -172,7 +174,7 @@ def chapter_names(config: Mapping[str, Any]) -> list[str]:
     names = listed if isinstance(listed, list) else []
     if not names or not all(isinstance(name, str) and name.endswith(".qmd") for name in names):
         raise ChapterError(
-            "_quarto.yml: book.chapters is not a list of .qmd files",
+            f"{BOOK}: book.chapters is not a list of .qmd files",
             "List them there, one a line; parts and appendices are not supported",
         )
     return list(dict.fromkeys(PurePosixPath(name).as_posix() for name in names))
@@ -190,7 +192,7 @@ def _refused(text: str, keys: list[str], problem: str) -> ChapterError:
     lines = enumerate(text.splitlines(), start=1)
     line = next((number for number, line in lines if pattern.match(line)), 1)
     return ChapterError(
-        f"_quarto.yml:{line}: {'.'.join(keys)}: {problem}", "Correct it, or render with Quarto"
+        f"{BOOK}:{line}: {'.'.join(keys)}: {problem}", "Correct it, or render with Quarto"
     )
 
 

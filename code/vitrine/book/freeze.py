@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vitrine.book.chapter import Chapter, execute_options, read_chapter, read_text, read_yaml
-from vitrine.book.config import chapter_names, read_config
+from vitrine.book.config import BOOK, chapter_names, read_config
 from vitrine.book.document import check_constructs
 from vitrine.book.execute import Kernel, Trace, clear_figures, execute
 from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
 from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, stale_input
-from vitrine.book.study import BOOK, VARIABLES, book_text, shown_study, write_study
+from vitrine.book.study import VARIABLES, book_text, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
 from vitrine.errors import ChapterError
 from vitrine.files import sha256, write_atomically, writing

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 
 import vitrine
 from vitrine.book.chapter import Chapter
+from vitrine.book.config import BOOK
 from vitrine.book.execute import Trace
 from vitrine.files import sha256, write_atomically
-from vitrine.project import Project
+from vitrine.project import LISTED, Project
 
 MANIFEST = "vitrine.json"
 
@@ -31,7 +32,8 @@ class Entry:
     """One chapter in one format: digest of its options, and file → sha256.
 
     ``inputs`` are paths from the project's root. One that ends in / is a folder of data whose list
-    of names was read; one whose sum is None did not exist when the chapter looked for it.
+    of names was read; one whose sum is None did not exist when the chapter looked for it. Of
+    ``_quarto.yml`` it is the list of chapters that counts: the package reads nothing else there.
     ``outputs`` are paths from the chapter's frozen folder.
     """
 
@@ -84,7 +86,7 @@ def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str
         name = _name_inside(root, foreign, os.path.realpath(file))
         is_data = name is not None and name.startswith("data/")
         if name is not None and not path.is_dir() and (path.is_file() or is_data):
-            found[name] = sha256(path)
+            found[name] = _sum(name, path)
     for folder in trace.listed:
         name = _name_inside(root, foreign, os.path.realpath(folder))
         if name is not None and f"{name}/".startswith("data/"):
@@ -109,12 +111,20 @@ def stale_input(project: Project, entry: Entry) -> str | None:
             continue
         if name.startswith(_OUTSIDE):
             path = _PACKAGE / name.removeprefix(_OUTSIDE)
-        now = sha256(path)
+        now = _sum(name, path)
         if now != before:
             shown = name.replace(_OUTSIDE, f"{_PACKAGE.name}/")
             problem = "appeared" if before is None else "is gone" if now is None else "changed"
             return f"{shown} {problem}"
     return None
+
+
+def _sum(name: str, path: Path) -> str | None:
+    """The sum of what counts of a file."""
+    if name != BOOK:
+        return sha256(path)
+    listed = (found[0] for found in LISTED.finditer(path.read_text(encoding="utf-8")))
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
 
 def _listing(project: Project, folder: Path) -> str | None:

@@ -8,6 +8,7 @@ nothing out of a list, so the line is commented out there where the study does n
 import re
 
 from vitrine.book.chapter import read_text
+from vitrine.book.config import BOOK
 from vitrine.errors import VitrineError
 from vitrine.files import write_atomically
 from vitrine.project import LISTED, Project, chapters
@@ -15,7 +16,6 @@ from vitrine.store import explained_alike
 from vitrine.study import load_study
 
 VARIABLES = "_variables.yml"
-BOOK = "_quarto.yml"
 
 
 def shown_study(project: Project) -> str:
