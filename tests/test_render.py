@@ -666,6 +666,24 @@ class TestAtomicity:
         with pytest.raises(VitrineError, match="the site in .* cannot be written"):
             book.render("html")
 
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [
+            (PermissionError(13, "Denied", "references.bib"), r"references\.bib cannot be read"),
+            (OSError(28, "Full"), r"the site in .* cannot be written .*Make room"),
+            (OSError("No pandoc was found"), "^No pandoc was found$"),
+        ],
+    )
+    def test_only_what_cannot_be_written_is_called_so(
+        self, book: Book, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("vitrine.book.render.write_pages", fail)
+        with pytest.raises((VitrineError, OSError), match=said):
+            book.render("html")
+
 
 @pytest.fixture
 def unwritable(book: Book) -> Iterator[None]:

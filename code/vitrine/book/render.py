@@ -29,6 +29,7 @@ FORMATS = ("html", "pdf")
 QUARTO_NEEDED = (1, 9)
 """Older versions make no PDF of a book through Typst."""
 
+_WORKPLACE = ".vitrine-render-"  # how the folder begins in which a site is made
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 """How a terminal is told of colours, which Quarto does even where there is none."""
@@ -128,20 +129,33 @@ def _rendered(
 def _workplace(project: Project) -> Iterator[Path]:
     """A new folder beside ``_site``, on the same disk; it is removed at the end.
 
-    Raises ``Unwritten`` when the project's folder cannot be written, and ``VitrineError`` when
-    ``_site`` is not a folder that may be replaced.
+    Raises ``Unwritten`` when it or ``_site`` cannot be written, and ``VitrineError`` when ``_site``
+    is not a folder that may be replaced, and for a file that cannot be read.
     """
     if project.site.is_symlink() or (project.site.exists() and not project.site.is_dir()):
         raise VitrineError(
             f"{project.site.name} is not a folder of its own", "Move it out of the way"
         )
-    with writing(f"the site in {project.root}"):
+    try:
         if project.site.exists() and not os.access(project.site, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "Permission denied")
+            raise PermissionError(errno.EACCES, "Permission denied", str(project.site))
         with tempfile.TemporaryDirectory(
-            prefix=".vitrine-render-", dir=project.root, ignore_cleanup_errors=True
+            prefix=_WORKPLACE, dir=project.root, ignore_cleanup_errors=True
         ) as work:
             yield Path(work)
+    except OSError as error:
+        named = str(error.filename or "")
+        written = tuple(str(project.root / name) for name in (_WORKPLACE, project.site.name))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, shutil.Error)
+        if full or named.startswith(written):
+            with writing(f"the site in {project.root}"):
+                raise
+        if not named:
+            raise
+        file = project.relative(Path(named))
+        raise VitrineError(
+            f"{file} cannot be read ({error.strerror})", "Give yourself the right, or restore it"
+        ) from error
 
 
 def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:
