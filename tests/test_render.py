@@ -490,7 +490,7 @@ class TestRefusals:
         [
             ("exit 3", r"it ended with status 3 and said nothing"),
             (
-                r"rm -r _site; printf '\033[91mno such thing\033[39m' >&2; exit 1",
+                r"echo half > $4/index.html; printf '\033[91mno such thing\033[39m' >&2; exit 1",
                 r"could not render the book: no such thing\. Correct what",
             ),
             ("exit 0", r"ended without an error and did not write _site/index\.html"),
@@ -523,7 +523,7 @@ class TestRefusals:
         self, book: Book, quarto: Path, pdf: bool
     ) -> None:
         link = """<a href="./small.pdf" title="Download PDF"><i class="bi bi-file-pdf"></i></a>"""
-        quarto.write_text(f"{self.QUARTO}sleep 0.01\necho '<p>{link}</p>' > _site/index.html")
+        quarto.write_text(f"{self.QUARTO}echo '<p>{link}</p>' > $4/index.html")
         if pdf:
             book.write("_site/small.pdf", "%PDF")
         render(book.project, renderer="quarto", formats=["html"])

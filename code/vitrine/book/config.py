@@ -117,11 +117,6 @@ class Book(_Section):
         listed = [PurePosixPath(name).as_posix() for name in self.book.chapters]
         return ("index.qmd", *(name for name in listed if name != "index.qmd"))
 
-    @property
-    def output_file(self) -> str:
-        """The name of the report's PDF without its ending."""
-        return (self.book.output_file or self.book.title).removesuffix(".pdf")
-
 
 def read_book(project: Project) -> Book:
     """Read and check ``_quarto.yml``.
@@ -154,7 +149,7 @@ def read_book(project: Project) -> Book:
         for name in filter(None, names):
             if not (project.root / name).is_file():
                 raise _refused(text, [key], f"names {name}, which does not exist")
-    if "/" in book.output_file or "\\" in book.output_file:
+    if {"/", "\\"} & {*pdf_name(project)}:
         raise _refused(text, ["book", "output-file"], "must be a file name without a folder")
     return book
 
@@ -180,10 +175,12 @@ def chapter_names(config: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(PurePosixPath(name).as_posix() for name in names))
 
 
-def output_name(project: Project) -> str:
-    """The name of the report's PDF without its ending; other keys are not checked."""
-    about = read_config(project).get("book") or {}
-    return str(about.get("output-file") or about.get("title") or "Untitled").removesuffix(".pdf")
+def pdf_name(project: Project) -> str:
+    """The name of the report's PDF; other keys are not checked."""
+    book = read_config(project).get("book")
+    about = book if isinstance(book, dict) else {}
+    name = str(about.get("output-file") or about.get("title") or "Untitled")
+    return f"{name.removesuffix('.pdf')}.pdf"
 
 
 def _refused(text: str, keys: list[str], problem: str) -> ChapterError:

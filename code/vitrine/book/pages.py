@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vitrine.book import check, pandoc
+from vitrine.book.config import pdf_name
 from vitrine.book.document import Chapter, Document
 from vitrine.book.frozen import FIGURE_FOLDERS, freeze_folder
 from vitrine.book.vega import VEGA
@@ -32,8 +33,8 @@ def write_pages(document: Document, folder: Path) -> None:
         raise ChapterError(
             f"{document.project.relative(template)} is missing", "Restore the template of the pages"
         )
-    pdf = f"{document.book.output_file}.pdf"
-    pdf = pdf if (folder / pdf).is_file() else ""
+    name = pdf_name(document.project)
+    pdf = name if (folder / name).is_file() else ""
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         pages = list(pool.map(lambda c: _page(document, c, template, pdf), document.chapters))
     for chapter, page in zip(document.chapters, pages, strict=True):

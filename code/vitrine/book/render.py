@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vitrine.book.chapter import read_chapter
-from vitrine.book.config import chapter_names, output_name, read_book, read_config
+from vitrine.book.config import chapter_names, pdf_name, read_book, read_config
 from vitrine.book.document import read_document
 from vitrine.book.frozen import read_frozen
 from vitrine.book.manifest import Manifest
@@ -72,13 +72,31 @@ def render(
         if unknown := [name for name in given if name not in known]:
             raise VitrineError(f"unknown {what} {unknown[0]}", f"Choose from {', '.join(known)}")
     quarto, why = pick_quarto()
-    if renderer == "bundled" or (quarto is None and renderer == "auto"):
-        return _render_bundled(project, formats)
-    if quarto is None:
+    if renderer == "bundled":
+        quarto = None
+    elif quarto is None and renderer == "quarto":
         needed = ".".join(map(str, QUARTO_NEEDED))
         remedy = f"Install Quarto {needed} or newer, or render with --renderer bundled"
         raise VitrineError(why, remedy)
-    return _render_with_quarto(project, quarto, formats)
+    pdf, warnings = pdf_name(project), list[str]()
+    with _workplace(project) as work:
+        site = work / "site"
+        site.mkdir()
+        if "pdf" not in formats:
+            for old in project.site.glob("*.pdf"):
+                shutil.copyfile(old, site / old.name)
+        if quarto is None:
+            warnings = _render_bundled(project, formats, site, pdf)
+        else:
+            _render_with_quarto(project, formats, site, pdf, quarto)
+        _publish(project, site, formats)
+    return Rendered(
+        site=project.site if "html" in formats else None,
+        pdf=project.site / pdf if "pdf" in formats else None,
+        renderer="quarto" if quarto else "bundled",
+        study=(Manifest.read(project) or Manifest()).study,
+        warnings=tuple(warnings),
+    )
 
 
 def pick_quarto() -> tuple[str | None, str]:
@@ -98,31 +116,14 @@ def pick_quarto() -> tuple[str | None, str]:
     return quarto, version[0]
 
 
-def _render_bundled(project: Project, formats: Sequence[str]) -> Rendered:
-    book = read_book(project)
-    name = f"{book.output_file}.pdf"
-    warnings: list[str] = []
-    with _workplace(project) as work:
-        site = work / "site"
-        site.mkdir()
-        if "pdf" in formats:
-            warnings = write_pdf(read_document(project, book, "typst"), site / name)
-        else:
-            for old in project.site.glob("*.pdf"):
-                shutil.copyfile(old, site / old.name)
-        if "html" in formats:
-            write_pages(read_document(project, book, "html"), site)
-        _publish(project, site, formats)
-    return _rendered(project, name, formats, "bundled", warnings)
-
-
-def _rendered(
-    project: Project, pdf: str, formats: Sequence[str], renderer: str, warnings: Sequence[str] = ()
-) -> Rendered:
-    site = project.site if "html" in formats else None
-    study = (Manifest.read(project) or Manifest()).study
-    made = project.site / pdf if "pdf" in formats else None
-    return Rendered(site, made, renderer, study, (*warnings,))
+def _render_bundled(project: Project, formats: Sequence[str], site: Path, pdf: str) -> list[str]:
+    """Make the pages and the PDF; returns warnings."""
+    book, warnings = read_book(project), list[str]()
+    if "pdf" in formats:
+        warnings = write_pdf(read_document(project, book, "typst"), site / pdf)
+    if "html" in formats:
+        write_pages(read_document(project, book, "html"), site)
+    return warnings
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:
     """Put a finished site in place of the old one; what was not made anew stays."""
     if "html" not in formats:
         project.site.mkdir(exist_ok=True)
-        for pdf in site.iterdir():
+        for pdf in site.glob("*.pdf"):
             os.replace(pdf, project.site / pdf.name)
         return
     former = site.parent / "former"
@@ -176,27 +177,24 @@ def _publish(project: Project, site: Path, formats: Sequence[str]) -> None:
         raise
 
 
-def _render_with_quarto(project: Project, quarto: str, formats: Sequence[str]) -> Rendered:
+def _render_with_quarto(
+    project: Project, formats: Sequence[str], site: Path, pdf: str, quarto: str
+) -> None:
     """Let Quarto render the book from the freeze."""
     _check_frozen(project, formats)
-    command = [quarto, "render", str(project.root)]
+    command = [quarto, "render", str(project.root), "--output-dir", str(site), "--no-clean"]
     if set(formats) != set(FORMATS):
-        # Without --no-clean the format that is not rendered would be deleted.
-        command += ["--no-clean", "--to", "html" if "html" in formats else "typst"]
-    pdf = project.site / f"{output_name(project)}.pdf"
-    made = [project.site / "index.html" if name == "html" else pdf for name in formats]
-    with _workplace(project) as work, _former_site_kept(project, work / "former"):
-        before = {path: _written(path) for path in made}
-        _run_quarto(command)
-        for path in made:
-            if _written(path) in (None, before[path]):
-                raise ChapterError(
-                    f"Quarto ended without an error and did not write {project.relative(path)}",
-                    "See what `quarto check` says, or render with --renderer bundled",
-                )
-        if not pdf.exists():
-            _remove_links(project.site, pdf.name)
-    return _rendered(project, pdf.name, formats, "quarto")
+        command += ["--to", "html" if "html" in formats else "typst"]
+    _run_quarto(command)
+    for name in formats:
+        made = "index.html" if name == "html" else pdf
+        if not (site / made).is_file():
+            raise ChapterError(
+                f"Quarto ended without an error and did not write {project.site.name}/{made}",
+                "See what `quarto check` says, or render with --renderer bundled",
+            )
+    if not (site / pdf).exists():
+        _remove_links(site, pdf)
 
 
 def _check_frozen(project: Project, formats: Sequence[str]) -> None:
@@ -217,20 +215,6 @@ def _remove_links(site: Path, pdf: str) -> None:
             page.write_text(link.sub("", text), encoding="utf-8")
 
 
-@contextmanager
-def _former_site_kept(project: Project, copy: Path) -> Iterator[None]:
-    """Put the site back when the block ends in an error; Quarto empties the folder first."""
-    if project.site.exists():
-        shutil.copytree(project.site, copy)
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(project.site, ignore_errors=True)
-        if copy.exists():
-            os.rename(copy, project.site)
-        raise
-
-
 def _run_quarto(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
@@ -244,8 +228,3 @@ def _run_quarto(command: Sequence[str]) -> None:
             "Correct what it names, run `vitrine freeze` after editing a chapter, or render with "
             "--renderer bundled",
         )
-
-
-def _written(path: Path) -> int | None:
-    """When a file was last written, in nanoseconds; ``None`` when it is not there."""
-    return path.stat().st_mtime_ns if path.is_file() else None
