@@ -3,10 +3,10 @@
 import posixpath
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from vitrine.book import pandoc
@@ -16,21 +16,21 @@ SAFE_SCHEMES = ("http", "https", "mailto")
 _NO_FILES_TO_OFFER = (".qmd", ".py", ".ipynb")
 # Attributes whose address is loaded with the page, rather than followed by the reader.
 _LOADED = {"src", "poster", "data", "background"}
+_SOURCES = re.compile(r"(?:^|,)\s*([^\s,]+)")  # of srcset, each before its width
 _CSS_URL = re.compile(r"url\(\s*[\"']?([^)\"']+)")
 
 
 class Page(HTMLParser):
-    """A written page: ``ids``, and the addresses it loads and leads to.
+    """A written page: its ``ids``, and the addresses that it loads and leads to.
 
-    ``addresses`` are triples: the address, whether it is loaded with the page, and the identifiers
-    before it, nearest first. ``undescribed`` pairs images without alternative text with those.
+    ``found`` has of each what it is ("loaded", "link", and "undescribed" for an image without
+    alternative text), the address, and the labels before it, nearest first.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.ids: list[str] = []
-        self.addresses: list[tuple[str, bool, list[str]]] = []
-        self.undescribed: list[tuple[str, list[str]]] = []
+        self.found: list[tuple[str, str, list[str]]] = []
         self.feed(text)
         self.close()
 
@@ -39,25 +39,21 @@ class Page(HTMLParser):
         self.ids += [values["id"]] if values.get("id") else []
         for key, value in values.items():
             if key in _LOADED or key == "href":
-                self._note(value, loaded=key != "href" or tag == "link")
+                self._note("loaded" if key != "href" or tag == "link" else "link", value)
             elif key == "srcset":
-                for part in filter(str.strip, value.split(",")):
-                    self._note(part.split()[0], loaded=True)
+                self._note("loaded", *_SOURCES.findall(value))
             elif key == "style":
-                self._note_style(value)
+                self._note("loaded", *_CSS_URL.findall(value))
         if tag == "img" and "alt" not in values:
-            self.undescribed.append((values.get("src", ""), self.ids[:-4:-1]))
+            self._note("undescribed", values.get("src", ""))
 
     def handle_data(self, data: str) -> None:
         if self.cdata_elem == "style":
-            self._note_style(data)
+            self._note("loaded", *_CSS_URL.findall(data))
 
-    def _note_style(self, text: str) -> None:
-        for url in _CSS_URL.findall(text):
-            self._note(url, loaded=True)
-
-    def _note(self, url: str, *, loaded: bool) -> None:
-        self.addresses.append((url, loaded, self.ids[:-4:-1]))
+    def _note(self, what: str, *urls: str) -> None:
+        within = [name.removeprefix("cell-") for name in self.ids[:-4:-1]]
+        self.found += [(what, url, within) for url in urls]
 
 
 def check_site(document: Document, folder: Path) -> None:
@@ -72,32 +68,28 @@ def check_site(document: Document, folder: Path) -> None:
     }
     for chapter in document.chapters:
         page = pages[chapter.page]
-        if len(set(page.ids)) < len(page.ids):
-            twice = next(name for name in page.ids if page.ids.count(name) > 1)
-            name = twice.removeprefix("toc-")
-            near = [f"#{name}", f'id="{name}"']
-            _refuse(chapter, f"the identifier {name} is used twice", "Rename one", near, [])
-        for url, within in page.undescribed:
-            missing = f"the image {url} has no alternative text"
-            _refuse(chapter, missing, 'Add alt="text"', [url], within)
-        for url, loaded, within in page.addresses:
-            split = urlsplit(url)
-            if split.scheme or split.netloc:
-                problem = _outside(url, loaded)
-            else:
-                problem = _inside(document, folder, chapter, pages, url)
+        for name in (name for name, count in Counter(page.ids).items() if count > 1):
+            name = name.removeprefix("toc-")
+            twice = f"the identifier {name} is used twice"
+            pandoc.refuse([chapter.source], twice, "Rename one", [f"#{name}", f'id="{name}"'])
+        for what, url, within in page.found:
+            problem = _outside(url, what) or _inside(document, folder, chapter, pages, url)
             if problem:
                 near = [url, unquote(url), url.replace(".html", ".qmd"), url[:80]]
-                _refuse(chapter, *problem, near, within)
+                pandoc.refuse([chapter.source], *problem, near, within)
 
 
-def _outside(url: str, loaded: bool) -> tuple[str, str] | None:
-    """What is wrong with an address out of the site, and the remedy."""
-    scheme = urlsplit(url).scheme
-    if loaded and scheme != "data":
+def _outside(url: str, what: str) -> tuple[str, str] | None:
+    """What is wrong with an image or with an address out of the site, and the remedy."""
+    if what == "undescribed":
+        return f"the image {url} has no alternative text", 'Add alt="text"'
+    scheme, host, *_ = urlsplit(url)
+    if not scheme and not host:
+        return None
+    if what == "loaded" and scheme != "data":
         shown = f"the page would load {url[:80]} from another host"
         return shown, "Put the file into the project"
-    if not loaded and scheme not in SAFE_SCHEMES:
+    if what == "link" and scheme not in SAFE_SCHEMES:
         shown = f"links to {scheme or 'other hosts without https'}: are not allowed"
         return shown, "Use https:, mailto: or a file of the project"
     return None
@@ -108,6 +100,8 @@ def _inside(
 ) -> tuple[str, str] | None:
     """What is wrong with an address inside the site, and the remedy."""
     split = urlsplit(url)
+    if split.scheme or split.netloc:
+        return None
     anchor = unquote(split.fragment)
     path = posixpath.join(posixpath.dirname(chapter.page), unquote(split.path))
     path = posixpath.normpath(path) if split.path else chapter.page
@@ -133,10 +127,3 @@ def _copied(document: Document, folder: Path, path: str) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     return True
-
-
-def _refuse(
-    chapter: Chapter, problem: str, remedy: str, near: list[str], within: list[str]
-) -> NoReturn:
-    labels = [name.removeprefix("cell-") for name in within]
-    pandoc.refuse([chapter.source], problem, remedy, near, labels)
