@@ -523,12 +523,14 @@ class TestRefusals:
         self, book: Book, quarto: Path, pdf: bool
     ) -> None:
         link = """<a href="./small.pdf" title="Download PDF"><i class="bi bi-file-pdf"></i></a>"""
-        quarto.write_text(f"{self.QUARTO}echo '<p>{link}</p>' > $4/index.html")
+        script = f"echo '<p>{link}</p>' > $4/index.html; mkdir $4/_site"  # as of a resource there
+        quarto.write_text(self.QUARTO + script)
         if pdf:
             book.write("_site/small.pdf", "%PDF")
         render(book.project, renderer="quarto", formats=["html"])
         assert not missing(book.site)
         assert ("small.pdf" in book.page("index")) == pdf
+        assert not (book.site / "_site").exists()
 
     @pytest.mark.parametrize(
         ("program", "said"),

@@ -186,6 +186,8 @@ def _render_with_quarto(
     if set(formats) != set(FORMATS):
         command += ["--to", "html" if "html" in formats else "typst"]
     _run_quarto(command)
+    # The resources of _quarto.yml are found in the former site as well.
+    shutil.rmtree(site / project.site.name, ignore_errors=True)
     for name in formats:
         made = "index.html" if name == "html" else pdf
         if not (site / made).is_file():
