@@ -32,15 +32,11 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Trace:
-    """What a chapter read: absolute paths of files opened, folders listed, modules' files.
-
-    ``torch`` says where torch was imported ("file:line"), or is empty.
-    """
+    """What a chapter read: absolute paths of files opened, folders listed, modules' files."""
 
     opened: list[str]
     listed: list[str]
     modules: list[str]
-    torch: str
 
 
 def execute(
@@ -59,8 +55,8 @@ def execute(
     ``started`` receives the kernel: another thread may end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
-    an output cannot be shown, when the process ends early, and when anything imported torch;
-    ``StudyNotRun`` where a chapter reads a study that was never run.
+    an output cannot be shown, and when the process ends early; ``StudyNotRun`` where a chapter
+    reads a study that was never run.
     """
     figures = f"{chapter.files_folder.name}/{FIGURE_FOLDERS[target]}"
     page = Page(chapter.name, target, options, figures)
@@ -81,7 +77,6 @@ def execute(
         block = chapter.blocks[len(reply["outputs"])]
         raise _failed(project, chapter.name, block, reply["failure"])
     trace = Trace(**reply["trace"])
-    _refuse_torch(project, chapter, trace)
     markdown = "".join(
         cell_markdown(block, outputs, page)
         if isinstance(block, Cell)
@@ -235,14 +230,3 @@ def _environment(project: Project, chapter: Chapter, target: str, scratch: Path)
         "VITRINE_PROJECT": str(project.root),
         "IPYTHONDIR": str(scratch / "ipython"),
     }
-
-
-def _refuse_torch(project: Project, chapter: Chapter, trace: Trace) -> None:
-    if not trace.torch:
-        return
-    file, _, line = trace.torch.rpartition(":")
-    where = f"{project.relative(Path(file))}:{line}" if file else trace.torch
-    raise ChapterError(
-        f"{chapter.name}: executing the chapter imported torch (in {where})",
-        "Compute in `vitrine run` and read the stored results: the site builds without torch",
-    )

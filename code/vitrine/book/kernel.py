@@ -159,13 +159,24 @@ def failure(error: BaseException) -> dict[str, Any]:
     }
 
 
+class NoTorch:
+    """Stops an import of torch, first of those that look for modules."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "torch":
+            raise ModuleNotFoundError(
+                "a chapter imports no torch, without which the site is built: compute in "
+                "`vitrine run`, and read the stored results here"
+            )
+
+
 class Watch:
-    """An audit hook that notes the files opened, the folders listed and the import of torch."""
+    """An audit hook that notes the files opened and the folders listed."""
 
     def __init__(self) -> None:
         self.opened: dict[str, None] = {}
         self.listed: dict[str, None] = {}
-        self.torch: list[str] = []
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         with contextlib.suppress(Exception):  # a lost note must not fail the chapter's own call
@@ -182,19 +193,13 @@ class Watch:
                 self.opened[os.path.abspath(os.fsdecode(path))] = None
         elif event in ("os.listdir", "os.scandir") and not isinstance(arguments[0], int):
             self.listed[os.path.abspath(os.fsdecode(arguments[0] or "."))] = None
-        elif event == "import" and arguments[0] == "torch":
-            stack = [frame for frame in traceback.extract_stack() if "importlib" not in frame[0]]
-            self.torch.append(f"{stack[-3].filename}:{stack[-3].lineno}")
 
     def noted(self) -> dict[str, Any]:
         files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-        if "torch" in sys.modules:
-            self.torch.append("an unknown place")
         return {
             "opened": sorted(self.opened),
             "listed": sorted(self.listed),
             "modules": sorted({file for file in files if isinstance(file, str)}),
-            "torch": self.torch[0] if self.torch else "",
         }
 
 
@@ -209,6 +214,7 @@ def execute(order: dict[str, Any]) -> None:
     shell = start(order["matplotlib"])
     watch = Watch()
     sys.addaudithook(watch)
+    sys.meta_path.insert(0, NoTorch)
     outputs, failed = [], None
     for kind, *step in order["steps"]:
         shown, failed = run_cell(shell, *step) if kind == "cell" else evaluate(shell, *step)
