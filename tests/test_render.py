@@ -312,8 +312,6 @@ REFUSED = {
     "shortcode in a sentence": ("A {{< meta title >}}.", "shortcodes are not supported"),
     "shortcode in a title": ("## {{< fa bell >}}", "shortcodes are not supported"),
     "shortcode in a link": ("[x]({{< meta url >}})", "shortcodes are not supported"),
-    "page break": ("{{< pagebreak >}}", "shortcodes are not supported"),
-    "include": ("{{< include part.qmd >}}", "shortcodes are not supported"),
     "diagram": ("```{mermaid}\ngraph\n```", "was not executed"),
     "cell option": ("```{python}\n#| strange: 1\n1\n```", "'strange' is not known"),
     "cell language": ("```{r}\n1\n```", "was not executed"),
@@ -466,12 +464,6 @@ class TestRefusals:
     def test_configuration(self, book: Book, old: str, new: str, problem: str) -> None:
         book.configure(CONFIG.replace(old, new, 1))
         book.assert_refused(problem)
-
-    def test_renderer_and_format_names(self, book: Book) -> None:
-        with pytest.raises(VitrineError, match="unknown output format docx"):
-            book.render("docx")
-        with pytest.raises(VitrineError, match="unknown renderer latex"):
-            render(book.project, renderer="latex")  # type: ignore[arg-type]
 
     @pytest.fixture
     def quarto(self, book: Book, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from vitrine.book.chapter import read_chapter
 from vitrine.book.config import chapter_names, pdf_name, read_book, read_config
@@ -65,12 +65,6 @@ def render(
     Raises ``ChapterError`` when a chapter cannot be rendered, and ``VitrineError`` when the
     output folder cannot be written; what was there before stays.
     """
-    for what, given, known in (
-        ("output format", formats, FORMATS),
-        ("renderer", [renderer], get_args(Renderer)),
-    ):
-        if unknown := [name for name in given if name not in known]:
-            raise VitrineError(f"unknown {what} {unknown[0]}", f"Choose from {', '.join(known)}")
     quarto, why = pick_quarto()
     if renderer == "bundled":
         quarto = None
