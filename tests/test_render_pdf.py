@@ -42,14 +42,6 @@ def test_the_whole_report(tmp_path: Path) -> None:
     assert "A blue plane" in str([*compressed, *plain])
 
 
-def test_the_same_input_gives_the_same_bytes(book: Book) -> None:
-    book.chapter("one", "# One\n\n![x](../assets/blue.png){#fig-x}\n\n@ribeiro2016\n")
-    first = book.render("pdf").pdf
-    before = first.read_bytes()
-    book.render("pdf")
-    assert first.read_bytes() == before
-
-
 def test_special_characters_are_text(book: Book) -> None:
     nasty = as_markdown(NASTY)
     book.chapter(
