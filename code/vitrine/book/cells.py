@@ -5,13 +5,16 @@ The shapes follow Quarto's Jupyter engine (1.7 to 1.9): a ``.cell`` div with the
 an output that a page cannot show without loading code from another host is an error.
 """
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
-from vitrine.book.chapter import INLINE, Cell, Prose
+from vitrine.book.chapter import INLINE, Cell, Chapter, Prose
+from vitrine.book.frozen import FIGURE_FOLDERS
 from vitrine.errors import ChapterError
 
 Output = Mapping[str, Any]
@@ -37,61 +40,67 @@ _ELSEWHERE = re.compile(
 _MARKDOWN_SIGNS = re.compile(r"([\\`*_{}\[\]()>#+,\-.!])")
 
 
-@dataclass
-class Page:
-    """What the Markdown of a chapter's cells needs to know, and the images it leaves behind.
+@dataclass(frozen=True)
+class Job:
+    """A chapter to be executed for ``target`` ("html" or "typst"), with its options.
 
-    ``name`` is the chapter's file; ``target`` "html" or "typst"; ``options`` the chapter's
-    execution options; ``figures`` the folder of figures as the Markdown names it
-    (``lime_files/figure-html``). ``images`` collects file name → bytes for outputs that are images.
+    ``images`` collects file name → bytes for outputs that are images.
     """
 
-    name: str
+    chapter: Chapter
     target: str
     options: Mapping[str, Any]
-    figures: str
     images: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        return sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def figures(self) -> str:
+        """The folder of figures as the Markdown names it, ``lime_files/figure-html``."""
+        return f"{self.chapter.files_folder.name}/{FIGURE_FOLDERS[self.target]}"
 
     def shows(self, cell: Cell, part: str) -> bool:
         """Whether ``part`` (include, echo, eval, output or warning) of a cell is wanted."""
         return bool(cell.options.get(part, self.options[part]))
 
 
-def prose_markdown(prose: Prose, values: Sequence[Mapping[str, Any]], page: Page) -> str:
+def prose_markdown(prose: Prose, values: Sequence[Mapping[str, Any]], job: Job) -> str:
     """Prose with its inline expressions replaced by what they display, in their order."""
     expressions = prose.expressions()
     shown = iter(
-        _inline_value(value, expression.strip(), f"{page.name}:{line}", page.target)
+        _inline_value(value, expression.strip(), f"{job.chapter.name}:{line}", job.target)
         for value, (expression, line) in zip(values, expressions, strict=True)
     )
     text = prose.text if prose.raw else INLINE.sub(lambda m: m[1] + next(shown), prose.text)
     return text + "\n\n"
 
 
-def cell_markdown(cell: Cell, outputs: Sequence[Output], page: Page) -> str:
+def cell_markdown(cell: Cell, outputs: Sequence[Output], job: Job) -> str:
     """A cell and the outputs that its execution gave (nbformat's output dictionaries).
 
-    Raises ``ChapterError`` for an output that cannot be shown in ``page.target``.
+    Raises ``ChapterError`` for an output that cannot be shown in the job's format.
     """
-    place = f"{page.name}:{cell.line}"
-    if not page.shows(cell, "include"):
+    place = f"{job.chapter.name}:{cell.line}"
+    if not job.shows(cell, "include"):
         return "\n"
-    if not page.shows(cell, "warning"):
+    if not job.shows(cell, "warning"):
         outputs = [output for output in outputs if output.get("name") != "stderr"]
-    forms = [_form(output, page.target, place) for output in outputs]
+    forms = [_form(output, job.target, place) for output in outputs]
     has_image = not _EXTENSIONS.keys().isdisjoint(forms)
     shown = [
         (output, form)
         for output, form in zip(outputs, forms, strict=True)
         if not (has_image and _is_leftover(output))
     ]
-    if not page.shows(cell, "output"):
+    if not job.shows(cell, "output"):
         shown = []
     if not cell.code and not shown:
         return "\n"
     displayed = [form for _, form in shown if form]
     labels_cell = len(displayed) != 1 or cell.label.startswith("tbl-")
-    body = _code(cell) if page.shows(cell, "echo") else ""
+    body = _code(cell) if job.shows(cell, "echo") else ""
     caption, captions = _captions(cell)
     number = 0
     for position, (output, form) in enumerate(shown, start=1):
@@ -99,11 +108,11 @@ def cell_markdown(cell: Cell, outputs: Sequence[Output], page: Page) -> str:
         label = f"#{cell.label.lower()}" if cell.label and form else ""
         label += f"-{number}" if label and labels_cell else ""
         below = captions.pop(0) if captions and form else ""
-        body += _output(cell, output, form, position, label, below, page)
+        body += _output(cell, output, form, position, label, below, job)
     if not body:
         return "\n\n"
     end = f"\n{caption}\n" if caption else ""
-    return f"::: {{{_attributes(cell, labels_cell, page.target)}}}\n{body}{end}:::\n\n\n"
+    return f"::: {{{_attributes(cell, labels_cell, job.target)}}}\n{body}{end}:::\n\n\n"
 
 
 def _attributes(cell: Cell, labels_cell: bool, target: str) -> str:
@@ -149,13 +158,13 @@ def _output(
     position: int,
     label: str,
     caption: str,
-    page: Page,
+    job: Job,
 ) -> str:
     """One output in its div; without a form it is what the cell printed."""
     parts = [".cell-output", f".cell-output-{'display' if form else output['name']}"]
     below = f"\n{caption}\n" if caption else ""
     if form in _EXTENSIONS:
-        body = _image(cell, output, form, position, label, caption, page)
+        body = _image(cell, output, form, position, label, caption, job)
     else:
         if label and not label.startswith("#tbl-"):
             parts.insert(0, label)
@@ -171,20 +180,20 @@ def _output(
 
 
 def _image(
-    cell: Cell, output: Output, form: str, position: int, label: str, caption: str, page: Page
+    cell: Cell, output: Output, form: str, position: int, label: str, caption: str, job: Job
 ) -> str:
-    """An image as Markdown; its bytes are left with the page."""
+    """An image as Markdown; its bytes are left with the job."""
     stem = cell.label.replace(":", "-").lower() or f"cell-{cell.position + 1}"
     name = f"{stem}-output-{position}.{_EXTENSIONS[form]}"
     content = output["data"][form]
-    page.images[name] = content.encode() if form == "image/svg+xml" else b64decode(content)
+    job.images[name] = content.encode() if form == "image/svg+xml" else b64decode(content)
     sizes = dict(output.get("metadata", {}).get(form) or {})
     parts = [label, *(f"{key}={sizes[key]}" for key in ("width", "height") if sizes.get(key))]
     alt = cell.options.get("fig-alt")
     if isinstance(alt, list):
         alt = alt[position - 1] if position <= len(alt) else ""
     parts.append(f"fig-alt='{_quoted(alt)}'" if alt else "")
-    return f"![{caption}]({page.figures}/{name}){{{' '.join(filter(None, parts))}}}\n"
+    return f"![{caption}]({job.figures}/{name}){{{' '.join(filter(None, parts))}}}\n"
 
 
 def _form(output: Output, target: str, place: str) -> str | None:

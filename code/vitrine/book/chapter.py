@@ -21,6 +21,7 @@ from vitrine.project import Project
 Rule = tuple[Callable[[Any], bool], str]
 
 _FLAG: Rule = (lambda value: isinstance(value, bool), "true or false")
+_FLAGS = dict.fromkeys(("echo", "eval", "include", "output", "warning"), _FLAG)
 _TEXT: Rule = (lambda value: isinstance(value, str), "a text (quote a number or a date)")
 _TEXTS: Rule = (
     lambda value: all(isinstance(v, str) for v in (value if isinstance(value, list) else [value])),
@@ -34,18 +35,10 @@ _LABEL: Rule = (
 # Every cell option that a chapter may use: what its value must be, as a test and in words.
 CELL_OPTIONS: Mapping[str, Rule] = {
     "label": _LABEL,
-    "echo": _FLAG,
-    "eval": _FLAG,
-    "include": _FLAG,
-    "output": _FLAG,
-    "warning": _FLAG,
-    "fig-cap": _TEXT,
-    "fig-subcap": _TEXTS,
-    "fig-alt": _TEXTS,
-    "tbl-cap": _TEXT,
+    **_FLAGS,
+    **dict.fromkeys(("fig-cap", "tbl-cap", "code-summary", "column"), _TEXT),
+    **dict.fromkeys(("fig-subcap", "fig-alt"), _TEXTS),
     "code-fold": (lambda value: isinstance(value, bool) or value == "show", "true, false or show"),
-    "code-summary": _TEXT,
-    "column": _TEXT,
     "layout-ncol": (lambda value: type(value) is int and value > 0, "a whole number above 0"),
 }
 
@@ -57,7 +50,7 @@ FRONT_MATTER = (
 
 _SIZE: Rule = (lambda value: type(value) in (int, float) and value > 0, "a number above 0")
 _EXECUTION: Mapping[str, Rule] = {
-    **dict.fromkeys(("eval", "echo", "output", "warning", "include"), _FLAG),
+    **_FLAGS,
     **dict.fromkeys(("fig-width", "fig-height"), _SIZE),
     "fig-format": (lambda value: value == "svg", "svg"),
 }

@@ -3,20 +3,18 @@
 import atexit
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vitrine.book.cells import Page, cell_markdown, prose_markdown
-from vitrine.book.chapter import Cell, Chapter, Prose
-from vitrine.book.frozen import FIGURE_FOLDERS
+from vitrine.book.cells import Job, cell_markdown, prose_markdown
+from vitrine.book.chapter import Cell, Prose
 from vitrine.errors import ChapterError, StudyNotRun, VitrineError
 from vitrine.project import Project
 
@@ -39,29 +37,20 @@ class Trace:
     modules: list[str]
 
 
-def execute(
-    project: Project,
-    chapter: Chapter,
-    target: str,
-    options: Mapping[str, Any],
-    study: str,
-    started: Callable[["Kernel"], None],
-) -> tuple[str, Trace]:
-    """Execute ``chapter`` for ``target`` ("html" or "typst") in a process of its own.
+def execute(project: Project, job: Job, study: str) -> tuple[str, Trace]:
+    """Execute a chapter for one format in a process of its own.
 
     Returns its Markdown, and what it read. The process works in the chapter's folder, as under
     Quarto, and ``study`` is what the report shows. Figures lie afterwards in
     ``<chapter>_files/figure-<target>`` beside the chapter; whoever calls takes them from there.
-    ``started`` receives the kernel: another thread may end it.
 
     Raises ``ChapterError`` naming file and line when a cell or an inline expression raises, when
     an output cannot be shown, and when the process ends early; ``StudyNotRun`` where a chapter
     reads a study that was never run.
     """
-    figures = f"{chapter.files_folder.name}/{FIGURE_FOLDERS[target]}"
-    page = Page(chapter.name, target, options, figures)
+    chapter, options = job.chapter, job.options
     order = {
-        "steps": [_step(block, page) for block in chapter.blocks],
+        "steps": [_step(block, job) for block in chapter.blocks],
         "matplotlib": {
             "figure.figsize": [options["fig-width"], options["fig-height"]],
             "svg.hashsalt": "vitrine",  # element names that are the same in every run
@@ -70,21 +59,21 @@ def execute(
         "folder": str(chapter.path.parent),
     }
     with tempfile.TemporaryDirectory(prefix="vitrine-") as scratch:
-        told = _environment(project, chapter, target, Path(scratch)) | {"VITRINE_STUDY": study}
+        told = _environment(project, job, Path(scratch)) | {"VITRINE_STUDY": study}
         order["environment"] = {**os.environ, **ENVIRONMENT, **told}
-        reply = _run(chapter.name, order, Path(scratch), started)
+        reply = _run(chapter.name, order, Path(scratch))
     if reply["failure"]:
         block = chapter.blocks[len(reply["outputs"])]
         raise _failed(project, chapter.name, block, reply["failure"])
     trace = Trace(**reply["trace"])
     markdown = "".join(
-        cell_markdown(block, outputs, page)
+        cell_markdown(block, outputs, job)
         if isinstance(block, Cell)
-        else prose_markdown(block, outputs, page)
+        else prose_markdown(block, outputs, job)
         for block, outputs in zip(chapter.blocks, reply["outputs"], strict=True)
     )
-    for name, content in page.images.items():
-        path = chapter.path.parent / figures / name
+    for name, content in job.images.items():
+        path = chapter.path.parent / job.figures / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return markdown, trace
@@ -93,6 +82,7 @@ def execute(
 class Kernel:
     """A process of ``kernel.py`` with those that it forks, one at a time."""
 
+    _all: ClassVar[list["Kernel"]] = []
     _idle: ClassVar[list["Kernel"]] = []
 
     def __init__(self) -> None:
@@ -105,24 +95,25 @@ class Kernel:
             text=True,
             start_new_session=True,
         )
+        self._all.append(self)
 
     @classmethod
     def take(cls) -> "Kernel":
         """One that has nothing to do."""
         with suppress(IndexError):
             while (kernel := cls._idle.pop())._killed:
-                kernel.end()
+                pass
             return kernel
         return cls()
 
     @classmethod
-    def end_idle(cls) -> None:
-        """End those that have nothing to do."""
-        while cls._idle:
-            cls._idle.pop().end()
+    def end_all(cls) -> None:
+        """End every one, also those that other threads follow."""
+        while cls._all:
+            cls._all.pop().end()
 
     def follow(self, order: Mapping[str, Any]) -> None:
-        """Return when the chapter's process has ended, by itself or by ``kill``."""
+        """Return when the chapter's process has ended, by itself or by ``end``."""
         assert self._process.stdin and self._process.stdout
         is_idle = False
         try:
@@ -135,30 +126,22 @@ class Kernel:
             else:
                 self.end()
 
-    def kill(self) -> None:
-        """Kill it with the chapter's process; another thread may follow it."""
+    def end(self) -> None:
+        """Kill it with the chapter's process, and wait until it is gone."""
         self._killed = True
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        """Kill it, and wait until it is gone."""
-        self.kill()
-        self._process.communicate()
+        self._process.wait()
 
 
-atexit.register(Kernel.end_idle)
+atexit.register(Kernel.end_all)
 
 
-def _run(
-    name: str, order: Mapping[str, Any], scratch: Path, started: Callable[[Kernel], None]
-) -> dict[str, Any]:
+def _run(name: str, order: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
     """What the process of a chapter replies to an order."""
     reply, log = scratch / "reply.json", scratch / "log"
-    kernel = Kernel.take()
-    started(kernel)
-    kernel.follow({**order, "reply": str(reply), "log": str(log)})
+    Kernel.take().follow({**order, "reply": str(reply), "log": str(log)})
     try:
         replied: dict[str, Any] = json.loads(reply.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -172,11 +155,11 @@ def _run(
     return replied
 
 
-def _step(block: Prose | Cell, page: Page) -> tuple[Any, ...]:
+def _step(block: Prose | Cell, job: Job) -> tuple[Any, ...]:
     """A block of a chapter in an order's form."""
     if isinstance(block, Prose):
         return "inline", [expression for expression, _ in block.expressions()]
-    return ("cell", block.code) if page.shows(block, "eval") and block.code else ("inline", [])
+    return ("cell", block.code) if job.shows(block, "eval") and block.code else ("inline", [])
 
 
 def _failed(
@@ -210,18 +193,11 @@ def _failed(
     return ChapterError(f"{place}: {said}", remedy)
 
 
-def clear_figures(chapter: Chapter, target: str) -> None:
-    """Remove the figures that an execution for ``target`` left beside the chapter."""
-    shutil.rmtree(chapter.files_folder / FIGURE_FOLDERS[target], ignore_errors=True)
-    if chapter.files_folder.is_dir() and not any(chapter.files_folder.iterdir()):
-        chapter.files_folder.rmdir()
-
-
-def _environment(project: Project, chapter: Chapter, target: str, scratch: Path) -> dict[str, str]:
+def _environment(project: Project, job: Job, scratch: Path) -> dict[str, str]:
     """What Quarto tells a chapter's code through the environment, as far as the package asks."""
     told = {
-        "document-path": str(chapter.path),
-        "format": {"identifier": {"target-format": target}, "pandoc": {"to": target}},
+        "document-path": str(job.chapter.path),
+        "format": {"identifier": {"target-format": job.target}, "pandoc": {"to": job.target}},
     }
     path = scratch / "execute-info.json"
     path.write_text(json.dumps(told), encoding="utf-8")

@@ -6,7 +6,6 @@ manifest ``_freeze/vitrine.json`` (which Quarto does not look at) records everyt
 chapter was made of: the study it shows, the results it read, the code and the options it ran with.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -14,15 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from vitrine.book.chapter import Chapter, execute_options, read_chapter, read_text, read_yaml
+from vitrine.book.cells import Job
+from vitrine.book.chapter import execute_options, read_chapter, read_text, read_yaml
 from vitrine.book.config import BOOK, chapter_names, read_config
 from vitrine.book.document import check_constructs
-from vitrine.book.execute import Kernel, Trace, clear_figures, execute
-from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder
+from vitrine.book.execute import Kernel, Trace, execute
+from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder, read_frozen
 from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, stale_input
 from vitrine.book.study import VARIABLES, book_text, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
@@ -54,19 +52,6 @@ class Stale:
 
     def __str__(self) -> str:
         return f"{self.chapter}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A chapter to be executed for ``target``, with its options."""
-
-    chapter: Chapter
-    target: str
-    options: Mapping[str, Any]
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
 
 
 Result = tuple[Job, str, Trace]
@@ -156,10 +141,10 @@ def check(project: Project, formats: Sequence[str] = FORMATS) -> list[Stale]:
     for name in names:
         try:
             jobs = _jobs(project, config, name, formats)
-            reasons = [_stale_reason(project, manifest, job) for job in jobs]
+            reason = next(filter(None, (_stale_reason(project, manifest, j) for j in jobs)), None)
         except ChapterError as error:
-            reasons = [error.problem]
-        stale.extend(Stale(name, reason) for reason in dict.fromkeys(reasons) if reason)
+            reason = error.problem
+        stale += [Stale(name, reason)] if reason else []
     stale += [Stale(n, "no longer in the book") for n in manifest.chapters if n not in names]
     if sha256(project.root / VEGA) != manifest.assets.get(VEGA, ""):
         stale.append(Stale(VEGA, "changed" if (project.root / VEGA).is_file() else "is gone"))
@@ -179,25 +164,18 @@ def _jobs(
 
 def _stale_reason(project: Project, manifest: Manifest, job: Job) -> str | None:
     """Why a chapter has to be executed for a format, or None when its freeze holds."""
-    home = freeze_folder(project, job.chapter.name)
-    name = f"execute-results/{RESULT_FILES[job.target]}"
-    result = home / name
-    entry = manifest.chapters.get(job.chapter.name, {}).get(job.target)
-    if not result.is_file():
-        return "not frozen" if entry is None else f"{project.relative(result)} is gone"
     try:
-        digest = json.loads(result.read_text(encoding="utf-8"))["hash"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{project.relative(result)} is damaged"
-    if digest != job.chapter.hash:
-        return f"{job.chapter.name} changed"
+        read_frozen(project, job.chapter, job.target)
+    except ChapterError as error:
+        return error.problem
+    entry = manifest.chapters.get(job.chapter.name, {}).get(job.target)
     if entry is None:
         return "frozen by Quarto, so what it read is not known"
-    outputs = _outputs(home, job.target)
-    if outputs[name] != entry.outputs.get(name):
-        return "frozen by Quarto since"
+    home, outputs = freeze_folder(project, job.chapter.name), _outputs(project, job)
     for name in sorted(outputs.keys() | entry.outputs.keys()):
         if outputs.get(name) != entry.outputs.get(name):
+            if name == RESULT_FILES[job.target]:
+                return "frozen by Quarto since"
             problem = "changed" if name in outputs else "is gone"
             return f"{project.relative(home / name)} {problem}"
     if entry.options != job.digest:
@@ -213,14 +191,11 @@ def _executed(
     errors: list[ChapterError],
 ) -> Iterator[list[Result]]:
     """Execute all jobs, ``PROCESSES`` at a time; the chapters of which every format succeeded."""
-    running: list[Kernel] = []
     done = 0
     pool = ThreadPoolExecutor(max_workers=PROCESSES)
     waiting: dict[str, list[tuple[Job, Future[tuple[str, Trace]]]]] = {}
     for job in jobs:
-        future = pool.submit(
-            execute, project, job.chapter, job.target, job.options, study, running.append
-        )
+        future = pool.submit(execute, project, job, study)
         waiting.setdefault(job.chapter.name, []).append((job, future))
     try:
         for name, futures in waiting.items():
@@ -239,60 +214,40 @@ def _executed(
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         while not all(future.done() for futures in waiting.values() for _, future in futures):
-            for kernel in running:  # nobody waits for their cells
-                kernel.kill()
+            Kernel.end_all()  # nobody waits for their cells
             time.sleep(0.02)
         raise
     pool.shutdown()
 
 
 def _write_chapter(project: Project, manifest: Manifest, results: Sequence[Result]) -> None:
-    """Write a chapter's results beside the frozen ones, put them in their place, and record them.
+    """Put a chapter's results in place of the frozen ones, as Quarto freezes them; record them.
 
     Cut off in between, it leaves a chapter that ``check`` calls changed and ``freeze`` mends.
     """
     chapter = results[0][0].chapter
     home = freeze_folder(project, chapter.name)
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=home) as folder:
-            for job, markdown, _ in results:
-                _write_result(job, markdown, Path(folder))
-            for job, *_ in results:
-                figures = FIGURE_FOLDERS[job.target]
-                shutil.rmtree(home / figures, ignore_errors=True)
-                for part in (figures, f"execute-results/{RESULT_FILES[job.target]}"):
-                    if (Path(folder) / part).exists():
-                        (home / part).parent.mkdir(exist_ok=True)
-                        (Path(folder) / part).replace(home / part)
     entries = manifest.chapters.setdefault(chapter.name, {})
-    for job, _, trace in results:
+    for job, markdown, trace in results:
+        is_page, figures = job.target == "html", FIGURE_FOLDERS[job.target]
+        result: dict[str, Any] = {
+            "engine": "jupyter",
+            "markdown": markdown,
+            # What Quarto moves or deletes after it rendered the format. It names the whole folder
+            # for HTML, but must not for Typst: that would delete the figures of the pages.
+            "supporting": [chapter.files_folder.name + ("" if is_page else f"/{figures}")],
+            "filters": [],
+        } | ({"includes": {}} if is_page else {})
+        text = json.dumps({"hash": chapter.hash, "result": result}, indent=2, ensure_ascii=False)
+        with writing(home):
+            write_atomically(home / RESULT_FILES[job.target], text.encode())
+            shutil.rmtree(home / figures, ignore_errors=True)
+            written = chapter.files_folder / figures
+            if written.is_dir() and any(written.iterdir()):
+                shutil.move(written, home / figures)
         inputs = inputs_of(project, chapter, trace)
-        entries[job.target] = Entry(job.digest, inputs, _outputs(home, job.target))
+        entries[job.target] = Entry(job.digest, inputs, _outputs(project, job))
     manifest.write(project)
-
-
-def _write_result(job: Job, markdown: str, folder: Path) -> None:
-    """One format of a chapter as Quarto freezes it: the JSON and the folder of figures."""
-    chapter, target = job.chapter, job.target
-    figures = FIGURE_FOLDERS[target]
-    result: dict[str, Any] = {
-        "engine": "jupyter",
-        "markdown": markdown,
-        # What Quarto moves or deletes after it rendered the format. It names the whole folder for
-        # HTML, but must not for Typst: that would delete the figures of the pages.
-        "supporting": [chapter.files_folder.name + ("" if target == "html" else f"/{figures}")],
-        "filters": [],
-    }
-    if target == "html":
-        result["includes"] = {}
-    path = folder / "execute-results" / RESULT_FILES[target]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"hash": chapter.hash, "result": result}, indent=2, ensure_ascii=False)
-    path.write_bytes(text.encode())
-    written = chapter.files_folder / figures
-    if written.is_dir() and any(written.iterdir()):
-        shutil.move(written, folder / figures)
 
 
 def _forget(project: Project, manifest: Manifest, names: Sequence[str]) -> None:
@@ -306,10 +261,10 @@ def _forget(project: Project, manifest: Manifest, names: Sequence[str]) -> None:
             home.rmdir()
 
 
-def _outputs(home: Path, target: str) -> dict[str, str]:
+def _outputs(project: Project, job: Job) -> dict[str, str]:
     """sha256 of the frozen files of one format, by path from the chapter's frozen folder."""
-    files = [home / "execute-results" / RESULT_FILES[target]]
-    files += sorted((home / FIGURE_FOLDERS[target]).rglob("*"))
+    home = freeze_folder(project, job.chapter.name)
+    files = [home / RESULT_FILES[job.target], *(home / FIGURE_FOLDERS[job.target]).rglob("*")]
     digests = {path.relative_to(home).as_posix(): sha256(path) for path in files if path.is_file()}
     return {name: digest for name, digest in digests.items() if digest is not None}
 
@@ -317,13 +272,19 @@ def _outputs(home: Path, target: str) -> dict[str, str]:
 @contextmanager
 def _figures_cleared(jobs: Sequence[Job]) -> Iterator[None]:
     """No figures beside the chapters, neither of an execution that was cut off nor of this one."""
-    try:
+
+    def clear() -> None:
         for job in jobs:
-            clear_figures(job.chapter, job.target)
+            figures = job.chapter.path.parent / job.figures
+            shutil.rmtree(figures, ignore_errors=True)
+            with suppress(OSError):  # not empty, or never made
+                figures.parent.rmdir()
+
+    clear()
+    try:
         yield
     finally:
-        for job in jobs:
-            clear_figures(job.chapter, job.target)
+        clear()
 
 
 @contextmanager

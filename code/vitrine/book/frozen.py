@@ -7,9 +7,8 @@ from vitrine.book.chapter import Chapter
 from vitrine.errors import ChapterError
 from vitrine.project import Project
 
-# What Quarto calls an output format in a freeze: the file under ``execute-results`` and the
-# ending of the figure folder.
-RESULT_FILES = {"html": "html.json", "typst": "typ.json"}
+# Where Quarto freezes an output format in a chapter's folder: its Markdown and its figures.
+RESULT_FILES = {"html": "execute-results/html.json", "typst": "execute-results/typ.json"}
 FIGURE_FOLDERS = {"html": "figure-html", "typst": "figure-typst"}
 
 
@@ -26,7 +25,7 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> str:
     """
     if not chapter.executable:
         return chapter.text
-    path = freeze_folder(project, chapter.name) / "execute-results" / RESULT_FILES[target]
+    path = freeze_folder(project, chapter.name) / RESULT_FILES[target]
     if not path.is_file():
         raise ChapterError(
             f"{chapter.name} has not been executed for {target} "
@@ -42,6 +41,6 @@ def read_frozen(project: Project, chapter: Chapter, target: str) -> str:
         ) from None
     if digest != chapter.hash:
         raise ChapterError(
-            f"{chapter.name} was changed since it was executed for {target}", "Run `vitrine freeze`"
+            f"{chapter.name} was changed since it was executed", "Run `vitrine freeze`"
         )
     return markdown
