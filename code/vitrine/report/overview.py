@@ -8,6 +8,7 @@ import yaml
 from IPython.display import Markdown
 
 from vitrine.measures.registry import MEASURES
+from vitrine.methods.baselines import BASELINES
 from vitrine.methods.ideas import IDEAS
 from vitrine.project import Project
 from vitrine.report.page import block, this_page
@@ -44,11 +45,16 @@ def methods_table(study: StudyReport) -> Markdown:
 
 
 def _verdicts(study: StudyReport) -> dict[tuple[str, str], str]:
-    """The titles of the measures by which a method stands in some way against its baselines."""
+    """The titles of the measures by which a method stands in some way against both baselines.
+
+    A measure that one of them meets by construction tells nothing of a method that beats the other.
+    """
     if missing(study, "evaluation"):
         return {}
     told: dict[tuple[str, str], list[str]] = {}
     for (measure, method), standing in marks(scoreboard(study)).items():
+        if {*MEASURES[measure].baselines} < {*BASELINES}:
+            continue
         told.setdefault((method, standing), []).append(MEASURES[measure].title)
     return {key: listing(titles) for key, titles in told.items()}
 

@@ -273,7 +273,8 @@ def measures_agree(study: StudyReport) -> Finding:
     taus = {pair: t for pair, t in board.taus().items() if pair not in REPLACEMENTS}
     absent_if(not taus, "Fewer than two measures rank the methods.")
     mean = float(np.mean(list(taus.values())))
-    text = f"Over {plural(len(taus), 'pair')} of measures the mean Kendall's τ is {number(mean)}."
+    text = f"Over {plural(len(taus), 'pair')} of measures that are no variants of one another "
+    text += f"Kendall's τ is {number(mean)} on average (alike: {ALIKE} or more)."
     if len(taus) > 1:
         least, most = (
             f"between {_title(one)} and {_title(other)} ({number(tau)})"

@@ -120,7 +120,7 @@ def by_image(rows: pd.DataFrame, value: str = "iou") -> pd.DataFrame:
 
 
 def networks_or_methods(study: StudyReport, published: PublishedReport) -> Finding:
-    """Whether another network changes a map more than another method does."""
+    """Whether maps of two runs agree less than those of two methods of one run."""
     rows = beside(study, published)
     if rows.empty:
         return absent("The study shown has no class activation map of the published run's images.")
@@ -132,15 +132,16 @@ def networks_or_methods(study: StudyReport, published: PublishedReport) -> Findi
     names = listing(study.method_titles[m] for m in CAMS if m in study.method_titles)
     return which_way(
         change,
-        "another [method|network] changes a class activation map more than another "
-        "[network|method] does",
+        "class activation maps of two [methods of one run|runs] agree less than those of two "
+        "[runs|methods of one run] do",
         f"The mean IoU of {names} is {number(found[NETWORKS].mean())} between the network shown "
-        "and the published run's, with the same method. Between two of the methods it is "
+        "and the published run's, with the same method; the runs differ in network and in how they "
+        "frame the image. Between two of the methods it is "
         f"{number(found[SHOWN].mean())} in the network shown and "
         f"{number(found[PUBLISHED].mean())} in the published run. The mean difference is "
         f"{spelt(change)}.",
-        few="Too few images to say whether a network or a method changes a map more.",
-        undecided="Whether another network or another method changes a map more is undecided.",
+        few="Too few images to say whether maps of two runs or of two methods agree less.",
+        undecided="Whether maps of two runs or of two methods of one run agree less is undecided.",
     )
 
 

@@ -124,8 +124,8 @@ def three_methods(published: PublishedReport) -> Finding:
         f"{number(weighted(rows, 'cosine_by_chance'))}."
     )
     if same < 0.5:
-        return Finding("Three methods give one unit three labels.", text, "differ")
-    return Finding("Three methods agree about most units.", text, "same")
+        return Finding("Published labels of one unit by three methods differ.", text, "differ")
+    return Finding("Published labels by three methods agree about most units.", text, "same")
 
 
 def two_probing_sets(published: PublishedReport) -> Finding:
@@ -189,7 +189,8 @@ def classifier_names(published: PublishedReport) -> Finding:
     are, verdict = ("are", "larger") if places > imagenet else ("are not", "smaller")
     text = f"Of the classes with a name in the list of concepts {percent(places)} are named "
     text += f"exactly for Places365 and {percent(imagenet)} for ImageNet."
-    headline = f"Classifier units {are} named exactly more often when the classes are places."
+    headline = f"Over Broden, ResNet-18's classifier units {are} named exactly more often when the "
+    headline += "classes are places."
     return Finding(headline, text, verdict)
 
 
