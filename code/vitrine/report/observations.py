@@ -19,29 +19,30 @@ follows the empty line is the text, in Markdown.
 import datetime
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
-from vitrine.errors import StudyError
+from vitrine.errors import StudyError, wrong_values
 
 OBSERVATIONS = "observations.md"
 
 _HEADING = re.compile(r"^## place: *(\S+) *$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Observation:
+class Observation(BaseModel):
     """One observation. when : tables and queries. line : where it stands in its file."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
     place: str
+    line: int
+    text: str = Field(min_length=1)
     images: tuple[str, ...]
     seen: datetime.date
-    when: tuple[tuple[str, str], ...]
-    text: str
-    line: int
+    when: dict[str, str | list[str]] = Field(min_length=1)
 
     @property
     def name(self) -> str:
@@ -50,12 +51,13 @@ class Observation:
 
     def failed(self, table: Callable[[str], pd.DataFrame]) -> str | None:
         """The first condition that does not hold, or ``None``. ``table`` gives one by its name."""
-        for name, query in self.when:
-            try:
-                if table(name).query(query, engine="python").empty:
-                    return f"{name}: {query}"
-            except Exception as error:  # whatever pandas says of the query, or the store of a table
-                return f"{name}: {query} ({error})"
+        for name, queries in self.when.items():
+            for query in [queries] if isinstance(queries, str) else queries:
+                try:
+                    if table(name).query(query, engine="python").empty:
+                        return f"{name}: {query}"
+                except Exception as error:  # whatever pandas says of it, or the store of a table
+                    return f"{name}: {query} ({error})"
         return None
 
 
@@ -72,21 +74,11 @@ def _sections(text: str, path: Path) -> Iterator[Observation]:
         body = text[heading.end() : following.start() if following else len(text)].strip()
         head, _, words = body.partition("\n\n")
         try:
-            facts = yaml.safe_load(head)
-            known = isinstance(facts, dict) and set(facts) == {"images", "seen", "when"}
-            if not known or not words.strip():
-                raise ValueError("it needs `images`, `seen`, `when`, an empty line and its text")
-            if not isinstance(facts["seen"], datetime.date):
-                raise ValueError("`seen` is a day, as in 2026-11-26")
-            if not isinstance(facts["when"], dict) or not facts["when"]:
-                raise ValueError("`when` holds a table and a query of it, or several")
-        except (yaml.YAMLError, ValueError) as error:
-            where = f"{path.parent.name}/{path.name}:{line}"
-            raise StudyError(f"{where}: {error}", "Mend the observation there") from error
-        images = tuple(str(name) for name in facts["images"] or ())
-        when = tuple(
-            (str(name), str(query))
-            for name, queries in facts["when"].items()
-            for query in (queries if isinstance(queries, list) else [queries])
-        )
-        yield Observation(heading.group(1), images, facts["seen"], when, words.strip(), line)
+            facts = dict(yaml.safe_load(head))
+            yield Observation(place=heading[1], line=line, text=words.strip(), **facts)
+        except (yaml.YAMLError, TypeError, ValueError) as error:
+            problem = f"{path.parent.name}/{path.name}:{line}: {wrong_values(error)}"
+            needs = (
+                "`images`, `seen` (a day), `when` (tables with queries), an empty line, its text"
+            )
+            raise StudyError(problem, f"An observation has {needs}") from error
