@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vitrine.report.charts import COLOURS, legend_of, tooltips
+from vitrine.report.charts import COLOURS, legend_of, scale, tooltips
 from vitrine.report.compared import COMPLEXITY
 from vitrine.report.placement import offsets
 from vitrine.report.text import percent
@@ -18,9 +18,7 @@ LEVELS = {"iou": SAME, "iou_other_images": OTHER, "iou_chance": RANDOM}
 
 Layers = alt.LayerChart | alt.FacetChart
 
-_LEVEL = alt.Scale(
-    domain=[SAME, OTHER, RANDOM], range=[COLOURS["blue"], COLOURS["orange"], COLOURS["grey"]]
-)
+_LEVEL = scale([SAME, OTHER, RANDOM], ("blue", "orange", "grey"))
 
 VIEW = (250, 230)
 """Width and height in pixels of one of several scatter charts."""
@@ -70,7 +68,7 @@ def curve(rows: pd.DataFrame) -> Layers:
         x=alt.X("share:Q", title="Share of the frame", axis=axis),
         color=alt.Color("what:N", scale=_LEVEL, legend=alt.Legend(symbolType="stroke")),
     )
-    dash = alt.Scale(domain=[SAME, OTHER, RANDOM], range=[[1, 0], [6, 3], [2, 2]])
+    dash = scale([SAME, OTHER, RANDOM], ([1, 0], [6, 3], [2, 2]))
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="Mean IoU"), y2="high:Q")
     line = base.mark_line(point=True).encode(
         y="mean:Q",

@@ -4,8 +4,9 @@ import copy
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import cycle, islice
 from typing import Any, cast
 
 import altair as alt
@@ -94,6 +95,15 @@ def legend_of(marks: Mapping[str, str]) -> alt.Legend:
     """A legend with the mark that each entry is drawn as: by entry, a key of ``SYMBOLS``."""
     paths = json.dumps({entry: SYMBOLS[mark] for entry, mark in marks.items()})
     return alt.Legend(symbolType=alt.ExprRef(f"({paths})[datum.label]"))
+
+
+def scale(names: Sequence[str], looks: Iterable[Any] = tuple(COLOURS)) -> alt.Scale:
+    """One look a name, from the first again where there are more names.
+
+    looks : names of ``COLOURS``, or what Vega-Lite takes: colours, shapes, dashes.
+    """
+    known = cycle([COLOURS.get(str(look), look) for look in looks])
+    return alt.Scale(domain=list(names), range=list(islice(known, len(names))))
 
 
 def tooltips(*rows: tuple[Any, ...]) -> list[alt.Tooltip]:

@@ -6,9 +6,7 @@ one colour each. Networks may have layers of other names.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -17,7 +15,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.report import charts, tables
+from vitrine.report.dissected import RULES, Dissected
 from vitrine.report.explorer import explorer
+from vitrine.report.page import this_page
 from vitrine.report.text import count, percent
 
 FREQUENT = 20
@@ -38,31 +38,9 @@ WRAPPED = 5
 """So many panels stand in a row."""
 
 
-@dataclass(frozen=True)
-class Networks:
-    """The networks of a page: their titles in order, and the names of their layers in order."""
-
-    titles: Sequence[str]
-    layers: Sequence[str]
-
-    @property
-    def colours(self) -> alt.Scale:
-        """One colour a network, the same in every chart."""
-        return self._scale(charts.COLOURS.values())
-
-    @property
-    def dashes(self) -> alt.Scale:
-        return self._scale(DASHES)
-
-    def _scale(self, looks: Iterable[Any]) -> alt.Scale:
-        """One of some looks a network, from the first again where there are more networks."""
-        looked = islice(cycle(looks), len(self.titles))
-        return alt.Scale(domain=list(self.titles), range=list(looked))
-
-
-def similarity_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
+def similarity_chart(found: Dissected) -> Markdown:
     """How the similarity of labels is distributed over the units of each layer."""
-    units = units[units["similarity"].notna()]
+    units = found.units
     edges = np.linspace(units["similarity"].min(), units["similarity"].max(), 31)
     bins = []
     for (network, layer), group in units.groupby(["network", "layer"], sort=False):
@@ -76,12 +54,12 @@ def similarity_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
         .encode(
             x=alt.X("similarity:Q", title="Similarity"),
             y=alt.Y("share:Q", title="Share of units", axis=alt.Axis(format="%")),
-            color=alt.Color("Network:N", scale=networks.colours),
-            strokeDash=alt.StrokeDash("Network:N", scale=networks.dashes),
+            color=alt.Color("Network:N", scale=charts.scale(found.titles)),
+            strokeDash=alt.StrokeDash("Network:N", scale=charts.scale(found.titles, DASHES)),
             tooltip=["Network:N", *told],
         )
         .properties(width=125, height=170)
-        .facet(**_panels("layer:N", networks.layers))
+        .facet(**_panels("layer:N", found.layer_names))
     )
     words = "Step charts of the similarity of labels for each layer and network."
     return charts.chart(drawing, "similarity", words)
@@ -112,7 +90,7 @@ def unit_link(bar: Any) -> str:
 
 def frequent_chart(
     concepts: pd.DataFrame,
-    networks: Networks,
+    titles: Sequence[str],
     shown: Mapping[str, str],
     width: int = 190,
     link: Link = unit_link,
@@ -121,6 +99,7 @@ def frequent_chart(
 
     concepts : network, layer, concept, kind, units, mean, and ``significant`` where it is known:
         then bars are parted into units whose label is significant and others, by ``part``.
+    titles : of the networks, in order.
     shown : by network the layer that comes first. Networks whose layers have the same names share
         one choice, and that of the first.
     link : where a bar leads.
@@ -132,7 +111,7 @@ def frequent_chart(
     frequent["link"] = [link(bar) for bar in frequent.itertuples()]
     layers = {
         title: own
-        for title in networks.titles
+        for title in titles
         if (own := list(dict.fromkeys(concepts.loc[concepts["network"] == title, "layer"])))
     }
     alike = len({frozenset(own) for own in layers.values()}) == 1
@@ -143,7 +122,7 @@ def frequent_chart(
             start = shown[title] if shown.get(title) in own else own[-1]
             select = alt.binding_select(options=own, name=f"Layer{of}: ")
             choices.append(alt.param(name=f"layer{place or ''}", value=start, bind=select))
-        colour = networks.colours.range[list(networks.titles).index(title)]
+        colour = charts.scale(titles).range[titles.index(title)]
         bars.append(_frequent_of(frequent, title, colour, choices[-1], width, longest))
     # Each network has its own colour, so each panel its own legend.
     per_row = alt.concat(*bars, columns=3) if len(bars) > 3 else alt.hconcat(*bars)
@@ -195,11 +174,10 @@ def _frequent_of(
     )
 
 
-def scatter_chart(
-    units: pd.DataFrame, networks: Networks, layers: Sequence[str], link: Link
-) -> Markdown:
-    """The similarity of every unit of ``layers`` whose label is one of the most frequent there."""
-    deep = units[units["layer"].isin(layers) & units["similarity"].notna()]
+def scatter_chart(found: Dissected, link: Link) -> Markdown:
+    """The similarity of the last layers' units whose label is one of the most frequent there."""
+    layers = found.last_layers()
+    deep = found.units[found.units["layer"].isin(layers)]
     twenty = deep["label"].value_counts().head(FREQUENT).index
     columns = ["label", "similarity", "network", "layer", "unit"]
     points = deep.loc[deep["label"].isin(twenty), columns]
@@ -210,9 +188,9 @@ def scatter_chart(
         .encode(
             y=alt.Y("label:N", title=None, sort=list(twenty)),
             x=alt.X("similarity:Q", title="Similarity"),
-            yOffset=alt.YOffset("network:N", sort=list(networks.titles)),
-            color=alt.Color("network:N", scale=networks.colours),
-            shape=alt.Shape("layer:N", sort=list(layers)),
+            yOffset=alt.YOffset("network:N", sort=found.titles),
+            color=alt.Color("network:N", scale=charts.scale(found.titles)),
+            shape=alt.Shape("layer:N", sort=layers),
             href="link:N",
             tooltip=[*names, alt.Tooltip("similarity:Q", format=".3f")],
         )
@@ -222,12 +200,13 @@ def scatter_chart(
     return charts.chart(drawing, "scatter", words)
 
 
-def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
+def class_table(found: Dissected) -> Markdown:
     """How well the classifier's units are named: exactly, and by the cosine of names."""
+    classes = found.study.networks_table("classes")
     by, known = (rows.groupby("network") for rows in (classes, classes[classes["listed"]]))
     listed = {"listed": by["listed"].sum(), "exact_listed": known["exact"].mean()}
     means = by[["exact", "cosine", "cosine_shuffled"]].mean().assign(classes=by.size(), **listed)
-    right = means.loc[[title for title in networks.titles if title in means.index]]
+    right = means.loc[[title for title in found.titles if title in means.index]]
     headings = {
         "network": "Network",
         "classes": "Classes",
@@ -245,11 +224,11 @@ def class_table(classes: pd.DataFrame, networks: Networks) -> Markdown:
     )
 
 
-def top_table(units: pd.DataFrame, networks: Networks) -> Markdown:
-    """The labels of the fifty units of greatest similarity, with their numbers."""
+def top_table(found: Dissected) -> Markdown:
+    """The labels of the fifty classifier units of greatest similarity, with their numbers."""
     columns = {}
-    for title in networks.titles:
-        own = units[units["network"] == title]
+    for title in found.titles:
+        own = found.of_classes[found.of_classes["network"] == title]
         counted = own.nlargest(50, "similarity")["label"].value_counts().head(12)
         cells = [f"{label} ({number})" for label, number in counted.items()]
         if cells:
@@ -262,9 +241,11 @@ def kind_title(kind: str) -> str:
     return {"color": "Colour"}.get(kind, kind.capitalize())
 
 
-def kind_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
-    """Units by the kind of their label, layer by layer."""
-    shares = units.groupby(["network", "layer", "kind"]).size().rename("units").reset_index()
+def kind_chart(found: Dissected) -> Markdown:
+    """Units with a significant label by its kind, layer by layer."""
+    shares = (
+        found.significant.groupby(["network", "layer", "kind"]).size().rename("units").reset_index()
+    )
     shares["Kind"] = shares["kind"].map(kind_title)
     shares["rank"] = shares["kind"].map({kind: rank for rank, kind in enumerate(KIND_COLOURS)})
     present = [kind for kind in KIND_COLOURS if (shares["kind"] == kind).any()]
@@ -272,13 +253,13 @@ def kind_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
         domain=[kind_title(kind) for kind in present], range=[KIND_COLOURS[k] for k in present]
     )
     shown = alt.Axis(format="%")
-    titles = [title for title in networks.titles if (shares["network"] == title).any()]
+    titles = [title for title in found.titles if (shares["network"] == title).any()]
     drawing = (
         alt.Chart(shares)
         .mark_bar()
         .encode(
             x=alt.X("units:Q", title="Share of these units", stack="normalize", axis=shown),
-            y=alt.Y("layer:N", sort=list(networks.layers), title=None),
+            y=alt.Y("layer:N", sort=found.layer_names, title=None),
             color=alt.Color("Kind:N", scale=scale),
             order="rank:Q",
             tooltip=charts.tooltips(
@@ -293,33 +274,27 @@ def kind_chart(units: pd.DataFrame, networks: Networks) -> Markdown:
     return charts.chart(drawing, "kinds", words)
 
 
-def shared_labels(units: pd.DataFrame, networks: Networks, hidden: bool = False) -> pd.DataFrame:
+def shared_table(units: pd.DataFrame, titles: Sequence[str], layers: Sequence[str]) -> Markdown:
     """Different labels that all, all but one ... and only one of the networks have, by layer.
 
-    A row for each of the layers of ``networks``, which all of them have. hidden : with a row for
-        all units that are no class, by their column ``is_class``.
+    A row for each of the ``layers``, which all networks have, and for all units that are no class
+    where a column ``is_class`` says which are.
     """
-    titles, rows = networks.titles, []
-    groups = {layer: units[units["layer"] == layer] for layer in networks.layers}
-    if hidden:
+    rows, whole = [], len(titles)
+    groups = {layer: units[units["layer"] == layer] for layer in layers}
+    if "is_class" in units:
         groups["all before the classifiers"] = units[~units["is_class"]]
     for name, chosen in (groups | {"all": units}).items():
         holders = chosen.groupby("label")["network"].nunique()
         single = chosen["label"].isin(holders.index[holders == 1])
         alone = chosen[single].groupby("network")["label"].nunique()
-        together = {count(many): int((holders == many).sum()) for many in range(len(titles), 1, -1)}
+        together = {count(many): int((holders == many).sum()) for many in range(whole, 1, -1)}
         own = {title: int(alone.get(title, 0)) for title in titles}
         rows.append({"layer": name, **together, **own})
-    return pd.DataFrame(rows)
-
-
-def shared_table(shared: pd.DataFrame, networks: Networks) -> Markdown:
-    """``shared_labels`` as a table."""
-    whole = len(networks.titles)
-    headings = {count(many): f"In {count(many)}" for many in range(2, whole)}
+    headings = {"layer": "Layer"} | {count(many): f"In {count(many)}" for many in range(2, whole)}
     headings[count(whole)] = "In both" if whole == 2 else f"In all {count(whole)}"
-    only = {title: f"Only {title}" for title in networks.titles}
-    return tables.table(shared, "shared", headings={"layer": "Layer"} | headings | only)
+    only = {title: f"Only {title}" for title in titles}
+    return tables.table(pd.DataFrame(rows), "shared", headings=headings | only)
 
 
 def units_explorer(
@@ -334,3 +309,83 @@ def units_explorer(
         headings=headings,
         digits={"unit": 0, "similarity": 3, "p_value": 5, "q_value": 5},
     )
+
+
+def layer_table(found: Dissected) -> Markdown:
+    """The layers: how many units have a significant label, and how great similarities are."""
+    keys = ["network", "layer"]
+    low = found.units.assign(low=found.units["p_value"] < 0.05).groupby(keys)["low"].sum()
+    columns = {
+        "network": "Network",
+        "layer": "Layer",
+        "units": "Units",
+        "constant": "Constant",
+        "low": "p < 0.05",
+        "significant": "Significant",
+        "concepts": "Labels",
+        "significant_concepts": "Significant labels",
+        "greatest": "Greatest similarity",
+        "mean": "Mean similarity",
+        "null_mean": "Mean of drawn units",
+    }
+    rows = found.layers.join(low, on=keys).fillna({"low": 0}).astype({"low": int})
+    if not this_page().is_html:  # a long title once, so that the other rows are a line each
+        rows["network"] = rows["network"].mask(rows["network"].duplicated(), "")
+    digits = dict.fromkeys(("greatest", "mean", "null_mean"), 3)
+    return tables.table(rows[list(columns)], "layers", headings=columns, formats=digits)
+
+
+def diversity_table(found: Dissected) -> Markdown:
+    """How many different significant labels each network has, in all and of each kind."""
+    table = found.diversity
+    table = table.assign(**{kind: 0 for kind in ("object", "scene") if kind not in table})
+    kinds = {kind: kind_title(kind) for kind in KIND_COLOURS if kind in table}
+    columns = {
+        "network": "Network",
+        "training_set": "Trained on",
+        "units": "Units",
+        "significant": "Significant",
+        "labels": "Different labels",
+        "equal": "At equal units",
+    } | kinds
+    table = table.astype(dict.fromkeys(kinds, int))[list(columns)]
+    return tables.table(table, "kinds", headings=columns, formats={"equal": 1})
+
+
+def probing_chart(found: Dissected) -> Markdown:
+    """Similarity and stability of labels against the size of the probing set."""
+    probing = found.study.networks_table("probing")
+    keys = ["rule", "size", "draw"]
+    means = probing.groupby(keys)[["similarity", "stable"]].mean().reset_index()
+    values = means.melt(keys, var_name="what").groupby(["rule", "size", "what"])["value"]
+    lines = values.agg(["mean", "min", "max"]).reset_index()
+    lines["Rule"] = lines["rule"].map(RULES)
+    views = [
+        _probing_view(lines[lines["what"] == what], title, form)
+        for what, title, form in (
+            ("similarity", "Mean similarity", ".2f"),
+            ("stable", "Share of units with the same label", "%"),
+        )
+    ]
+    words = "Two line charts: mean similarity and label stability against the size of the probing "
+    return charts.chart(alt.hconcat(*views), "probing", f"{words}set.")
+
+
+def _probing_view(lines: pd.DataFrame, title: str, form: str) -> Any:
+    present = [name for name in RULES.values() if (lines["Rule"] == name).any()]
+    legend = alt.Legend(symbolType="stroke")
+    axis = alt.Axis(values=sorted(int(size) for size in lines["size"].unique()))
+    log = alt.Scale(type="log")
+    base = alt.Chart(lines).encode(
+        x=alt.X("size:Q", title="Images in the probing set", scale=log, axis=axis),
+        color=alt.Color("Rule:N", scale=charts.scale(present), legend=legend),
+    )
+    band = base.mark_area(opacity=0.2).encode(
+        y=alt.Y("min:Q", title=title, axis=alt.Axis(format=form)), y2="max:Q"
+    )
+    line = base.mark_line(point=True).encode(
+        y=alt.Y("mean:Q", title=title),
+        strokeDash=alt.StrokeDash("Rule:N", scale=charts.scale(present, DASHES)),
+        tooltip=charts.tooltips(("Rule:N",), ("size:Q", "Images"), ("mean:Q", title, form)),
+    )
+    return (band + line).properties(width=300, height=220)
