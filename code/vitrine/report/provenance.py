@@ -72,8 +72,7 @@ def software(study: StudyReport) -> Finding:
 
 def networks_list(study: StudyReport) -> Markdown:
     """Each network of a study: its paper, training set, weights, licence, input, parameters."""
-    dissected = (study.provenance.get("dissection") or {}).get("classifiers") or []
-    rows = reversed([*study.provenance["classifiers"], *dissected])
+    rows = reversed([*study.provenance["classifiers"], *study.dissection.get("classifiers", [])])
     networks = reversed({row["name"]: row for row in rows}.values())
     return block("\n".join(f"- {_network(row)}" for row in networks))
 
@@ -96,12 +95,11 @@ def _network(row: Mapping[str, Any]) -> str:
 
 def encoder(study: StudyReport) -> Finding:
     """How the dissection places images and words."""
-    found = (study.provenance.get("dissection") or {}).get("encoder")
-    if not found:
+    row = study.dissection.get("encoder")
+    if not row:
         return absent("This study has no network dissection, and so no encoder.")
-    row = found if isinstance(found, Mapping) else {"name": found}
     more = ", ".join(str(row[key]) for key in ("model", "pretrained", "weights") if row.get(key))
-    title = f"{row.get('title') or row.get('name')}{f' ({more})' if more else ''}"
+    title = f"{row['title']}{f' ({more})' if more else ''}"
     return Finding("", f"Images and words are placed by the encoder {title}.")
 
 

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from vitrine.data.wordnet import class_indices
 from vitrine.measures.localisation import share_inside
 from vitrine.report.compared import LIME, PREFERRED
 from vitrine.report.study_report import StudyReport
@@ -81,13 +80,7 @@ def occlusion(study: StudyReport) -> pd.DataFrame:
 def misread(study: StudyReport) -> list[str]:
     """The images with outlined regions whose prediction is known to be wrong.
 
-    Known is the class of an image only where it and the classifier's classes have WordNet ids.
+    See ``StudyReport.has_true_class``.
     """
-    if not study.facts.get("wordnet", True):
-        return []
-    known = class_indices(study.store.project)
-    return [
-        image
-        for image in study.table("region_occlusion")["image"].unique()
-        if study.prediction(image)["wnid"] in known and not study.is_correct(image)
-    ]
+    images = study.table("region_occlusion")["image"].unique()
+    return [one for one in images if study.has_true_class(one) and not study.is_correct(one)]

@@ -185,8 +185,7 @@ def _index(study: StudyReport, methods: list[str], sources: list[str]) -> dict[s
 
 
 def _image(study: StudyReport, image: str, place: int) -> dict[str, Any]:
-    crop, table = study.crop(image), study.table("predictions")
-    rows = table[table["image"] == image].sort_values("rank")
+    crop, rows = study.crop(image), study.ranked.loc[image].sort_index()
     return {
         "name": image,
         "source": this_page().write(f"image-{place}-{slug(image)}.webp", figures.webp(crop)),
