@@ -40,8 +40,8 @@ def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> L
         .transform_filter("datum.share == share")
         .add_params(alt.param(name="share", value=share, bind=chosen))
     )
-    tooltip = [alt.Tooltip("image:N", title="Image")]
-    tooltip += [alt.Tooltip(f"{key}:Q", title=name, format=".2f") for key, name in LEVELS.items()]
+    levels = ((f"{key}:Q", name, ".2f") for key, name in LEVELS.items())
+    tooltip = tooltips(("image:N", "Image"), *levels)
     y = alt.Y("image:N", title=None, sort=list(order))
     marks = legend_of({SAME: "bar", OTHER: "tick", RANDOM: "dashes"})
     colour = alt.Color("what:N", scale=_LEVEL, legend=marks)
@@ -179,7 +179,7 @@ def draws(rows: pd.DataFrame) -> Layers:
     base = alt.Chart(rows).encode(
         x=alt.X("low:Q", title="Spearman's rho with the IoU", scale=alt.Scale(domain=[-1, 1])),
         y=alt.Y("measure:N", title=None, sort=list(rows["measure"])),
-        tooltip=[alt.Tooltip(f"{k}:Q", title=v, format=".2f") for k, v in titles.items()],
+        tooltip=tooltips(*((f"{key}:Q", title, ".2f") for key, title in titles.items())),
     )
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=COLOURS["grey"], strokeDash=[4, 4])
     own = base.transform_filter("isValid(datum.study)").mark_point(

@@ -7,7 +7,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.report.page import block, csv_link, data_file, fenced, raw_html, this_page
-from vitrine.report.tables import Format, markdown_table
+from vitrine.report.tables import markdown_table
 from vitrine.report.text import safe_html
 
 SHORT, PAPER = 12, 5
@@ -18,9 +18,9 @@ def explorer(
     frame: pd.DataFrame,
     name: str,
     label: str,
-    filters: tuple[str, ...] = (),
-    headings: Mapping[str, str] | None = None,
-    digits: Mapping[str, int] | None = None,
+    filters: tuple[str, ...],
+    headings: Mapping[str, str],
+    digits: Mapping[str, int],
 ) -> Markdown:
     """All rows of a pandas frame, to be searched, filtered, sorted and linked to.
 
@@ -31,11 +31,9 @@ def explorer(
 
     Without JavaScript and on paper the first rows are shown; the site offers all as CSV.
     """
-    headings, digits = headings or {}, digits or {}
-    formats: dict[str, Format] = dict(digits)
     page = this_page()
     rows_shown = SHORT if page.is_html else PAPER
-    short = markdown_table(frame.head(rows_shown), headings, formats)
+    short = markdown_table(frame.head(rows_shown), headings, digits)
     rest = f"The first {min(rows_shown, len(frame))} of {len(frame):,} rows."
     if not page.is_html:
         return block(short, f"{rest} The site has all of them, to be searched.")
