@@ -5,12 +5,20 @@ PATH and for Playwright's own; where there is none it takes Debian's package, if
 asks Playwright to download one.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 ASSETS = (Path(__file__).parent.parent / "assets").as_uri()
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -37,6 +45,57 @@ HIDDEN = """() => [...document.querySelectorAll('.vitrine-mount svg')].flatMap((
     .map(([other]) => `${other.textContent || 'image'} / ${mark.textContent || 'image'}`));
 })"""
 """Words and thumbnails of the charts that lie on others, in pairs."""
+
+
+class Visit:
+    """A page in a browser tab, with everything that went wrong on it."""
+
+    def __init__(self, browser: Browser, width: int, **options: Any) -> None:
+        size: Any = {"width": width, "height": 900}
+        self.context = browser.new_context(viewport=size, **options)
+        self.page: Page = self.context.new_page()
+        self.troubles: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("requestfailed", self._failed)
+        self.page.on("request", lambda asked: self.hosts.add(urlsplit(asked.url).netloc))
+        self.page.on("response", self._answered)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.troubles.append(message.text)
+
+    def _failed(self, asked: Request) -> None:
+        if asked.failure != "net::ERR_ABORTED":  # of a page that was left before its icon came
+            self.troubles.append(f"failed: {asked.url} ({asked.failure})")
+
+    def _answered(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self.troubles.append(f"{answer.status} {answer.url}")
+
+    def open(self, url: str) -> Page:
+        """The page once it is at rest: to leave it before would break off what it asks for."""
+        self.page.goto(url, wait_until="networkidle")
+        return self.page
+
+    def read(self, url: str) -> Page:
+        """The page as soon as it is loaded."""
+        self.page.goto(url)
+        return self.page
+
+    def scroll(self, url: str) -> Page:
+        """The page scrolled to every chart, as a reader does, until all charts and images live."""
+        page = self.read(url)
+        for chart in page.locator(".vitrine-chart").all():
+            chart.scroll_into_view_if_needed()
+            chart.locator("svg").first.wait_for()
+        page.evaluate("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
+        page.wait_for_function("[...document.images].every(image => image.complete)")
+        return page
+
+
+Visits = Callable[..., Visit]
 
 
 def page_of(body: str) -> str:

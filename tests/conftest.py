@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from browser import find_browser
+from browser import Visit, Visits, find_browser
 from vitrine.project import Project
 
 if TYPE_CHECKING:
@@ -118,6 +118,27 @@ def browser() -> Iterator[Browser]:
         )
         yield found
         found.close()
+
+
+@pytest.fixture
+def visits(browser: Browser) -> Iterator[Visits]:
+    """Opens tabs of a width, and other options of a context; nothing may go wrong in them."""
+    tabs: list[Visit] = []
+
+    def visit(width: int = 1280, **options: Any) -> Visit:
+        tabs.append(Visit(browser, width, **options))
+        return tabs[-1]
+
+    yield visit
+    for tab in tabs:
+        tab.context.close()
+    assert [trouble for tab in tabs for trouble in tab.troubles] == []
+
+
+@pytest.fixture
+def visit(visits: Visits) -> Visit:
+    """A tab."""
+    return visits()
 
 
 @pytest.fixture(scope="module")

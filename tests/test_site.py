@@ -18,10 +18,10 @@ import pypdf
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, Route
+from playwright.sync_api import Page, Route
 
 from bookmaker import addresses, missing, pages_of
-from browser import HIDDEN, TEXT_OUTSIDE
+from browser import HIDDEN, TEXT_OUTSIDE, Visit, Visits
 from conftest import contents
 from vitrine.book import freeze
 from vitrine.book.render import render
@@ -95,65 +95,7 @@ def address(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-class Visit:
-    """A page in a browser tab, with everything that went wrong on it."""
-
-    def __init__(self, browser: Browser, **options: object) -> None:
-        self.context = browser.new_context(**options)  # type: ignore[arg-type]
-        self.page: Page = self.context.new_page()
-        self.troubles: list[str] = []
-        self.hosts: set[str] = set()
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
-        self.page.on("requestfailed", self._failed)
-        self.page.on("request", lambda asked: self.hosts.add(urlsplit(asked.url).netloc))
-        self.page.on("response", self._answered)
-
-    def _heard(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.troubles.append(message.text)
-
-    def _failed(self, asked: Request) -> None:
-        if asked.failure != "net::ERR_ABORTED":  # of a page that was left before its icon came
-            self.troubles.append(f"failed: {asked.url} ({asked.failure})")
-
-    def _answered(self, answer: Response) -> None:
-        if answer.status >= 400:
-            self.troubles.append(f"{answer.status} {answer.url}")
-
-    def open(self, url: str) -> Page:
-        """The page once it is at rest: to leave it before would break off what it asks for."""
-        self.page.goto(url, wait_until="networkidle")
-        return self.page
-
-    def read(self, url: str) -> Page:
-        """The page as soon as it is loaded."""
-        self.page.goto(url)
-        return self.page
-
-    def scroll(self, url: str) -> Page:
-        """The page scrolled to every chart, as a reader does, until all charts and images live."""
-        mount_charts(self.read(url))
-        return self.page
-
-
 GROUND = "getComputedStyle(document.documentElement).backgroundColor"
-
-
-def mount_charts(page: Page) -> None:
-    """Scroll to every chart and wait until it is alive, and with it the images on the way."""
-    for chart in page.locator(".vitrine-chart").all():
-        chart.scroll_into_view_if_needed()
-        chart.locator("svg").first.wait_for()
-    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    found = Visit(browser, viewport={"width": 1280, "height": 900})
-    yield found
-    found.context.close()
 
 
 def test_the_committed_freeze_is_current(root: Path) -> None:
@@ -183,14 +125,12 @@ def test_every_page_is_quiet_complete_and_asks_no_other_host(
         assert page.locator("h1").count() == 1, name
         silent = page.evaluate("[...document.images].filter(i => !i.alt.trim()).map(i => i.src)")
         assert silent == [], name
-    assert visit.troubles == []
     assert visit.hosts == {urlsplit(address).netloc}
 
 
 def test_the_site_works_from_a_folder(visit: Visit, site: Path, pages: list[str]) -> None:
     for name in pages:
         visit.scroll((site / name).as_uri())
-    assert visit.troubles == []
 
 
 def test_the_vega_bundle_is_loaded_only_where_a_chart_is(visit: Visit, address: str) -> None:
@@ -206,9 +146,9 @@ def test_the_vega_bundle_is_loaded_only_where_a_chart_is(visit: Visit, address: 
 
 
 def test_every_page_is_light_until_it_is_scrolled(
-    visit: Visit, address: str, pages: list[str]
+    visits: Visits, address: str, pages: list[str]
 ) -> None:
-    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    visit = visits(1400)
     for name in pages:
         page = visit.open(address + name)
         sizes = page.evaluate(
@@ -229,8 +169,10 @@ def test_every_link_and_asset_resolves(site: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_no_page_scrolls_sideways(visit: Visit, address: str, pages: list[str], width: int) -> None:
-    visit.page.set_viewport_size({"width": width, "height": 800})
+def test_no_page_scrolls_sideways(
+    visits: Visits, address: str, pages: list[str], width: int
+) -> None:
+    visit = visits(width)
     for name in pages:
         page = visit.scroll(address + name)
         for scheme in ("light", "dark"):
@@ -242,9 +184,9 @@ def test_no_page_scrolls_sideways(visit: Visit, address: str, pages: list[str], 
 
 
 def test_the_front_page_shows_images_first_and_a_task_is_one_sheet(
-    visit: Visit, address: str
+    visits: Visits, address: str
 ) -> None:
-    visit.page.set_viewport_size({"width": 1400, "height": 900})
+    visit = visits(1400)
     page = visit.open(address + "index.html")
     boxes = [way.bounding_box() for way in page.locator(".vitrine-way img").all()]
     assert len(boxes) == 4 and all(box and box["y"] + box["height"] / 2 < 900 for box in boxes)
@@ -255,13 +197,12 @@ def test_the_front_page_shows_images_first_and_a_task_is_one_sheet(
         page = visit.open(f"{address}chapters/tasks/{number}.html")
         printed = page.pdf(format="A4", prefer_css_page_size=True)
         assert len(pypdf.PdfReader(io.BytesIO(printed)).pages) == 1
-    assert visit.troubles == []
 
 
 def test_without_javascript_everything_is_readable(
-    browser: Browser, address: str, pages: list[str]
+    visits: Visits, address: str, pages: list[str]
 ) -> None:
-    visit = Visit(browser, java_script_enabled=False, viewport={"width": 1280, "height": 900})
+    visit = visits(java_script_enabled=False)
     for name in pages:
         page = visit.read(address + name)
         assert page.locator("h1").is_visible()
@@ -269,7 +210,6 @@ def test_without_javascript_everything_is_readable(
             assert chart.is_visible()
     page.goto(address + "chapters/lime.html")
     assert page.locator("a.vitrine-zoom").first.get_attribute("href")
-    visit.context.close()
 
 
 def test_the_reader_can_search_with_the_keyboard(visit: Visit, address: str) -> None:
@@ -281,7 +221,6 @@ def test_the_reader_can_search_with_the_keyboard(visit: Visit, address: str) -> 
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"chapters/lime\.html"))
-    assert visit.troubles == []
 
 
 @pytest.mark.parametrize("number", ["Table 1.1", "Figure 3.1"])
@@ -316,7 +255,6 @@ def test_each_figure_says_where_it_comes_from(
             assert data.count() >= min(drawn, 1)
             for link in data.all():
                 assert (site / name).parent.joinpath(link.get_attribute("href")).stat().st_size
-    assert visit.troubles == []
 
 
 def test_the_repository_leads_to_the_source_of_figures_and_tasks(
@@ -332,7 +270,7 @@ def test_the_repository_leads_to_the_source_of_figures_and_tasks(
     links = page.locator("a:has(> .vitrine-module)").evaluate_all("all => all.map(a => a.href)")
     assert "https://x.org/a/b/tree/HEAD/code/vitrine/measures/agreement.py" in links
     figure = page.locator(".vitrine-line a[href^='https://x.org/a/b/blob/HEAD/chapters/tasks/4']")
-    assert figure.count() == 1 and visit.troubles == []
+    assert figure.count() == 1
 
 
 HOVERED = """(chart) => {
@@ -357,9 +295,9 @@ TAB_STOPS = """() => [...document.querySelectorAll(
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
 def test_charts_are_whole_answer_the_pointer_and_axe_finds_nothing(
-    browser: Browser, address: str, pages: list[str], width: int, scheme: str
+    visits: Visits, address: str, pages: list[str], width: int, scheme: str
 ) -> None:
-    visit = Visit(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    visit = visits(width, color_scheme=scheme)
     for name in pages:
         page = visit.scroll(address + name)
         assert page.evaluate(TEXT_OUTSIDE) == [], name
@@ -376,8 +314,6 @@ def test_charts_are_whole_answer_the_pointer_and_axe_finds_nothing(
             hit = chart.evaluate(HOVERED)
             assert hit, f"{name}: no mark of a chart has a tooltip"
             assert all("_" not in key for key in hit), f"{name}: {hit}"
-    assert visit.troubles == []
-    visit.context.close()
 
 
 def test_the_reader_can_enlarge_pictures_with_the_keyboard(visit: Visit, address: str) -> None:
@@ -417,9 +353,9 @@ def test_a_table_can_be_sorted_and_taken_away(visit: Visit, address: str, site: 
 
 
 def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
-    visit: Visit, address: str
+    visits: Visits, address: str
 ) -> None:
-    page = visit.open(address + "chapters/published.html")
+    page = visits().open(address + "chapters/published.html")
     explorer = page.locator(".vitrine-explorer")
     explorer.scroll_into_view_if_needed()
     found = explorer.locator("output")
@@ -434,8 +370,7 @@ def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
     cells = explorer.locator("tbody tr td:nth-child(6)").all_inner_texts()  # and the row's link
     values = [float(cell.split()[0]) for cell in cells]
     assert values == sorted(values, reverse=True)
-    again = Visit(visit.page.context.browser, viewport={"width": 1280, "height": 900})  # type: ignore[arg-type]
-    other = again.open(page.url)
+    other = visits().open(page.url)
     other.locator(".vitrine-explorer.is-ready").wait_for()
     assert other.locator(".vitrine-explorer output").inner_text() == shown
     link = explorer.locator("tbody tr").nth(3).get_by_role("link", name="Link to this row")
@@ -445,8 +380,6 @@ def test_the_units_can_be_searched_filtered_sorted_and_linked_to(
     marked.wait_for()
     assert marked.count() == 1 and marked.inner_text() == label
     assert found.inner_text() == shown
-    assert visit.troubles == again.troubles == []
-    again.context.close()
 
 
 def _gallery(page: Page, state: str) -> list[int]:
@@ -494,15 +427,13 @@ def test_a_bar_leads_to_exactly_the_units_that_it_counts(
         assert len(own) == bar["number"]
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(500)  # to leave before the sheets are there would break them off
-    assert visit.troubles == []
 
 
 @pytest.mark.parametrize("width", [1400, 390])
 def test_a_unit_is_a_place_that_the_keyboard_reaches(
-    visit: Visit, address: str, width: int
+    visits: Visits, address: str, width: int
 ) -> None:
-    visit.page.set_viewport_size({"width": width, "height": 900})
-    page = visit.open(address + "chapters/units.html")
+    page = visits(width).open(address + "chapters/units.html")
     page.wait_for_selector(".vitrine-units-grid a")
     assert page.locator(".vitrine-gallery [tabindex='0'], .vitrine-gallery select").count() <= 5
     page.locator(".vitrine-units-grid a[tabindex='0']").focus()
@@ -516,14 +447,11 @@ def test_a_unit_is_a_place_that_the_keyboard_reaches(
         "bars => bars.map(bar => parseInt(bar.title))"
     )
     assert len(counts) == 16 and sum(counts) > 0
-    again = Visit(visit.context.browser, viewport={"width": width, "height": 900})  # type: ignore[arg-type]
-    other = again.open(page.url)
+    other = visits(width).open(page.url)
     other.wait_for_selector(".vitrine-unit")
     assert other.locator(".vitrine-where").inner_text() == where
     assert other.locator(".vitrine-unit h3").inner_text() == label.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert visit.troubles == again.troubles == []
-    again.context.close()
 
 
 def test_the_share_of_the_frame_can_be_chosen(visit: Visit, address: str) -> None:
@@ -535,7 +463,6 @@ def test_the_share_of_the_frame_can_be_chosen(visit: Visit, address: str) -> Non
     )
     said = page.locator(".vitrine-mount").first
     page.wait_for_function("m => m.ariaLabel.includes('50%')", arg=said.element_handle())
-    assert visit.troubles == []
 
 
 def test_a_legend_can_be_operated_by_keyboard(visit: Visit, address: str) -> None:
@@ -555,7 +482,6 @@ def test_a_legend_can_be_operated_by_keyboard(visit: Visit, address: str) -> Non
     assert faded.count() == entries.count() - 1
     page.keyboard.press("Enter")
     pressed.wait_for(state="detached")
-    assert visit.troubles == []
 
 
 def test_the_pdf_holds_every_chapter_with_its_figures(book: Project, site: Path) -> None:

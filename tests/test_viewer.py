@@ -1,7 +1,7 @@
 """The viewer in a real browser: it computes what the tables say, and each view is a link."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,9 +9,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from browser import page_of
+from browser import Visits, page_of
 from conftest import STUDY, new_tiny, tell_page
 from vitrine.experiments.run import run
 from vitrine.measures.agreement import top_region
@@ -61,23 +61,13 @@ def written(study: StudyReport, folder: Path, patch: pytest.MonkeyPatch) -> Path
 
 
 @pytest.fixture
-def opened(browser: Browser) -> Iterator[Open]:
-    contexts = []
-
+def opened(visits: Visits) -> Open:
     def show(path: Path, query: str = "", width: int = 1400, scheme: str = "light") -> Page:
-        size = {"width": width, "height": 900}
-        context = browser.new_context(viewport=size, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: pytest.fail(message.text))
-        page.on("pageerror", lambda error: pytest.fail(str(error)))
-        page.goto(path.as_uri() + query)
+        page = visits(width, color_scheme=scheme).read(path.as_uri() + query)
         settled(page)
         return page
 
-    yield show
-    for context in contexts:
-        context.close()
+    return show
 
 
 def settled(page: Page) -> None:
