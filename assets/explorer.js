@@ -2,7 +2,7 @@
  *
  * Loaded by vitrine.js where a page holds a `.vitrine-explorer`. The rows come from a script of the
  * same site (a script, because fetch() does not read file://) that sets
- *   window.VITRINE_DATA[NAME] = { columns: [{ title, kind, digits?, filter? }], rows: [[...], ...] }
+ *   window.VITRINE_DATA[NAME] = { columns: [{ title, kind, digits, filter }], rows: [[...], ...] }
  * Without JavaScript the page shows the first rows and the CSV file instead.
  */
 (() => {
@@ -13,7 +13,7 @@
   const { element } = window.vitrine;
 
   const shown = (value, column) =>
-    value === null ? "–" : column.kind === "number" ? window.vitrine.number(value, column.digits ?? 0) : String(value);
+    value === null ? "–" : column.kind === "number" ? window.vitrine.number(value, column.digits) : String(value);
 
   /** What the address says of the explorer called `name`: #name?q=...&page=2&row=17&Network=... */
   function readAddress(name) {
@@ -65,7 +65,7 @@
       const button = element("button", { type: "button", class: "vitrine-sort" }, column.title);
       button.addEventListener("click", () => {
         if (state.column === index) state.direction = -state.direction;
-        else Object.assign(state, { column: index, direction: column.kind === "number" && !column.ascending ? -1 : 1 });
+        else Object.assign(state, { column: index, direction: column.kind === "number" ? -1 : 1 });
         state.page = 0;
         update(true);
       });

@@ -120,8 +120,6 @@
 
   /* ---------- Charts ---------- */
 
-  const FONT = "'Source Sans 3', sans-serif";
-
   /** The colour tokens as [light, dark], by name, read from vitrine.css. */
   function tokens() {
     const style = getComputedStyle(root);
@@ -133,35 +131,29 @@
     }));
   }
 
-  /** A Vega-Lite configuration in the page's colours; what the chart itself says wins. */
+  /** What charts take from the page, beside what each brings itself (report/charts.py) and which wins. */
   function chartConfig(palette, dark, narrow) {
     const colour = (name) => palette[name][dark ? 1 : 0];
-    const words = { labelColor: colour("muted"), titleColor: colour("text"), labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600 };
+    const words = { labelColor: colour("muted"), titleColor: colour("text") };
     // A symbol without a colour of its own would be black.
     const legend = { ...words, symbolBaseFillColor: colour("muted"), symbolBaseStrokeColor: colour("muted") };
     return {
-      background: "transparent",
-      font: FONT,
-      title: { color: colour("text"), subtitleColor: colour("muted"), fontSize: 14, fontWeight: 600, anchor: "start" },
+      title: { color: colour("text") },
       axisX: { labelOverlap: true, labelSeparation: 8 },
-      axis: { ...words, gridColor: colour("rule"), domainColor: colour("edge"), tickColor: colour("edge") },
+      axis: { ...words, gridColor: colour("rule") },
       legend: narrow ? { ...legend, layout: { top: { direction: "vertical", anchor: "start", margin: 6 } } } : legend,
       header: words,
-      view: { stroke: null },
       mark: { color: colour("series-1") },
       text: { color: colour("text") },
       rule: { color: colour("edge") },
-      range: { category: [1, 2, 3, 4, 5, 6].map((index) => colour(`series-${index}`)) },
     };
   }
 
   /** A specification for this theme: colours that are light tokens become their dark partners. */
   function specification(text, palette, dark) {
-    // A font name that ends in a number is no CSS name unless it is quoted.
-    const quoted = text.replaceAll('"Source Sans 3"', JSON.stringify(FONT));
-    if (!dark) return JSON.parse(quoted);
+    if (!dark) return JSON.parse(text);
     const partner = new Map(Object.values(palette).map(([light, other]) => [light.toLowerCase(), other]));
-    return JSON.parse(quoted.replace(/#[0-9a-f]{6}(?=")/gi, (hex) => partner.get(hex.toLowerCase()) ?? hex));
+    return JSON.parse(text.replace(/#[0-9a-f]{6}(?=")/gi, (hex) => partner.get(hex.toLowerCase()) ?? hex));
   }
 
   /* A chart of one view takes the width of its container by itself. One of several views beside each
@@ -286,22 +278,16 @@
       legend.removeAttribute("aria-roledescription");
       legend.removeAttribute("aria-hidden");
       legend.setAttribute("aria-label", "Choose in the legend");
-      entries.forEach((entry, at) => {
-        entry.tabIndex = at ? -1 : 0;
+      for (const entry of entries) {
         entry.setAttribute("role", "button");
         entry.setAttribute("aria-label", name(entry));
         entry.addEventListener("keydown", (event) => {
-          const to = entries[at + STEPS[event.key]];
-          if (to) {
-            entry.tabIndex = -1;
-            to.tabIndex = 0;
-            to.focus();
-          } else if (event.key === "Enter" || event.key === " ") {
-            entry.querySelector(".role-legend-symbol > *").dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
-          } else return;
+          if (event.key !== "Enter" && event.key !== " ") return;
+          entry.querySelector(".role-legend-symbol > *").dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
           event.preventDefault();
         });
-      });
+      }
+      roving(legend, "[role=button]");
       view.addSignalListener("chosen", show);
       show();
     }
@@ -467,21 +453,28 @@
     }
   }
 
-  /* ---------- Explorers: tables too long for a page ---------- */
+  /* ---------- Explorers, viewers and galleries, each with a script of its own ---------- */
+
+  /** Let `start` take over a part of the page once its script is there; else the part stays as it is. */
+  async function takeOver(part, script, start) {
+    try {
+      await load(new URL(script, assets));
+      await start();
+    } catch (error) {
+      part.classList.add("is-failed");
+      console.warn(`What ${script} would replace stays:`, error.message);
+    }
+  }
 
   function setUpExplorers() {
     const explorers = new Map(all(".vitrine-explorer").map((explorer) => [explorer, explorer.querySelector("[data-source]").dataset]));
     const started = new Set();
-    const start = async (explorer) => {
+    const start = (explorer) => {
       if (started.has(explorer)) return;
       started.add(explorer);
       const { name, source, label } = explorers.get(explorer);
-      try {
-        const [rows] = await Promise.all([dataOf(source), load(new URL("explorer.js", assets))]);
-        window.vitrineExplorer(explorer, name, label, rows);
-      } catch (error) {
-        console.warn("The explorer stays a short table:", error.message);
-      }
+      const rows = dataOf(source);
+      takeOver(explorer, "explorer.js", async () => window.vitrineExplorer(explorer, name, label, await rows));
     };
     // Rows are loaded for who comes near them, or asks for them in the address.
     const asked = () => {
@@ -492,17 +485,11 @@
     asked();
   }
 
-  /* ---------- Viewers of regions and maps ---------- */
-
-  async function setUpViewers() {
-    for (const viewer of all(".vitrine-viewer:has(> .vitrine-views)")) {
-      try {
-        await load(new URL("viewer.js", assets));
-        await window.vitrineViewer(viewer, load);
-      } catch (error) {
-        viewer.classList.add("is-failed");
-        console.warn("The viewer stays a grid of images:", error.message);
-      }
+  function setUpViewers() {
+    const viewers = all(".vitrine-viewer:has(> .vitrine-views)");
+    for (const viewer of viewers) takeOver(viewer, "viewer.js", () => window.vitrineViewer(viewer, load));
+    for (const gallery of all(".vitrine-gallery")) {
+      takeOver(gallery, "gallery.js", () => window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent)));
     }
   }
 
@@ -534,17 +521,6 @@
       }
       below.append(element("a", { href: `#${id}`, "aria-label": `Permalink to ${name}` }, "Permalink"));
       float.append(below);
-    }
-  }
-
-  async function setUpGallery() {
-    const gallery = document.querySelector(".vitrine-gallery");
-    if (!gallery) return;
-    try {
-      await load(new URL("gallery.js", assets));
-      window.vitrineGallery(gallery, JSON.parse(gallery.querySelector(".vitrine-units").textContent));
-    } catch (error) {
-      console.warn("The gallery stays short:", error.message);
     }
   }
 
@@ -613,11 +589,11 @@
   const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
   const STOPS = ".code-fold > summary, .vitrine-zoom, .vitrine-sort, .vitrine-row-link, .vitrine-explorer-pager button, .vitrine-table td a, .vitrine-line a";
 
-  /** Within `group` the arrow keys, Home and End lead from one of its stops to the next. */
-  function roving(group) {
-    const items = () => all(STOPS, group).filter((item) => item.checkVisibility() && !item.disabled);
-    const stop = (chosen) => { for (const item of all(STOPS, group)) item.tabIndex = item === chosen ? 0 : -1; };
-    group.addEventListener("focusin", ({ target }) => { if (target.matches(STOPS)) stop(target); });
+  /** Within `group` the arrow keys, Home and End lead from one of its `stops` to the next. */
+  function roving(group, stops = STOPS) {
+    const items = () => all(stops, group).filter((item) => item.checkVisibility() && !item.disabled);
+    const stop = (chosen) => { for (const item of all(stops, group)) item.tabIndex = item === chosen ? 0 : -1; };
+    group.addEventListener("focusin", ({ target }) => { if (target.matches(stops)) stop(target); });
     group.addEventListener("keydown", (event) => {
       const all = items();
       const at = all.indexOf(event.target);
@@ -971,7 +947,6 @@
     setUpExplorers();
     setUpViewers();
     setUpRoving();
-    setUpGallery();
     if (document.body.classList.contains("vitrine-page")) {
       setUpTheme();
       setUpMenu();
