@@ -155,7 +155,7 @@ class StudyReport:
         """Whether a table of that name has a row of the classifier, or of a dissected network."""
         if name not in self._tables and name not in self.store.tables():
             return False
-        return not (self._whole(name) if name in OF_NETWORKS else self._own(name)).empty
+        return not self._rows(name).empty
 
     def _whole(self, name: str) -> pd.DataFrame:
         """A table of the store, read once; it is not to be changed."""
@@ -185,7 +185,7 @@ class StudyReport:
         folder = self.store.project.studies / self.store.study
         seen = [o for o in read_observations(folder) if o.place == place]
         for one in seen:
-            if failed := one.failed(self._all_of):
+            if failed := one.failed(self._rows):
                 problem = f"The observation {one.name} does not hold in these results: {failed}"
                 where = self.store.project.relative(folder / OBSERVATIONS)
                 again = f"Look at the images again, and mend or remove it in {where}"
@@ -193,9 +193,9 @@ class StudyReport:
         said = "\n".join("- " + o.text.replace("\n", "\n  ") for o in seen)
         return block(lead, said) if seen else block("")
 
-    def _all_of(self, name: str) -> pd.DataFrame:
-        """What an observation can be about: the classifier's rows, or units of all networks."""
-        return self.store.table(name) if name in OF_NETWORKS else self.table(name)
+    def _rows(self, name: str) -> pd.DataFrame:
+        """The rows of a table that a page is about: the classifier's, or of all networks."""
+        return self._whole(name) if name in OF_NETWORKS else self._own(name)
 
     def prediction(self, image: str) -> pd.Series:
         """The most probable class of an image: its row of the table ``predictions``."""

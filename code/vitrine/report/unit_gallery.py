@@ -44,11 +44,12 @@ SHORT_UNITS, SHORT_IMAGES = 6, 5
 
 @dataclass(frozen=True)
 class Layer:
-    """The units of a layer, a row each in ``table``, with the stored arrays by their names.
+    """The units of a layer of the network of a key and a title.
 
-    strongest : ``int32 [units, k]``, positions in the probing set.
-    fired : ``bool [units, k, h, w]`` or ``None`` for units without positions.
-    histogram : ``int32 [units, 16]``; bins : the first bin and the exponent of each unit.
+    table : a row a unit, with ``strongest``, its ``k`` positions in the probing set; where it has
+        ``cells``, ``fired``, ``bool [k, h, w]``; ``histogram``, ``int32 [16]``, and of that
+        ``start``, the first bin, and ``exponent``.
+    cells : ``h, w``, or ``None`` for units without positions.
     frame : the part of the image's middle square that the network saw, as a share of its side.
     """
 
@@ -56,10 +57,7 @@ class Layer:
     title: str
     name: str
     table: pd.DataFrame
-    strongest: npt.NDArray[np.int32]
-    fired: npt.NDArray[np.bool_] | None
-    histogram: npt.NDArray[np.int32]
-    bins: npt.NDArray[np.int64]
+    cells: tuple[int, ...] | None
     frame: float
 
     @property
@@ -99,17 +97,16 @@ class Gallery:
         return found
 
     def _layer(self, task: TaskResult, network: str, title: str, place: int, name: str) -> Layer:
-        units, arrays = self.found.all_units, task.arrays
-        fired = None
-        if f"{place}_fired" in arrays:
-            sides = [int(side) for side in arrays[f"{place}_cells"]]
-            bits = np.unpackbits(arrays[f"{place}_fired"], axis=-1)[..., : int(np.prod(sides))]
-            fired = bits.reshape(*bits.shape[:2], *sides).astype(bool)
+        units, cells = self.found.all_units, None
         own = units[(units["network"] == title) & (units["layer"] == name)].reset_index(drop=True)
-        strongest, histogram = arrays[f"{place}_strongest"], arrays[f"{place}_histogram"]
-        ends = arrays[f"{place}_histogram_start"], arrays[f"{place}_histogram_exponent"]
-        bins, frame = np.stack(ends, axis=1).astype(np.int64), float(task.facts["frame"])
-        return Layer(network, title, name, own, strongest, fired, histogram, bins, frame)
+        parts = {"start": "histogram_start", "exponent": "histogram_exponent"}
+        for column in ("strongest", "histogram", *parts):
+            own[column] = list(task.arrays[f"{place}_{parts.get(column, column)}"])
+        if (packed := task.arrays.get(f"{place}_fired")) is not None:
+            cells = tuple(int(side) for side in task.arrays[f"{place}_cells"])
+            bits = np.unpackbits(packed, axis=-1)[..., : int(np.prod(cells))]
+            own["fired"] = list(bits.reshape(*bits.shape[:2], *cells).astype(bool))
+        return Layer(network, title, name, own, cells, float(task.facts["frame"]))
 
     @cached_property
     def first(self) -> Layer:
@@ -121,27 +118,22 @@ class Gallery:
     @cached_property
     def images(self) -> list[int]:
         """The images that are on the sheets: those of the first view stand on the first sheet."""
-        tables = [layer.table.assign(place=place) for place, layer in enumerate(self.layers)]
-        units = pd.concat(tables).dropna(subset="similarity")
+        units = pd.concat([layer.table for layer in self.layers]).dropna(subset="similarity")
         units = units.sort_values(["significant", "similarity"], ascending=False, kind="stable")
         held: dict[int, None] = {}
-        for place, unit in zip(units["place"], units["unit"], strict=True):
-            wanted = self.layers[place].strongest[unit].tolist()
-            if len(held.keys() | set(wanted)) <= MOST_IMAGES:
+        for strongest in units["strongest"]:
+            if len(held.keys() | set(wanted := strongest.tolist())) <= MOST_IMAGES:
                 held |= dict.fromkeys(wanted)
         order = self.first.table["similarity"].fillna(-1).argsort(kind="stable")[::-1]
-        opening = self.first.strongest[order.to_numpy()].ravel().tolist()
+        opening = np.concatenate(list(self.first.table["strongest"].iloc[order])).tolist()
         return list(dict.fromkeys([*(one for one in opening if one in held), *held]))
 
     @cached_property
     def with_images(self) -> int:
         """The units all of whose images are on the sheets."""
         held = set(self.images)
-        return sum(
-            held.issuperset(layer.strongest[unit].tolist())
-            for layer in self.layers
-            for unit in layer.table.index[layer.table["similarity"].notna()]
-        )
+        live = [layer.table.dropna(subset="similarity") for layer in self.layers]
+        return sum(held.issuperset(one.tolist()) for table in live for one in table["strongest"])
 
 
 def address(network: str, layer: str, unit: int | None = None, **query: str) -> str:
@@ -202,7 +194,7 @@ def gallery(found: Dissected) -> Markdown:
                 "title": layer.title,
                 "name": layer.name,
                 "units": len(layer.table),
-                "cells": None if layer.fired is None else layer.fired.shape[2:],
+                "cells": layer.cells,
                 "frame": round(layer.frame, 4),
                 "data": data_file(page, layer.file, _units(layer, place)),
             }
@@ -249,21 +241,22 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
     words = list(dict.fromkeys(layer.table[columns].to_numpy().ravel()))
     numbers = {word: index for index, word in enumerate(words)}
     rows: list[list[Any] | None] = []
-    for index, unit in enumerate(layer.table.to_dict("records")):
+    for unit in layer.table.to_dict("records"):
         if unit["label"] == CONSTANT or pd.isna(unit["similarity"]):
             rows.append(None)
             continue
-        bits = b"" if layer.fired is None else np.packbits(layer.fired[index]).tobytes()
-        counts = layer.histogram[index].clip(max=65535).astype("<u2")
+        bits = np.packbits(unit["fired"]).tobytes() if layer.cells else b""
+        counts = unit["histogram"].clip(max=65535).astype("<u2")
         rows.append(
             [
                 [numbers[unit[column]] for column in columns],
                 round(unit["similarity"], 3),
                 float(f"{unit['q_value']:.3g}"),
                 int(unit["significant"]),
-                [place.get(int(image), -1) for image in layer.strongest[index]],
+                [place.get(int(image), -1) for image in unit["strongest"]],
                 *(base64.b64encode(each).decode() for each in (counts.tobytes(), bits)),
-                *layer.bins[index].tolist(),
+                int(unit["start"]),
+                int(unit["exponent"]),
             ]
         )
     return {"words": words, "rows": rows}
@@ -282,11 +275,10 @@ def _short(shown: Gallery) -> Markdown:
 
 
 def _card(shown: Gallery, layer: Layer, unit: dict[Any, Any]) -> figures.Card:
-    index = int(unit["unit"])
-    panels = []
-    for rank, image in enumerate(layer.strongest[index][:SHORT_IMAGES]):
+    index, panels = int(unit["unit"]), []
+    for rank, image in enumerate(unit["strongest"][:SHORT_IMAGES]):
         pixels = shown.found.study.probing_image(shown.files[image], 112)
-        cells = None if layer.fired is None else layer.fired[index, rank]
+        cells = unit["fired"][rank] if layer.cells else None
         name = shown.name(image)
         words = f"{name}, rank {rank + 1} for unit {index} of {layer.name} of {layer.title}"
         panels.append(figures.Panel(name, dimmed(pixels, cells, layer.frame), words))
