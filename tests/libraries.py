@@ -13,11 +13,12 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
-from vitrine.data.images import Frame, Pixels
+from vitrine.data.images import Pixels
 from vitrine.methods.cam import ClassActivation
 from vitrine.methods.feature_maps import Evidence
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.lime import LinearModel
+from vitrine.methods.method import Query
 from vitrine.methods.superpixels import Segments
 from vitrine.models.classifier import Classifier, preserved_state
 from vitrine.models.head import channels_first
@@ -35,21 +36,15 @@ CAMS: dict[str, type[BaseCAM]] = {
 """The classes of ``grad-cam``, by our own keys of the methods that it has."""
 
 
-def class_activation(
-    classifier: Classifier,
-    crop: Pixels,
-    frame: Frame,
-    method: str,
-    target: int,
-    layer: str | None = None,
-) -> ClassActivation:
+def class_activation(query: Query) -> ClassActivation:
     """As ``vitrine.methods.cam.class_activation``, by ``grad-cam``.
 
     The layer's maps are read before anything works on them in place, and turned round where their
     channels come last; tokens behind one class token are laid out as its documentation does it. Its
     AblationCAM can do none of this, and divides by negative logits.
     """
-    module = classifier.layer(layer or classifier.last_convolution)
+    classifier, kind = query.classifier, CAMS[query.method]
+    module = classifier.layer(query.maps_layer)
 
     def own_maps(output: Tensor) -> Tensor:
         if output.ndim == 3:
@@ -60,12 +55,11 @@ def class_activation(
         return maps.clone()
 
     options: dict[str, Any] = {"reshape_transform": own_maps}
-    if CAMS[method] is pytorch_grad_cam.AblationCAM:
+    if kind is pytorch_grad_cam.AblationCAM:
         options["ablation_layer"] = AblationLayer()  # the library's default one is shared
-    batch = classifier.normalise(crop[None])
     start = time.perf_counter()
     with preserved_state(classifier.network), torch.enable_grad(), np.errstate(all="ignore"):
-        cam = CAMS[method](classifier.network, [module], **options)
+        cam = kind(classifier.network, [module], **options)
         cam.compute_input_gradient = cam.uses_gradients
         unscaled: list[np.ndarray] = []
         original = cam.get_cam_image
@@ -75,9 +69,10 @@ def class_activation(
             return unscaled[-1]
 
         cam.get_cam_image = keep
-        values = cam(batch, [ClassifierOutputTarget(target)])[0]
+        values = cam(query.batch, [ClassifierOutputTarget(query.target)])[0]
     seconds = time.perf_counter() - start
-    heatmap = Heatmap(values.astype(np.float32), frame, False, method, target, seconds)
+    about = (query.frame, False, query.method, query.target, seconds)
+    heatmap = Heatmap(values.astype(np.float32), *about)
     return ClassActivation(heatmap, Evidence(unscaled[0][0].astype(np.float32), passes=0))
 
 

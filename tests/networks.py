@@ -1,5 +1,7 @@
 """Small networks for the tests of attribution, and classifiers made of them."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL.Image import Resampling
@@ -7,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vitrine.data.images import Frame, Image
+from vitrine.methods.method import Query
 from vitrine.models.classifier import Classifier, Preprocessing
+from vitrine.study.sections import AttributionParameters as Parameters
 
 SIDE = 32
 CLASSES = 6
@@ -31,6 +35,13 @@ def noise_batch(count: int, side: int = SIDE, seed: int = 0) -> Tensor:
 
 
 CROP = noise_image(SIDE, SIDE, seed=3).pixels
+
+
+def asked(
+    method: str, classifier: Classifier, target: int, parameters: Any = None, **more: Any
+) -> Query:
+    """A method asked about a class of ``CROP``."""
+    return Query(method, classifier, CROP, FRAME, target, parameters or Parameters(), **more)
 
 
 class Plain(nn.Sequential):

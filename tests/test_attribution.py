@@ -12,12 +12,23 @@ from zennit.composites import EpsilonPlusFlat
 
 import networks
 from conftest import TEN
-from networks import CLASSES, CROP, FRAME, SIDE, Awkward, Plain, classifier_of, seeded_network
+from networks import (
+    CLASSES,
+    CROP,
+    FRAME,
+    SIDE,
+    Awkward,
+    Plain,
+    asked,
+    classifier_of,
+    seeded_network,
+)
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.guided_backprop import guided_gradient
 from vitrine.methods.lrp import relevance
+from vitrine.methods.method import Query
 from vitrine.models.canonical import Addition, canonical
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier
@@ -110,11 +121,11 @@ def test_what_a_network_does_not_support_is_said(
 ) -> None:
     classifier = classifier_of(network(), layer)
     with pytest.raises(NotApplicable, match=reason):
-        attribute(classifier, CROP, FRAME, method, TARGET, FEW)
+        attribute(asked(method, classifier, TARGET, FEW))
     for module in classifier.network.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
     # The other methods go on.
-    found = attribute(classifier, CROP, FRAME, "gradient", TARGET, FEW)
+    found = attribute(asked("gradient", classifier, TARGET, FEW))
     assert not found.heatmap.is_constant
 
 
@@ -123,7 +134,7 @@ def test_numbers_that_are_not_finite_are_no_map() -> None:
     with torch.no_grad():
         broken.network[0].weight[0] = float("nan")  # type: ignore[index]
     with pytest.raises(NotApplicable, match="not finite"):
-        attribute(broken, CROP, FRAME, "gradient", TARGET, FEW)
+        attribute(asked("gradient", broken, TARGET, FEW))
 
 
 def _conserves(network: nn.Module, batch: Tensor, target: int, tolerance: float) -> None:
@@ -202,7 +213,7 @@ def test_guidance_by_hand() -> None:
 
 def test_on_a_plain_network_guided_gradcam_is_captums() -> None:
     batch = PLAIN.normalise(CROP[None])
-    with explaining(PLAIN, "guided_gradcam", TARGET, FEW) as explain:
+    with explaining(asked("guided_gradcam", PLAIN, TARGET, FEW)) as explain:
         found = explain(batch)["guided_gradcam"]
     expected = attr.GuidedGradCam(PLAIN.network, PLAIN.network[4]).attribute(  # type: ignore[index]
         batch.clone().requires_grad_(True), target=TARGET
@@ -213,7 +224,7 @@ def test_on_a_plain_network_guided_gradcam_is_captums() -> None:
 
 def test_integrated_gradients_are_complete() -> None:
     """Their sum is what the image's logit is above that of zero (Sundararajan et al., 2017)."""
-    found = attribute(AWKWARD, CROP, FRAME, "integrated_gradients", TARGET, Parameters(steps=200))
+    found = attribute(asked("integrated_gradients", AWKWARD, TARGET, Parameters(steps=200)))
     batch = AWKWARD.normalise(CROP[None])
     gained = AWKWARD.network(batch) - AWKWARD.network(batch * 0)
     assert float(found.heatmap.values.sum()) == pytest.approx(float(gained[0, TARGET]), rel=0.02)
@@ -232,7 +243,7 @@ def test_small_batches_do_not_change_what_captum_computes() -> None:
         ),
     }
     for method, values in expected.items():
-        with explaining(AWKWARD, method, TARGET, FEW) as explain:
+        with explaining(asked(method, AWKWARD, TARGET, FEW)) as explain:
             torch.testing.assert_close(
                 explain(batch)[method], values.float().detach(), rtol=1e-4, atol=1e-5, msg=method
             )
@@ -250,7 +261,7 @@ def test_the_noise_tunnel_is_captums_with_the_same_draws() -> None:
         target=TARGET,
         n_steps=FEW.noisy_steps,
     )
-    with explaining(AWKWARD, "smoothgrad_squared", TARGET, FEW) as explain:
+    with explaining(asked("smoothgrad_squared", AWKWARD, TARGET, FEW)) as explain:
         found = explain(_noise(1))["smoothgrad_squared"]
         torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-5)
 
@@ -264,8 +275,8 @@ def test_a_map_repeats_and_leaves_the_generators_alone(method: str) -> None:
     np.random.seed(7)
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
     counted: list[int] = []
-    one = attribute(AWKWARD, CROP, FRAME, method, TARGET, FEW, counted.append)
-    same = attribute(AWKWARD, CROP, FRAME, method, TARGET, FEW)
+    one = attribute(asked(method, AWKWARD, TARGET, FEW, progress=counted.append))
+    same = attribute(asked(method, AWKWARD, TARGET, FEW))
     row = ATTRIBUTION_METHODS[method]
     assert (one.heatmap.values == same.heatmap.values).all() and not one.heatmap.is_constant
     assert (one.heatmap.method, one.heatmap.target) == (method, TARGET)
@@ -278,23 +289,23 @@ def test_a_map_repeats_and_leaves_the_generators_alone(method: str) -> None:
 
 @pytest.mark.parametrize("method", USABLE)
 def test_another_class_has_another_map_and_only_those_that_draw_know_the_seed(method: str) -> None:
-    first = attribute(AWKWARD, CROP, FRAME, method, TARGET, FEW).heatmap.values
-    other = attribute(AWKWARD, CROP, FRAME, method, 1, FEW).heatmap.values
+    first = attribute(asked(method, AWKWARD, TARGET, FEW)).heatmap.values
+    other = attribute(asked(method, AWKWARD, 1, FEW)).heatmap.values
     assert (first != other).any()
     again = FEW.model_copy(update={"seed": 1})
-    reseeded = attribute(AWKWARD, CROP, FRAME, method, TARGET, again).heatmap.values
+    reseeded = attribute(asked(method, AWKWARD, TARGET, again)).heatmap.values
     assert (first != reseeded).any() == ATTRIBUTION_METHODS[method].stochastic
 
 
 def test_draws_go_on_from_one_call_to_the_next() -> None:
-    with explaining(AWKWARD, "gradient_shap", TARGET, FEW) as explain:
+    with explaining(asked("gradient_shap", AWKWARD, TARGET, FEW)) as explain:
         assert not torch.equal(*(explain(_noise(1))["gradient_shap"] for _ in range(2)))
 
 
 def test_what_does_not_exist_is_named() -> None:
     with pytest.raises(StudyError, match="no attribution method 'lpr'. Did you mean 'lrp'"):
-        attribute(PLAIN, CROP, FRAME, "lpr", TARGET)
+        attribute(asked("lpr", PLAIN, TARGET))
     with pytest.raises(StudyError, match="There is no class 6"):
-        attribute(PLAIN, CROP, FRAME, "lrp", 6)
+        attribute(asked("lrp", PLAIN, 6))
     with pytest.raises(StudyError, match="is not what Tiny network sees"):
-        attribute(PLAIN, CROP[:20], FRAME, "lrp", 0)
+        attribute(Query("lrp", PLAIN, CROP[:20], FRAME, 0))

@@ -16,8 +16,9 @@ from networks import CLASSES, SIDE, classifier_of, noise_image
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.cam import CAM_METHODS, class_activation
-from vitrine.methods.feature_maps import CamQuery, read_maps
+from vitrine.methods.feature_maps import read_maps
 from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.method import Query
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
 from vitrine.models.registry import load_classifier
@@ -55,7 +56,7 @@ def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarr
 
 
 def _heatmap(seen: Seen, target: int) -> Heatmap:
-    return class_activation(*seen, "gradcam", target).heatmap
+    return class_activation(Query("gradcam", *seen, target)).heatmap
 
 
 def test_gradcam_is_the_formula_of_the_paper(seen: Seen) -> None:
@@ -87,11 +88,11 @@ def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> Non
 
 def test_what_does_not_exist_is_named(seen: Seen) -> None:
     with pytest.raises(StudyError, match=r"no CAM method 'grad-cam'. Did you mean 'gradcam'"):
-        class_activation(*seen, "grad-cam", 0)
+        class_activation(Query("grad-cam", *seen, 0))
     with pytest.raises(StudyError, match="There is no class 1000"):
-        class_activation(*seen, "gradcam", 1000)
+        class_activation(Query("gradcam", *seen, 1000))
     with pytest.raises(StudyError, match="has no layer 'nowhere'"):
-        class_activation(*seen, "gradcam", 0, "nowhere")
+        class_activation(Query("gradcam", *seen, 0, layer="nowhere"))
 
 
 class TinyNetwork(nn.Module):
@@ -159,8 +160,8 @@ LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet18", "ef
 def test_every_method_gives_the_librarys_map(small: Small, name: str, method: str) -> None:
     seen = small(name)
     target = _target(*seen[:2])
-    ours = class_activation(*seen, method, target)
-    library = libraries.class_activation(*seen, method, target)
+    ours = class_activation(Query(method, *seen, target))
+    library = libraries.class_activation(Query(method, *seen, target))
     tolerance = {"ablationcam": 1e-4, "gradcam": 0}.get(method, 1e-5)
     assert library.heatmap.values.max() > 0
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=tolerance)
@@ -177,7 +178,7 @@ def test_a_hundred_ways_to_run_a_pass_give_one_scorecam(small: Small) -> None:
     seen = small("efficientnet_lite0")
     settings = InferenceOptions(batch=8, channels_last=True, folded=True, keep_memory=True)
     plain, changed = (
-        class_activation(*seen, "scorecam", 3, "blocks.4", settings=each)
+        class_activation(Query("scorecam", *seen, 3, layer="blocks.4", settings=each))
         for each in (InferenceOptions(), settings)
     )
     pair = plain.heatmap.values.ravel(), changed.heatmap.values.ravel()
@@ -187,9 +188,8 @@ def test_a_hundred_ways_to_run_a_pass_give_one_scorecam(small: Small) -> None:
 def test_scorecam_asks_once_for_all_channels_that_carry_no_map(small: Small) -> None:
     seen = small("tiny")
     told: list[int] = []
-    found = class_activation(*seen, "scorecam", 1, progress=told.append)
-    asked = CamQuery(seen[0], seen[0].normalise(seen[1][None]), 1, "act")
-    maps = read_maps(asked).maps
+    found = class_activation(Query("scorecam", *seen, 1, progress=told.append))
+    maps = read_maps(Query("scorecam", *seen, 1)).maps
     dead = int((maps[0].amax(dim=(1, 2)) == 0).sum())
     assert dead >= 1
     assert found.evidence.passes == 1 + 1 + 12 - dead
@@ -198,7 +198,7 @@ def test_scorecam_asks_once_for_all_channels_that_carry_no_map(small: Small) -> 
 
 def test_ablationcam_needs_the_head_only(small: Small) -> None:
     seen = small("efficientnet_lite0")
-    found = class_activation(*seen, "ablationcam", 2)
+    found = class_activation(Query("ablationcam", *seen, 2))
     assert (found.evidence.passes, found.evidence.head_passes) == (1, 1280)
     assert found.evidence.note == ""
 
@@ -206,8 +206,8 @@ def test_ablationcam_needs_the_head_only(small: Small) -> None:
 def test_ablationcam_at_an_earlier_layer_is_the_librarys(small: Small) -> None:
     seen = small("efficientnet_lite0")  # maps before an activation: below zero, not set to zero
     target = _target(*seen[:2])  # whose logit is positive: the library divides by the logit itself
-    ours = class_activation(*seen, "ablationcam", target, "blocks.2")
-    library = libraries.class_activation(*seen, "ablationcam", target, "blocks.2")
+    ours = class_activation(Query("ablationcam", *seen, target, layer="blocks.2"))
+    library = libraries.class_activation(Query("ablationcam", *seen, target, layer="blocks.2"))
     assert ours.evidence.passes == 1
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
 
@@ -218,8 +218,8 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
     seen = small("around")
     assert seen[0].after("act") is None
     told: list[int] = []
-    ours = class_activation(*seen, "ablationcam", 4, progress=told.append)
-    library = libraries.class_activation(*seen, "ablationcam", 4)
+    ours = class_activation(Query("ablationcam", *seen, 4, progress=told.append))
+    library = libraries.class_activation(Query("ablationcam", *seen, 4))
     assert ours.evidence.passes == 13 and sum(told) == 12
     assert "cannot be separated" in ours.evidence.note
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
@@ -227,12 +227,12 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
 
 def test_the_strength_tells_a_weak_map_from_a_strong_one(small: Small) -> None:
     classifier, crop, frame = small("tiny")
-    strong = class_activation(classifier, crop, frame, "gradcam", 1)
+    strong = class_activation(Query("gradcam", classifier, crop, frame, 1))
     network = classifier.network
     kept = network.classify.weight.clone()  # type: ignore[operator, union-attr]
     with torch.no_grad():
         network.classify.weight[1] /= 100  # type: ignore[operator, union-attr, index]
-    weak = class_activation(classifier, crop, frame, "gradcam", 1)
+    weak = class_activation(Query("gradcam", classifier, crop, frame, 1))
     with torch.no_grad():
         network.classify.weight.copy_(kept)  # type: ignore[operator, union-attr]
     np.testing.assert_allclose(weak.heatmap.values, strong.heatmap.values, atol=1e-3)
@@ -245,7 +245,7 @@ def test_a_logit_of_zero_cannot_be_lost(small: Small) -> None:
     kept = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.no_grad():
         network.classify.weight[5], network.classify.bias[5] = 0, 0  # type: ignore
-    found = class_activation(classifier, crop, frame, "ablationcam", 5)
+    found = class_activation(Query("ablationcam", classifier, crop, frame, 5))
     network.load_state_dict(kept)
     assert (found.heatmap.values == 0).all() and found.maximum == 0
 
@@ -255,7 +255,7 @@ def test_a_small_image_is_enlarged_and_a_crop_of_another_size_is_refused(small: 
     image = Image("small", "", np.full((20, 20, 3), 9, dtype=np.uint8))
     assert classifier.crop(image).shape == (SIDE, SIDE, 3)
     with pytest.raises(StudyError, match=r"A crop of the shape \(20, 20, 3\) is not what"):
-        class_activation(classifier, crop[:20, :20], frame, "gradcam", 0)
+        class_activation(Query("gradcam", classifier, crop[:20, :20], frame, 0))
 
 
 @pytest.mark.parametrize("method", sorted(CAM_METHODS))
@@ -263,7 +263,7 @@ def test_a_layer_without_feature_maps_is_named_and_no_trace_left(small: Small, m
     classifier, crop, frame = small("tiny")
     for layer in ("classify", "pool"):
         with pytest.raises(StudyError, match=f"The layer '{layer}' .* has no feature maps"):
-            class_activation(classifier, crop, frame, method, 0, layer)
+            class_activation(Query(method, classifier, crop, frame, 0, layer=layer))
     for module in classifier.network.modules():
         assert not module._forward_hooks and not module.training
     for parameter in classifier.network.parameters():

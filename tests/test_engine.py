@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks import CLASSES, CROP, FRAME, SIDE, Awkward, Plain, classifier_of, noise_batch
+from networks import CLASSES, SIDE, Awkward, Plain, asked, classifier_of, noise_batch
 from vitrine.methods.attribution import attribute
 from vitrine.models import engine, inference
 from vitrine.models.classifier import Classifier
@@ -156,7 +156,7 @@ def test_what_nothing_differentiates_is_passed_by_the_engine(
     use(fake)
     for method in ("occlusion", "integrated_gradients"):
         own, other = (
-            attribute(tiny, CROP, FRAME, method, 1, parameters, settings=settings)
+            attribute(asked(method, tiny, 1, parameters, settings=settings))
             for settings in (PLAIN, OPENVINO)
         )
         assert np.allclose(own.heatmap.values, other.heatmap.values, atol=1e-5)

@@ -13,24 +13,24 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from conftest import MEASURES, STUDY, counting, new_tiny
-from networks import CROP, FRAME, Awkward, classifier_of
+from networks import CROP, FRAME, Awkward, asked, classifier_of
 from oracles import infidelity
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.evaluation import TABLES, measured_methods
 from vitrine.experiments.run import Summary, check, run
 from vitrine.experiments.trials import TRIALS, Case
-from vitrine.measures.agreement import rank_correlation
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.map_extent import gini
+from vitrine.measures.mprt import rank_correlation
 from vitrine.measures.registry import VALUES
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import class_activation
-from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.lime import explain
 from vitrine.methods.method import Explain, Query
+from vitrine.methods.perturbation import mask
 from vitrine.methods.registry import METHODS
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.inference import InferenceOptions
@@ -130,9 +130,8 @@ def test_a_stored_map_is_the_methods_map(measured: Project) -> None:
     stored = store.heatmap("efficientnet_lite0", "gradient", "red square")
     crop, frame = classifier.crop(image), classifier.frame(image)
     settings = InferenceOptions(batch=8)
-    found = attribute(
-        classifier, crop, frame, "gradient", stored.target, Parameters(batch=4), settings=settings
-    ).heatmap.values
+    query = Query("gradient", classifier, crop, frame, stored.target, Parameters(batch=4), settings)
+    found = attribute(query).heatmap.values
     assert np.allclose(stored.values, found, atol=1e-3 * np.abs(found).max())
     rows = store.table("evaluation").set_index(["image", "method", "measure"])["value"]
     assert rows["red square", "gradient", "gini"] == pytest.approx(gini(stored.values), rel=1e-6)
@@ -191,10 +190,10 @@ def test_a_method_on_an_input_gives_the_map_of_the_image(method: str) -> None:
     with _repeated(method) as maps:
         (found,) = maps(batch).values()
     if method in ATTRIBUTION_METHODS:
-        expected = attribute(classifier, CROP, FRAME, method, 2).heatmap.values
+        expected = attribute(asked(method, classifier, 2)).heatmap.values
         assert found.shape == (2, 3, 32, 32)
     else:
-        expected = class_activation(classifier, CROP, FRAME, method, 2).heatmap.values
+        expected = class_activation(asked(method, classifier, 2)).heatmap.values
         assert found.shape == (2, 1, 32, 32)
     assert np.allclose(found[0].sum(axis=0), expected, atol=1e-4 * np.abs(expected).max())
     assert not np.allclose(found[0], found[1])
@@ -206,8 +205,8 @@ def test_lime_on_an_input_is_lime_but_for_rounded_colours() -> None:
         moved = inputs + perturbations((3, 32, 32), 0, 1)
         found, other = maps(np.concatenate([inputs, moved]))["lime"]
     segments = superpixels(CROP, LIME.segmentation, LIME.seed)
-    expected = explain(ASKED.classifier, CROP, FRAME, 2, LIME, segments).heatmap
-    alike = rank_correlation(expected, Heatmap(found[0], FRAME, True, "lime", 2, 0.0))
+    model = explain(ASKED.classifier, mask(ASKED.classifier, CROP, segments, 2), LIME)
+    alike = rank_correlation(model.weights[segments], found[0])
     assert alike == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
 
@@ -233,13 +232,13 @@ def test_nothing_moves_a_stochastic_map_but_the_image_or_the_seed(method: str) -
 def test_two_summaries_of_the_same_noise_are_each_methods_own() -> None:
     batch = ASKED.classifier.normalise(CROP[None]).repeat(2, 1, 1, 1)
     few = Parameters(samples=3, noisy_steps=3)
-    with explaining(ASKED.classifier, "vargrad", 2, few) as explained:
+    with explaining(asked("vargrad", ASKED.classifier, 2, few)) as explained:
         together = explained(batch)
     assert set(together) == {"vargrad", "smoothgrad_squared"}
     for method, found in together.items():
-        with explaining(ASKED.classifier, method, 2, few) as explained_alone:
+        with explaining(asked(method, ASKED.classifier, 2, few)) as explained_alone:
             assert torch.equal(found, explained_alone(batch)[method])
-    with explaining(ASKED.classifier, "gradient", 2) as explained:
+    with explaining(replace(ASKED, method="gradient")) as explained:
         assert set(explained(batch)) == {"gradient"}
 
 
@@ -251,7 +250,7 @@ def test_the_memory_layout_changes_rounding_only() -> None:
             InferenceOptions(),
             InferenceOptions(channels_last=True, keep_memory=True),
         ):
-            with explaining(ASKED.classifier, method, 2, settings=settings) as explained:
+            with explaining(replace(ASKED, method=method, settings=settings)) as explained:
                 found.append(explained(batch)[method])
         assert torch.allclose(*found, rtol=1e-3, atol=1e-5 * float(found[0].abs().max()))
 
@@ -263,7 +262,7 @@ def test_a_gpu_gives_the_maps_of_the_processor(root: Path) -> None:
     for device in ("cpu", "cuda"):
         classifier = load_classifier(Project(root), "efficientnet_lite0", "random", 0, device)
         batch = classifier.normalise(CROP.repeat(7, axis=0).repeat(7, axis=1)[None])
-        with explaining(classifier, "integrated_gradients", 2) as explained:
+        with explaining(asked("integrated_gradients", classifier, 2)) as explained:
             maps.append(explained(batch)["integrated_gradients"].cpu().numpy().sum(axis=1).ravel())
     assert spearmanr(*maps).statistic > 0.999
 

@@ -1,6 +1,7 @@
 """A study compares all its methods, looks at many images, and hides regions of some."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from vitrine.measures.localisation import parts_of_frame
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation
+from vitrine.methods.method import Query
+from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
@@ -186,20 +189,22 @@ def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.Data
         crop, frame = classifier.crop(image), classifier.frame(image)
         target = int(classifier.probabilities(crop[None])[0].argmax())
         segments = superpixels(crop, study.large_sample.segmentation, study.lime.seed)
-        explained = lime.explain(classifier, crop, frame, target, parameters, segments)
-        cam = class_activation(classifier, crop, frame, "gradcam", target).heatmap
-        maps.append((explained, cam))
+        masked = mask(classifier, crop, segments, target)
+        explained = lime.explain(classifier, masked, parameters)
+        cam = class_activation(Query("gradcam", classifier, crop, frame, target)).heatmap
+        weights = replace(cam, values=explained.weights[segments].astype(np.float32))
+        maps.append((explained, weights, cam))
     crop = classifier.crop(both[1])
     assert last["edges"] == pytest.approx(edge_density(crop))
     assert last["entropy"] == pytest.approx(grey_entropy(crop))
     assert last["superpixels"] == superpixels(crop, study.lime.segmentation, 0).max() + 1
     assert last["r_squared"] == pytest.approx(maps[1][0].r_squared, rel=1e-3)
     own = _row(pairs, image=last["image"], first="lime", second="gradcam")
-    (_, another), (explained, cam) = maps
+    (*_, another), (_, weights, cam) = maps
     if not cam.is_constant:
-        ours, theirs = (top_region(one.values, 0.2) for one in (explained.heatmap, cam))
+        ours, theirs = (top_region(one.values, 0.2) for one in (weights, cam))
         assert own["iou"] == pytest.approx(intersection_over_union(ours, theirs), abs=1e-3)
-        wanted = rank_correlation(explained.heatmap, cam)
+        wanted = rank_correlation(weights, cam)
         assert own["rho"] == pytest.approx(wanted, abs=1e-2)
         if not another.is_constant:
             other = top_region(another.values, 0.2)

@@ -7,7 +7,7 @@ from captum.metrics import infidelity as captums_infidelity
 from captum.metrics import sensitivity_max
 from torch import Tensor, nn
 
-from networks import Awkward, classifier_of, gradient, seeded_network
+from networks import Awkward, asked, classifier_of, gradient, seeded_network
 from oracles import infidelity, maximum_sensitivity
 from vitrine.measures.faithfulness import REPLACEMENTS, deletion, insertion, losses, order, squares
 from vitrine.measures.sensitivity import perturbations
@@ -35,7 +35,7 @@ def test_a_classifiers_scores_and_explanations_are_functions_of_arrays() -> None
         np.testing.assert_allclose(scores(inputs), logits.softmax(1)[:, 2].numpy(), rtol=1e-5)
     with scoring(classifier, 2, InferenceOptions(folded=True), "logit") as scores:
         np.testing.assert_allclose(scores(inputs), logits[:, 2].numpy(), rtol=1e-4)
-    with explaining(classifier, "lrp", 2) as explain:
+    with explaining(asked("lrp", classifier, 2)) as explain:
         sums = explain(torch.from_numpy(inputs))["lrp"].sum(dim=(1, 2, 3))
     np.testing.assert_allclose(sums.numpy(), logits[:, 2].numpy(), rtol=1e-4)
 

@@ -9,7 +9,7 @@ from lime import lime_image
 from sklearn.linear_model import Ridge
 
 import libraries
-from networks import CROP, FRAME, Plain, classifier_of, noise_image
+from networks import CROP, Plain, classifier_of, noise_image
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.measures.stability import (
@@ -20,7 +20,9 @@ from vitrine.measures.stability import (
     weight_std,
 )
 from vitrine.methods import lime
+from vitrine.methods.heatmap import heatmap_from
 from vitrine.methods.lime import explain, fit, neighbourhoods, pooled
+from vitrine.methods.method import Query
 from vitrine.methods.perturbation import draw, fidelities, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.classifier import Classifier
@@ -51,12 +53,12 @@ def segments(seen: Seen) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def found(classifier: Classifier, seen: Seen, segments: np.ndarray) -> lime.LimeExplanation:
-    return explain(classifier, *seen, 3, PARAMETERS, segments)
+def found(classifier: Classifier, seen: Seen, segments: np.ndarray) -> lime.LinearModel:
+    return explain(classifier, mask(classifier, seen[0], segments, 3), PARAMETERS)
 
 
 def test_the_weights_are_a_weighted_ridge_regression(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
 ) -> None:
     """Written from the paper: perturb, ask the network, weigh by the kernel, regress."""
     crop, count = seen[0], segments.max() + 1
@@ -82,27 +84,29 @@ def test_the_weights_are_a_weighted_ridge_regression(
 
 
 def test_a_run_repeats_to_the_last_digit_counts_its_passes_and_another_seed_is_another(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
 ) -> None:
     told: list[int] = []
-    same = explain(classifier, *seen, 3, PARAMETERS, segments, told.append)
+    image = mask(classifier, seen[0], segments, 3)
+    same = explain(classifier, image, PARAMETERS, told.append)
     assert sum(told) == PARAMETERS.samples
-    other = explain(classifier, *seen, 3, PARAMETERS.model_copy(update={"seed": 1}), segments)
+    other = explain(classifier, image, PARAMETERS.model_copy(update={"seed": 1}))
     assert (found.weights == same.weights).all()
     assert (found.weights != other.weights).any()
 
 
 def test_the_map_gives_each_pixel_the_weight_of_its_superpixel(
-    seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
 ) -> None:
-    heatmap = found.heatmap
+    query = Query("lime", classifier, *seen, 3, PARAMETERS, InferenceOptions(batch=16))
+    heatmap = heatmap_from(*lime.LIME_METHODS["lime"].explain(query), "lime")
     assert heatmap.signed and heatmap.frame == seen[1]
     for index, weight in enumerate(found.weights):
         assert (heatmap.values[segments == index] == np.float32(weight)).all()
 
 
 def test_the_strongest_are_those_the_library_would_mask(
-    seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
+    seen: Seen, segments: np.ndarray, found: lime.LinearModel
 ) -> None:
     library = lime_image.ImageExplanation(seen[0], segments)
     library.local_exp[3] = sorted(enumerate(found.weights), key=lambda pair: -abs(pair[1]))
@@ -111,7 +115,7 @@ def test_the_strongest_are_those_the_library_would_mask(
 
 
 def test_an_explanation_is_the_librarys_to_the_last_digit(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LimeExplanation
+    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
 ) -> None:
     library = libraries.explain(classifier, seen[0], 3, PARAMETERS, segments)
     assert (found.weights == library.weights).all()
@@ -123,9 +127,9 @@ def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segme
     classifier = load_classifier(Project(root), "efficientnet_lite0")
     settings = InferenceOptions(batch=8, channels_last=True, folded=True, keep_memory=True)
     target = int(classifier.probabilities(seen[0][None])[0].argmax())
+    image = mask(classifier, seen[0], segments, target)
     plain, fast = (
-        explain(classifier, *seen, target, PARAMETERS, segments, settings=each)
-        for each in (None, settings)
+        explain(classifier, image, PARAMETERS, settings=each) for each in (None, settings)
     )
     np.testing.assert_allclose(fast.weights, plain.weights, atol=1e-5)
 
@@ -150,15 +154,15 @@ def test_images_with_hidden_superpixels_are_those_of_the_library(
 def test_images_share_batches_and_keep_their_weights(
     classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
-    crop, frame = seen
+    crop, _ = seen
     grid = superpixels(crop, lime_section.Grid(rows=4, columns=4), seed=0)
     images = [(crop, segments, 3), (crop[::-1], grid, 5)]
     told: list[int] = []
     masked = [mask(classifier, *image) for image in images]
     found = neighbourhoods(classifier, masked, PARAMETERS, told.append)
     assert told == [16] * 7
-    for (pixels, pieces, target), around in zip(images, found, strict=True):
-        alone = explain(classifier, pixels, frame, target, PARAMETERS, pieces)
+    for image, around in zip(masked, found, strict=True):
+        alone = explain(classifier, image, PARAMETERS)
         weights = fit(around, PARAMETERS.kernel_width).weights
         np.testing.assert_allclose(weights, alone.weights, atol=1e-6)
 
@@ -168,7 +172,7 @@ def test_fewer_samples_are_the_first_of_more(
 ) -> None:
     image = mask(classifier, seen[0], segments, 3)
     (around,) = neighbourhoods(classifier, [image], PARAMETERS)
-    few = explain(classifier, *seen, 3, PARAMETERS.model_copy(update={"samples": 32}), segments)
+    few = explain(classifier, image, PARAMETERS.model_copy(update={"samples": 32}))
     np.testing.assert_allclose(
         fit(around, PARAMETERS.kernel_width, samples=32).weights, few.weights, atol=1e-9
     )
@@ -252,13 +256,13 @@ def test_bad_input_stops_before_a_pass_is_run(
     classifier: Classifier, seen: Seen, segments: np.ndarray
 ) -> None:
     with pytest.raises(StudyError, match="There is no class 1000"):
-        explain(classifier, *seen, 1000, PARAMETERS, segments)
+        mask(classifier, seen[0], segments, 1000)
     with pytest.raises(StudyError, match="There is one superpixel"):
-        explain(classifier, *seen, 3, PARAMETERS, segments * 0)
+        mask(classifier, seen[0], segments * 0, 3)
     with pytest.raises(StudyError, match=r"Superpixels of the shape \(10, .* do not fit a crop"):
-        explain(classifier, *seen, 3, PARAMETERS, segments[:10])
+        mask(classifier, seen[0], segments[:10], 3)
     with pytest.raises(StudyError, match="is not what EfficientNet-Lite0 sees"):
-        explain(classifier, seen[0][:50], seen[1], 3, PARAMETERS, segments)
+        mask(classifier, seen[0][:50], segments, 3)
 
 
 def test_the_agreement_of_runs_is_their_mean_jaccard_index() -> None:
@@ -296,7 +300,7 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
     classifier = classifier_of(Plain(), "4")
     segments = superpixels(CROP, lime_section.Grid(rows=rows, columns=rows), 0)
     parameters = lime_section.Lime(samples=samples, kernel_width=width)
-    found = lime.explain(classifier, CROP, FRAME, 0, parameters, segments)
+    found = explain(classifier, mask(classifier, CROP, segments, 0), parameters)
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
     for value in (found.r_squared, found.local_prediction):
         assert np.isnan(value) == bool(reason)

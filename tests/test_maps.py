@@ -13,6 +13,7 @@ from vitrine.experiments.run import Summary, run
 from vitrine.methods import lime
 from vitrine.methods.cam import class_activation
 from vitrine.methods.heatmap import upsample
+from vitrine.methods.method import Query
 from vitrine.methods.perturbation import fidelities, mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.inference import InferenceOptions
@@ -91,7 +92,9 @@ def _check_variants(project: Project, store: Store) -> None:
     for variant, layer in (("second", None), ("at-blocks.2", "blocks.2")):
         stored = store.heatmap("efficientnet_lite0", "gradcam", "noise", variant)
         target = int(rows.loc[variant, "target"])
-        expected = class_activation(classifier, crop, frame, "gradcam", target, layer).heatmap
+        expected = class_activation(
+            Query("gradcam", classifier, crop, frame, target, layer=layer)
+        ).heatmap
         np.testing.assert_allclose(stored.values, expected.values, atol=1e-5)
         rho = spearmanr(stored.values.ravel(), first.values.ravel()).statistic
         assert rows.loc[variant, "rho"] == pytest.approx(rho, abs=1e-6)
@@ -99,16 +102,13 @@ def _check_variants(project: Project, store: Store) -> None:
 
 def _check_stability(project: Project, store: Store) -> None:
     """Written out for one image: three explanations of 20 samples, and two of 25."""
-    classifier, crop, frame = _crop(project, "noise")
+    classifier, crop, _ = _crop(project, "noise")
     study = load_study(project, "tiny")
     segments = superpixels(crop, study.lime.segmentation, 0)
     target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
     drawn = [study.lime.model_copy(update={"samples": 20, "seed": seed}) for seed in range(3)]
-    options = InferenceOptions(batch=8)
-    weights = [
-        lime.explain(classifier, crop, frame, target, each, segments, settings=options).weights
-        for each in drawn
-    ]
+    options, masked = InferenceOptions(batch=8), mask(classifier, crop, segments, target)
+    weights = [lime.explain(classifier, masked, each, settings=options).weights for each in drawn]
     repeats = store.table("repeats").query("image == 'noise'")
     np.testing.assert_allclose(repeats["mean"], np.mean(weights, axis=0), atol=1e-6)
     np.testing.assert_allclose(repeats["std"], np.std(weights, axis=0, ddof=1), atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import pearsonr, rankdata
 from torch import Tensor, nn
 
-from networks import CLASSES, CROP, FRAME, Awkward, Plain, classifier_of, seeded_network
+from networks import CLASSES, CROP, Awkward, Plain, asked, classifier_of, seeded_network
 from vitrine.errors import NotApplicable
 from vitrine.measures.mprt import rank_correlation, similarity
 from vitrine.methods.attribution import attribute
@@ -109,7 +109,7 @@ def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
     classifier = classifier_of(Awkward(), "last")
 
     def maps() -> list[np.ndarray]:
-        gradient = attribute(classifier, CROP, FRAME, "gradient", 2).heatmap.values
+        gradient = attribute(asked("gradient", classifier, 2)).heatmap.values
         return [gradient, BASELINES["edges"].draw(CROP, 0)]
 
     before = maps()

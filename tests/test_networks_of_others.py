@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import libraries
-from networks import CLASSES, CROP, FRAME, SIDE, classifier_of, noise_image
+from networks import CLASSES, CROP, FRAME, SIDE, asked, classifier_of, noise_image
 from vitrine.data.images import Frame
 from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.methods import lime
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute
 from vitrine.methods.cam import CAM_METHODS, class_activation
 from vitrine.methods.dissection import activations as dissection
+from vitrine.methods.method import Query
 from vitrine.methods.perturbation import fidelities, mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier, preserved_state
@@ -84,13 +85,13 @@ def test_what_works_in_place_after_a_layer_does_not_reach_what_is_read_of_it(
             assert torch.equal(found[layer].images, expected[layer].images)
     assert found["convolution"].lowest.min() < 0
     for method in CAM_METHODS:
-        one, other = (class_activation(each, CROP, FRAME, method, 1) for each in (first, second))
+        one, other = (class_activation(asked(method, each, 1)) for each in (first, second))
         np.testing.assert_allclose(one.evidence.values, other.evidence.values, rtol=1e-4)
     for method in ("guided_gradcam", "gradient"):
         maps = []
         for each in (first, second):
             try:
-                maps.append(attribute(each, CROP, FRAME, method, 1, FEW).heatmap.values)
+                maps.append(attribute(asked(method, each, 1, FEW)).heatmap.values)
             except NotApplicable:  # the activation has no guided gradient
                 maps.append(np.zeros(0))
         np.testing.assert_array_equal(*maps)
@@ -107,7 +108,7 @@ def test_a_network_that_works_in_place_on_its_input_sees_the_same_image_each_tim
     with prepared(classifier, PLAIN) as forward:
         assert torch.equal(forward(batch), forward(batch))
     assert torch.equal(batch, before)
-    assert not attribute(classifier, CROP, FRAME, "gradient", 1, FEW).heatmap.is_constant
+    assert not attribute(asked("gradient", classifier, 1, FEW)).heatmap.is_constant
 
 
 @pytest.mark.parametrize("bias", [1.0, -1.0])
@@ -126,7 +127,7 @@ def test_ablationcam_of_a_class_with_a_negative_logit_lies_on_what_speaks_for_it
             layer.bias.fill_(bias if name == "4" else 0.0)  # type: ignore[union-attr, operator]
     crop = np.full((SIDE, SIDE, 3), 127, dtype=np.uint8)
     crop[8:24, 2:14, 0], crop[8:24, 18:30, 1] = 255, 255
-    values = class_activation(classifier, crop, FRAME, "ablationcam", 0).heatmap.values
+    values = class_activation(Query("ablationcam", classifier, crop, FRAME, 0)).heatmap.values
     assert values[10:22, 4:12].min() > 0.9 and values[10:22, 20:28].max() == 0
 
 
@@ -149,14 +150,14 @@ def test_maps_with_channels_last_are_turned_round() -> None:
     first, last = (classifier_of(ChannelsLast(turned), "block") for turned in (False, True))
     for method in CAM_METHODS:
         expected, found = (
-            class_activation(each, CROP, FRAME, method, 2).evidence for each in (first, last)
+            class_activation(asked(method, each, 2)).evidence for each in (first, last)
         )
         assert found.values.shape == (8, 8)
         np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
         if method != "ablationcam":  # the library's takes maps away by their second axis
-            library = libraries.class_activation(last, CROP, FRAME, method, 2)
+            library = libraries.class_activation(asked(method, last, 2))
             np.testing.assert_allclose(found.values, library.evidence.values, atol=1e-5)
-    maps = [attribute(c, CROP, FRAME, "guided_gradcam", 2, FEW).heatmap for c in (first, last)]
+    maps = [attribute(asked("guided_gradcam", c, 2, FEW)).heatmap for c in (first, last)]
     np.testing.assert_allclose(maps[0].values, maps[1].values, atol=1e-6)
     assert dissection.check_layers(last, ["block"], IMAGES[0][1], "mean") == {"block": 6}
     kept = [dissection.collect(c, ["block"], IMAGES, "mean", 8, 4)["block"] for c in (first, last)]
@@ -175,13 +176,13 @@ def test_tokens_are_laid_out_as_their_library_says() -> None:
     classifier = _transformer()
     assert classifier.last_convolution == "blocks.1.norm1"
     for method in CAM_METHODS.keys() - {"ablationcam"}:
-        found = class_activation(classifier, CROP, FRAME, method, 2)
-        library = libraries.class_activation(classifier, CROP, FRAME, method, 2)
+        found = class_activation(asked(method, classifier, 2))
+        library = libraries.class_activation(asked(method, classifier, 2))
         assert found.evidence.values.shape == (SIDE // 8, SIDE // 8)
         assert np.ptp(found.evidence.values) > 0
         tolerance = 1e-4 * np.abs(library.evidence.values).max()
         np.testing.assert_allclose(found.evidence.values, library.evidence.values, atol=tolerance)
-    found = class_activation(classifier, CROP, FRAME, "ablationcam", 2).evidence
+    found = class_activation(asked("ablationcam", classifier, 2)).evidence
     assert found.passes == 1 + 24 and "cannot be separated" in found.note
     np.testing.assert_allclose(found.values, _slowly_ablated(classifier, 2), atol=1e-4)
 
@@ -254,12 +255,12 @@ def test_axes_that_cannot_be_told_apart_are_refused_by_name() -> None:
 
     classifier = classifier_of(Cube(), "block")
     with pytest.raises(StudyError, match="The layer 'tokens' .* has no feature maps"):
-        class_activation(classifier, CROP, FRAME, "gradcam", 0, "tokens")
+        class_activation(asked("gradcam", classifier, 0, layer="tokens"))
     with pytest.raises(VitrineError, match="The layer 'tokens' .* has no units"):
         dissection.check_layers(classifier, ["tokens"], IMAGES[0][1], "mean")
     unknown = r"channels of the layer 'block' .* cannot be told .*\(1, 8, 8, 8\)"
     with pytest.raises(StudyError, match=unknown) as refused:
-        class_activation(classifier, CROP, FRAME, "gradcam", 0, "block")
+        class_activation(asked("gradcam", classifier, 0, layer="block"))
     assert 'channels_last = ["block"]' in str(refused.value.remedy)
     with pytest.raises(StudyError, match=unknown):
         dissection.check_layers(classifier, ["block"], IMAGES[0][1], "mean")
@@ -287,7 +288,9 @@ def test_where_a_layers_channels_lie_is_stated_when_it_cannot_be_told() -> None:
     collected = dissection.collect(last, ["features.1"], [(0, image)], "mean", 1, 1)["features.1"]
     torch.testing.assert_close(collected.values[:, 0], own[0].mean(dim=(0, 1)))
     found, wrong = (
-        class_activation(each, crop, frame, "eigencam", 0, "features.1").evidence.values
+        class_activation(
+            Query("eigencam", each, crop, frame, 0, layer="features.1")
+        ).evidence.values
         for each in (last, first)
     )
     assert found.shape == (96, 96) and not np.allclose(found, wrong)
@@ -308,7 +311,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
     (shown,) = fidelities(classifier, mask(classifier, CROP, SEGMENTS, 0), [[0, 1]])
     assert shown.p_original == pytest.approx(expected[0, 0], rel=1e-6)
-    ours = lime.explain(classifier, CROP, FRAME, 0, LIME, SEGMENTS)
+    ours = lime.explain(classifier, mask(classifier, CROP, SEGMENTS, 0), LIME)
     library = libraries.explain(classifier, CROP, 0, LIME, SEGMENTS)
     assert np.ptp(ours.weights) > 0
     np.testing.assert_array_equal(ours.weights, library.weights)
@@ -351,7 +354,7 @@ def test_a_rectifier_called_as_a_function_is_guided_as_its_module(
 ) -> None:
     for method in ("guided_backpropagation", "lrp"):
         expected, found = (
-            attribute(_small(each), CROP, FRAME, method, 1, FEW).heatmap.values
+            attribute(asked(method, _small(each), 1, FEW)).heatmap.values
             for each in (nn.ReLU(), bend)
         )
         np.testing.assert_array_equal(found, expected)
@@ -362,11 +365,11 @@ def test_other_activations_called_as_functions_are_taken_as_their_modules_are(
     bend: Callable[[Tensor], Tensor], module: nn.Module | None, name: str
 ) -> None:
     with pytest.raises(NotApplicable, match=f"the network has .*{name}"):
-        attribute(_small(bend), CROP, FRAME, "guided_backpropagation", 1, FEW)
+        attribute(asked("guided_backpropagation", _small(bend), 1, FEW))
 
     def lrp(each: Callable[[Tensor], Tensor]) -> Any:
         try:
-            return attribute(_small(each), CROP, FRAME, "lrp", 1, FEW).heatmap.values
+            return attribute(asked("lrp", _small(each), 1, FEW)).heatmap.values
         except NotApplicable as error:
             return str(error)
 
@@ -401,20 +404,24 @@ def test_an_output_that_is_no_table_of_logits_is_one_message_from_every_method(
 
 def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
     """Every method at work on one network, with the numbers that it gives."""
-    asked, layer = (classifier, CROP, FRAME), classifier.last_convolution
+    layer = classifier.last_convolution
     found: dict[str, Callable[[], Any]] = {
         "probabilities": lambda: classifier.probabilities(CROP[None]),
         "dissection": lambda: (
             dissection.collect(classifier, [layer], IMAGES[:2], "mean", 1, 2)[layer].values
         ),
         "check": lambda: dissection.check_layers(classifier, [layer], IMAGES[0][1], "mean")[layer],
-        "lime": lambda: lime.explain(*asked, 1, LIME, SEGMENTS).weights,
+        "lime": lambda: lime.explain(classifier, mask(classifier, CROP, SEGMENTS, 1), LIME).weights,
         "meddling": lambda: _meddled_with(classifier.network),
     }
     for method in CAM_METHODS:
-        found[method] = lambda method=method: class_activation(*asked, method, 1).heatmap.values
+        found[method] = lambda method=method: (
+            class_activation(asked(method, classifier, 1)).heatmap.values
+        )
     for method in ATTRIBUTION_METHODS:
-        found[method] = lambda method=method: attribute(*asked, method, 1, FEW).heatmap.values
+        found[method] = lambda method=method: (
+            attribute(asked(method, classifier, 1, FEW)).heatmap.values
+        )
     for settings in (PLAIN, InferenceOptions(folded=True), InferenceOptions(channels_last=True)):
         found[f"scoring {settings}"] = lambda settings=settings: _score(classifier, settings)
     return found
@@ -456,7 +463,7 @@ def test_an_image_that_depends_on_its_batch_is_refused() -> None:
 def test_maps_that_are_zero_everywhere_give_a_map_of_zeros(method: str) -> None:
     classifier = classifier_of(Small(nn.ReLU()), "last")
     classifier.network.second.bias.fill_(-1e4)  # type: ignore[union-attr, operator]
-    found = class_activation(classifier, CROP, FRAME, method, 1)
+    found = class_activation(asked(method, classifier, 1))
     assert found.maximum == 0 and not found.heatmap.values.any()
 
 

@@ -23,6 +23,7 @@ from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ra
 from vitrine.measures.image_complexity import edge_density, grey_entropy
 from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods import cam, lime
+from vitrine.methods.method import Query
 from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models.classifier import Classifier
@@ -227,7 +228,7 @@ class LargeSample(Experiment):
         for method in self.wanted.methods:
             maps[method] = [
                 cam.class_activation(
-                    classifier, crop, frame, method, target, progress=advance
+                    Query(method, classifier, crop, frame, target, progress=advance)
                 ).heatmap.values
                 for crop, frame, target in zip(crops, frames, targets, strict=True)
             ]

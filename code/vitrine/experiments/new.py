@@ -17,6 +17,7 @@ from vitrine.errors import NotApplicable, StudyError, VitrineError
 from vitrine.experiments.run import planned_passes
 from vitrine.files import write_atomically
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, attribute
+from vitrine.methods.method import Query
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier
 from vitrine.models.layers import traced_layers
@@ -211,7 +212,7 @@ def not_applicable(classifier: Classifier, image: Image) -> dict[str, str]:
         if method.reference:
             continue
         try:
-            attribute(classifier, crop, frame, name, 0, tiny)
+            attribute(Query(name, classifier, crop, frame, 0, tiny))
         except NotApplicable as error:
             reasons[name] = f"{method.title} does not apply: {error.problem}"
     return reasons

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.methods.feature_maps import CamQuery, Evidence, Reading, read_maps, weighted_sum
+from vitrine.methods.feature_maps import Evidence, Reading, read_maps, weighted_sum
+from vitrine.methods.method import Query
 from vitrine.models.canonical import same_logits
 
 BATCH = 32
@@ -19,7 +20,7 @@ Scores = Callable[[Tensor], Tensor]
 """The target's logit ``[n]`` of feature maps ``[n, channels, h', w']``."""
 
 
-def ablationcam(query: CamQuery) -> Evidence:
+def ablationcam(query: Query) -> Evidence:
     """Σ_k (y - y_k) / |y| · A_k with y_k the logit without map k (Desai and Ramaswamy, 2020).
 
     The paper divides by y itself, which it takes to be positive. Where the class has a negative
@@ -55,7 +56,7 @@ def ablationcam(query: CamQuery) -> Evidence:
         weighted_sum(weights[None], maps.cpu().numpy()),
         passes=1 + (channels if whole else 0),
         head_passes=0 if whole else channels,
-        note=f"What follows the layer {query.layer} of {query.classifier.title} cannot be "
+        note=f"What follows the layer {query.maps_layer} of {query.classifier.title} cannot be "
         "separated, so each ablation ran the whole network"
         if whole
         else "",
@@ -80,9 +81,9 @@ def _ablated(maps: Tensor, least: Tensor) -> Iterator[Tensor]:
         yield batch
 
 
-def _scores_of_rest(query: CamQuery, reading: Reading) -> Scores | None:
+def _scores_of_rest(query: Query, reading: Reading) -> Scores | None:
     """The logit from feature maps alone, if that gives what the network gave."""
-    rest = query.classifier.after(query.layer)
+    rest = query.classifier.after(query.maps_layer)
     if rest is None:
         return None
     try:
@@ -95,13 +96,13 @@ def _scores_of_rest(query: CamQuery, reading: Reading) -> Scores | None:
     return lambda batch: rest(reading.as_given(batch))[:, query.target]
 
 
-def _scores_of_network(query: CamQuery, reading: Reading) -> Scores:
+def _scores_of_network(query: Query, reading: Reading) -> Scores:
     """The logit from whole passes, in which the layer's output is replaced."""
-    classifier = query.classifier
-    layer = classifier.layer(query.layer)
+    classifier, image = query.classifier, query.batch
+    layer = classifier.layer(query.maps_layer)
 
     def scores(batch: Tensor) -> Tensor:
         with layer.register_forward_hook(lambda *_: reading.as_given(batch)):
-            return classifier.logits(query.batch.expand(len(batch), -1, -1, -1))[:, query.target]
+            return classifier.logits(image.expand(len(batch), -1, -1, -1))[:, query.target]
 
     return scores

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,10 @@ from captum import attr
 from torch import Tensor, fx
 
 from vitrine import study as studies
-from vitrine.data.images import Frame, Pixels
 from vitrine.errors import NotApplicable, StudyError, pick
 from vitrine.methods.attribution_query import AttributionQuery, Explain
 from vitrine.methods.captum_lrp import captum_relevance
-from vitrine.methods.feature_maps import CamQuery, map_gradients
+from vitrine.methods.feature_maps import map_gradients
 from vitrine.methods.guided_backprop import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.input_gradients import gradient, gradient_shap, integrated_gradients, noisy
@@ -25,15 +24,8 @@ from vitrine.methods.lrp import RULE, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.models.architecture import Architecture
-from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import (
-    PLAIN,
-    InferenceOptions,
-    Progress,
-    keep_memory,
-    prepared,
-    scoring,
-)
+from vitrine.models.classifier import preserved_state
+from vitrine.models.inference import keep_memory, prepared, scoring
 from vitrine.study.sections import AttributionParameters as Parameters
 
 BACKWARD = 2
@@ -79,8 +71,7 @@ class AttributionMethod(Method):
         return {"revision": self.revision, "speed": speed_of(study), "parameters": used}
 
     def explain(self, query: Query) -> Stored:
-        how = (query.target, query.parameters, query.progress, query.settings)
-        found = attribute(query.classifier, query.crop, query.frame, query.method, *how)
+        found = attribute(query)
         with scoring(query.classifier, query.target, query.settings, "logit") as scores:
             inputs = np.asarray(query.classifier.normalise(query.crop[None]).cpu().numpy())
             logit, nothing = scores(np.concatenate([inputs, np.zeros_like(inputs)]))
@@ -104,8 +95,7 @@ class AttributionMethod(Method):
         A stochastic method starts again from its seed for each input by itself, so that two inputs
         are given the same noise, value for value, and only what they are can move the map.
         """
-        how = (query.target, query.parameters, query.progress, query.settings)
-        with explaining(query.classifier, query.method, *how) as explain:
+        with explaining(query) as explain:
 
             def together(inputs: Inputs) -> dict[str, Maps]:
                 batch = torch.from_numpy(inputs).to(query.classifier.device)
@@ -177,19 +167,16 @@ def _counted(asked: AttributionQuery, explain: Explain) -> Explain:
 
 
 def _guided_gradcam(asked: AttributionQuery) -> Explain:
-    classifier = asked.classifier
-    layer = classifier.layer_of_maps()
+    of_layer = replace(asked, layer=asked.classifier.layer_of_maps())
     guided = _guided_backpropagation(asked)
 
     def explain(piece: Tensor) -> Tensor:
-        # On the network itself, whose layer has a name.
-        of_layer = CamQuery(classifier, piece, asked.target, layer)
-        try:
-            maps, gradients = map_gradients(of_layer)
+        try:  # on the network itself, whose layer has a name
+            maps, gradients = map_gradients(replace(of_layer, inputs=piece))
         except StudyError as error:
             raise NotApplicable(
                 "Guided Grad-CAM needs feature maps, and the layer "
-                f"{layer!r} of {classifier.title} has none"
+                f"{of_layer.layer!r} of {asked.classifier.title} has none"
             ) from error
         means = gradients.mean(dim=(2, 3), keepdim=True)
         weights = (means * maps).sum(dim=1, keepdim=True).relu()
@@ -302,82 +289,65 @@ def pick_attribution_method(name: str) -> AttributionMethod:
 
 
 @contextmanager
-def explaining(
-    classifier: Classifier,
-    method: str,
-    target: int,
-    parameters: Parameters | None = None,
-    progress: Progress = lambda _: None,
-    settings: InferenceOptions = PLAIN,
-) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
-    """A function that explains ``target`` for batches ``float32 [n, 3, h, w]`` of any size.
+def explaining(query: Query) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+    """A function that explains a class for batches ``float32 [n, 3, h, w]`` of any size.
 
     It gives attributions of the batch's shape, by method: SmoothGrad² and VarGrad are two summaries
     of the same noisy copies; every other method comes by itself.
 
     What can be made once is made once, so this is the way to explain many perturbed copies of an
-    image. Draws go on from one call to the next, from ``parameters.seed``, and PyTorch's and
+    image. Draws go on from one call to the next, from the parameters' seed, and PyTorch's and
     NumPy's own generators are given back as they were; so is the network. Raises ``StudyError`` for
     an unknown method or class and ``NotApplicable`` for a network that does not support the method.
     """
-    row = pick_attribution_method(method)
-    classifier.check_target(target)
-    asked = AttributionQuery(classifier, target, parameters or Parameters(), progress, settings)
-    if settings.keep_memory:
+    row, classifier = pick_attribution_method(query.method), query.classifier
+    classifier.check_target(query.target)
+    if query.settings.keep_memory:
         keep_memory()
-    takes_engine = settings.engine != "torch" and not row.differentiates
+    takes_engine = query.settings.engine != "torch" and not row.differentiates
     with (
-        prepared(classifier, settings) if takes_engine else nullcontext() as asked.passes,
+        prepared(classifier, query.settings) if takes_engine else nullcontext() as passes,
         preserved_state(classifier.network),
-        seeded(asked.parameters.seed),
+        seeded(query.parameters.seed),
         torch.enable_grad(),
     ):
         classifier.network.register_forward_hook(
             lambda _network, given, found: classifier.checked(found, len(given[0]))
         )
-        made = row.prepare(asked)
+        made = row.prepare(AttributionQuery(**vars(query), passes=passes))
 
         def explain(batch: Tensor) -> dict[str, Tensor]:
             found = made(batch)
-            by_method = found if isinstance(found, dict) else {method: found}
+            by_method = found if isinstance(found, dict) else {query.method: found}
             return {name: maps.detach() for name, maps in by_method.items()}
 
         yield explain
 
 
-def attribute(
-    classifier: Classifier,
-    crop: Pixels,
-    frame: Frame,
-    method: str,
-    target: int,
-    parameters: Parameters | None = None,
-    progress: Progress = lambda _: None,
-    settings: InferenceOptions = PLAIN,
-) -> Attribution:
-    """Explain ``target`` for one crop ``uint8 [h, w, 3]``; see ``explaining`` for what it raises.
+def attribute(query: Query) -> Attribution:
+    """Explain a class for one crop; see ``explaining`` for what it raises.
 
-    The same arguments give the same map to the last digit on the same machine. Seconds include
+    The same query gives the same map to the last digit on the same machine. Seconds include
     preparing the network.
     """
-    classifier.check_crop(crop)
-    row, passes = pick_attribution_method(method), []
+    query.classifier.check_crop(query.crop)
+    row, passes = pick_attribution_method(query.method), []
 
     def told(done: int) -> None:
         passes.append(done)
-        progress(done)
+        query.progress(done)
 
     start = time.perf_counter()
-    with explaining(classifier, method, target, parameters, told, settings) as explain:
-        found = explain(classifier.normalise(crop[None]))[method][0].sum(dim=0)
+    with explaining(replace(query, progress=told)) as explain:
+        found = explain(query.batch)[query.method][0].sum(dim=0)
         values = found.cpu().numpy().astype(np.float32)
     seconds = time.perf_counter() - start
     if not np.isfinite(values).all():
         raise NotApplicable(
-            f"{row.title} of {classifier.title} gives numbers that are not finite, which shows "
-            "nothing"
+            f"{row.title} of {query.classifier.title} gives numbers that are not finite, which "
+            "shows nothing"
         )
-    heatmap = Heatmap(values, frame, row.signed, method, target, seconds)
+    heatmap = Heatmap(values, query.frame, row.signed, query.method, query.target, seconds)
     return Attribution(heatmap, sum(passes))
 
 

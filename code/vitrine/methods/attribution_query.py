@@ -9,29 +9,22 @@ import torch
 from torch import Tensor, fx, nn
 
 from vitrine.errors import NotApplicable
+from vitrine.methods.method import Query
 from vitrine.models.canonical import canonical
-from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, Forward, InferenceOptions, Progress
-from vitrine.study.sections import AttributionParameters as Parameters
+from vitrine.models.inference import Forward
 
 Explain = Callable[[Tensor], Tensor]
 """Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""
 
 
-@dataclass
-class AttributionQuery:
+@dataclass(frozen=True)
+class AttributionQuery(Query):
     """What a method explains: a classifier's logit of one class.
 
-    progress : called with the forward passes just done.
     settings : of these the layout in memory and whether freed memory is kept are followed.
     passes : what runs passes that nothing differentiates, if not PyTorch.
     """
 
-    classifier: Classifier
-    target: int
-    parameters: Parameters
-    progress: Progress
-    settings: InferenceOptions = PLAIN
     passes: Forward | None = None
 
     def forward(self, batch: Tensor) -> Tensor:

@@ -11,17 +11,15 @@ import torch
 from pytorch_grad_cam.utils.image import scale_cam_image
 
 from vitrine import study as studies
-from vitrine.data.images import Frame, Pixels
 from vitrine.errors import pick
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.feature_maps import CamQuery, Evidence
+from vitrine.methods.feature_maps import Evidence
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
 from vitrine.methods.heatmap import Heatmap, Values, upsample
 from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.methods.score_cam import scorecam
 from vitrine.models.architecture import Architecture
-from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import PLAIN, InferenceOptions, Progress
+from vitrine.models.classifier import preserved_state
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class CamMethod(Method):
     knows_class : whether the map depends on the class that is explained.
     """
 
-    compute: Callable[[CamQuery], Evidence]
+    compute: Callable[[Query], Evidence]
     passes_a_channel: int = 0
     knows_class: bool = True
     part = "cam"
@@ -42,7 +40,7 @@ class CamMethod(Method):
         """Forward passes for a layer of so many channels; what progress counts."""
         return 1 + channels * self.passes_a_channel
 
-    def evidence(self, query: CamQuery) -> Evidence:
+    def evidence(self, query: Query) -> Evidence:
         """Without what is not a number: a logit of zero cannot be lost, overflow shows nothing."""
         with preserved_state(query.classifier.network):
             found = self.compute(query)
@@ -60,16 +58,7 @@ class CamMethod(Method):
         return found | ({"speed": speed_of(study)} if self.takes_settings else {})
 
     def explain(self, query: Query) -> Stored:
-        found = class_activation(
-            query.classifier,
-            query.crop,
-            query.frame,
-            query.method,
-            query.target,
-            query.layer,
-            settings=query.settings,
-            progress=query.progress,
-        )
+        found = class_activation(query)
         evidence = found.evidence
         facts = found.heatmap.facts() | {
             "layer": query.layer or query.classifier.last_convolution,
@@ -85,15 +74,13 @@ class CamMethod(Method):
 
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         """Each map scaled to a greatest value of 1, as it is shown."""
-        classifier = query.classifier
-        layer = classifier.layer_of_maps(query.layer)
 
         def one(batch: torch.Tensor) -> Values:
-            asked = CamQuery(classifier, batch, query.target, layer, query.settings, query.progress)
-            return upsample(self.evidence(asked).values, (batch.shape[2], batch.shape[3]))[None]
+            evidence = self.evidence(replace(query, inputs=batch))
+            return upsample(evidence.values, (batch.shape[2], batch.shape[3]))[None]
 
         def explain(inputs: Inputs) -> dict[str, Maps]:
-            batch = torch.from_numpy(inputs).to(classifier.device)
+            batch = torch.from_numpy(inputs).to(query.classifier.device)
             return {query.method: np.stack([one(each) for each in torch.split(batch, 1)])}
 
         return nullcontext(explain)
@@ -141,22 +128,8 @@ def pick_cam_method(name: str) -> CamMethod:
     return pick(CAM_METHODS, name, "CAM method", "methods")
 
 
-def class_activation(
-    classifier: Classifier,
-    crop: Pixels,
-    frame: Frame,
-    method: str,
-    target: int,
-    layer: str | None = None,
-    *,
-    settings: InferenceOptions = PLAIN,
-    progress: Progress = lambda _: None,
-) -> ClassActivation:
-    """The class activation map of ``target`` for one crop, with what it was made from.
-
-    crop : ``uint8 [h, w, 3]``, what the network sees.
-    layer : the layer whose feature maps are weighted; the last convolutional one by default.
-    settings : how ScoreCAM runs its passes.
+def class_activation(query: Query) -> ClassActivation:
+    """The class activation map of a class for one crop, with what it was made from.
 
     The map is clipped at zero, resized bilinearly to the input and scaled so that its greatest
     value is 1: two maps can be compared in where they look, not in how strongly. A map without
@@ -164,17 +137,15 @@ def class_activation(
     an unknown method, layer or class, a layer without feature maps, or a crop of another size than
     the network's input.
     """
-    row = pick_cam_method(method)
-    classifier.check_target(target)
-    classifier.check_crop(crop)
-    name = classifier.layer_of_maps(layer)
-    classifier.layer(name)
-    batch = classifier.normalise(crop[None])
-    asked = CamQuery(classifier, batch, target, name, settings, progress)
+    row = pick_cam_method(query.method)
+    query.classifier.check_target(query.target)
+    query.classifier.check_crop(query.crop)
+    query.classifier.layer(query.maps_layer)
     start = time.perf_counter()
-    evidence = row.evidence(asked)
+    evidence = row.evidence(query)
     # Clipped, resized and scaled by the function of ``grad-cam``, in its order.
-    large = scale_cam_image(np.maximum(evidence.values[None], 0), crop.shape[1::-1])
+    large = scale_cam_image(np.maximum(evidence.values[None], 0), query.crop.shape[1::-1])
     values = np.asarray(scale_cam_image(np.maximum(large, 0))[0], dtype=np.float32)
     seconds = time.perf_counter() - start
-    return ClassActivation(Heatmap(values, frame, False, method, target, seconds), evidence)
+    heatmap = Heatmap(values, query.frame, False, query.method, query.target, seconds)
+    return ClassActivation(heatmap, evidence)

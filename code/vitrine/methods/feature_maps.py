@@ -11,29 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.errors import StudyError
+from vitrine.methods.method import Query
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import PLAIN, InferenceOptions, Progress
 
 Maps = npt.NDArray[np.float32]
 
 Form = Callable[[Tensor], Tensor]
 """Puts feature maps into the form in which their layer hands them on."""
-
-
-@dataclass(frozen=True)
-class CamQuery:
-    """Which places of a layer's feature maps speak for a class of one image.
-
-    batch : ``float32 [1, 3, h, w]``, the network's input.
-    settings : how a method that needs many passes runs them.
-    """
-
-    classifier: Classifier
-    batch: Tensor
-    target: int
-    layer: str
-    settings: InferenceOptions = PLAIN
-    progress: Progress = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -68,13 +52,13 @@ class Reading:
     tokens: bool
 
 
-def read_maps(query: CamQuery) -> Reading:
+def read_maps(query: Query) -> Reading:
     """The layer's feature maps and the logits. Raises ``StudyError`` for a layer without any."""
     with torch.no_grad():
         return _cut(query, lambda maps: maps.clone())
 
 
-def feature_gradients(query: CamQuery) -> tuple[Maps, Maps]:
+def feature_gradients(query: Query) -> tuple[Maps, Maps]:
     """Feature maps ``[1, channels, h', w']`` and the logit's gradient at them, of the same shape.
 
     Only what follows the layer is differentiated. The maps are those that the layer gave: an
@@ -88,7 +72,7 @@ def feature_gradients(query: CamQuery) -> tuple[Maps, Maps]:
     return maps, gradients
 
 
-def map_gradients(query: CamQuery) -> tuple[Tensor, Tensor]:
+def map_gradients(query: Query) -> tuple[Tensor, Tensor]:
     """As ``feature_gradients``, for every input of a batch: tensors ``[n, channels, h', w']``."""
     with torch.enable_grad():
         found = _cut(query, lambda maps: maps.detach().clone().requires_grad_(True))
@@ -98,28 +82,29 @@ def map_gradients(query: CamQuery) -> tuple[Tensor, Tensor]:
         except RuntimeError as error:
             raise StudyError(
                 f"The logits of {query.classifier.title} have no gradient at the layer "
-                f"{query.layer!r}",
+                f"{query.maps_layer!r}",
                 "Take a layer that they depend on, by steps of torch that are differentiated: none "
                 "under no_grad, none of detached tensors",
             ) from error
     return found.maps.detach(), gradients
 
 
-def _cut(query: CamQuery, leaf: Callable[[Tensor], Tensor]) -> Reading:
+def _cut(query: Query, leaf: Callable[[Tensor], Tensor]) -> Reading:
     """Run the network once; its layer's maps are replaced by ``leaf`` of them, which is read."""
-    classifier, kept = query.classifier, list[tuple[Tensor, Form, bool]]()
+    classifier, layer = query.classifier, query.maps_layer
+    kept: list[tuple[Tensor, Form, bool]] = []
 
     def replace(_layer: nn.Module, _inputs: object, output: Any) -> Tensor | None:
         if kept:  # the layer is used again; the first use is the one looked at, as in the library
             return None
-        maps = classifier.feature_maps(query.layer, output)
+        maps = classifier.feature_maps(layer, output)
         if maps is None or maps[0, 0].numel() < 2:
             raise no_maps(query)
         as_given = _form_of(classifier, output, maps)
         kept.append((leaf(maps), as_given, output.ndim == 3))
         return as_given(kept[0][0].clone())  # what follows may work in place
 
-    with classifier.layer(query.layer).register_forward_hook(replace):
+    with classifier.layer(layer).register_forward_hook(replace):
         logits = classifier.logits(query.batch)
     if not kept:
         raise no_maps(query)
@@ -137,11 +122,11 @@ def _form_of(classifier: Classifier, output: Tensor, maps: Tensor) -> Form:
     return partial(classifier.token_grid.tokens, output=output.detach().clone())
 
 
-def no_maps(query: CamQuery) -> StudyError:
+def no_maps(query: Query) -> StudyError:
     """The layer is not convolutional, or the network does not use it."""
     classifier = query.classifier
     return StudyError(
-        f"The layer {query.layer!r} of {classifier.title} has no feature maps to weight",
+        f"The layer {query.maps_layer!r} of {classifier.title} has no feature maps to weight",
         f"Take a layer with feature maps, e.g. {classifier.last_convolution!r}",
     )
 

@@ -6,23 +6,18 @@ the library ``grad-cam``. A is a feature map ``[channels, h', w']``, G the logit
 
 import numpy as np
 
-from vitrine.methods.feature_maps import (
-    CamQuery,
-    Evidence,
-    feature_gradients,
-    read_maps,
-    weighted_sum,
-)
+from vitrine.methods.feature_maps import Evidence, feature_gradients, read_maps, weighted_sum
+from vitrine.methods.method import Query
 
 
-def gradcam(query: CamQuery) -> Evidence:
+def gradcam(query: Query) -> Evidence:
     """Σ_k mean(G_k) · A_k (Selvaraju et al., 2017)."""
     maps, gradients = feature_gradients(query)
     weights = np.mean(gradients, axis=(2, 3))  # [1, channels]
     return Evidence(weighted_sum(weights, maps), passes=1)
 
 
-def gradcam_plus_plus(query: CamQuery) -> Evidence:
+def gradcam_plus_plus(query: Query) -> Evidence:
     """Σ_k (Σ_ij α_kij · max(G_kij, 0)) · A_k with α = G² / (2G² + ΣA · G³) (Chattopadhay, 2018)."""
     maps, gradients = feature_gradients(query)
     squares = gradients**2
@@ -34,19 +29,19 @@ def gradcam_plus_plus(query: CamQuery) -> Evidence:
     return Evidence(weighted_sum(weights, maps), passes=1)
 
 
-def hirescam(query: CamQuery) -> Evidence:
+def hirescam(query: Query) -> Evidence:
     """Σ_k G_k · A_k, place by place (Draelos and Carin, 2020)."""
     maps, gradients = feature_gradients(query)
     return Evidence((gradients * maps).sum(axis=1)[0], passes=1)
 
 
-def layercam(query: CamQuery) -> Evidence:
+def layercam(query: Query) -> Evidence:
     """Σ_k max(G_k, 0) · A_k, place by place (Jiang et al., 2021)."""
     maps, gradients = feature_gradients(query)
     return Evidence((np.maximum(gradients, 0) * maps).sum(axis=1)[0], passes=1)
 
 
-def eigencam(query: CamQuery) -> Evidence:
+def eigencam(query: Query) -> Evidence:
     """The feature maps' first principal component (Muhammad and Yeasin, 2020); knows no class.
 
     The component's sign is arbitrary; it is that of LAPACK's decomposition, as in the library.

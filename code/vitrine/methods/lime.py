@@ -14,8 +14,7 @@ from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
-from vitrine.data.images import Frame, Pixels
-from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.heatmap import frame_facts
 from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.methods.perturbation import (
     MaskedImage,
@@ -51,17 +50,6 @@ class LinearModel:
     r_squared: float
     local_prediction: float
     reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimeExplanation(LinearModel):
-    """What LIME says about one class of one image.
-
-    heatmap : each pixel with the weight of its superpixel; signed. Its seconds are those of
-        sampling and fitting, without the segmentation.
-    """
-
-    heatmap: Heatmap
 
 
 @dataclass(frozen=True)
@@ -100,23 +88,20 @@ class LimeMethod(Method):
     def explain(self, query: Query) -> Stored:
         wanted: lime_section.Lime = query.parameters
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
-        found = explain(
-            query.classifier,
-            query.crop,
-            query.frame,
-            query.target,
-            wanted,
-            segments,
-            query.progress,
-            settings=query.settings,
-        )
+        start = time.perf_counter()
+        masked = mask(query.classifier, query.crop, segments, query.target)
+        found = explain(query.classifier, masked, wanted, query.progress, query.settings)
+        seconds = time.perf_counter() - start
         sets = [
             top_superpixels(found.weights, wanted.features, positive_only=positive)
             for positive in KEPT.values()
         ]
-        masked = mask(query.classifier, query.crop, segments, query.target)
         kept = fidelities(query.classifier, masked, sets, query.settings)
-        facts = found.heatmap.facts() | {
+        facts = {
+            "frame": frame_facts(query.frame),
+            "target": query.target,
+            "signed": self.signed,
+            "seconds": seconds,
             "layer": "",
             "intercept": found.intercept,
             "r_squared": found.r_squared,
@@ -170,16 +155,12 @@ def _mean_colours(image: torch.Tensor, segments: Segments) -> torch.Tensor:
 
 def explain(
     classifier: Classifier,
-    crop: Pixels,
-    frame: Frame,
-    target: int,
+    masked: MaskedImage,
     parameters: lime_section.Lime,
-    segments: Segments,
     progress: Progress = lambda _: None,
-    *,
     settings: InferenceOptions | None = None,
-) -> LimeExplanation:
-    """Explain ``target`` by LIME (Ribeiro, Singh and Guestrin, 2016).
+) -> LinearModel:
+    """Explain the class of an image by LIME (Ribeiro, Singh and Guestrin, 2016).
 
     ``parameters.samples`` images are made by replacing random superpixels by their mean colour;
     a ridge regression on which superpixels were shown, weighted by an exponential kernel of the
@@ -188,17 +169,9 @@ def explain(
     batches.
 
     settings : how the passes are run; the plain network with ``parameters.batch`` by default.
-
-    Raises ``StudyError`` for a class out of range, shapes that do not fit, or one superpixel.
     """
-    start = time.perf_counter()
-    masked = [mask(classifier, crop, segments, target)]
-    (around,) = neighbourhoods(classifier, masked, parameters, progress, settings)
-    model = fit(around, parameters.kernel_width)
-    seconds = time.perf_counter() - start
-    values = model.weights[segments].astype(np.float32)
-    heatmap = Heatmap(values, frame, True, "lime", target, seconds)
-    return LimeExplanation(**vars(model), heatmap=heatmap)
+    (around,) = neighbourhoods(classifier, [masked], parameters, progress, settings)
+    return fit(around, parameters.kernel_width)
 
 
 def neighbourhoods(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from vitrine import study as studies
 from vitrine.data.images import Frame, Pixels
+from vitrine.study.sections import InferenceOptions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vitrine.models.architecture import Architecture
     from vitrine.models.classifier import Classifier
-    from vitrine.models.inference import InferenceOptions
 
 Maps = npt.NDArray[np.float32]
 """``float32 [n, c, h, w]``: attributions of each colour channel, or one map where ``c`` is 1."""
@@ -36,10 +38,11 @@ class Query:
     """What a method is asked: where the evidence for one class of one image lies.
 
     crop, frame : ``uint8 [h, w, 3]``, what the network sees, and where in the image that is.
-    parameters : the section of the study file that is about methods of its kind.
-    layer : of class activation maps; the last convolutional one by default.
+    parameters : the section of the study file that is about methods of its kind, if there is one.
     settings : how passes are run.
+    layer : of class activation maps; the last convolutional one by default.
     progress : called with the forward passes just done, or found not to be needed.
+    inputs : ``float32 [n, 3, h, w]``, the network's input where it is another than the crop's.
     """
 
     method: str
@@ -47,10 +50,21 @@ class Query:
     crop: Pixels
     frame: Frame
     target: int
-    parameters: Any
-    settings: InferenceOptions
+    parameters: Any = None
+    settings: InferenceOptions = field(default_factory=InferenceOptions)
     layer: str | None = None
     progress: Callable[[int], None] = lambda _: None
+    inputs: Tensor | None = None
+
+    @property
+    def batch(self) -> Tensor:
+        """The network's input."""
+        return self.classifier.normalise(self.crop[None]) if self.inputs is None else self.inputs
+
+    @property
+    def maps_layer(self) -> str:
+        """The layer of class activation maps. Raises ``NotApplicable`` where there is none."""
+        return self.classifier.layer_of_maps(self.layer)
 
 
 @dataclass(frozen=True)

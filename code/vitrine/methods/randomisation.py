@@ -38,7 +38,7 @@ def cascading(classifier: Classifier, source: nn.Module) -> Iterator[Iterator[st
 
     >>> with cascading(classifier, untrained(classifier)) as steps:  # doctest: +SKIP
     ...     for block in steps:
-    ...         class_activation(classifier, ...)
+    ...         class_activation(query)
     """
     blocks = cascade(classifier)
     state = {name: value.clone() for name, value in classifier.network.state_dict().items()}

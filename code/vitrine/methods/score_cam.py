@@ -1,16 +1,15 @@
 """ScoreCAM: how much of the class remains when a feature map is laid over the image."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitrine.methods.feature_maps import CamQuery, Evidence, read_maps, weighted_sum
-from vitrine.models.inference import Forward, prepared
+from vitrine.methods.feature_maps import Evidence, read_maps, weighted_sum
+from vitrine.methods.method import Query
+from vitrine.models.inference import prepared
 
 
-def scorecam(query: CamQuery) -> Evidence:
+def scorecam(query: Query) -> Evidence:
     """Σ_k softmax(y)_k · A_k with y_k the logit of the image masked by map k (Wang et al., 2020).
 
     The mask is the feature map, resized bilinearly to the input and scaled to 0 to 1; as in the
@@ -18,30 +17,22 @@ def scorecam(query: CamQuery) -> Evidence:
     Masked images are built batch by batch. A feature map that is zero everywhere gives an image
     that is zero everywhere: all of these have one logit, which is asked for once.
     """
-    maps = read_maps(query).maps
+    maps, image = read_maps(query).maps, query.batch
     live = torch.nonzero(maps[0].flatten(1).any(dim=1)).flatten()  # channels that carry a map
     scores = torch.empty(maps.shape[1])
     blank = maps.shape[1] - len(live)
     query.progress(1 + blank)
     with prepared(query.classifier, query.settings) as forward:
         if blank:
-            scores[:] = forward(torch.zeros_like(query.batch))[0, query.target]
-        for channels, found in _scores(query, maps, live, forward):
-            scores[channels] = found
-            query.progress(len(channels))
+            scores[:] = forward(torch.zeros_like(image))[0, query.target]
+        for some in torch.split(live, query.settings.batch) if len(live) else ():
+            found = forward(_masked(image, maps[:, some]))
+            scores[some.cpu()] = found[:, query.target].cpu()
+            query.progress(len(some))
     weights = torch.softmax(scores, dim=0).numpy()
     passes = 1 + (blank > 0) + len(live)
     values = weighted_sum(weights[None], maps.cpu().numpy())
     return Evidence(values, passes)
-
-
-def _scores(
-    query: CamQuery, maps: Tensor, channels: Tensor, forward: Forward
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Channels and the logits of the image masked by their maps, batch by batch."""
-    for some in torch.split(channels, query.settings.batch) if len(channels) else ():
-        masked = _masked(query.batch, maps[:, some])
-        yield some.cpu(), forward(masked)[:, query.target].cpu()
 
 
 def _masked(image: Tensor, maps: Tensor) -> Tensor:
