@@ -14,13 +14,14 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from measure import ROOT, Measured, Sheet, ask, in_turn, options, tell
+from measure import ROOT, Measured, Sheet, ask, beside, in_turn, measured, options
 from torch import Tensor
 
 UNITS, CONCEPTS, DIMENSIONS = 1000, 20_000, 384
@@ -34,64 +35,37 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=[1000, 10_000])
     parser.add_argument("--memory", action="store_true", help="peak memory of whole dissections")
     given = parser.parse_args()
-    if given.one:
-        one(given.one[0], int(given.one[1]), *map(Path, given.one[2:]))
-    elif given.memory:
-        peaks = [ask(__file__, "dissect", str(images)).megabytes for images in (1000, 8000)]
+    if given.memory:
+        peaks = [ask(dissected, images).megabytes for images in (1000, 8000)]
         print(f"1,000 images {peaks[0]:.0f} MB, 8,000 images {peaks[1]:.0f} MB beside the start")
     elif given.reference:
-        sheet = Sheet(given.save)
-        sheet.head("soft WPMI", *COLUMNS)
-        for images in given.images:
-            compare(sheet, images, given.reference, given.runs)
+        rows = (compare(images, given.reference, given.runs) for images in given.images)
+        Sheet(given.save).table("soft WPMI", rows)
     else:
         parser.error("name the authors' code by --reference, or ask for --memory")
 
 
-COLUMNS = (
-    "images",
-    "reference s",
-    "ours s",
-    "ratio",
-    "reference MB",
-    "ours MB",
-    "reference error",
-    "ours error",
-    "same labels",
-)
-
-
-def compare(sheet: Sheet, images: int, reference: Path, runs: int) -> None:
+def compare(images: int, reference: Path, runs: int) -> dict[str, object]:
     """A row: both, their errors against double precision, and how many labels are the same."""
-
-    def run(what: str) -> Callable[[], Measured]:
-        return lambda: ask(__file__, what, str(images), str(reference))
-
-    (theirs, long), (ours, short) = in_turn(runs, run("reference"), run("ours"))
-    exact = run("exact")()
+    run = partial(ask, one, images, reference)
+    theirs, ours = in_turn(runs, partial(run, "reference"), partial(run, "ours"))
+    exact = run("exact")
 
     def error(found: Measured) -> float:
         return float(np.abs(found.values - exact.values).max())
 
     same = np.mean(np.array(ours.facts["labels"]) == np.array(theirs.facts["labels"]))
-    sheet.row(
-        images,
-        f"{long:.2f}",
-        f"{short:.2f}",
-        f"{long / short:.1f}",
-        f"{theirs.megabytes:.0f}",
-        f"{ours.megabytes:.0f}",
-        f"{error(theirs):.2e}",
-        f"{error(ours):.2e}",
-        f"{same:.3f}",
-    )
+    return {
+        "images": images,
+        **beside("reference", theirs, ours),
+        "reference error": f"{error(theirs):.2e}",
+        "ours error": f"{error(ours):.2e}",
+        "same labels": f"{same:.3f}",
+    }
 
 
-def one(what: str, images: int, reference: Path = Path()) -> None:
-    """Measure ``ours`` or the ``reference``, compute what is ``exact``, or ``dissect``."""
-    if what == "dissect":
-        tell(lambda: (np.zeros(1), _dissect(images)))
-        return
+def one(images: int, reference: Path, what: str) -> Measured:
+    """Measure ``ours`` or the ``reference``, or compute what is ``exact``."""
     activations, matches = _inputs(images)
     # Importing is no part of the measurement.
     if what == "ours":
@@ -114,7 +88,7 @@ def one(what: str, images: int, reference: Path = Path()) -> None:
         values = found[:CHECKED_UNITS].double().numpy()
         return values, {"labels": found.argmax(dim=1).tolist()}
 
-    tell(work)
+    return measured(work)
 
 
 def _inputs(images: int) -> tuple[Tensor, Tensor]:
@@ -127,7 +101,7 @@ def _inputs(images: int) -> tuple[Tensor, Tensor]:
 
 def _exact(activations: Tensor, matches: Tensor) -> Tensor:
     """Soft WPMI in double precision, as the paper prints it."""
-    sums = torch.cat([(10 * part.double()).logsumexp(dim=1) for part in matches.split(500)])
+    sums = torch.cat([(10 * part.double()).logsumexp(dim=1) for part in torch.split(matches, 500)])
     p = (0.998 - torch.arange(100, dtype=torch.float64) / 100 * (0.998 - 0.97))[:, None]
     order = activations.argsort(dim=0, descending=True, stable=True)[:100]
     logs = []
@@ -147,7 +121,7 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def _dissect(images: int) -> dict[str, Any]:
+def dissected(images: int) -> Measured:
     """The default dissection over images of noise; only its memory is of interest.
 
     The images are small, which changes nothing but the time and the feature maps of a batch.
@@ -168,13 +142,16 @@ def _dissect(images: int) -> dict[str, Any]:
         for place in range(images):
             yield place, Image("", "", generator.integers(0, 255, (64, 64, 3), dtype=np.uint8))
 
-    kept = dissection.collect(network, network.stages, noise(), "mean", keep=100, batch=16)
-    embeddings = torch.nn.functional.normalize(torch.randn(images, DIMENSIONS))
-    texts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIMENSIONS))
-    given = (Matches(embeddings, texts), pick_similarity("soft_wpmi"))
-    for activations in kept.values():
-        concept_labels.label(activations, *given)
-    return {}
+    def work() -> tuple[np.ndarray, dict[str, Any]]:
+        kept = dissection.collect(network, network.stages, noise(), "mean", keep=100, batch=16)
+        embeddings = torch.nn.functional.normalize(torch.randn(images, DIMENSIONS))
+        texts = torch.nn.functional.normalize(torch.randn(CONCEPTS, DIMENSIONS))
+        given = (Matches(embeddings, texts), pick_similarity("soft_wpmi"))
+        for activations in kept.values():
+            concept_labels.label(activations, *given)
+        return np.zeros(1), {}
+
+    return measured(work)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ best superpixels are the same; "building" is the perturbed images alone: the lib
 pixels, ours as the network's normalised input.
 """
 
-import json
 import math
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import lime.lime_image
 sys.path += [str(Path(__file__).parent), str(Path(__file__).resolve().parent.parent / "tests")]
 
 import numpy as np
-from measure import Measured, Sheet, ask, in_turn, network, options, settings_of, tell
+from measure import Measured, Sheet, ask, beside, fastest, in_turn, measured, network, options
 from scipy.stats import spearmanr
 
 import libraries
@@ -30,28 +31,28 @@ from vitrine.models.inference import InferenceOptions
 from vitrine.study.lime import Lime, Quickshift
 
 
-def one(name: str, part: str, way: str, side: str, samples: str, settings: str) -> None:
+def one(
+    name: str, side: int, part: str, samples: int, settings: InferenceOptions, way: str
+) -> Measured:
     """Measure one explanation or its images; ``way`` is ``ours`` or ``library``."""
     if part == "bfloat16":
         engine.PRECISION, engine.TOLERANCE = "bf16", math.inf
-    classifier, crop, frame, target = network(name, int(side))
+    classifier, crop, _, target = network(name, side)
     segments = superpixels(crop, Quickshift(), seed=0)
-    # The library's own batch is 10 images.
-    parameters = Lime(samples=int(samples), batch=10)
-    chosen = InferenceOptions(**json.loads(settings))
+    count = int(segments.max()) + 1
 
-    def whole(asked: Lime = parameters) -> tuple[np.ndarray, dict[str, Any]]:
-        found = (
-            libraries.explain(classifier, crop, target, asked, segments)
-            if way == "library"
-            else explain(classifier, crop, frame, target, asked, segments, settings=chosen)
-        )
-        return found.weights, {"superpixels": len(found.weights)}
+    def whole(samples: int = samples) -> tuple[np.ndarray, dict[str, Any]]:
+        asked = Lime(samples=samples, batch=10)  # the library's own batch
+        if way == "library":
+            found = libraries.explain(classifier, crop, target, asked, segments)
+        else:
+            masked = mask(classifier, crop, segments, target)
+            found = explain(classifier, masked, asked, settings=settings)
+        return found.weights, {"superpixels": count}
 
     def building() -> tuple[np.ndarray, dict[str, Any]]:
-        count = int(segments.max()) + 1
         if way == "ours":
-            prepared, shown = mask(classifier, crop, segments, target), draw(int(samples), count, 0)
+            prepared, shown = mask(classifier, crop, segments, target), draw(samples, count, 0)
             for start in range(0, len(shown), 16):
                 prepared.images(shown[start : start + 16])
         else:
@@ -60,52 +61,38 @@ def one(name: str, part: str, way: str, side: str, samples: str, settings: str) 
                 lambda crops: np.zeros((len(crops), 1)),
                 labels=(),
                 top_labels=None,
-                num_samples=int(samples),
+                num_samples=samples,
                 segmentation_fn=lambda _: segments,
             )
         return np.zeros(2), {"superpixels": count}
 
-    if part != "building":
-        # The first passes of a process prepare what later ones use; they belong to neither.
-        whole(Lime(samples=20, batch=10))
-    tell(building if part == "building" else whole)
+    if part == "building":
+        return measured(building)
+    # The first passes of a process prepare what later ones use; they belong to neither.
+    whole(20)
+    return measured(whole)
 
 
-def compare(sheet: Sheet, name: str, samples: int, runs: int, side: int) -> None:
+def compare(
+    name: str, side: int, settings: InferenceOptions, samples: int, runs: int
+) -> Iterator[dict[str, object]]:
     """A row of each part."""
-    fastest = ask(__file__, "settings", name, str(side)).facts
-    sheet.head(
-        f"{name}: {fastest}",
-        "part",
-        "superpixels",
-        "lime s",
-        "ours s",
-        "ratio",
-        "lime MB",
-        "ours MB",
-        "max diff",
-        "rank correlation",
-        "ten best",
-    )
     for part in ("whole", *["bfloat16"] * engine.installed(), "building"):
-
-        def run(way: str, part: str = part) -> Measured:
-            settings = fastest | ({"engine": "openvino"} if part == "bfloat16" else {})
-            return ask(__file__, name, part, way, str(side), str(samples), json.dumps(settings))
-
-        asks = (lambda: run("library"), lambda: run("ours"))
-        (library, theirs), (mine, seconds) = in_turn(runs, *asks)
-        sheet.row(
-            part,
-            mine.facts["superpixels"],
-            f"{theirs:.2f}",
-            f"{seconds:.2f}",
-            f"{theirs / seconds:.2f}",
-            f"{library.megabytes:.0f}",
-            f"{mine.megabytes:.0f}",
-            f"{np.abs(library.values - mine.values).max():.1e}",
-            *(ranks(library.values, mine.values) if part != "building" else ("", "")),
-        )
+        fast = {"engine": "openvino"} if part == "bfloat16" else {}
+        chosen = settings.model_copy(update=fast)
+        asks = [
+            partial(ask, one, name, side, part, samples, chosen, w) for w in ("library", "ours")
+        ]
+        library, ours = in_turn(runs, *asks)
+        rho, best = ranks(library.values, ours.values) if part != "building" else ("", "")
+        yield {
+            "part": part,
+            "superpixels": ours.facts["superpixels"],
+            **beside("lime", library, ours),
+            "max diff": f"{np.abs(library.values - ours.values).max():.1e}",
+            "rank correlation": rho,
+            "ten best": best,
+        }
 
 
 def ranks(one: np.ndarray, other: np.ndarray) -> tuple[str, int]:
@@ -118,14 +105,11 @@ def main() -> None:
     parser = options("LIME, ours against the library")
     parser.add_argument("--samples", type=int, default=1000)
     given = parser.parse_args()
-    if given.one and given.one[0] == "settings":
-        settings_of(*given.one[1:])
-    elif given.one:
-        one(*given.one)
-    else:
-        sheet = Sheet(given.save, "lime")
-        for name in given.networks:
-            compare(sheet, name, given.samples, given.runs, given.side)
+    sheet = Sheet(given.save, "lime")
+    for name in given.networks:
+        best = ask(fastest, name, given.side)
+        rows = compare(name, given.side, best, given.samples, given.runs)
+        sheet.table(f"{name}: {best.facts()}", rows)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,37 @@
 """What the benchmarks share: each measurement in a process of its own, ours and theirs in turn."""
 
 import argparse
+import contextlib
 import csv
-import json
 import os
 import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.models import engine
 from vitrine.models.classifier import Classifier
-from vitrine.models.inference import fastest_options
+from vitrine.models.inference import InferenceOptions, fastest_options
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"resnet50": "random", "efficientnet_lite0": "pretrained"}
+
+Values = npt.NDArray[np.float64]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,11 @@ class Measured:
 
     seconds: float
     megabytes: float
-    values: np.ndarray
+    values: Values
     facts: dict[str, Any]
 
 
-def network(name: str, side: int | None = None) -> tuple[Classifier, Pixels, Frame, int]:
+def network(name: str, side: int = 0) -> tuple[Classifier, Pixels, Frame, int]:
     """A network with an image of coloured patches and its predicted class.
 
     With ``side`` the network sees a smaller image, to try the benchmark out.
@@ -58,44 +63,56 @@ def network(name: str, side: int | None = None) -> tuple[Classifier, Pixels, Fra
     return classifier, crop, classifier.frame(image), target
 
 
-def tell(work: Callable[[], tuple[np.ndarray, dict[str, Any]]]) -> None:
-    """Run ``work`` once, in this process, and print what it took as one line of JSON."""
+def measured(work: Callable[[], tuple[npt.ArrayLike, dict[str, Any]]]) -> Measured:
+    """Run ``work`` once, in this process, and say what it took."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     values, facts = work()
     seconds = time.perf_counter() - start
     extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(json.dumps([seconds, extra, np.asarray(values).ravel().tolist(), facts]))
+    return Measured(seconds, extra, np.asarray(values, dtype=np.float64).ravel(), facts)
 
 
-def ask(script: str, *arguments: str) -> Measured:
-    """Run ``script`` with these arguments in a process of its own and read what it tells."""
-    command = [sys.executable, script, "--one", *arguments]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, extra, values, facts = json.loads(answer.stdout.splitlines()[-1])
-    return Measured(seconds, extra, np.asarray(values), facts)
+def ask(function: Callable[..., Found], *arguments: object) -> Found:
+    """What a function of a script gives in a process of its own, which prints nothing here."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(_quiet, function, *arguments).result()
 
 
-def settings_of(name: str, side: str) -> None:
-    """Measure the fastest settings of a network in a process of its own."""
-    classifier, *_ = network(name, int(side))
-    tell(lambda: (np.zeros(1), fastest_options(classifier).facts()))
+def _quiet(function: Callable[..., Found], *arguments: object) -> Found:
+    with contextlib.redirect_stdout(sys.stderr):
+        return function(*arguments)
 
 
-def in_turn(runs: int, *asks: Callable[[], Measured]) -> list[tuple[Measured, float]]:
+def fastest(name: str, side: int) -> InferenceOptions:
+    """The fastest settings of a network."""
+    return fastest_options(network(name, side)[0])
+
+
+def in_turn(runs: int, *asks: Callable[[], Measured]) -> list[Measured]:
     """Each measurement ``runs`` times, in turn, so that other load falls on all of them alike.
 
     The last run of each with the median of its seconds.
     """
     rounds = [[ask() for ask in asks] for _ in range(runs)]
     columns = zip(*rounds, strict=True)
-    return [(column[-1], median(each.seconds for each in column)) for column in columns]
+    return [replace(each[-1], seconds=median(run.seconds for run in each)) for each in columns]
+
+
+def beside(title: str, theirs: Measured, ours: Measured) -> dict[str, str]:
+    """What a library called ``title`` takes beside ours, as columns of a table."""
+    return {
+        f"{title} s": f"{theirs.seconds:.3f}",
+        "ours s": f"{ours.seconds:.3f}",
+        "ratio": f"{theirs.seconds / ours.seconds:.2f}",
+        f"{title} MB": f"{theirs.megabytes:.0f}",
+        "ours MB": f"{ours.megabytes:.0f}",
+    }
 
 
 def options(description: str) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--runs", type=int, default=3, help="rounds of ours and theirs in turn")
     parser.add_argument("--side", type=int, default=0, help="pixels of the input, 0 for its own")
     parser.add_argument("--save", type=Path, help="a CSV file for the table, beside printing it")
@@ -119,22 +136,21 @@ class Sheet:
         self.measured = f"{date.today()}, {os.cpu_count()} cores of {_processor()}, {known}"
         print(self.measured)
 
-    def head(self, title: str, *cells: str, of: str = "network") -> None:
-        """Begin a table of these columns; ``title`` is the network, or what else it is of."""
+    def table(self, title: str, rows: Iterable[dict[str, object]], of: str = "network") -> None:
+        """Add rows of the same columns; ``title`` is the network, or what else they are of."""
         print(f"\n{title}\n")
-        self.first = title.split(":")[0]
-        self.lines = self.lines or [[of, *cells]]
-        _print(cells)
-        _print(["---"] * len(cells))
-
-    def row(self, *cells: object) -> None:
-        texts = [str(cell) for cell in cells]
-        _print(texts)
-        self.lines.append([self.first, *texts])
-        if self.path:
-            with self.path.open("w", encoding="utf-8", newline="") as file:
-                file.write(f"# {self.measured}\n")
-                csv.writer(file, lineterminator="\n").writerows(self.lines)
+        for number, row in enumerate(rows):
+            if number == 0:
+                self.lines = self.lines or [[of, *row]]
+                _print([*row])
+                _print(["---"] * len(row))
+            texts = [str(cell) for cell in row.values()]
+            _print(texts)
+            self.lines.append([title.split(":")[0], *texts])
+            if self.path:
+                with self.path.open("w", encoding="utf-8", newline="") as file:
+                    file.write(f"# {self.measured}\n")
+                    csv.writer(file, lineterminator="\n").writerows(self.lines)
 
 
 def _processor() -> str:

@@ -7,9 +7,8 @@ a row that says so: ``pip install 'vitrine[bench]'``.
 """
 
 import io
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Measured, Sheet, ask, in_turn, network, options, settings_of, tell
+from measure import Measured, Sheet, Values, ask, fastest, in_turn, measured, network, options
 from torch import Tensor, nn
 
 from vitrine.models import engine
@@ -39,14 +38,17 @@ def _torch(module: nn.Module) -> Pass:
 
 
 def _compiled(classifier: Classifier, batch: Tensor) -> Pass:
-    return _torch(torch.compile(classifier.network.eval()))
+    compiled: nn.Module = torch.compile(classifier.network.eval())  # type: ignore[assignment]
+    return _torch(compiled)
 
 
 def _onnxruntime(classifier: Classifier, batch: Tensor) -> Pass:
     import onnxruntime
 
+    exported = torch.onnx.export(classifier.network.eval(), (batch,), dynamo=True, verbose=False)
+    assert exported
     file = io.BytesIO()
-    torch.onnx.export(classifier.network.eval(), (batch,), dynamo=True, verbose=False).save(file)
+    exported.save(file)  # type: ignore[arg-type]
     wanted = onnxruntime.SessionOptions()
     wanted.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(file.getvalue(), wanted, ["CPUExecutionProvider"])
@@ -69,19 +71,18 @@ RUNTIMES: dict[str, tuple[Callable[[Classifier, Tensor], Pass], tuple[str, ...]]
 """How a network is made ready for a runtime, and the packages that it needs."""
 
 
-def one(name: str, runtime: str, side: str, settings: str) -> None:
+def one(name: str, side: int, settings: InferenceOptions, runtime: str) -> Measured:
     """Measure passes of the network; ``runtime`` is a row of the table or ``ours``."""
-    classifier, *_ = network(name, int(side))
+    classifier, *_ = network(name, side)
     batch = _noise(classifier)
     start = time.perf_counter()
     if runtime == "ours":
-        with prepared(classifier, InferenceOptions(**json.loads(settings))) as forward:
-            _tell(lambda batch: np.asarray(forward(batch)), batch, start)
-    else:
-        _tell(RUNTIMES[runtime][0](classifier, batch), batch, start)
+        with prepared(classifier, settings) as forward:
+            return _passes(lambda batch: np.asarray(forward(batch)), batch, start)
+    return _passes(RUNTIMES[runtime][0](classifier, batch), batch, start)
 
 
-def _tell(run: Pass, batch: Tensor, start: float) -> None:
+def _passes(run: Pass, batch: Tensor, start: float) -> Measured:
     """The least of some passes; the first one belongs to making ready, which began at ``start``."""
     run(batch)
     ready = time.perf_counter() - start
@@ -94,14 +95,21 @@ def _tell(run: Pass, batch: Tensor, start: float) -> None:
             spent.append(time.perf_counter() - began)
         return logits, {"ready": ready, "pass": min(spent)}
 
-    tell(work)
+    told = measured(work)
+    return replace(told, seconds=told.facts["pass"])
 
 
-def exact(name: str, side: str) -> None:
+def exact(name: str, side: int) -> Values:
     """The logits in double precision."""
-    classifier, *_ = network(name, int(side))
+    classifier, *_ = network(name, side)
     batch, module = _noise(classifier), classifier.network.double().eval()
-    tell(lambda: (_torch(module)(batch.double()), {}))
+    return _torch(module)(batch.double()).ravel()
+
+
+def plainest(name: str, side: int) -> InferenceOptions:
+    """The fastest settings of PyTorch alone."""
+    engine.installed = lambda: False
+    return fastest(name, side)
 
 
 def _noise(classifier: Classifier) -> Tensor:
@@ -110,31 +118,27 @@ def _noise(classifier: Classifier) -> Tensor:
     return classifier.normalise(drawn)
 
 
-def compare(sheet: Sheet, name: str, runs: int, side: int) -> None:
+def compare(
+    name: str, side: int, settings: InferenceOptions, runs: int
+) -> Iterator[dict[str, object]]:
     """One row a runtime, PyTorch as it stands first and with the fastest settings second."""
-    fastest = ask(__file__, "settings", name, str(side)).facts
-    expected = ask(__file__, "exact", name, str(side)).values
-    sheet.head(f"{name}: {fastest}", "runtime", "ready s", "pass s", "ratio", "max diff", "note")
-
-    def run(runtime: str) -> Measured:
-        told = ask(__file__, name, runtime, str(side), json.dumps(fastest))
-        return replace(told, seconds=told.facts["pass"])
-
+    expected = ask(exact, name, side)
     titles = {"PyTorch": "PyTorch as it stands", "ours": "PyTorch, fastest settings"}
     present = ["PyTorch", "ours", *(each for each in RUNTIMES if each != "PyTorch" and _has(each))]
-    found = in_turn(runs, *(partial(run, runtime) for runtime in present))
-    for runtime, (told, seconds) in zip(present, found, strict=True):
-        sheet.row(
-            titles.get(runtime, runtime),
-            f"{told.facts['ready']:.2f}",
-            f"{seconds:.3f}",
-            f"{found[0][1] / seconds:.2f}",
-            f"{np.abs(told.values - expected).max() / np.ptp(expected):.1e}",
-            "",
-        )
+    found = in_turn(runs, *(partial(ask, one, name, side, settings, each) for each in present))
+    for runtime, told in zip(present, found, strict=True):
+        yield {
+            "runtime": titles.get(runtime, runtime),
+            "ready s": f"{told.facts['ready']:.2f}",
+            "pass s": f"{told.seconds:.3f}",
+            "ratio": f"{found[0].seconds / told.seconds:.2f}",
+            "max diff": f"{np.abs(told.values - expected).max() / np.ptp(expected):.1e}",
+            "note": "",
+        }
     for runtime in RUNTIMES:
         if not _has(runtime):
-            sheet.row(runtime, "", "", "", "", "not installed")
+            empty = dict.fromkeys(("ready s", "pass s", "ratio", "max diff"), "")
+            yield {"runtime": runtime, **empty, "note": "not installed"}
 
 
 def _has(runtime: str) -> bool:
@@ -143,18 +147,11 @@ def _has(runtime: str) -> bool:
 
 def main() -> None:
     given = options("A pass of a network through other runtimes").parse_args()
-    if given.one and given.one[0] == "settings":
-        engine.installed = lambda: False  # PyTorch's own
-        settings_of(*given.one[1:])
-    elif given.one and given.one[0] == "exact":
-        exact(*given.one[1:])
-    elif given.one:
-        one(*given.one)
-    else:
-        installed = [each for name in RUNTIMES if _has(name) for each in RUNTIMES[name][1]]
-        sheet = Sheet(given.save, *installed)
-        for name in given.networks:
-            compare(sheet, name, given.runs, given.side)
+    installed = [each for name in RUNTIMES if _has(name) for each in RUNTIMES[name][1]]
+    sheet = Sheet(given.save, *installed)
+    for name in given.networks:
+        best = ask(plainest, name, given.side)
+        sheet.table(f"{name}: {best.facts()}", compare(name, given.side, best, given.runs))
 
 
 if __name__ == "__main__":

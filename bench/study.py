@@ -45,14 +45,19 @@ def measure(sheet: Sheet, name: str, workers: int) -> None:
         run(project, study, "cpu", workers=Workers(workers))
         over = time.time()
         context = context_of(project, study, "cpu")
-        sheet.head(name, "workers", "experiment", "tasks", "minutes", of="study")
+        rows: list[dict[str, object]] = []
         for experiment in asked(study):
             tasks = experiment(context).tasks
             files = [context.store.folder / "tasks" / f"{task.name}.npz" for task in tasks]
             stored = max((file.stat().st_mtime for file in files), default=last)
-            sheet.row(workers, experiment.__name__, len(tasks), f"{(stored - last) / 60:.1f}")
+            rows.append(_row(workers, experiment.__name__, len(tasks), stored - last))
             last = stored
-        sheet.row(workers, "whole", "", f"{(over - begun) / 60:.1f}")
+        sheet.table(name, [*rows, _row(workers, "whole", "", over - begun)], of="study")
+
+
+def _row(workers: int, experiment: str, tasks: int | str, seconds: float) -> dict[str, object]:
+    minutes = f"{seconds / 60:.1f}"
+    return {"workers": workers, "experiment": experiment, "tasks": tasks, "minutes": minutes}
 
 
 def main() -> None:

@@ -14,12 +14,13 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
-from measure import ROOT, Sheet, ask, options, tell
+from measure import ROOT, Measured, Sheet, ask, measured, options
 from PIL import Image
 
 from vitrine.data import sources
@@ -78,17 +79,16 @@ def make(folder: Path, count: int, pixels: int) -> Project:
     return own
 
 
-def one(folder: str, workers: str) -> None:
-    """One run, with when each pass was told and the greatest memory of a process."""
-    project, count = Project(Path(folder)), int(workers)
-    torch.set_num_threads(max(1, count))  # which workers share
+def one(project: Project, workers: int) -> Measured:
+    """One run, with the greatest memory of a process."""
+    torch.set_num_threads(max(1, workers))  # which workers share
     shutil.rmtree(project.results, ignore_errors=True)
     greatest, over = [0.0], threading.Event()
 
     def look() -> None:
         own = psutil.Process()
         while not over.wait(0.2):
-            for process in own.children(recursive=True) if count else [own]:
+            for process in own.children(recursive=True) if workers else [own]:
                 try:
                     greatest[0] = max(greatest[0], process.memory_info().rss / 2**20)
                 except psutil.Error:
@@ -97,36 +97,33 @@ def one(folder: str, workers: str) -> None:
     threading.Thread(target=look, daemon=True).start()
 
     def work() -> tuple[np.ndarray, dict[str, float]]:
-        hired = Workers(count) if count else None
+        hired = Workers(workers) if workers else None
         run(project, load_study(project, "bench"), "cpu", workers=hired)
         over.set()
         return np.zeros(1), {"megabytes": greatest[0]}
 
-    tell(work)
+    return measured(work)
 
 
-def compare(sheet: Sheet, few: int, many: int, workers: list[int], pixels: int) -> None:
+def compare(few: int, many: int, workers: list[int], pixels: int) -> Iterator[dict[str, object]]:
     """A row a number of workers; 0 is one process without any."""
-    sheet.head(
-        "efficientnet_lite0",
-        *("workers", "images/s", "ideal", "beside s", f"MB, {few} images", f"MB, {many} images"),
-    )
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         projects = [make(Path(first), few, pixels), make(Path(second), many, pixels)]
         alone = 0.0
-        ask(__file__, str(projects[0].root), "0")  # what is kept in caches is there for all
+        ask(one, projects[0], 0)  # what is kept in caches is there for all
         for count in workers:
-            small, large = (ask(__file__, str(one.root), str(count)) for one in projects)
+            small, large = (ask(one, project, count) for project in projects)
             rate = (many - few) / (large.seconds - small.seconds)
             alone = alone or (rate if count < 2 else float("nan"))
             ideal = alone * min(max(count, 1), os.cpu_count() or 1)
-            sheet.row(
-                count,
-                f"{rate:.1f}",
-                f"{ideal:.1f}",
-                f"{large.seconds - many / rate:.1f}",
-                *(f"{run.facts['megabytes']:.0f}" for run in (small, large)),
-            )
+            yield {
+                "workers": count,
+                "images/s": f"{rate:.1f}",
+                "ideal": f"{ideal:.1f}",
+                "beside s": f"{large.seconds - many / rate:.1f}",
+                f"MB, {few} images": f"{small.facts['megabytes']:.0f}",
+                f"MB, {many} images": f"{large.facts['megabytes']:.0f}",
+            }
 
 
 def main() -> None:
@@ -135,10 +132,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--pixels", type=int, default=10_000, help="of a side of the images")
     given = parser.parse_args()
-    if given.one:
-        one(*given.one)
-    else:
-        compare(Sheet(given.save, "distributed"), *given.images, given.workers, given.pixels)
+    few, many = given.images
+    rows = compare(few, many, given.workers, given.pixels)
+    Sheet(given.save, "distributed").table("efficientnet_lite0", rows)
 
 
 if __name__ == "__main__":
