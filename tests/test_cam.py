@@ -4,20 +4,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import libraries
-from networks import CLASSES, SIDE, classifier_of, noise_image
+from networks import CLASSES, SIDE, asked, classifier_of, noise_image
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.cam import CAM_METHODS, class_activation
 from vitrine.methods.feature_maps import read_maps
-from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.method import Query
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
@@ -25,74 +24,6 @@ from vitrine.models.registry import load_classifier
 from vitrine.project import Project
 
 Seen = tuple[Classifier, Pixels, Frame]
-
-
-@pytest.fixture(scope="module", params=["resnet18", "efficientnet_lite0"])
-def seen(request: pytest.FixtureRequest, root: Path) -> Seen:
-    classifier = load_classifier(Project(root), request.param, weights="random")
-    image = noise_image(260, 300, seed=3)
-    return classifier, classifier.crop(image), classifier.frame(image)
-
-
-def _slow_gradcam(classifier: Classifier, crop: Pixels, target: int) -> np.ndarray:
-    """Grad-CAM written from the paper: weights are mean gradients, the sum is clipped at zero."""
-    kept: list[torch.Tensor] = []
-
-    def keep(_module: object, _inputs: object, output: torch.Tensor) -> None:
-        output.retain_grad()
-        kept.append(output)
-
-    hook = classifier.layer(classifier.last_convolution).register_forward_hook(keep)
-    batch = classifier.normalise(crop[None]).requires_grad_(True)
-    classifier.network(batch)[0, target].backward()
-    hook.remove()
-    activations, gradients = kept[0][0], kept[0].grad[0]  # type: ignore[index]
-    weights = gradients.mean(dim=(1, 2))  # [channels]
-    small = (weights[:, None, None] * activations).sum(dim=0).clamp(min=0)  # [7, 7]
-    low, high = small.min(), small.max()
-    scaled = ((small - low) / (high - low)).detach().numpy()
-    large = cv2.resize(scaled, crop.shape[:2][::-1])
-    return (large - large.min()) / (large.max() - large.min())
-
-
-def _heatmap(seen: Seen, target: int) -> Heatmap:
-    return class_activation(Query("gradcam", *seen, target)).heatmap
-
-
-def test_gradcam_is_the_formula_of_the_paper(seen: Seen) -> None:
-    found = _heatmap(seen, 5)
-    assert found.values.max() > 0
-    np.testing.assert_allclose(found.values, _slow_gradcam(*seen[:2], 5), atol=2e-5)
-
-
-def test_a_map_repeats_to_the_last_digit_and_knows_its_frame(seen: Seen) -> None:
-    one, same = (_heatmap(seen, 7) for _ in range(2))
-    assert (one.values == same.values).all()
-    assert one.frame == seen[2]
-    assert (one.method, one.target, one.signed) == ("gradcam", 7, False)
-    assert one.values.dtype == np.float32
-
-
-def test_another_class_has_another_map(seen: Seen) -> None:
-    assert (_heatmap(seen, 1).values != _heatmap(seen, 2).values).any()
-
-
-def test_a_class_without_positive_evidence_has_a_map_of_zeros(root: Path) -> None:
-    classifier = load_classifier(Project(root), "resnet18", weights="random")
-    with torch.no_grad():
-        classifier.network.fc.weight[3] = -classifier.network.fc.weight.abs()[3]  # type: ignore
-    image = Image("grey", "", np.full((256, 256, 3), 90, dtype=np.uint8))
-    found = _heatmap((classifier, classifier.crop(image), classifier.frame(image)), 3)
-    assert found.is_constant and (found.values == 0).all()
-
-
-def test_what_does_not_exist_is_named(seen: Seen) -> None:
-    with pytest.raises(StudyError, match=r"no CAM method 'grad-cam'. Did you mean 'gradcam'"):
-        class_activation(Query("grad-cam", *seen, 0))
-    with pytest.raises(StudyError, match="There is no class 1000"):
-        class_activation(Query("gradcam", *seen, 1000))
-    with pytest.raises(StudyError, match="has no layer 'nowhere'"):
-        class_activation(Query("gradcam", *seen, 0, layer="nowhere"))
 
 
 class TinyNetwork(nn.Module):
@@ -225,28 +156,20 @@ def test_where_the_head_cannot_be_separated_ablationcam_runs_the_network_and_say
     np.testing.assert_allclose(ours.heatmap.values, library.heatmap.values, atol=1e-4)
 
 
-def test_the_strength_tells_a_weak_map_from_a_strong_one(small: Small) -> None:
-    classifier, crop, frame = small("tiny")
-    strong = class_activation(Query("gradcam", classifier, crop, frame, 1))
-    network = classifier.network
-    kept = network.classify.weight.clone()  # type: ignore[operator, union-attr]
-    with torch.no_grad():
-        network.classify.weight[1] /= 100  # type: ignore[operator, union-attr, index]
-    weak = class_activation(Query("gradcam", classifier, crop, frame, 1))
-    with torch.no_grad():
-        network.classify.weight.copy_(kept)  # type: ignore[operator, union-attr]
+def test_the_strength_tells_a_weak_map_from_a_strong_one() -> None:
+    query = asked("gradcam", classifier_of(TinyNetwork(), "act"), 1)
+    strong = class_activation(query)
+    query.classifier.network.classify.weight[1] /= 100  # type: ignore
+    weak = class_activation(query)
     np.testing.assert_allclose(weak.heatmap.values, strong.heatmap.values, atol=1e-3)
     assert weak.maximum == pytest.approx(strong.maximum / 100, rel=1e-3)
 
 
-def test_a_logit_of_zero_cannot_be_lost(small: Small) -> None:
-    classifier, crop, frame = small("tiny")
-    network = classifier.network
-    kept = {key: value.clone() for key, value in network.state_dict().items()}
-    with torch.no_grad():
-        network.classify.weight[5], network.classify.bias[5] = 0, 0  # type: ignore
-    found = class_activation(Query("ablationcam", classifier, crop, frame, 5))
-    network.load_state_dict(kept)
+def test_a_logit_of_zero_cannot_be_lost() -> None:
+    classifier = classifier_of(TinyNetwork(), "act")
+    head: Any = classifier.network.classify
+    head.weight[5], head.bias[5] = 0, 0
+    found = class_activation(asked("ablationcam", classifier, 5))
     assert (found.heatmap.values == 0).all() and found.maximum == 0
 
 
@@ -256,6 +179,34 @@ def test_a_small_image_is_enlarged_and_a_crop_of_another_size_is_refused(small: 
     assert classifier.crop(image).shape == (SIDE, SIDE, 3)
     with pytest.raises(StudyError, match=r"A crop of the shape \(20, 20, 3\) is not what"):
         class_activation(Query("gradcam", classifier, crop[:20, :20], frame, 0))
+
+
+def test_a_map_repeats_to_the_last_digit_and_knows_its_frame_and_class(small: Small) -> None:
+    seen = small("tiny")
+    one, same, other = (
+        class_activation(Query("gradcam", *seen, target)).heatmap for target in (2, 2, 1)
+    )
+    assert (one.values == same.values).all() and (one.values != other.values).any()
+    assert one.frame == seen[2]
+    assert (one.method, one.target, one.signed) == ("gradcam", 2, False)
+    assert one.values.dtype == np.float32
+
+
+def test_a_class_without_positive_evidence_has_a_map_of_zeros() -> None:
+    classifier = classifier_of(TinyNetwork(), "act")
+    classifier.network.classify.weight[3].abs_().neg_()  # type: ignore
+    found = class_activation(asked("gradcam", classifier, 3)).heatmap
+    assert found.is_constant and (found.values == 0).all()
+
+
+def test_what_does_not_exist_is_named(small: Small) -> None:
+    seen = small("tiny")
+    with pytest.raises(StudyError, match=r"no CAM method 'grad-cam'. Did you mean 'gradcam'"):
+        class_activation(Query("grad-cam", *seen, 0))
+    with pytest.raises(StudyError, match="There is no class 6"):
+        class_activation(Query("gradcam", *seen, 6))
+    with pytest.raises(StudyError, match="has no layer 'nowhere'"):
+        class_activation(Query("gradcam", *seen, 0, layer="nowhere"))
 
 
 @pytest.mark.parametrize("method", sorted(CAM_METHODS))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image as PilImage
 
-from networks import TINY_CLIP
+from networks import TINY_CLIP, noise_image
 from vitrine.data.concept_categories import KINDS, kind_of, load_kinds
 from vitrine.data.concepts import CONCEPT_LISTS, Concepts, clean, read_concepts
 from vitrine.data.images import Image
@@ -25,8 +25,7 @@ from vitrine.study import sections
 
 
 def _image(wnid: str = "n01440764", seed: int = 0) -> Image:
-    pixels = np.random.default_rng(seed).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    return Image("noise", wnid, pixels)
+    return replace(noise_image(40, 50, seed), wnid=wnid)
 
 
 def _is_unit(vectors: Embeddings) -> bool:
@@ -237,10 +236,8 @@ def test_an_archive_as_openai_publishes_it_gives_its_network(
 
 def test_a_clip_is_given_images_as_it_was_trained_on_them(project: Project) -> None:
     white = Image("white", "", np.full((40, 40, 3), 255, dtype=np.uint8))
-    (project.root / "tiny.json").write_text(TINY_CLIP)
-    usual = clip.load_clip(project, sections.Encoder(model="tiny.json", pretrained="random"), "cpu")
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-    seen = usual._transform(PilImage.fromarray(white.pixels))
+    seen = _tiny_clip(project)._transform(PilImage.fromarray(white.pixels))
     assert torch.allclose(seen[:, 0, 0], (1 - torch.tensor(mean)) / torch.tensor(std))
 
 

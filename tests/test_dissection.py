@@ -312,19 +312,6 @@ def test_parts_of_the_probing_set_are_drawn_by_both_rules() -> None:
     assert len(calls) == probing_size.probing_rounds(sizes, 3, 160, 2)
 
 
-@pytest.mark.slow
-def test_real_activations_give_the_papers_similarities(network: Classifier) -> None:
-    from test_similarity import SMALLER, _differ, _plain
-
-    kept = collect(network, ["layer2"], _images(60), "mean", 60, 16, everything=True)["layer2"]
-    activations = kept.everything[0][:, :6]
-    matches = 0.2 + 0.1 * torch.randn(60, 12, generator=torch.Generator().manual_seed(0))
-    for name in ("soft_wpmi", "wpmi", "rank_reorder", "cosine", "cosine_cubed"):
-        given = SMALLER.get(name, {})
-        found = similarities(name, activations, Matches(matches), **given)
-        assert _differ(found, _plain(name, activations, matches, given)) < 1e-4, name
-
-
 WNIDS = ("n01440764_tench", "n01443537_goldfish", "n01484850_great_white_shark", "n01514859_hen")
 
 

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from lime import lime_image
-from sklearn.linear_model import Ridge
 
 import libraries
 from networks import CROP, Plain, classifier_of, noise_image
@@ -23,7 +21,7 @@ from vitrine.methods import lime
 from vitrine.methods.heatmap import heatmap_from
 from vitrine.methods.lime import explain, fit, neighbourhoods, pooled
 from vitrine.methods.method import Query
-from vitrine.methods.perturbation import draw, fidelities, mask, mean_colours
+from vitrine.methods.perturbation import fidelities, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
@@ -55,32 +53,6 @@ def segments(seen: Seen) -> np.ndarray:
 @pytest.fixture(scope="module")
 def found(classifier: Classifier, seen: Seen, segments: np.ndarray) -> lime.LinearModel:
     return explain(classifier, mask(classifier, seen[0], segments, 3), PARAMETERS)
-
-
-def test_the_weights_are_a_weighted_ridge_regression(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
-) -> None:
-    """Written from the paper: perturb, ask the network, weigh by the kernel, regress."""
-    crop, count = seen[0], segments.max() + 1
-    generator = np.random.RandomState(PARAMETERS.seed)
-    generator.randint(0, 1000)  # the library draws a seed for its own segmentation first
-    shown = generator.randint(0, 2, (PARAMETERS.samples, count))
-    shown[0] = 1
-    means = np.stack([crop[segments == index].mean(axis=0) for index in range(count)])
-    answers = []
-    for row in shown:
-        hidden = np.flatnonzero(row == 0)
-        perturbed = crop.copy()
-        for index in hidden:
-            perturbed[segments == index] = means[index].astype(np.uint8)
-        answers.append(classifier.probabilities(perturbed[None])[0, 3])
-    cosine = 1 - shown.sum(axis=1) / np.sqrt(shown.sum(axis=1) * count)
-    kernel = np.sqrt(np.exp(-(cosine**2) / PARAMETERS.kernel_width**2))
-    model = Ridge(alpha=1, fit_intercept=True).fit(shown, answers, sample_weight=kernel)
-    np.testing.assert_allclose(found.weights, model.coef_, atol=1e-9)
-    assert found.r_squared == pytest.approx(
-        model.score(shown, answers, sample_weight=kernel), abs=1e-5
-    )
 
 
 def test_a_run_repeats_to_the_last_digit_counts_its_passes_and_another_seed_is_another(
@@ -132,23 +104,6 @@ def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segme
         explain(classifier, image, PARAMETERS, settings=each) for each in (None, settings)
     )
     np.testing.assert_allclose(fast.weights, plain.weights, atol=1e-5)
-
-
-def test_images_with_hidden_superpixels_are_those_of_the_library(
-    classifier: Classifier, seen: Seen, segments: np.ndarray
-) -> None:
-    crop, kept = seen[0], []
-
-    def keep(crops: np.ndarray) -> np.ndarray:
-        kept.extend(crops)
-        return np.zeros((len(crops), 2))
-
-    count = int(segments.max()) + 1
-    lime_image.LimeImageExplainer(random_state=np.random.RandomState(4)).explain_instance(
-        crop, keep, labels=(0,), top_labels=None, num_samples=9, segmentation_fn=lambda _: segments
-    )
-    found = mask(classifier, crop, segments, 0).images(draw(9, count, seed=4))
-    assert torch.equal(found, classifier.normalise(np.stack(kept)))
 
 
 def test_images_share_batches_and_keep_their_weights(

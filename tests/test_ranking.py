@@ -1,26 +1,36 @@
-"""Ranks know which way is better, and what is not a number enters no mean."""
+"""Ranks and fronts know which way is better, and what is not a number enters no mean."""
 
 import numpy as np
 import pytest
 
-from vitrine.measures.ranking import advantage, disagreement, ranks, score, standing_of, tau
+from vitrine.measures.pareto import pareto_front
+from vitrine.measures.ranking import (
+    Direction,
+    advantage,
+    disagreement,
+    ranks,
+    score,
+    standing_of,
+    tau,
+)
 
 NAN = float("nan")
 
 
-def test_values_that_differ_by_rounding_share_a_rank() -> None:
-    np.testing.assert_array_equal(ranks([0.1, 0.1 + 1e-8, 0.2], "lower"), [1.5, 1.5, 3])
-    np.testing.assert_array_equal(ranks([1e-6, 2e-6], "higher"), [2, 1])
-
-
-def test_the_best_is_first_whichever_way_is_better() -> None:
-    assert ranks([0.1, 0.5, 0.3], "higher").tolist() == [3, 1, 2]
-    assert ranks([0.1, 0.5, 0.3], "lower").tolist() == [1, 3, 2]
-
-
-def test_ties_share_a_rank_and_what_is_missing_has_none() -> None:
-    found = ranks([0.2, NAN, 0.9, 0.2], "higher")
-    np.testing.assert_array_equal(found, [2.5, NAN, 1, 2.5])
+@pytest.mark.parametrize(
+    ("values", "direction", "expected"),
+    [
+        ([0.1, 0.1 + 1e-8, 0.2], "lower", [1.5, 1.5, 3]),  # which differ by rounding
+        ([1e-6, 2e-6], "higher", [2, 1]),
+        ([0.1, 0.5, 0.3], "higher", [3, 1, 2]),
+        ([0.1, 0.5, 0.3], "lower", [1, 3, 2]),
+        ([0.2, NAN, 0.9, 0.2], "higher", [2.5, NAN, 1, 2.5]),
+    ],
+)
+def test_the_best_is_first_and_ties_share_a_rank(
+    values: list[float], direction: Direction, expected: list[float]
+) -> None:
+    np.testing.assert_array_equal(ranks(values, direction), expected)
 
 
 def test_a_score_counts_what_is_missing_and_averages_the_rest() -> None:
@@ -58,3 +68,32 @@ def test_every_two_measures_are_compared_once() -> None:
     found = disagreement({"a": [1, 2, 3], "b": [1, 2, 3], "c": [3, 2, 1]})
     assert [(one, other) for one, other, _ in found] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert [value for *_, value in found] == pytest.approx([1, -1, -1])
+
+
+def _slow(values: np.ndarray, higher: list[bool]) -> list[bool]:
+    found = []
+    for one in values:
+        beaten = False
+        for other in values:
+            pairs = list(zip(other, one, higher, strict=True))
+            as_good = all(a >= b if up else a <= b for a, b, up in pairs)
+            beaten = beaten or (as_good and any(a != b for a, b, _ in pairs))
+        found.append(not beaten)
+    return found
+
+
+def test_the_front_is_what_nothing_dominates() -> None:
+    values = np.random.default_rng(0).integers(0, 5, (40, 3)).astype(float)
+    higher = [True, False, True]
+    assert pareto_front(values, higher).tolist() == _slow(values, higher)
+
+
+def test_equal_choices_stand_or_fall_together() -> None:
+    assert pareto_front(np.array([[1.0], [1.0], [0.0]]), [True]).tolist() == [True, True, False]
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a direction"):
+        pareto_front(np.ones((3, 2)), [True])
+    with pytest.raises(ValueError, match="without a value"):
+        pareto_front(np.array([[np.nan]]), [True])
