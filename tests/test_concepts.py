@@ -180,6 +180,13 @@ def test_clip_takes_the_weights_of_a_checkpoint(project: Project) -> None:
     assert np.allclose(clip.encode_texts(["red"]), other.encode_texts(["red"]))
 
 
+OWN_TOKENIZERS: dict[str, dict[str, object]] = {
+    "both": {"vocab_size": 901629, "hf_tokenizer_name": "facebook/xlm-v-base"},
+    "vocabulary": {"vocab_size": 32000},
+    "name": {"vocab_size": 49408, "hf_tokenizer_name": "bert-base-uncased"},
+}
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -187,11 +194,16 @@ def test_clip_takes_the_weights_of_a_checkpoint(project: Project) -> None:
         ({"model": "RN50x64", "pretrained": "there.pt"}, "There are no weights 'there.pt'"),
         ({"model": "ViT-S-16", "pretrained": "openai"}, "OpenAI publishes no weights"),
         ({"model": "roberta-ViT-B-32"}, "not a CLIP with its own text network"),
+        *[({"model": f"{name}.json"}, "by a tokenizer of its own") for name in OWN_TOKENIZERS],
     ],
 )
-def test_a_clip_that_does_not_exist_is_named(
+def test_a_clip_that_does_not_exist_or_has_a_tokenizer_of_its_own_is_named(
     project: Project, settings: dict[str, str], said: str
 ) -> None:
+    for name, text in OWN_TOKENIZERS.items():
+        told = json.loads(TINY_CLIP)
+        told["text_cfg"] |= text
+        (project.root / f"{name}.json").write_text(json.dumps(told))
     with pytest.raises(StudyError, match=said):
         _tiny_clip(project, **settings)
 
@@ -239,24 +251,6 @@ def test_a_clip_is_given_images_as_it_was_trained_on_them(project: Project) -> N
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     seen = _tiny_clip(project)._transform(PilImage.fromarray(white.pixels))
     assert torch.allclose(seen[:, 0, 0], (1 - torch.tensor(mean)) / torch.tensor(std))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        {"vocab_size": 901629, "hf_tokenizer_name": "facebook/xlm-v-base"},
-        {"vocab_size": 32000},
-        {"vocab_size": 49408, "hf_tokenizer_name": "bert-base-uncased"},
-    ],
-)
-def test_a_clip_with_a_tokenizer_of_its_own_is_refused(
-    project: Project, text: dict[str, object]
-) -> None:
-    settings = json.loads(TINY_CLIP)
-    settings["text_cfg"] |= text
-    (project.root / "own.json").write_text(json.dumps(settings))
-    with pytest.raises(StudyError, match="reads texts by a tokenizer of its own"):
-        clip.check_clip(project, sections.Encoder(model="own.json", pretrained="random"))
 
 
 def test_a_classifier_knows_its_classes_whatever_it_was_trained_on(

@@ -21,7 +21,7 @@ from vitrine.methods import lime
 from vitrine.methods.heatmap import heatmap_from
 from vitrine.methods.lime import explain, fit, neighbourhoods, pooled
 from vitrine.methods.method import Query
-from vitrine.methods.perturbation import fidelities, mask, mean_colours
+from vitrine.methods.perturbation import MaskedImage, fidelities, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions
@@ -46,20 +46,19 @@ def seen(classifier: Classifier) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def segments(seen: Seen) -> np.ndarray:
-    return superpixels(seen[0], PARAMETERS.segmentation, seed=0)
+def image(classifier: Classifier, seen: Seen) -> MaskedImage:
+    return mask(classifier, seen[0], superpixels(seen[0], PARAMETERS.segmentation, seed=0), 3)
 
 
 @pytest.fixture(scope="module")
-def found(classifier: Classifier, seen: Seen, segments: np.ndarray) -> lime.LinearModel:
-    return explain(classifier, mask(classifier, seen[0], segments, 3), PARAMETERS)
+def found(classifier: Classifier, image: MaskedImage) -> lime.LinearModel:
+    return explain(classifier, image, PARAMETERS)
 
 
 def test_a_run_repeats_to_the_last_digit_counts_its_passes_and_another_seed_is_another(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
+    classifier: Classifier, image: MaskedImage, found: lime.LinearModel
 ) -> None:
     told: list[int] = []
-    image = mask(classifier, seen[0], segments, 3)
     same = explain(classifier, image, PARAMETERS, told.append)
     assert sum(told) == PARAMETERS.samples
     other = explain(classifier, image, PARAMETERS.model_copy(update={"seed": 1}))
@@ -68,64 +67,58 @@ def test_a_run_repeats_to_the_last_digit_counts_its_passes_and_another_seed_is_a
 
 
 def test_the_map_gives_each_pixel_the_weight_of_its_superpixel(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
+    classifier: Classifier, seen: Seen, image: MaskedImage, found: lime.LinearModel
 ) -> None:
     query = Query("lime", classifier, *seen, 3, PARAMETERS, InferenceOptions(batch=16))
     heatmap = heatmap_from(*lime.LIME_METHODS["lime"].explain(query), "lime")
     assert heatmap.signed and heatmap.frame == seen[1]
     for index, weight in enumerate(found.weights):
-        assert (heatmap.values[segments == index] == np.float32(weight)).all()
+        assert (heatmap.values[image.segments == index] == np.float32(weight)).all()
 
 
 def test_the_strongest_are_those_the_library_would_mask(
-    seen: Seen, segments: np.ndarray, found: lime.LinearModel
+    seen: Seen, image: MaskedImage, found: lime.LinearModel
 ) -> None:
-    library = lime_image.ImageExplanation(seen[0], segments)
+    library = lime_image.ImageExplanation(seen[0], image.segments)
     library.local_exp[3] = sorted(enumerate(found.weights), key=lambda pair: -abs(pair[1]))
     _, mask = library.get_image_and_mask(3, positive_only=True, num_features=5, hide_rest=True)
-    assert sorted(top_superpixels(found.weights, 5)) == sorted(set(segments[mask == 1]))
+    assert sorted(top_superpixels(found.weights, 5)) == sorted(set(image.segments[mask == 1]))
 
 
 def test_an_explanation_is_the_librarys_to_the_last_digit(
-    classifier: Classifier, seen: Seen, segments: np.ndarray, found: lime.LinearModel
+    classifier: Classifier, seen: Seen, image: MaskedImage, found: lime.LinearModel
 ) -> None:
-    library = libraries.explain(classifier, seen[0], 3, PARAMETERS, segments)
+    library = libraries.explain(classifier, seen[0], 3, PARAMETERS, image.segments)
     assert (found.weights == library.weights).all()
     for name in ("intercept", "r_squared", "local_prediction"):
         assert getattr(found, name) == getattr(library, name), name
 
 
-def test_faster_settings_change_weights_by_rounding_only(root: Path, seen, segments) -> None:  # type: ignore[no-untyped-def]
+def test_faster_settings_change_weights_by_rounding_only(
+    root: Path, seen: Seen, image: MaskedImage
+) -> None:
     classifier = load_classifier(Project(root), "efficientnet_lite0")
     settings = InferenceOptions(batch=8, channels_last=True, folded=True, keep_memory=True)
     target = int(classifier.probabilities(seen[0][None])[0].argmax())
-    image = mask(classifier, seen[0], segments, target)
-    plain, fast = (
-        explain(classifier, image, PARAMETERS, settings=each) for each in (None, settings)
-    )
+    own = mask(classifier, seen[0], image.segments, target)
+    plain, fast = (explain(classifier, own, PARAMETERS, settings=each) for each in (None, settings))
     np.testing.assert_allclose(fast.weights, plain.weights, atol=1e-5)
 
 
 def test_images_share_batches_and_keep_their_weights(
-    classifier: Classifier, seen: Seen, segments: np.ndarray
+    classifier: Classifier, seen: Seen, image: MaskedImage
 ) -> None:
-    crop, _ = seen
-    grid = superpixels(crop, lime_section.Grid(rows=4, columns=4), seed=0)
-    images = [(crop, segments, 3), (crop[::-1], grid, 5)]
-    told: list[int] = []
-    masked = [mask(classifier, *image) for image in images]
-    found = neighbourhoods(classifier, masked, PARAMETERS, told.append)
+    grid = superpixels(seen[0], lime_section.Grid(rows=4, columns=4), seed=0)
+    images, told = [image, mask(classifier, seen[0][::-1], grid, 5)], list[int]()
+    found = neighbourhoods(classifier, images, PARAMETERS, told.append)
     assert told == [16] * 7
-    for image, around in zip(masked, found, strict=True):
-        alone = explain(classifier, image, PARAMETERS)
+    for each, around in zip(images, found, strict=True):
+        alone = explain(classifier, each, PARAMETERS)
         weights = fit(around, PARAMETERS.kernel_width).weights
         np.testing.assert_allclose(weights, alone.weights, atol=1e-6)
 
 
-def test_fewer_samples_are_the_first_of_more(
-    classifier: Classifier, seen: Seen, segments: np.ndarray
-) -> None:
-    image = mask(classifier, seen[0], segments, 3)
+def test_fewer_samples_are_the_first_of_more(classifier: Classifier, image: MaskedImage) -> None:
     (around,) = neighbourhoods(classifier, [image], PARAMETERS)
     few = explain(classifier, image, PARAMETERS.model_copy(update={"samples": 32}))
     np.testing.assert_allclose(
@@ -134,9 +127,8 @@ def test_fewer_samples_are_the_first_of_more(
 
 
 def test_draws_of_several_seeds_are_explanations_with_more_samples(
-    classifier: Classifier, seen: Seen, segments: np.ndarray
+    classifier: Classifier, image: MaskedImage
 ) -> None:
-    image = mask(classifier, seen[0], segments, 3)
     wanted = PARAMETERS.model_copy(update={"samples": 16})
     parts = neighbourhoods(classifier, [image] * 3, wanted, seeds=[4, 5, 6])
     (second,) = neighbourhoods(classifier, [image], wanted.model_copy(update={"seed": 5}))
@@ -153,9 +145,9 @@ def test_draws_of_several_seeds_are_explanations_with_more_samples(
     assert many[1].probabilities[1] == parts[1].probabilities[5]
 
 
-def test_fidelity_shows_and_hides(classifier: Classifier, seen: Seen, segments: np.ndarray) -> None:
-    crop, count = seen[0], int(segments.max()) + 1
-    (found,) = fidelities(classifier, mask(classifier, crop, segments, 3), [[0, 2]])
+def test_fidelity_shows_and_hides(classifier: Classifier, seen: Seen, image: MaskedImage) -> None:
+    crop, segments = seen[0], image.segments
+    (found,) = fidelities(classifier, image, [[0, 2]])
     means = mean_colours(crop, segments)
     chosen = np.isin(segments, [0, 2])[..., None]
     expected = classifier.probabilities(
@@ -164,14 +156,14 @@ def test_fidelity_shows_and_hides(classifier: Classifier, seen: Seen, segments: 
     np.testing.assert_allclose(
         [found.p_original, found.p_kept, found.p_removed], expected, atol=1e-7
     )
-    (whole,) = fidelities(classifier, mask(classifier, crop, segments, 3), [range(count)])
+    (whole,) = fidelities(classifier, image, [range(image.count)])
     assert whole.p_kept == pytest.approx(found.p_original)
-    several = fidelities(classifier, mask(classifier, crop, segments, 3), [[1], [0, 2]])
+    several = fidelities(classifier, image, [[1], [0, 2]])
     assert (several[1].p_kept, several[1].p_removed) == pytest.approx(
         (found.p_kept, found.p_removed)
     )
-    with pytest.raises(StudyError, match=f"There is no superpixel {count}"):
-        fidelities(classifier, mask(classifier, crop, segments, 3), [[count]])
+    with pytest.raises(StudyError, match=f"There is no superpixel {image.count}"):
+        fidelities(classifier, image, [[image.count]])
 
 
 @pytest.mark.parametrize(
@@ -208,8 +200,9 @@ def test_one_superpixel_is_refused_whatever_found_it(parameters: lime_section.Se
 
 
 def test_bad_input_stops_before_a_pass_is_run(
-    classifier: Classifier, seen: Seen, segments: np.ndarray
+    classifier: Classifier, seen: Seen, image: MaskedImage
 ) -> None:
+    segments = image.segments
     with pytest.raises(StudyError, match="There is no class 1000"):
         mask(classifier, seen[0], segments, 1000)
     with pytest.raises(StudyError, match="There is one superpixel"):
