@@ -20,7 +20,7 @@ def maximum_sensitivity(
     explain: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, seed: int, samples: int = 10
 ) -> float:
     """max ‖e(x + δ) - e(x)‖ / ‖e(x)‖ over our perturbations δ of ``inputs [1, 3, h, w]``."""
-    drawn = perturbations(inputs.shape[1:], seed, samples)
+    drawn = perturbations(inputs.shape[1:], seed, samples, 0.02)
     return greatest_change(explain(inputs), explain(inputs + drawn))
 
 

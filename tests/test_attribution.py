@@ -127,7 +127,7 @@ def test_what_a_network_does_not_support_is_said(
         assert not module._forward_hooks and not module._forward_pre_hooks
     # The other methods go on.
     found = attribute(asked("gradient", classifier, TARGET, FEW))
-    assert not found.heatmap.is_constant
+    assert not found.is_constant
 
 
 def test_numbers_that_are_not_finite_are_no_map() -> None:
@@ -228,7 +228,7 @@ def test_integrated_gradients_are_complete() -> None:
     found = attribute(asked("integrated_gradients", AWKWARD, TARGET, Parameters(steps=200)))
     batch = AWKWARD.normalise(CROP[None])
     gained = AWKWARD.network(batch) - AWKWARD.network(batch * 0)
-    assert float(found.heatmap.values.sum()) == pytest.approx(float(gained[0, TARGET]), rel=0.02)
+    assert float(found.values.sum()) == pytest.approx(float(gained[0, TARGET]), rel=0.02)
 
 
 def test_small_batches_do_not_change_what_captum_computes() -> None:
@@ -279,19 +279,19 @@ def test_a_map_repeats_knows_its_class_and_leaves_the_generators_alone(method: s
     one = attribute(asked(method, AWKWARD, TARGET, FEW, progress=counted.append))
     same = attribute(asked(method, AWKWARD, TARGET, FEW))
     row = ATTRIBUTION_METHODS[method]
-    assert (one.heatmap.values == same.heatmap.values).all() and not one.heatmap.is_constant
-    assert (one.heatmap.method, one.heatmap.target) == (method, TARGET)
-    assert one.heatmap.signed == row.signed
-    assert row.signed or one.heatmap.values.min() >= 0
-    assert one.passes == sum(counted) == row.passes(FEW, SIDE)
+    assert (one.values == same.values).all() and not one.is_constant
+    assert (one.method, one.target) == (method, TARGET)
+    assert one.signed == row.signed
+    assert row.signed or one.values.min() >= 0
+    assert sum(counted) == row.passes(FEW, SIDE)
     assert torch.equal(torch.get_rng_state(), state[0])
     assert (np.random.get_state()[1] == state[1]).all()
     # Another class has another map, and only those that draw know the seed.
     other = attribute(asked(method, AWKWARD, 1, FEW))
-    assert (one.heatmap.values != other.heatmap.values).any()
+    assert (one.values != other.values).any()
     again = FEW.model_copy(update={"seed": 1})
     reseeded = attribute(asked(method, AWKWARD, TARGET, again))
-    assert (one.heatmap.values != reseeded.heatmap.values).any() == row.stochastic
+    assert (one.values != reseeded.values).any() == row.stochastic
 
 
 def test_draws_go_on_from_one_call_to_the_next() -> None:

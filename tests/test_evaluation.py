@@ -131,7 +131,7 @@ def test_a_stored_map_is_the_methods_map(measured: Project) -> None:
     crop, frame = classifier.crop(image), classifier.frame(image)
     settings = InferenceOptions(batch=8)
     query = Query("gradient", classifier, crop, frame, stored.target, Parameters(batch=4), settings)
-    found = attribute(query).heatmap.values
+    found = attribute(query).values
     assert np.allclose(stored.values, found, atol=1e-3 * np.abs(found).max())
     rows = store.table("evaluation").set_index(["image", "method", "measure"])["value"]
     assert rows["red square", "gradient", "gini"] == pytest.approx(gini(stored.values), rel=1e-6)
@@ -190,7 +190,7 @@ def test_a_method_on_an_input_gives_the_map_of_the_image(method: str) -> None:
     with _repeated(method) as maps:
         (found,) = maps(batch).values()
     if method in ATTRIBUTION_METHODS:
-        expected = attribute(asked(method, classifier, 2)).heatmap.values
+        expected = attribute(asked(method, classifier, 2)).values
         assert found.shape == (2, 3, 32, 32)
     else:
         expected = class_activation(asked(method, classifier, 2)).heatmap.values
@@ -202,7 +202,7 @@ def test_a_method_on_an_input_gives_the_map_of_the_image(method: str) -> None:
 def test_lime_on_an_input_is_lime_but_for_rounded_colours() -> None:
     inputs = ASKED.classifier.normalise(CROP[None]).numpy()
     with _repeated("lime", parameters=LIME) as maps:
-        moved = inputs + perturbations((3, 32, 32), 0, 1)
+        moved = inputs + perturbations((3, 32, 32), 0, 1, 0.02)
         found, other = maps(np.concatenate([inputs, moved]))["lime"]
     segments = superpixels(CROP, LIME.segmentation, LIME.seed)
     model = explain(ASKED.classifier, mask(ASKED.classifier, CROP, segments, 2), LIME)

@@ -48,8 +48,9 @@ def test_a_curve_goes_from_the_image_to_its_replacement_and_back() -> None:
     values = IMAGE[0].sum(axis=0)
     for name, replace in REPLACEMENTS.items():
         ends = [_mean_of_first_channel(each)[0] for each in (IMAGE, replace(IMAGE))]
-        away = deletion(_mean_of_first_channel, IMAGE, values, replacement=name, steps=9)
-        shown = insertion(_mean_of_first_channel, IMAGE, values, replacement=name, steps=9)
+        way = {"replacement": name, "steps": 9, "batch": 14}
+        away = deletion(_mean_of_first_channel, IMAGE, values, **way)
+        shown = insertion(_mean_of_first_channel, IMAGE, values, **way)
         assert away.shares.tolist() == pytest.approx(np.linspace(0, 1, 10))
         np.testing.assert_allclose(away.scores[[0, -1]], ends, atol=1e-6)
         np.testing.assert_allclose(shown.scores[[0, -1]], ends[::-1], atol=1e-6)
@@ -71,12 +72,13 @@ def test_the_map_that_knows_has_the_least_area() -> None:
     image = np.zeros((1, 3, 10, 10), dtype=np.float32)
     image[0, 0, 2:4, 2:7] = 10
     right = image[0, 0]
+    way = {"replacement": "mean", "steps": 10, "batch": 14}
     area = {
-        name: deletion(_mean_of_first_channel, image, values, replacement="mean", steps=10).area
+        name: deletion(_mean_of_first_channel, image, values, **way).area
         for name, values in {"right": right, "even": right * 0, "wrong": -right}.items()
     }
     assert area["right"] < area["even"] < area["wrong"]
-    shown = insertion(_mean_of_first_channel, image, right, replacement="mean", steps=10)
+    shown = insertion(_mean_of_first_channel, image, right, **way)
     assert shown.area > area["right"]
 
 
@@ -114,7 +116,7 @@ def test_the_gradient_of_a_linear_network_is_not_unfaithful() -> None:
     def linear(batch: Inputs) -> np.ndarray:
         return np.tensordot(batch, weights, axes=3)
 
-    lost = losses(linear, IMAGE, removed)
+    lost = losses(linear, IMAGE, removed, batch=14)
     right, wrong = (infidelity(each, removed, lost) for each in (weights, np.ones((3, 12, 12))))
     assert right == pytest.approx(0, abs=1e-6) and wrong > 1
 
@@ -127,7 +129,7 @@ def test_squares_remove_the_image_where_they_are() -> None:
 
 
 def test_maximum_sensitivity_is_captums() -> None:
-    drawn = torch.from_numpy(perturbations(IMAGE.shape[1:], seed=5))
+    drawn = torch.from_numpy(perturbations(IMAGE.shape[1:], 5, 10, 0.02))
     assert drawn.shape[0] == 10 and 0.019 < float(drawn.abs().max()) <= 0.02
 
     def explain(batch: Tensor) -> Tensor:
@@ -153,5 +155,5 @@ def test_sensitivity_is_zero_for_what_does_not_move_and_nan_for_what_says_nothin
 
 
 def test_fewer_perturbations_are_the_first_of_more() -> None:
-    few, many = (perturbations((3, 4, 4), seed=1, samples=count) for count in (4, 9))
+    few, many = (perturbations((3, 4, 4), 1, count, 0.02) for count in (4, 9))
     np.testing.assert_array_equal(few, many[:4])

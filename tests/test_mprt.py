@@ -109,7 +109,7 @@ def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
     classifier = classifier_of(Awkward(), "last")
 
     def maps() -> list[np.ndarray]:
-        gradient = attribute(asked("gradient", classifier, 2)).heatmap.values
+        gradient = attribute(asked("gradient", classifier, 2)).values
         return [gradient, BASELINES["edges"].draw(CROP, 0)]
 
     before = maps()

@@ -91,7 +91,7 @@ def test_what_works_in_place_after_a_layer_does_not_reach_what_is_read_of_it(
         maps = []
         for each in (first, second):
             try:
-                maps.append(attribute(asked(method, each, 1, FEW)).heatmap.values)
+                maps.append(attribute(asked(method, each, 1, FEW)).values)
             except NotApplicable:  # the activation has no guided gradient
                 maps.append(np.zeros(0))
         np.testing.assert_array_equal(*maps)
@@ -108,7 +108,7 @@ def test_a_network_that_works_in_place_on_its_input_sees_the_same_image_each_tim
     with prepared(classifier, PLAIN) as forward:
         assert torch.equal(forward(batch), forward(batch))
     assert torch.equal(batch, before)
-    assert not attribute(asked("gradient", classifier, 1, FEW)).heatmap.is_constant
+    assert not attribute(asked("gradient", classifier, 1, FEW)).is_constant
 
 
 @pytest.mark.parametrize("bias", [1.0, -1.0])
@@ -157,7 +157,7 @@ def test_maps_with_channels_last_are_turned_round() -> None:
         if method != "ablationcam":  # the library's takes maps away by their second axis
             library = libraries.class_activation(asked(method, last, 2))
             np.testing.assert_allclose(found.values, library.evidence.values, atol=1e-5)
-    maps = [attribute(asked("guided_gradcam", c, 2, FEW)).heatmap for c in (first, last)]
+    maps = [attribute(asked("guided_gradcam", c, 2, FEW)) for c in (first, last)]
     np.testing.assert_allclose(maps[0].values, maps[1].values, atol=1e-6)
     assert dissection.check_layers(last, ["block"], IMAGES[0][1], "mean") == {"block": 6}
     kept = [dissection.collect(c, ["block"], IMAGES, "mean", 8, 4)["block"] for c in (first, last)]
@@ -354,8 +354,7 @@ def test_a_rectifier_called_as_a_function_is_guided_as_its_module(
 ) -> None:
     for method in ("guided_backpropagation", "lrp"):
         expected, found = (
-            attribute(asked(method, _small(each), 1, FEW)).heatmap.values
-            for each in (nn.ReLU(), bend)
+            attribute(asked(method, _small(each), 1, FEW)).values for each in (nn.ReLU(), bend)
         )
         np.testing.assert_array_equal(found, expected)
 
@@ -369,7 +368,7 @@ def test_other_activations_called_as_functions_are_taken_as_their_modules_are(
 
     def lrp(each: Callable[[Tensor], Tensor]) -> Any:
         try:
-            return attribute(asked("lrp", _small(each), 1, FEW)).heatmap.values
+            return attribute(asked("lrp", _small(each), 1, FEW)).values
         except NotApplicable as error:
             return str(error)
 
@@ -419,9 +418,7 @@ def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
             class_activation(asked(method, classifier, 1)).heatmap.values
         )
     for method in ATTRIBUTION_METHODS:
-        found[method] = lambda method=method: (
-            attribute(asked(method, classifier, 1, FEW)).heatmap.values
-        )
+        found[method] = lambda method=method: attribute(asked(method, classifier, 1, FEW)).values
     for settings in (PLAIN, InferenceOptions(folded=True), InferenceOptions(channels_last=True)):
         found[f"scoring {settings}"] = lambda settings=settings: _score(classifier, settings)
     return found

@@ -10,7 +10,7 @@ from vitrine.data.printed import published_figures
 from vitrine.errors import SourceError
 from vitrine.external.store import open_imported
 from vitrine.external.study import load_import_study
-from vitrine.measures.diversity import expected_different
+from vitrine.measures.labels import expected_different
 from vitrine.project import Project
 
 

@@ -69,7 +69,7 @@ def _call(metric: Any, maps: np.ndarray = GRADIENT, **more: Any) -> Any:
 
 
 def test_maximum_sensitivity() -> None:
-    drawn = perturbations(IMAGE.shape[1:], seed=4, samples=6)
+    drawn = perturbations(IMAGE.shape[1:], 4, 6, 0.02)
     waiting = iter(drawn)
     metric = quantus.MaxSensitivity(
         nr_samples=6, perturb_func=lambda arr, **_: arr + next(waiting).reshape(1, -1), **QUIET
@@ -90,7 +90,7 @@ def test_pixel_flipping_is_the_deletion_curve() -> None:
     metric = quantus.PixelFlipping(features_in_step=SIDE, perturb_func=flip, **QUIET)
     (expected,) = _call(metric, softmax=False)
 
-    found = deletion(_scores, IMAGE, GRADIENT[0, 0], replacement="mean", steps=SIDE)
+    found = deletion(_scores, IMAGE, GRADIENT[0, 0], replacement="mean", steps=SIDE, batch=5)
     np.testing.assert_allclose(found.scores[1:], np.ravel(expected), rtol=1e-4, atol=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_infidelity() -> None:
     (expected,) = _call(metric)
     assert len(seen) == 9
     removed = IMAGE - np.stack(seen)
-    lost = losses(_scores, IMAGE, removed)
+    lost = losses(_scores, IMAGE, removed, batch=14)
     found = infidelity(GRADIENT[0], removed, lost, scaled=False)
     assert found == pytest.approx(float(expected), rel=1e-3)
 

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, fisher_exact, mannwhitneyu
 from claims.judgement import Judgement, Outcome, Part, judgement, told
 from vitrine.data.printed import published_figures
 from vitrine.data.wordnet import SAMPLES
-from vitrine.measures.diversity import expected_different
+from vitrine.measures.labels import expected_different
 from vitrine.report.dissected import dissected
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport

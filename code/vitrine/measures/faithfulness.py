@@ -15,12 +15,6 @@ Values = npt.NDArray[np.floating]
 Scores = Callable[[Inputs], npt.NDArray[np.floating]]
 """The explained class's score ``[n]`` for a batch: a probability, or a logit."""
 
-STEPS = 28
-"""Shares of a curve: 224 · 224 pixels in 28 equal pieces of 1,792, eight rows of the image."""
-
-BATCH = 14
-"""Images in one pass; 10 to 16 are fastest on two processor cores."""
-
 
 @dataclass(frozen=True)
 class Curve:
@@ -77,9 +71,9 @@ def changed(
     values: Values,
     *,
     insert: bool,
-    replacement: str = "blurred",
-    steps: int = STEPS,
-    batch: int = BATCH,
+    replacement: str,
+    steps: int,
+    batch: int,
 ) -> Curve:
     """The score while the strongest pixels are taken away first (Petsiuk et al., 2018).
 
@@ -125,7 +119,7 @@ def squares(inputs: Inputs, seed: int, samples: int, side: int) -> Inputs:
 
 
 def losses(
-    scores: Scores, inputs: Inputs, perturbations: Inputs, *, batch: int = BATCH
+    scores: Scores, inputs: Inputs, perturbations: Inputs, *, batch: int
 ) -> npt.NDArray[np.float64]:
     """f(x) - f(x - δ) for each perturbation: ``float64 [samples]``.
 

@@ -5,16 +5,8 @@ import numpy.typing as npt
 
 from vitrine.methods.method import Inputs
 
-RADIUS = 0.02
-"""Captum's default: the perturbation's greatest size, in units of the normalised input."""
 
-SAMPLES = 10
-"""Captum's default: how many perturbed inputs are explained."""
-
-
-def perturbations(
-    shape: tuple[int, ...], seed: int, samples: int = SAMPLES, radius: float = RADIUS
-) -> Inputs:
+def perturbations(shape: tuple[int, ...], seed: int, samples: int, radius: float) -> Inputs:
     """What is added to an input of ``shape``: ``float32 [samples, *shape]``, seeded.
 
     Each value is uniform from ``-radius`` to ``radius``, as in Captum. Fewer samples of the same

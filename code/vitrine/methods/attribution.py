@@ -15,12 +15,11 @@ from torch import Tensor, fx
 from vitrine import study as studies
 from vitrine.errors import NotApplicable, StudyError, pick
 from vitrine.methods.attribution_query import AttributionQuery, Explain
-from vitrine.methods.captum_lrp import captum_relevance
 from vitrine.methods.feature_maps import map_gradients
 from vitrine.methods.guided_backprop import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.input_gradients import gradient, gradient_shap, integrated_gradients, noisy
-from vitrine.methods.lrp import RULE, check_rules, relevance
+from vitrine.methods.lrp import RULE, captum_relevance, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
 from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
 from vitrine.models.architecture import Architecture
@@ -71,14 +70,20 @@ class AttributionMethod(Method):
         return {"revision": self.revision, "speed": speed_of(study), "parameters": used}
 
     def explain(self, query: Query) -> Stored:
-        found = attribute(query)
+        passes: list[int] = []
+
+        def told(done: int) -> None:
+            passes.append(done)
+            query.progress(done)
+
+        heatmap = attribute(replace(query, progress=told))
         with scoring(query.classifier, query.target, query.settings, "logit") as scores:
             inputs = np.asarray(query.classifier.normalise(query.crop[None]).cpu().numpy())
             logit, nothing = scores(np.concatenate([inputs, np.zeros_like(inputs)]))
-        values = found.heatmap.values.astype(np.float64)
+        values = heatmap.values.astype(np.float64)
         scale = float(np.abs(values).max()) or 1.0
-        facts = found.heatmap.facts() | {
-            "passes": found.passes,
+        facts = heatmap.facts() | {
+            "passes": sum(passes),
             "scale": scale,
             "total": float(values.sum()),
             "logit": float(logit),
@@ -108,18 +113,6 @@ class AttributionMethod(Method):
                 return {name: torch.cat([e[name] for e in each]).cpu().numpy() for name in each[0]}
 
             yield together
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """A map with what it cost.
-
-    heatmap : the attributions summed over the colour channels; not scaled, not clipped.
-    passes : forward passes that were run.
-    """
-
-    heatmap: Heatmap
-    passes: int
 
 
 # --- the methods ---------------------------------------------------------------------------------
@@ -193,6 +186,15 @@ def _windows(parameters: Parameters, side: int) -> int:
     return along**2 + 1
 
 
+_of_noise = partial(
+    AttributionMethod,
+    prepare=noisy,
+    passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
+    uses=("samples", "noisy_steps", "noise"),
+    stochastic=True,
+    signed=False,
+)
+
 ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
     "integrated_gradients": AttributionMethod(
         "Integrated Gradients",
@@ -202,24 +204,14 @@ ATTRIBUTION_METHODS: dict[str, AttributionMethod] = {
         uses=("steps",),
         rule="a straight path from zero, the mean colour of the normalisation",
     ),
-    "smoothgrad_squared": AttributionMethod(
+    "smoothgrad_squared": _of_noise(
         "SmoothGrad² of Integrated Gradients",
-        noisy,
-        passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="hooker2019",
-        uses=("samples", "noisy_steps", "noise"),
-        stochastic=True,
-        signed=False,
         rule="the mean square of Integrated Gradients over noisy copies of the image",
     ),
-    "vargrad": AttributionMethod(
+    "vargrad": _of_noise(
         "VarGrad of Integrated Gradients",
-        noisy,
-        passes=lambda parameters, _side: parameters.samples * parameters.noisy_steps,
         paper="adebayo2018",
-        uses=("samples", "noisy_steps", "noise"),
-        stochastic=True,
-        signed=False,
         rule="the variance of Integrated Gradients over noisy copies of the image",
     ),
     "gradient_shap": AttributionMethod(
@@ -324,21 +316,16 @@ def explaining(query: Query) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
         yield explain
 
 
-def attribute(query: Query) -> Attribution:
-    """Explain a class for one crop; see ``explaining`` for what it raises.
+def attribute(query: Query) -> Heatmap:
+    """The attributions of a crop, summed over the colour channels; not scaled, not clipped.
 
-    The same query gives the same map to the last digit on the same machine. Seconds include
-    preparing the network.
+    See ``explaining`` for what it raises. The same query gives the same map to the last digit on
+    the same machine. Seconds include preparing the network.
     """
     query.classifier.check_crop(query.crop)
-    row, passes = pick_attribution_method(query.method), []
-
-    def told(done: int) -> None:
-        passes.append(done)
-        query.progress(done)
-
+    row = pick_attribution_method(query.method)
     start = time.perf_counter()
-    with explaining(replace(query, progress=told)) as explain:
+    with explaining(query) as explain:
         found = explain(query.batch)[query.method][0].sum(dim=0)
         values = found.cpu().numpy().astype(np.float32)
     seconds = time.perf_counter() - start
@@ -347,8 +334,7 @@ def attribute(query: Query) -> Attribution:
             f"{row.title} of {query.classifier.title} gives numbers that are not finite, which "
             "shows nothing"
         )
-    heatmap = Heatmap(values, query.frame, row.signed, query.method, query.target, seconds)
-    return Attribution(heatmap, sum(passes))
+    return Heatmap(values, query.frame, row.signed, query.method, query.target, seconds)
 
 
 @contextmanager

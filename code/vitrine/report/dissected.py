@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vitrine.experiments.dissection_tables import SIGNIFICANT
-from vitrine.measures.diversity import expected_different
+from vitrine.measures.labels import expected_different
 from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, safe
