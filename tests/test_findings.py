@@ -1,6 +1,7 @@
 """Findings: the sentence, the verdict and the number come from one comparison."""
 
 import re
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from scipy.stats import permutation_test
 from any_study import any_study
 from stub_study import assert_sound
 from vitrine.errors import StudyError
-from vitrine.measures.difference import paired_difference, pairing_difference
+from vitrine.measures.difference import Difference, paired_difference, pairing_difference
 from vitrine.measures.registry import MEASURES
 from vitrine.report import replication
 from vitrine.report.attributions import PRINTED
@@ -44,14 +45,16 @@ differences = st.lists(st.floats(-1, 1, allow_subnormal=False), max_size=12).map
 
 @given(differences, st.integers(1, 30))
 def test_interval_and_verdict_cannot_disagree(values: np.ndarray, comparisons: int) -> None:
-    found = paired_difference(values, comparisons)
+    _agree(paired_difference(values, comparisons))
+
+
+def _agree(found: Difference) -> None:
+    """The interval, the p-value and the direction of a difference say the same."""
     outside = not found.low <= 0 <= found.high
     assert outside == (found.direction in ("larger", "smaller"))
     assert outside == (found.p_value <= found.level and np.isfinite(found.low))
-    if found.direction == "larger":
-        assert found.low > 0
-    if found.direction == "smaller":
-        assert found.high < 0
+    if outside:
+        assert (found.low > 0) == (found.direction == "larger") == (found.mean > 0)
 
 
 @pytest.mark.parametrize("n", [2, 5, 8, 11])
@@ -66,13 +69,24 @@ def test_sign_flips_against_scipy_and_by_hand(n: int) -> None:
     assert found.p_value == np.mean(np.array(flips) >= abs(values.sum()) - 1e-12)
 
 
-def test_the_interval_holds_the_means_that_the_test_does_not_reject() -> None:
-    values = np.random.default_rng(1).normal(0.3, 1, 10)
-    found = paired_difference(values)
+@pytest.mark.parametrize(
+    ("tested", "values", "one"),
+    [
+        (paired_difference, np.random.default_rng(1).normal(0.3, 1, 10), np.ones(10)),
+        *(
+            (pairing_difference, np.random.default_rng(n).random((n, n)), np.eye(n))
+            for n in (6, 11)
+        ),
+    ],
+)
+def test_the_interval_holds_the_differences_that_the_test_does_not_reject(
+    tested: Callable[[np.ndarray], Difference], values: np.ndarray, one: np.ndarray
+) -> None:
+    found = tested(values)
     for inside in (found.low + 1e-6, found.high - 1e-6):
-        assert paired_difference(values - inside).p_value > 0.05
+        assert tested(values - inside * one).p_value > 0.05
     for outside in (found.low - 1e-6, found.high + 1e-6):
-        assert paired_difference(values - outside).p_value <= 0.05
+        assert tested(values - outside * one).p_value <= 0.05
 
 
 matrices = st.integers(0, 9).flatmap(
@@ -88,11 +102,7 @@ def test_interval_and_verdict_of_a_pairing_cannot_disagree(matrix: Any, comparis
     matrix[np.ix_(whole, whole)] = np.nan_to_num(matrix[np.ix_(whole, whole)])
     found = pairing_difference(matrix, comparisons, draws=199)
     assert found.count == whole.sum()
-    outside = not found.low <= 0 <= found.high
-    assert outside == (found.direction in ("larger", "smaller"))
-    assert outside == (found.p_value <= found.level and np.isfinite(found.low))
-    if outside:
-        assert (found.low > 0) == (found.direction == "larger") == (found.mean > 0)
+    _agree(found)
 
 
 @pytest.mark.parametrize("n", [3, 5, 7])
@@ -113,16 +123,6 @@ def test_pairings_against_scipy_and_by_hand(n: int) -> None:
     assert found.p_value == pytest.approx(min(1, 2 * min(tails)))
     others = [matrix[i, j] for i in range(n) for j in range(n) if i != j]
     assert found.mean == pytest.approx(np.trace(matrix) / n - np.mean(others))
-
-
-def test_the_interval_of_a_pairing_holds_the_gains_that_the_test_does_not_reject() -> None:
-    for n in (6, 11):
-        matrix = np.random.default_rng(n).random((n, n))
-        found = pairing_difference(matrix)
-        for inside in (found.low + 1e-6, found.high - 1e-6):
-            assert pairing_difference(matrix - inside * np.eye(n)).p_value > 0.05
-        for outside in (found.low - 1e-6, found.high + 1e-6):
-            assert pairing_difference(matrix - outside * np.eye(n)).p_value <= 0.05
 
 
 def test_one_map_that_all_others_resemble_is_no_pairing() -> None:

@@ -1,5 +1,6 @@
 """Findings about agreement, large samples and occluded regions, whichever way they come out."""
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -55,13 +56,21 @@ def test_verdicts_say_what_the_numbers_say(study: StudyReport) -> None:
     assert drawn.empty or (drawn[["low", "high"]].abs().max().max() <= 1 + 1e-9)
 
 
+def _ious(
+    pairs: Mapping[tuple[str, str, str], Any], other: Any = 0.3, images: int = 8
+) -> pd.DataFrame:
+    """The IoUs of two methods by a rule, of all images alike or of each."""
+    rows = [
+        pd.DataFrame({"image": _images(images), "iou": iou}).assign(first=a, second=b, rule=rule)
+        for (a, b, rule), iou in pairs.items()
+    ]
+    return pd.concat(rows).assign(iou_chance=0.1, iou_other_images=other)
+
+
 def _compared(iou: float, other: float, images: int = 8, method: str = "gradcam") -> StudyReport:
-    rows = pd.DataFrame({"image": _images(images), "iou": iou + np.linspace(0, 0.01, images)})
-    rows = rows.assign(first="lime", second=method, share=0.2, iou_chance=0.11)
-    return stub_study(
-        {"agreement": rows.assign(iou_other_images=other)},
-        {"agreement": {"share": 0.2}, "cam": {"methods": [method]}},
-    )
+    pair = {("lime", method, "share"): iou + np.linspace(0, 0.01, images)}
+    table = _ious(pair, other, images).assign(share=0.2)
+    return stub_study({"agreement": table}, {"agreement": {"share": 0.2}})
 
 
 def test_agreement_is_more_less_or_undecided() -> None:
@@ -77,23 +86,10 @@ def test_agreement_is_more_less_or_undecided() -> None:
 
 
 def _by_rule(columns: dict[str, np.ndarray]) -> StudyReport:
-    images = _images(len(next(iter(columns.values()))))
-    rows = [
-        {"image": image, "first": "lime", "second": "gradcam", "rule": rule, "iou": value}
-        | {"iou_chance": 0.1, "iou_other_images": 0.3}
-        for rule, values in columns.items()
-        for image, value in zip(images, values, strict=True)
-    ]
-    area = {"zero": {"lime": 0.6, "gradcam": 0.99}}
-    areas = [
-        {"image": image, "method": method, "rule": rule}
-        | {"area": area.get(rule, {}).get(method, 0.2)}
-        for image in images
-        for method in ("lime", "gradcam")
-        for rule in columns
-    ]
-    found = {"ious": rows, "agreement": rows, "regions": areas}
-    return stub_study({name: pd.DataFrame(table) for name, table in found.items()})
+    pairs = {("lime", "gradcam", rule): values for rule, values in columns.items()}
+    table = _ious(pairs, images=len(columns["share"]))
+    areas = {"method": ["lime", "gradcam"], "rule": ["zero", "zero"], "area": [0.6, 0.99]}
+    return stub_study({"ious": table, "agreement": table, "regions": areas})
 
 
 def test_rule_and_image_are_compared_by_how_far_they_part_ious() -> None:
@@ -126,14 +122,9 @@ def test_an_iou_that_is_one_area_is_called_so() -> None:
 def test_no_pair_of_attribution_methods_is_said_not_to_agree_where_none_is_shown_to(
     ious: tuple[float, ...], headline: str
 ) -> None:
-    methods, images = ["gradient", "lrp", "vargrad"], _images(8)
-    rows = [
-        {"image": image, "first": one, "second": other, "rule": "share"}
-        | {"iou": iou, "iou_chance": 0.1, "iou_other_images": 0.2 + 0.01 * n}
-        for (one, other), iou in zip(combinations(methods, 2), ious, strict=True)
-        for n, image in enumerate(images)
-    ]
-    table = pd.DataFrame(rows)
+    methods = ["gradient", "lrp", "vargrad"]
+    pairs = [(*pair, "share") for pair in combinations(methods, 2)]
+    table = _ious(dict(zip(pairs, ious, strict=True)), np.tile(0.2 + 0.01 * np.arange(8), 3))
     sections = {"agreement": {"share": 0.2}, "attribution": {"methods": methods}}
     found = agreement.attributions(stub_study({"agreement": table, "ious": table}, sections))
     assert found.headline.startswith(headline)

@@ -29,7 +29,7 @@ Values = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class _Pair:
+class MapPair:
     """One method's maps of two networks, or two methods' maps of one, of the same images.
 
     share : of the frame that a region covers; without one the first are masks, without ranks.
@@ -62,7 +62,7 @@ class _Pair:
 
 
 @lru_cache
-def _pairs(study: StudyReport, published: PublishedReport) -> dict[tuple[str, str, str], _Pair]:
+def _pairs(study: StudyReport, published: PublishedReport) -> dict[tuple[str, str, str], MapPair]:
     """What is compared, and the first and the second method, in the frame of the study's maps.
 
     Regions cover the study's share of the frame; with a mask, as much as the mask does. A mask has
@@ -79,13 +79,13 @@ def _pairs(study: StudyReport, published: PublishedReport) -> dict[tuple[str, st
     framed = list(zip(images, frames, strict=True))
     own = {m: [study.heatmap(m, image).values for image in images] for m in cams}
     theirs = {m: [published.map_in(m, image, frame) for image, frame in framed] for m in cams}
-    pairs = {(NETWORKS, cam, cam): _Pair(images, own[cam], theirs[cam], share) for cam in cams}
+    pairs = {(NETWORKS, cam, cam): MapPair(images, own[cam], theirs[cam], share) for cam in cams}
     for what, maps in ((SHOWN, own), (PUBLISHED, theirs)):
         for one, other in combinations(cams, 2):
-            pairs[what, one, other] = _Pair(images, maps[one], maps[other], share)
+            pairs[what, one, other] = MapPair(images, maps[one], maps[other], share)
     if LIME in methods and (masks := _masks(published, framed)):
         lime = [study.heatmap(LIME, image).values for image in images]
-        pairs[NETWORKS, LIME, LIME] = _Pair(images, masks, lime)
+        pairs[NETWORKS, LIME, LIME] = MapPair(images, masks, lime)
     return pairs
 
 

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from vitrine.data.printed import published_figures
-from vitrine.measures.agreement import intersection_over_union, top_region
 from vitrine.measures.association import spearman
 from vitrine.measures.difference import paired_difference, pairing_difference
 from vitrine.report.dissected import dissected
 from vitrine.report.findings.finding import Finding, absent
+from vitrine.report.findings.other_run import MapPair
 from vitrine.report.findings.sentences import span, spelt, which_way
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
@@ -27,13 +27,10 @@ def iou_matrix(published: PublishedReport, first: str, second: str) -> npt.NDArr
 
     The heatmaps are those of the store, which are smaller than the imported ones.
     """
-    regions, heats = [], []
-    for image in published.images:
-        frame = published.frame(first, image)
-        regions.append((published.map_in(first, image, frame) != 0).astype(np.float64))
-        heats.append(published.map_in(second, image, frame))
-    rows = [[intersection_over_union(r, top_region(h, r.mean())) for h in heats] for r in regions]
-    return np.array(rows)
+    framed = [(image, published.frame(first, image)) for image in published.images]
+    regions = [(published.map_in(first, *one) != 0).astype(np.float64) for one in framed]
+    heats = [published.map_in(second, *one) for one in framed]
+    return MapPair(published.images, regions, heats).ious
 
 
 def pair_of(published: PublishedReport, first: str, second: str) -> pd.DataFrame:
