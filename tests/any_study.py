@@ -95,8 +95,9 @@ class Tables:
             rows[column] = low + (high - low) * (level + self.spread * (own - level))
             if column in WORDS:
                 rows[column] = self.random.choice(np.array(WORDS[column], object), len(rows))
-            elif column in self.missing:
-                rows.loc[self.some(rows, self.gaps), column] = np.nan
+            elif column in self.missing:  # of all images alike, or of some
+                lost = self.some(rows, self.gaps)
+                rows.loc[lost[kind] if self.random.random() < 0.5 else lost, column] = np.nan
         return rows
 
 

@@ -83,13 +83,15 @@ def classifier_highest(study: StudyReport, published: PublishedReport) -> Judgem
 def probing_grows(study: StudyReport, published: PublishedReport) -> Judgement:
     """Similarity grows with the probing set, by either rule of how many images are a unit's."""
     parts = []
-    rows = study.networks_table("probing") if study.has("probing") else pd.DataFrame({"rule": []})
+    rows = pd.DataFrame(columns=["rule", "similarity", "size"])
+    if study.has("probing"):
+        rows = study.networks_table("probing")
     for rule, what in (
         ("fixed", "a fixed number of strongest images"),
         ("share", "a fixed share of the images"),
     ):
-        own = rows[rows["rule"] == rule]
-        if own.empty or own["size"].nunique() < 2:
+        own = rows[rows["rule"] == rule].dropna(subset=["similarity"])
+        if own["size"].nunique() < 2:
             continue
         least, most = int(own["size"].min()), int(own["size"].max())
         wide = own.pivot_table(index=["network", "layer"], columns="size", values="similarity")
