@@ -70,12 +70,9 @@ def test_a_map_is_read_from_every_kind_of_file(tmp_path: Path, name: str, channe
     np.testing.assert_array_equal(found, MAP)
 
 
-def test_a_mask_is_read_from_an_image_in_grey(tmp_path: Path) -> None:
+def test_an_image_in_colours_is_no_map(tmp_path: Path) -> None:
     mask = np.zeros((20, 30), np.uint8)
     mask[5:10, 5:20] = 255
-    for mode in ("L", "RGB", "1"):
-        PilImage.fromarray(mask).convert(mode).save(tmp_path / "mask.png")
-        np.testing.assert_array_equal(read_map(tmp_path / "mask.png")[0], mask / 255)
     coloured = np.stack([mask, mask // 2, mask], axis=2)
     coloured[7:, :, 0] //= 3  # in one colour it would be a mask
     PilImage.fromarray(coloured).save(tmp_path / "coloured.png")
@@ -105,6 +102,7 @@ def _palette(*colours: int) -> PilImage.Image:
     [
         ("m.png", _grey(255), False),
         ("m.png", _grey(255).convert("1"), False),
+        ("m.png", _grey(255).convert("RGB"), False),
         ("m.jpg", _grey(255), True),
         ("m.jpg", _grey(200).convert("RGB"), True),
         ("m.webp", _grey(255).convert("RGB"), True),
@@ -153,27 +151,21 @@ def test_a_heatmap_in_a_lossy_image_keeps_its_values(tmp_path: Path) -> None:
         (np.zeros((2, 3, 4, 5)), "which is no map"),
         (np.zeros((0, 5)), "which is no map"),
         (np.zeros((4, 5, 7)), "which is no map"),
-        (np.ones((4, 5), complex), "instead of numbers"),
-        (np.array([["a"]]), "instead of numbers"),
+        (np.ones((4, 5), complex), "complex128 and no numbers"),
+        (np.array([["a"]]), "<U1 and no numbers"),
+        (np.array([[Evil(os.mkdir, "it-ran")]], object), "cannot be read as an array of numbers"),
     ],
 )
-def test_what_is_no_map_is_said(tmp_path: Path, array: np.ndarray, said: str) -> None:
-    np.save(tmp_path / "map.npy", array, allow_pickle=True)
-    np.savez(tmp_path / "map.npz", map=array)
+def test_what_is_no_map_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, array: np.ndarray, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("map.npy", array, allow_pickle=True)
+    np.savez("map.npz", map=array)
     for name in ("map.npy", "map.npz"):
         with pytest.raises(SourceError, match=re.escape(said)):
-            read_map(tmp_path / name)
-
-
-def test_an_object_array_in_a_file_of_numpy_runs_nothing(tmp_path: Path) -> None:
-    trace = tmp_path / "it-ran"
-    evil = np.array([[Evil(os.mkdir, str(trace))]], dtype=object)
-    np.save(tmp_path / "evil.npy", evil, allow_pickle=True)
-    np.savez(tmp_path / "evil.npz", mask=evil)
-    for name in ("evil.npy", "evil.npz"):
-        with pytest.raises(SourceError, match="object instead of numbers"):
-            read_map(tmp_path / name)
-    assert not trace.exists()
+            read_map(Path(name))
+    assert not Path("it-ran").exists()
 
 
 def _npy(shape: str, dtype: str = "<f8") -> bytes:
@@ -189,7 +181,7 @@ def test_a_huge_declared_shape_is_not_believed(tmp_path: Path, shape: str) -> No
     with zipfile.ZipFile(tmp_path / "map.npz", "w") as archive:
         archive.writestr("map.npy", _npy(shape))
     for name in ("map.npy", "map.npz"):
-        with pytest.raises(SourceError, match="declares the shape|ends too early"):
+        with pytest.raises(SourceError, match="cannot be read as an array of numbers"):
             read_map(tmp_path / name)
 
 

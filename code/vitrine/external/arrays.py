@@ -4,19 +4,17 @@ A map is one number for each pixel of a frame. Files of NumPy (``.npy``, ``.npz`
 grey, and pickled arrays and tensors are read; each is checked before its values are.
 """
 
-import math
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
 from vitrine.data.images import ENDINGS, opened
-from vitrine.data.safe_pickle import MAX_BYTES, MAX_VALUES, Array, read_pickled
+from vitrine.data.safe_pickle import MAX_BYTES, Array, read_pickled
 from vitrine.errors import ImageError, SourceError
 
 Map = npt.NDArray[np.float32]
@@ -106,56 +104,22 @@ def _flat(path: Path, values: Array) -> Array:
 # --- NumPy's own files ----------------------------------------------------------------------------
 
 
-def _read_npy(path: Path) -> Array:
+def _read_numpy(path: Path) -> Array | dict[str, Array]:
+    """An array, or those of an archive by name; NumPy unpickles none."""
     try:
         with path.open("rb") as stream:
-            return _npy(stream, path.stat().st_size)
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, error) from error
-
-
-def _read_npz(path: Path) -> dict[str, Array]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            found = np.load(stream, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return found
+            entries = found.zip.infolist()
             if len(entries) > 1000 or sum(entry.file_size for entry in entries) > MAX_BYTES:
                 raise ValueError(f"it unpacks to more than {MAX_BYTES // 2**20} MiB")
-            found = {}
-            for entry in entries:
-                with archive.open(entry) as stream:
-                    name = entry.filename.removesuffix(".npy")
-                    found[name] = _npy(stream, entry.file_size)  # type: ignore[arg-type]
-            return found
+            return dict(found)
     except Exception as error:  # whatever zipfile, zlib and lzma raise
-        raise _damaged(path, error) from error
-
-
-def _npy(stream: BinaryIO, size: int) -> Array:
-    """One array of NumPy's format; what its header declares is held against what is there."""
-    version = np.lib.format.read_magic(stream)
-    header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if header is None:
-        raise ValueError(f"it has the version {version}, which is not known")
-    shape, fortran, dtype = header(stream)
-    if dtype.hasobject or dtype.kind not in "biuf":
-        raise ValueError(f"it holds {dtype} instead of numbers")
-    values = math.prod(shape)
-    if values > MAX_VALUES or values * dtype.itemsize > size:
-        raise ValueError(f"it declares the shape {shape} and has {size:,} bytes")
-    content = stream.read(values * dtype.itemsize)
-    if len(content) < values * dtype.itemsize:
-        raise ValueError("it ends too early")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def _damaged(path: Path, error: Exception) -> SourceError:
-    return SourceError(
-        f"{path} cannot be read as an array of numbers ({error or type(error).__name__})",
-        "Fetch it again, or save the array anew with numpy.save",
-    )
+        raise SourceError(
+            f"{path} cannot be read as an array of numbers ({error or type(error).__name__})",
+            "Fetch it again, or save the array anew with numpy.save",
+        ) from error
 
 
 # --- images -------------------------------------------------------------------------------------
@@ -218,8 +182,7 @@ def is_lossy(path: Path) -> bool:
 
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
+    **dict.fromkeys((".npy", ".npz"), _read_numpy),
     **dict.fromkeys((".pth", ".pt", ".pkl"), read_pickled),
     **dict.fromkeys(ENDINGS, _read_image),
 }
