@@ -223,7 +223,7 @@ def test_workers_that_cannot_be_started_again_end_the_run(
         for working in _processes():
             working.kill()
 
-    for said, progress in (("none could be started in their", kill), ("cannot be started", None)):
+    for said, progress in (("none came in their place", kill), ("cannot be started", None)):
         with pytest.raises(VitrineError, match=f"{said}.*take fewer workers"):
             run(many, _study(many), "cpu", Progress(advance=progress or print), Workers(2))
         assert not _processes()
@@ -278,8 +278,8 @@ def _of_session(session: int) -> list[int]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of a scheduler with one worker, and the scheduler."""
+def cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, subprocess.Popen[str]]]]:
+    """The address of a scheduler with one worker, and both."""
     told = tmp_path / "scheduler.json"
     port = ["--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
     scheduler = _command(tmp_path, "-m", "distributed.cli.dask_scheduler", *port)
@@ -291,26 +291,35 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         deadline = time.monotonic() + 60
         while not told.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        yield json.loads(told.read_text())["address"], scheduler
+        yield json.loads(told.read_text())["address"], {"scheduler": scheduler, "workers": worker}
     finally:
         for process in (worker, scheduler):
             process.kill()
             process.communicate()
 
 
-def test_a_cluster_computes_until_its_scheduler_is_lost(
-    many: Project, cluster: tuple[str, subprocess.Popen[str]]
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [("scheduler", "The scheduler of the workers is lost"), ("workers", "All workers are lost")],
+)
+def test_a_cluster_computes_until_its_scheduler_or_all_workers_are_lost(
+    many: Project,
+    cluster: tuple[str, dict[str, subprocess.Popen[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+    said: str,
 ) -> None:
-    address, scheduler = cluster
+    address, processes = cluster
+    monkeypatch.setattr("vitrine.experiments.workers.COMEBACK", 3)
     (many.root / "seconds.txt").write_text("0.02")
     done: list[int] = []
 
     def lose(passes: int) -> None:
         done.append(passes)
         if len(done) == 6:
-            scheduler.kill()
+            processes[lost].kill()
 
-    with pytest.raises(VitrineError, match="scheduler of the workers is lost.*goes on where"):
+    with pytest.raises(VitrineError, match=f"{said}.*goes on where this run was"):
         run(many, _study(many), "cpu", Progress(advance=lose), Workers(scheduler=address))
     (many.root / "seconds.txt").write_text("0")
     rest = run(many, _study(many))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,10 @@ PATIENCE = 30
 """Seconds to wait for a scheduler, and for its first worker."""
 
 COMEBACK = 120
-"""Seconds without any worker of this machine until none is believed to come back: Dask starts
-another for one that dies, but not for one that dies while it starts."""
+"""Seconds without any worker until none is believed to come back: Dask starts another for one that
+dies, but not for one that dies while it starts, nor for one of a cluster."""
 
-FEWER = "Look whether memory suffices, and take fewer workers"
+FEWER = "Look whether memory suffices, and take fewer workers or start others"
 """What to do about workers that die."""
 
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -149,7 +150,6 @@ def _client(workers: Workers, stack: ExitStack) -> Client:
     if not workers.scheduler:
         settings = {
             "distributed.scheduler.allowed-failures": DEATHS,
-            "distributed.scheduler.no-workers-timeout": f"{COMEBACK} s",
             "distributed.scheduler.worker-saturation": 1.0,  # no task waits on a worker
             # Dask's own lets the C library give every freed block back to the system, which costs
             # a quarter of a pass.
@@ -368,25 +368,37 @@ class Hired(Crew):
     ) -> Iterator[tuple[str, Any]]:
         """The results that are wanted, as they come; the list is emptied, so that none is kept."""
         from distributed import KilledWorker, as_completed
-        from distributed.scheduler import NoWorkerError
 
         waiting = as_completed(futures)
         futures.clear()
         try:
-            for future in waiting:
+            while waiting.count():
+                future = self._awaited(waiting.__anext__)
                 progress.advance(self._worth.get(future.key, 0))
                 if future.key in wanted:
-                    yield future.key, future.result()
+                    if future.status == "error":
+                        future.result()  # which raises it
+                    gather = partial(self._client.gather, future, asynchronous=True)
+                    yield future.key, self._awaited(gather)
         except KilledWorker as error:
             raise VitrineError(
                 f"Every worker that began this step was killed ({error.task})", FEWER
-            ) from error
-        except NoWorkerError as error:
-            raise VitrineError(
-                "All workers died, and none could be started in their place", FEWER
             ) from error
         except (CancelledError, OSError) as error:
             raise VitrineError(
                 "The scheduler of the workers is lost",
                 "Start it again; the same command goes on where this run was",
             ) from error
+
+    def _awaited(self, ask: Callable[[], Any]) -> Any:
+        """What Dask gives once it is there. A scheduler waits for ever where no worker is left."""
+        alone = 0
+        while alone < COMEBACK:
+            try:
+                return self._client.sync(ask, callback_timeout=1)
+            except TimeoutError:
+                alone = 0 if self._client.nthreads() else alone + 1
+        raise VitrineError(
+            "All workers are lost, and none came in their place",
+            f"{FEWER}; the same command goes on where this run was",
+        )
