@@ -136,6 +136,7 @@ class Context:
         the images' pixels.
     maps : the tasks that make the maps, whose stored results tell how passes were run.
     known_settings : how the passes of networks are run, as far as it is chosen.
+    probing_digests : the file and the digest of each image of a probing set, once they are known.
     """
 
     project: Project
@@ -147,6 +148,7 @@ class Context:
     device: str = "cpu"
     maps: Sequence[Task] = ()
     known_settings: dict[str, InferenceOptions] = field(default_factory=dict)
+    probing_digests: list[str] = field(default_factory=list)
 
     @property
     def classifiers(self) -> dict[str, Classifier]:
@@ -291,13 +293,7 @@ class Experiment:
         return 0
 
     def prepare(self, progress: Progress) -> None:
-        """Do that work."""
-
-    def found_out(self) -> Any:
-        """What took long to find out; workers take it over instead of finding it out again."""
-
-    def take_over(self, known: Any) -> None:
-        """Take over what the leading process found out."""
+        """Do that work, whose result workers find in the cache."""
 
     def waves(self, todo: Sequence[Task]) -> Sequence[Sequence[Task]]:
         """The tasks, parted where later ones build on the stored results of earlier ones."""
@@ -321,6 +317,15 @@ class Experiment:
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """One task's result. Raises ``NotApplicable`` where the network does not support it."""
         raise NotImplementedError(f"{type(self).__name__} has no tasks to compute")
+
+    def results(self, tasks: Sequence[Task], found: Any) -> list[TaskResult]:
+        """The results of tasks that belong together.
+
+        found : what the pieces of the first gave together; ``None`` where it has none.
+        """
+        if found is not None:
+            self.take(tasks[0], found)
+        return [computed(self, task, SILENT) for task in tasks]
 
     def rows(self) -> Rows | dict[str, pd.DataFrame]:
         """The rows of all its tables from the stored tasks, so that they say what the store holds.

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,14 +75,18 @@ def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:
 class Probing:
     """The images of a probing set, to be encoded or passed through a network part by part."""
 
-    def __init__(self, project: Project, paths: dict[str, Path], batch: int) -> None:
+    def __init__(
+        self, project: Project, paths: dict[str, Path], batch: int, digests: list[str]
+    ) -> None:
         self.project, self.paths, self.batch = project, paths, batch
-        self.files = tuple(paths)
+        self.files, self._digests = tuple(paths), digests
 
-    @cached_property
+    @property
     def digests(self) -> list[str]:
         """The file and the digest of every image."""
-        return [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
+        if not self._digests:
+            self._digests += [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
+        return self._digests
 
     @property
     def digest(self) -> str:

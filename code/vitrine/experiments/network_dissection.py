@@ -108,7 +108,7 @@ class NetworkDissection(Experiment):
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity, **wanted.parameters)
         self.probing_set = inputs.Probing(
-            project, inputs.image_paths(project, wanted), wanted.batch
+            project, inputs.image_paths(project, wanted), wanted.batch, context.probing_digests
         )
         self.files = self.probing_set.files
         self.top = self.similarity.top_of(len(self.files))
@@ -121,18 +121,11 @@ class NetworkDissection(Experiment):
         self.encoder = encoders.pick_encoder(wanted.encoder.name).load(
             project, wanted.encoder, context.device
         )
-        self._matches: Matches | None = None
         self._last_pass: tuple[str, dict[str, Activations]] | None = None
 
     def layers(self, classifier: str) -> tuple[str, ...]:
         """The layers that are dissected: the study's, or the network's own stages."""
         return self.wanted.layers or self.networks[classifier].stages
-
-    def found_out(self) -> list[str]:
-        return self.probing_set.digests
-
-    def take_over(self, known: list[str]) -> None:
-        self.probing_set.digests = known
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -195,17 +188,18 @@ class NetworkDissection(Experiment):
         return PASSES_OF_TEXTS * batches + len(self.files) if todo else 0
 
     def prepare(self, progress: Progress) -> None:
-        """The embeddings of the concepts, and those of the images, which are in the cache now."""
+        """The embeddings of the concepts; those of the images are in the cache already."""
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
-        texts = embeddings.text_embeddings(
-            self.context.project,
-            self.encoder,
-            self.concepts,
-            lambda _: progress.advance(PASSES_OF_TEXTS),
-        )
+        self._texts(lambda _: progress.advance(PASSES_OF_TEXTS))
+
+    def _texts(self, done: embeddings.Progress = lambda _: None) -> Embeddings:
+        return embeddings.text_embeddings(self.context.project, self.encoder, self.concepts, done)
+
+    @cached_property
+    def _matches(self) -> Matches:
         images = self.probing_set.embeddings(self.encoder)
         assert images is not None
-        self._matches = Matches(torch.from_numpy(images), torch.from_numpy(texts))
+        return Matches(torch.from_numpy(images), torch.from_numpy(self._texts()))
 
     def pieces(self, task: Task | None) -> list[Piece]:
         """The probing set in parts: to be encoded, or passed through a task's network."""
@@ -256,7 +250,6 @@ class NetworkDissection(Experiment):
 
     def compute(self, task: Task, progress: Progress) -> TaskResult:
         """One task's result, from the pass of the probing set through its network."""
-        assert self._matches is not None
         assert self._last_pass is not None
         compute = self._labels if task.file == "labels" else self._probing
         return compute(task.classifier, self._last_pass[1], self._matches, progress)

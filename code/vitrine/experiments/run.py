@@ -150,7 +150,7 @@ def run(
     before = {} if left else _made_with(store)
     # Until it is whole again, nothing is shown of a store in which old and new results mix.
     store.reopen()
-    with hired(workers if left else None, context, experiments) as crew:
+    with hired(workers if left else None, context) as crew:
         for experiment, tasks in todo:
             with counted(progress, experiment.preparation(tasks)) as own:
                 if tasks:

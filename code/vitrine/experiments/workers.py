@@ -23,7 +23,6 @@ import torch
 
 from vitrine.errors import VitrineError
 from vitrine.experiments.base import (
-    SILENT,
     Context,
     Experiment,
     Piece,
@@ -100,9 +99,7 @@ class Crew:
 
 
 @contextmanager
-def hired(
-    workers: Workers | None, context: Context, experiments: Sequence[Experiment]
-) -> Iterator[Crew]:
+def hired(workers: Workers | None, context: Context) -> Iterator[Crew]:
     """Who computes. Processes that are started here end with the block, in every case.
 
     Raises ``VitrineError`` where Dask is not installed, a scheduler does not answer or is lost, or
@@ -121,7 +118,7 @@ def hired(
         client = _client(workers, stack)
         if importlib.util.find_spec("bokeh"):
             workers.told(client.dashboard_link)
-        yield Hired(client, _setup(workers, context, experiments))
+        yield Hired(client, _setup(workers, context))
 
 
 @contextmanager
@@ -191,7 +188,7 @@ class Setup:
 
     token : another for every run.
     threads : of torch; 0 leaves them as they are.
-    found_out : by experiment, what the leading process sends ahead.
+    settings, probing_digests : what the leading process found out, for the worker's own context.
     """
 
     token: str
@@ -200,7 +197,7 @@ class Setup:
     device: str
     threads: int
     settings: dict[str, InferenceOptions]
-    found_out: dict[str, Any]
+    probing_digests: list[str]
 
 
 def _threads(workers: Workers) -> int:
@@ -208,7 +205,7 @@ def _threads(workers: Workers) -> int:
     return max(1, torch.get_num_threads() // workers.count) if workers.count else 0
 
 
-def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]) -> Setup:
+def _setup(workers: Workers, context: Context) -> Setup:
     return Setup(
         uuid.uuid4().hex,
         context.project,
@@ -219,7 +216,7 @@ def _setup(workers: Workers, context: Context, experiments: Sequence[Experiment]
         {name: context.settings(name) for name in context.classifiers}
         if methods_of(context.study)
         else {},
-        {type(one).__name__: one.found_out() for one in experiments},
+        context.probing_digests,
     )
 
 
@@ -227,20 +224,16 @@ _one_at_a_time = threading.Lock()
 _own: dict[str, dict[str, Experiment]] = {}
 """The experiments of this worker, by the run's token and by name."""
 
-_prepared: set[int] = set()
 
-
-@contextmanager
-def _twin(setup: Setup, name: str) -> Iterator[Experiment]:
-    """This worker's own experiment of that name, for one piece of work at a time."""
+def _ask(setup: Setup, name: str, method: str, *arguments: Any) -> Any:
+    """What a method of this worker's own experiment of that name gives; one is asked at a time."""
     with _one_at_a_time:
         if setup.token not in _own:
             _own.clear()
-            _prepared.clear()
             _own[setup.token] = _experiments(setup)
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        yield _own[setup.token][name]
+        return getattr(_own[setup.token][name], method)(*arguments)
 
 
 def _experiments(setup: Setup) -> dict[str, Experiment]:
@@ -251,31 +244,8 @@ def _experiments(setup: Setup) -> dict[str, Experiment]:
         torch.cuda.set_device(place % torch.cuda.device_count())
     context = context_of(setup.project, setup.study, setup.device)
     context.known_settings.update(setup.settings)
-    found = {one.__name__: one(context) for one in asked(setup.study)}
-    for name, known in setup.found_out.items():
-        found[name].take_over(known)
-    return found
-
-
-def _piece(setup: Setup, name: str, piece: Piece) -> Any:
-    with _twin(setup, name) as experiment:
-        return getattr(experiment, piece.method)(*piece.arguments)
-
-
-def _joined(setup: Setup, name: str, first: Any, second: Any) -> Any:
-    with _twin(setup, name) as experiment:
-        return experiment.joined(first, second)
-
-
-def _results(setup: Setup, name: str, tasks: list[Task], found: Any) -> list[TaskResult]:
-    """The results of tasks that belong together; ``found`` is what their pieces gave."""
-    with _twin(setup, name) as experiment:
-        if id(experiment) not in _prepared:
-            experiment.prepare(SILENT)
-            _prepared.add(id(experiment))
-        if found is not None:
-            experiment.take(tasks[0], found)
-        return [computed(experiment, task, SILENT) for task in tasks]
+    context.probing_digests.extend(setup.probing_digests)
+    return {one.__name__: one(context) for one in asked(setup.study)}
 
 
 # --- in the leading process -----------------------------------------------------------------------
@@ -288,7 +258,7 @@ class Hired(Crew):
         self._client, self._token = client, setup.token
         self._worth: dict[Any, int] = {}  # the passes that are done with each future, by its key
         # As a task, not as data that is scattered: Dask makes it again where it is lost.
-        self._setup = self._submit("setup", lambda: setup)
+        self._setup = client.submit(lambda: setup, key=f"setup {setup.token}")
 
     def prepare(self, experiment: Experiment, progress: Progress) -> None:
         if pieces := experiment.pieces(None):
@@ -314,7 +284,7 @@ class Hired(Crew):
 
         asked : told by key, whose results they are.
         """
-        futures, name = [], type(experiment).__name__
+        futures: list[Future[Any]] = []
         seen: set[Any] = set()  # a piece that several tasks ask for is done once
         groups: dict[str, list[Task]] = {}
         for task in wave:
@@ -322,7 +292,7 @@ class Hired(Crew):
         for about, tasks in groups.items():
             parts = self._pieces(experiment, experiment.pieces(tasks[0]))
             whole = self._whole(experiment, parts) if parts else None
-            future = self._submit(f"{name}-{about}", _results, self._setup, name, tasks, whole)
+            future = self._submit(experiment, about, "results", tasks, whole)
             new = [part for part in parts if part.key not in seen]
             seen.update(part.key for part in new)
             before = sum(self._worth[part.key] for part in new)
@@ -331,33 +301,34 @@ class Hired(Crew):
             futures += [*new, future]
         return futures
 
-    def _submit(self, about: str, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """What a worker gives; the same future for what was asked of this run before.
+    def _submit(
+        self, experiment: Experiment, about: str, method: str, *arguments: Any
+    ) -> Future[Any]:
+        """What a method of a worker's own such experiment gives; the same future for what was asked
+        of this run before.
 
-        about : begins with the kind of work and a hyphen: of what is of one kind Dask keeps a queue
-            for all workers, and gives no worker its share before it is free.
+        Its key begins with the kind of work and a hyphen: of what is of one kind Dask keeps a queue
+        for all workers, and gives no worker its share before it is free.
         """
-        return self._client.submit(function, *arguments, key=f"{about} {self._token}")
+        name = type(experiment).__name__
+        key = f"{name}.{method}-{about} {self._token}"
+        return self._client.submit(_ask, self._setup, name, method, *arguments, key=key)
 
     def _pieces(self, experiment: Experiment, pieces: Sequence[Piece]) -> list[Future[Any]]:
-        name, futures = type(experiment).__name__, []
+        futures = []
         for piece in pieces:
-            about = f"{name}.{piece.method}-{piece.arguments}"
-            future = self._submit(about, _piece, self._setup, name, piece)
+            future = self._submit(experiment, str(piece.arguments), piece.method, *piece.arguments)
             self._worth[future.key] = piece.passes
             futures.append(future)
         return futures
 
     def _whole(self, experiment: Experiment, futures: list[Future[Any]]) -> Future[Any]:
         """What all pieces give, neighbours joined again and again, so that none waits for all."""
-        name = type(experiment).__name__
         while len(futures) > 1:
             pairs = zip_longest(futures[::2], futures[1::2])
             futures = [
-                self._submit(
-                    f"{name}.joined-{first.key}", _joined, self._setup, name, first, second
-                )
-                if second is not None
+                self._submit(experiment, f"{first.key}", "joined", first, second)
+                if second
                 else first
                 for first, second in pairs
             ]
