@@ -23,7 +23,7 @@ from vitrine.data.printed import published_figures
 from vitrine.errors import ResultsError, SourceError, StudyError, VitrineError
 from vitrine.external import arrays as map_files
 from vitrine.external.arrays import LOSSY_NOTE, read_map
-from vitrine.external.labels import pair_tables
+from vitrine.external.labels import label_table, pair_tables
 from vitrine.external.maps import frame_of, iou_table, map_file, read_in_frame
 from vitrine.external.run import fetch, import_study
 from vitrine.external.store import IMPORT_SCHEMAS, ImportStore, open_imported
@@ -215,7 +215,7 @@ def test_several_maps_in_one_file_and_unknown_endings_are_said(tmp_path: Path) -
         read_map(tmp_path / "text.pkl")
     with pytest.raises(SourceError, match=r"ending '.mat', which no reader of maps knows"):
         read_map(tmp_path / "map.mat")
-    with pytest.raises(SourceError, match="does not exist"):
+    with pytest.raises(SourceError, match="No such file"):
         read_map(tmp_path / "map.npy")
 
 
@@ -345,48 +345,52 @@ def test_labels_are_read_from_the_three_formats(tmp_path: Path) -> None:
     assert found["label"].tolist() == ["Dogs, and trees", "Nothing"]
 
 
+CLIP_FAULTS = {
+    "": "cannot be read as a CSV file",
+    "layer,unit\xff": "cannot be read as a CSV file",
+    "layer,unit,description,similarity\n": "labels no unit",
+    MILAN: "is no file of CLIP-Dissect: it has no column similarity",
+    CLIP.replace(",0.2", ",high"): "'high' in line 2 is no finite number",
+    CLIP.replace(",0.2", ",inf"): "'inf' in line 2 is no finite number",
+    CLIP.replace(",1,", ",one,"): "'one' in line 3 is no number of a unit",
+    CLIP.replace(",1,", ",-1,"): "'-1' in line 3 is no number of a unit",
+    CLIP.replace(",1,", ",0,"): "labels unit 0 of layer4 twice (its files: labels.csv)",
+    CLIP.replace("dog", ""): "a unit without a label or a layer (line 2)",
+    CLIP + "layer4,2,dog,0.2,more\n": "cannot be read as a CSV file",
+    "\x00\x01\x02": "is no file of CLIP-Dissect",
+}
+NETDISSECT_FAULTS = {
+    NETDISSECT.replace("1,scene", "0,scene"): "units begin at 0, not at 1",
+    NETDISSECT.replace("scene", "sea"): "'sea' is no category of Broden",
+}
+
+
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("name", "content", "said"),
     [
-        ("", "cannot be read as a CSV file"),
-        ("layer,unit,description,similarity\n", "labels no unit"),
-        (MILAN, "is no file of CLIP-Dissect: it has no column similarity"),
-        (CLIP.replace(",0.2", ",high"), "'high' in line 2 is no finite number"),
-        (CLIP.replace(",0.2", ",inf"), "'inf' in line 2 is no finite number"),
-        (CLIP.replace(",1,", ",one,"), "'one' in line 3 is no number of a unit"),
-        (CLIP.replace(",1,", ",-1,"), "'-1' in line 3 is no number of a unit"),
-        (CLIP.replace(",1,", ",0,"), "labels unit 0 of layer4 twice"),
-        (CLIP.replace("dog", ""), "a unit without a label or a layer (line 2)"),
-        (CLIP + "layer4,2,dog,0.2,more\n", "cannot be read as a CSV file"),
-        ("\x00\x01\x02", "is no file of CLIP-Dissect"),
+        *(("clip-dissect", *fault) for fault in CLIP_FAULTS.items()),
+        *(("network-dissection", *fault) for fault in NETDISSECT_FAULTS.items()),
     ],
 )
 def test_a_damaged_or_foreign_file_of_labels_is_said(
-    tmp_path: Path, content: str, said: str
+    tmp_path: Path, name: str, content: str, said: str
 ) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="latin-1")
+    row = {"run": "r", "title": "t", "network": "n", "folder": "."}
+    run = LabelRun(**row, format=name, files=(path.name,), layers=("fc",))
     with pytest.raises(SourceError, match=re.escape(said)):
-        read_labels(path, "clip-dissect", None)
-    path.write_bytes(b"layer,unit\xff\xfe")
-    with pytest.raises(SourceError, match="cannot be read as a CSV file"):
-        read_labels(path, "clip-dissect", None)
-
-
-def test_other_faults_of_labels_are_said(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text(NETDISSECT.replace("1,scene", "0,scene"))
-    with pytest.raises(SourceError, match="units begin at 0, not at 1"):
-        read_labels(path, "network-dissection", "fc")
-    path.write_text(NETDISSECT.replace("scene", "sea"))
-    with pytest.raises(SourceError, match="'sea' is no category of Broden"):
-        read_labels(path, "network-dissection", "fc")
+        label_table(run, {path.name: path})
     with pytest.raises(SourceError, match="no format of labels 'clip'.*Did you mean"):
         read_labels(path, "clip", None)
-    for content in ("[1]", "{", "\x00"):
-        path.write_text(content)
-        with pytest.raises(SourceError, match="cannot be read as the settings of a run"):
-            read_arguments(path)
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "\x00"])
+def test_damaged_settings_of_a_run_are_said(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "args.txt"
+    path.write_text(content)
+    with pytest.raises(SourceError, match="cannot be read as the settings of a run"):
+        read_arguments(path)
 
 
 def test_labels_are_the_same_in_words() -> None:

@@ -4,7 +4,6 @@ A map is one number for each pixel of a frame. Files of NumPy (``.npy``, ``.npz`
 grey, and pickled arrays and tensors are read; each is checked before its values are.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +39,8 @@ def read_map(path: Path, kind: Kind = "heatmap") -> tuple[Map, str]:
             f"{path} has the ending {path.suffix!r}, which no reader of maps knows",
             f"Maps are read from {', '.join(READERS)}",
         )
-    if not os.path.isfile(path):
-        raise SourceError(f"{path} does not exist", "Check its name")
     values = _map(path, _only(path, reader(path)))
-    if kind == "region" and is_lossy(path):
+    if kind == "region" and reader is _read_image and _is_lossy(path):
         return (values > values.max() / 2).astype(np.float32), LOSSY_NOTE
     return values, ""
 
@@ -170,15 +167,10 @@ def _shown(layers: Array, tolerance: float) -> Array:
     return np.asarray(shown)
 
 
-def is_lossy(path: Path) -> bool:
-    """Whether a file holds an image whose compression changes values, such as a JPEG."""
-    if READERS.get(path.suffix.lower()) is not _read_image:
-        return False
-    try:
-        with opened(path) as image:
-            return image.format in _LOSSY or image.info.get("compression") == "jpeg"
-    except ImageError as error:
-        raise SourceError(error.problem, error.remedy) from error
+def _is_lossy(path: Path) -> bool:
+    """Whether the compression of an image, such as a JPEG, changes values."""
+    with opened(path) as image:
+        return image.format in _LOSSY or image.info.get("compression") == "jpeg"
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

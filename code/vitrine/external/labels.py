@@ -38,9 +38,9 @@ def label_table(run: LabelRun, paths: dict[str, Path]) -> pd.DataFrame:
     doubled = table[table.duplicated(["layer", "unit"])]
     if len(doubled):
         raise SourceError(
-            f"The files of the run {run.run!r} label unit {doubled.iloc[0]['unit']} of "
-            f"{doubled.iloc[0]['layer']} twice",
-            "Name each file once, with its own layer",
+            f"The run {run.run!r} labels unit {doubled.iloc[0]['unit']} of "
+            f"{doubled.iloc[0]['layer']} twice (its files: {', '.join(run.files)})",
+            "Keep one of the two, and name each file once, with its own layer",
         )
     table.insert(0, "run", run.run)
     return table[["run", *COLUMNS]]

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,8 @@ def _tables(
     """All tables of ``IMPORT_SCHEMAS``; those that a study has nothing for are empty."""
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in IMPORT_SCHEMAS}
     found["labels"].append(read.labels)
-    _compare_labels(project, study, read, found, report)
+    for name, part in _compared_labels(project, study, read, report):
+        found[name].append(part)
     if study.maps:
         report("maps against maps")
         origin = study.images.source if study.images else None
@@ -204,13 +205,9 @@ def _tables(
     }
 
 
-def _compare_labels(
-    project: Project,
-    study: ImportStudy,
-    read: _Read,
-    found: dict[str, list[pd.DataFrame]],
-    report: Report,
-) -> None:
+def _compared_labels(
+    project: Project, study: ImportStudy, read: _Read, report: Report
+) -> Iterator[tuple[str, pd.DataFrame]]:
     pairs = label_tables.comparable(study.labels)
     own = dict(tuple(read.labels.groupby("run")))
     classified = {
@@ -225,12 +222,15 @@ def _compare_labels(
     report(f"{len(texts):,} labels against each other")
     vectors = label_tables.embed(project, texts)
     for run, names in classified.items():
-        table = label_tables.class_table(project, run, names, own[run.run], vectors)
-        found["label_classes"].append(table)
+        yield (
+            "label_classes",
+            label_tables.class_table(project, run, names, own[run.run], vectors),
+        )
     for one, two in pairs:
         examples, layers = label_tables.pair_tables(one, two, read.labels, vectors)
-        found["label_examples"] += examples
-        found["label_agreement"] += [pd.DataFrame(layers)] if layers else []
+        yield from (("label_examples", part) for part in examples)
+        if layers:
+            yield "label_agreement", pd.DataFrame(layers)
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def read_labels(path: Path, name: str, layer: str | None) -> pd.DataFrame:
     layer : that the file is about, where it does not say so itself.
 
     A label's kind is ``None`` where the file does not say it. Raises ``SourceError`` for a file
-    that is damaged, has other columns, or labels a unit twice.
+    that is damaged or has other columns.
     """
     row = pick_format(name)
     if "layer" not in row.columns and not layer:
@@ -82,8 +82,6 @@ def _table(path: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except FileNotFoundError as error:
-        raise SourceError(f"{path} does not exist", "Check its name") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise SourceError(
             f"{path} cannot be read as a CSV file ({str(error).strip()})",
@@ -103,12 +101,6 @@ def _table(path: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _checked(path: Path, found: pd.DataFrame) -> pd.DataFrame:
-    doubled = found[found.duplicated(["layer", "unit"])]
-    if len(doubled):
-        first = doubled.iloc[0]
-        raise SourceError(
-            f"{path} labels unit {first['unit']} of {first['layer']} twice", "Keep one of them"
-        )
     empty = found[(found["label"] == "") | (found["layer"] == "")]
     if len(empty):
         raise SourceError(
