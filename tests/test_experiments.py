@@ -1,6 +1,7 @@
 """A study compares all its methods, looks at many images, and hides regions of some."""
 
 import shutil
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,9 @@ def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Projec
     path.unlink()
     images = {file: read_image(one) for file, one in image_paths(broad, study).items()}
     networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
-    rows = Agreement(Context(broad, study, networks, images, {}, store)).rows()
+    rows = defaultdict(list)
+    for name, found in Agreement(Context(broad, study, networks, images, {}, store)).rows():
+        rows[name] += found
     table = pd.DataFrame(rows["ious"]).query("rule == 'share' and first == 'lime'")
     found = table.set_index(["second", "image"])["iou"]
     assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0

@@ -93,18 +93,16 @@ class Agreement(Experiment):
         return TABLES if self.study.agreement else {"correlations": TABLES["correlations"]}
 
     def rows(self) -> Rows:
-        rows: Rows = {name: [] for name in self.tables}
         for classifier in self.context.classifiers.values():
-            _OneNetwork(self.context, classifier, rows).add()
-        return rows
+            yield from _OneNetwork(self.context, classifier).rows()
 
 
 class _OneNetwork:
     """The rows of one classifier."""
 
-    def __init__(self, context: Context, classifier: Classifier, rows: Rows) -> None:
+    def __init__(self, context: Context, classifier: Classifier) -> None:
         self.context, self.study, self.store = context, context.study, context.store
-        self.classifier, self.key, self.rows = classifier, classifier.name, rows
+        self.classifier, self.key = classifier, classifier.name
         self.names = [image.name for image in context.explained.values()]
         maps = {
             method: [self._map(method, file) for file in context.explained]
@@ -121,15 +119,15 @@ class _OneNetwork:
         except NotApplicable:
             return None
 
-    def add(self) -> None:
-        self._add_correlations()
+    def rows(self) -> Rows:
+        yield from self._correlations()
         if self.study.agreement:
-            self._add_agreement(self.study.agreement)
+            yield from self._agreement(self.study.agreement)
             for rule in REGION_RULES:
-                self._add_ious(rule, self.study.agreement)
-            self._add_complexity()
+                yield from self._ious(rule, self.study.agreement)
+            yield from self._complexity()
 
-    def _add_correlations(self) -> None:
+    def _correlations(self) -> Rows:
         if len(self.methods) < 2:
             return
         nothing = np.full(max(one.values.size for row in self.maps for one in row if one), np.nan)
@@ -140,9 +138,9 @@ class _OneNetwork:
         for first, second in combinations(range(len(self.methods)), 2):
             matched, mismatched = matched_and_mismatched(rho[first, :, second])
             columns = {"rho": matched, "rho_other_images": mismatched}
-            self.rows["correlations"] += self._rows(first, second, {}, columns)
+            yield "correlations", self._rows(first, second, {}, columns)
 
-    def _add_agreement(self, section: sections.Agreement) -> None:
+    def _agreement(self, section: sections.Agreement) -> Rows:
         """LIME, which is the first, against every other method, for all shares of the frame."""
         found = []
         for share in section.shares:
@@ -153,9 +151,9 @@ class _OneNetwork:
                 matched, mismatched = matched_and_mismatched(iou[0, :, other])
                 fixed = {"share": share, "iou_chance": chance_agreement(share)}
                 columns = {"iou": matched, "iou_other_images": mismatched}
-                self.rows["agreement"] += self._rows(0, other, fixed, columns)
+                yield "agreement", self._rows(0, other, fixed, columns)
 
-    def _add_ious(self, rule: str, section: sections.Agreement) -> None:
+    def _ious(self, rule: str, section: sections.Agreement) -> Rows:
         """Every method against every other, with one rule for what a map highlights."""
         row = REGION_RULES[rule]
         kept = self._kept(row.area) if row.area in KEPT else None
@@ -165,16 +163,9 @@ class _OneNetwork:
         areas = regions.mean(axis=1, dtype=np.float64).reshape(len(self.methods), -1)
         iou = self._by_method(ious(regions, regions))
         for place, method in enumerate(self.methods):
-            self.rows["regions"] += [
-                {
-                    "classifier": self.key,
-                    "image": name,
-                    "method": method,
-                    "rule": rule,
-                    "area": round(float(area), DIGITS),
-                }
-                for name, area in zip(self.names, areas[place], strict=True)
-            ]
+            for name, area in zip(self.names, areas[place], strict=True):
+                about = {"classifier": self.key, "image": name, "method": method, "rule": rule}
+                yield "regions", [about | {"area": round(float(area), DIGITS)}]
         for first, second in combinations(range(len(self.methods)), 2):
             pair = iou[first, :, second]
             matched, mismatched = matched_and_mismatched(pair)
@@ -186,22 +177,21 @@ class _OneNetwork:
                 "dice_other_images": matched_and_mismatched(dice(pair))[1],
             }
             rounded = {name: np.round(column, DIGITS) for name, column in columns.items()}
-            self.rows["ious"] += self._rows(first, second, {"rule": rule}, rounded)
+            yield "ious", self._rows(first, second, {"rule": rule}, rounded)
 
-    def _add_complexity(self) -> None:
+    def _complexity(self) -> Rows:
         for file, image in self.context.explained.items():
             crop = self.classifier.crop(image)
             weights = self.store.read_task(f"{self.key}/lime/{file}").arrays["weights"]
-            self.rows["complexity"].append(
-                {
-                    "classifier": self.key,
-                    "image": image.name,
-                    "edges": edge_density(crop),
-                    "entropy": grey_entropy(crop),
-                    "superpixels": len(weights),
-                    "probability": float(self.context.probabilities(self.key, file).max()),
-                }
-            )
+            row = {
+                "classifier": self.key,
+                "image": image.name,
+                "edges": edge_density(crop),
+                "entropy": grey_entropy(crop),
+                "superpixels": len(weights),
+                "probability": float(self.context.probabilities(self.key, file).max()),
+            }
+            yield "complexity", [row]
 
     # --- helpers ---------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from vitrine.data import sources
 from vitrine.data.images import Frame, Image, Pixels
@@ -23,8 +22,8 @@ from vitrine.study import lime as lime_section
 Row = dict[str, Any]
 """One row of a table, by column."""
 
-Rows = dict[str, list[Row]]
-"""Rows by the name of their table."""
+Rows = Iterator[tuple[str, Iterable[Row]]]
+"""The names of tables, each with some of its rows, in the order in which they stand there."""
 
 Columns = dict[str, str]
 """What each column of a table says."""
@@ -327,12 +326,9 @@ class Experiment:
             self.take(tasks[0], found)
         return [computed(self, task, SILENT) for task in tasks]
 
-    def rows(self) -> Rows | dict[str, pd.DataFrame]:
-        """The rows of all its tables from the stored tasks, so that they say what the store holds.
-
-        A table may be given as a frame where it is one already.
-        """
-        return {}
+    def rows(self) -> Rows:
+        """The rows of all its tables from the stored tasks: they say what the store holds."""
+        yield from ()
 
     def provenance(self) -> dict[str, Any]:
         """What the study's provenance says about this experiment."""

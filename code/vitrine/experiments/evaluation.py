@@ -11,11 +11,11 @@ import pandas as pd
 from vitrine.data.images import Image
 from vitrine.data.outlines import outlines_of
 from vitrine.errors import NotApplicable
-from vitrine.experiments.base import OF_IMAGE, Context, Experiment, Progress, Rows, Task
+from vitrine.experiments.base import OF_IMAGE, Context, Experiment, Progress, Row, Rows, Task
 from vitrine.experiments.maps import BOTH_WAYS, map_tasks, tried_elsewhere
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.localisation import Mask, object_mask
-from vitrine.measures.registry import FAITHFULNESS, MPRT, SENSITIVITY, VALUES, Measure
+from vitrine.measures.registry import FAITHFULNESS, MPRT, SENSITIVITY, VALUES
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.heatmap import Values, heatmap_from
 from vitrine.methods.method import Query
@@ -187,15 +187,18 @@ class Evaluation(Experiment):
 
     # --- tables ----------------------------------------------------------------------------------
 
-    def rows(self) -> dict[str, pd.DataFrame]:
-        rows: Rows = {name: [] for name in TABLES}
+    def rows(self) -> Rows:
+        curves: list[Row] = []
         for name, network in self.context.networks.items():
             for file, image in self.context.images.items():
                 mask = self._object(network, file, image)
                 for method in measured_methods(self.study):
-                    self._add_measures(rows, name, method, file, mask)
-        frames = {name: pd.DataFrame(found) for name, found in rows.items()}
-        return frames | {"curves": _mean_curves(frames["curves"])}
+                    for table, found in self._measures(name, method, file, mask):
+                        if table == "curves":
+                            curves += found
+                        else:
+                            yield table, found
+        yield "curves", _mean_curves(curves)
 
     def _object(self, network: Classifier, file: str, image: Image) -> Mask | None:
         frame, source = network.frame(image), self.study.images.source
@@ -204,39 +207,32 @@ class Evaluation(Experiment):
             return None
         return object_mask(outlines.in_frame(frame, image.size), frame.size)
 
-    def _add_measures(
-        self, rows: Rows, network: str, method: str, file: str, mask: Mask | None
-    ) -> None:
+    def _measures(self, network: str, method: str, file: str, mask: Mask | None) -> Rows:
+        """The rows of one map; those of curves are of one image yet."""
         read, folder = self.store.task_or_none, f"{network}/{method}"
         tasks = {trial: read(f"{folder}.{trial}/{file}") for trial in TRIALS}
         image = self.context.images[file].name
         about = {"classifier": network, "image": image, "method": method}
         for measure, value, reason in self._values(network, method, file, tasks, mask):
-            row = about | {"measure": measure, "value": value, "reason": reason}
-            rows["evaluation"].append(row)
+            yield "evaluation", [about | {"measure": measure, "value": value, "reason": reason}]
         one = tasks[FAITHFULNESS]
         if one and "scores" in one.arrays:
             for curve, scores in zip(one.facts["curves"], one.arrays["scores"], strict=True):
-                shares = np.linspace(0, 1, len(scores))
-                rows["curves"] += [
-                    about | {"curve": curve, "share": share, "score": float(score)}
-                    for share, score in zip(shares, scores, strict=True)
-                ]
+                own, shares = about | {"curve": curve}, np.linspace(0, 1, len(scores))
+                for share, score in zip(shares, scores, strict=True):
+                    yield "curves", [own | {"share": share, "score": float(score)}]
         one = tasks[SENSITIVITY]
         if one and "value" in one.facts:
             missing = float("nan")
             found = {name: one.facts.get(name, missing) for name in SENSITIVITIES}
             if one.facts["channels"] == 1:
                 found |= {"by_channel": missing, "seed_part_by_channel": missing}
-            rows["sensitivities"].append(about | found)
+            yield "sensitivities", [about | found]
         one = tasks[MPRT]
         if one and "rho" in one.arrays:
-            rows["randomised"] += [
-                about
-                | {"stage": stage, "block": block}
-                | {way: float(one.arrays[way][stage - 1]) for way in SIMILARITIES}
-                for stage, block in enumerate(one.facts["blocks"], start=1)
-            ]
+            for stage, block in enumerate(one.facts["blocks"], start=1):
+                alike = {way: float(one.arrays[way][stage - 1]) for way in SIMILARITIES}
+                yield "randomised", [about | {"stage": stage, "block": block} | alike]
 
     def _values(
         self,
@@ -254,33 +250,25 @@ class Evaluation(Experiment):
         except NotApplicable as error:
             heatmap = error.problem
         for name, row in VALUES.items():
-            if row.read is None:
-                yield name, *_of_map(row, heatmap, mask)
-            elif (one := tasks[row.trial]) is not None:
-                value = row.read(one.arrays, one.facts)
-                yield name, *_told(value, str(one.facts.get("reason", "")) or row.why)
+            value, why = float("nan"), row.why
+            if row.read is not None:
+                if (one := tasks[row.trial]) is None:
+                    continue
+                value, why = row.read(one.arrays, one.facts), one.facts.get("reason") or why
+            elif isinstance(heatmap, str):
+                why = heatmap
+            elif row.of_map is not None:
+                value = row.of_map(heatmap)
+            elif mask is None:
+                why = NO_OUTLINE
+            elif row.of_object is not None:
+                value = row.of_object(heatmap, mask)
+            yield (name, value, "") if np.isfinite(value) else (name, float("nan"), why)
 
 
-def _mean_curves(table: pd.DataFrame) -> pd.DataFrame:
+def _mean_curves(rows: list[Row]) -> list[Row]:
     """The mean over images, its standard error and how many they are, at each share."""
     keys = ["classifier", "method", "curve", "share"]
-    scores = table.groupby(keys, sort=False)["score"]
+    scores = pd.DataFrame(rows).groupby(keys, sort=False)["score"]
     found = scores.agg(["mean", "sem", "size"]).reset_index()
-    found.columns = pd.Index(list(TABLES["curves"]))
-    return found
-
-
-def _of_map(row: Measure, heatmap: Values | str, mask: Mask | None) -> tuple[float, str]:
-    """The value of a map, or of what is there in its place: the reason why there is none."""
-    if isinstance(heatmap, str):
-        return _told(float("nan"), heatmap)
-    if row.of_map is not None:
-        return _told(row.of_map(heatmap), row.why)
-    assert row.of_object is not None
-    if mask is None:
-        return _told(float("nan"), NO_OUTLINE)
-    return _told(row.of_object(heatmap, mask), row.why)
-
-
-def _told(value: float, why: str) -> tuple[float, str]:
-    return (value, "") if np.isfinite(value) else (float("nan"), why)
+    return [dict(zip(TABLES["curves"], row, strict=True)) for row in found.itertuples(index=False)]

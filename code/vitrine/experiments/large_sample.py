@@ -257,12 +257,10 @@ class LargeSample(Experiment):
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        rows: Rows = {name: [] for name in TABLES}
         for task in self.tasks:
             result = self.store.read_task(task.name)
-            rows["large_sample"] += self._image_rows(task.classifier, result)
-            rows["large_sample_iou"] += _pair_rows(task.classifier, result)
-        return rows
+            yield "large_sample", self._image_rows(task.classifier, result)
+            yield "large_sample_iou", _pair_rows(task.classifier, result)
 
     def _image_rows(self, classifier: str, result: TaskResult) -> list[Row]:
         values = result.arrays

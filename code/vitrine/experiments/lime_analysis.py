@@ -285,15 +285,13 @@ class LimeAnalysis(Experiment):
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        rows: Rows = {name: [] for name in self.tables}
         for network in self.context.classifiers:
             for file, image in self.context.explained.items():
                 about = {"classifier": network, "image": image.name}
                 for name, found in self._rows(network, file):
-                    rows[name] += [about | row for row in found]
-        return rows
+                    yield name, (about | row for row in found)
 
-    def _rows(self, network: str, file: str) -> Iterator[tuple[str, list[Row]]]:
+    def _rows(self, network: str, file: str) -> Rows:
         """Each table's rows about one image."""
         task = self.store.read_task(f"{network}/lime/{file}")
         facts, weights = task.facts, task.arrays["weights"]
@@ -324,9 +322,7 @@ class LimeAnalysis(Experiment):
         for segmentation in self.wanted.segmentations[1:]:
             yield "search", self._search(network, file, segmentation)
 
-    def _stability(
-        self, network: str, file: str, again: lime_section.Stability
-    ) -> Iterator[tuple[str, list[Row]]]:
+    def _stability(self, network: str, file: str, again: lime_section.Stability) -> Rows:
         task = self.store.read_task(f"{network}/lime.{STABILITY}/{file}")
         count, features = int(task.facts["superpixels"]), self.wanted.features
         parts = [

@@ -224,15 +224,13 @@ class Maps(Experiment):
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        rows: Rows = {name: [] for name in self.tables}
         for classifier in self.context.classifiers.values():
             for file in self.context.images:
-                rows["predictions"] += self._predictions(classifier, file)
+                yield "predictions", self._predictions(classifier, file)
             for file in self.context.explained:
-                self._add_maps(rows, classifier, file)
+                yield from self._maps(classifier, file)
         if self.study.attribution:
-            rows["attributions"] = self._attributions(self.study.attribution.methods)
-        return rows
+            yield "attributions", self._attributions(self.study.attribution.methods)
 
     def _about(self, network: str, file: str) -> Row:
         return {"classifier": network, "image": self.context.images[file].name}
@@ -252,7 +250,7 @@ class Maps(Experiment):
             for rank, target in enumerate(best, start=1)
         ]
 
-    def _add_maps(self, rows: Rows, classifier: Classifier, file: str) -> None:
+    def _maps(self, classifier: Classifier, file: str) -> Rows:
         """The methods whose map has a layer or superpixels, their variants and what each cost."""
         about, maps = self._about(classifier.name, file), {}
         for method in methods_of(self.study):
@@ -260,8 +258,8 @@ class Maps(Experiment):
             if "layer" not in task.facts:
                 continue
             heatmap = maps[method] = heatmap_from(task.arrays, task.facts, method)
-            rows["maps"].append(about | {"method": method} | _map_columns(heatmap, task.facts))
-            rows["costs"].append(about | _cost(method, task.facts["passes"], task.facts))
+            yield "maps", [about | {"method": method} | _map_columns(heatmap, task.facts)]
+            yield "costs", [about | _cost(method, task.facts["passes"], task.facts)]
         for method, _, variant in variants(self.study):
             task = self.store.read_task(f"{classifier.name}/{method}.{variant}/{file}")
             heatmap = heatmap_from(task.arrays, task.facts, method)
@@ -273,11 +271,11 @@ class Maps(Experiment):
                 "category": classifier.categories[heatmap.target],
                 "rho": rank_correlation(heatmap, maps[method]),
             }
-            rows["variants"].append({name: row[name] for name in TABLES["variants"]})
+            yield "variants", [{name: row[name] for name in TABLES["variants"]}]
         if self.study.lime and (search := self.study.lime.search):
             for way in (f"lime.{searched(one)}" for one in search.segmentations):
                 facts = self.store.facts(f"{classifier.name}/{way}/{file}")
-                rows["costs"].append(about | _cost(way, search.samples[-1], facts))
+                yield "costs", [about | _cost(way, search.samples[-1], facts)]
 
     def _attributions(self, methods: Sequence[str]) -> list[Row]:
         return [

@@ -1,7 +1,7 @@
 """Network dissection: which concepts the units of a network's layers respond to."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,15 @@ from vitrine.data import image_sets, sources
 from vitrine.data.concepts import concept_file
 from vitrine.errors import Missing
 from vitrine.experiments import dissection_inputs as inputs
-from vitrine.experiments.base import Context, Experiment, Piece, Progress, Task, classifier_facts
+from vitrine.experiments.base import (
+    Context,
+    Experiment,
+    Piece,
+    Progress,
+    Rows,
+    Task,
+    classifier_facts,
+)
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
     TABLES,
@@ -346,34 +354,35 @@ class NetworkDissection(Experiment):
 
     # --- tables and provenance -------------------------------------------------------------------
 
-    def rows(self) -> dict[str, pd.DataFrame]:
-        parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-        words, examples = self.concepts.words, self.wanted.examples
+    def rows(self) -> Rows:
         for name in self.networks:
             arrays = self.store.read_task(f"{name}/dissection/labels").arrays
             for place, layer in enumerate(self.layers(name)):
-                units = unit_table(place, arrays, words, self.kinds)
-                tables = {
-                    "layers": layer_table(units, arrays, place),
-                    "units": units,
-                    "top_images": image_table(units, arrays, place, self.files, examples),
-                    "concepts": concept_table(units),
-                }
-                if names := self._classes(name, layer):
-                    tables["classes"] = class_table(names, list(units["label"]), words).assign(
-                        cosine=arrays["cosine"], cosine_shuffled=arrays["cosine_shuffled"]
-                    )
-                for key, table in tables.items():
-                    parts[key].append(table.assign(classifier=name, layer=layer))
+                for table, found in self._layer_tables(name, place, layer, arrays):
+                    rows = found.assign(classifier=name, layer=layer).to_dict("records")
+                    yield table, rows  # type: ignore[misc]  # the names of columns are texts
             if self.wanted.probing:
                 draws = self.store.read_task(f"{name}/dissection/probing").facts["draws"]
-                for layer, rows in draws.items():
-                    table = pd.DataFrame(rows)
-                    parts["probing"].append(table.assign(classifier=name, layer=layer))
-        return {
-            name: pd.concat(found)[list(TABLES[name])] if found else pd.DataFrame()
-            for name, found in parts.items()
-        }
+                for layer, drawn in draws.items():
+                    about = {"classifier": name, "layer": layer}
+                    yield "probing", [about | row for row in drawn]
+
+    def _layer_tables(
+        self, name: str, place: int, layer: str, arrays: dict[str, np.ndarray]
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        words = self.concepts.words
+        units = unit_table(place, arrays, words, self.kinds)
+        yield "layers", layer_table(units, arrays, place)
+        yield "units", units
+        yield "top_images", image_table(units, arrays, place, self.files, self.wanted.examples)
+        yield "concepts", concept_table(units)
+        if names := self._classes(name, layer):
+            yield (
+                "classes",
+                class_table(names, list(units["label"]), words).assign(
+                    cosine=arrays["cosine"], cosine_shuffled=arrays["cosine_shuffled"]
+                ),
+            )
 
     def provenance(self) -> dict[str, Any]:
         """From what the dissection was computed."""

@@ -184,7 +184,8 @@ class RegionOcclusion(Experiment):
     # --- tables ----------------------------------------------------------------------------------
 
     def rows(self) -> Rows:
-        return {"region_occlusion": [row for task in self.tasks for row in self._rows(task)]}
+        for task in self.tasks:
+            yield "region_occlusion", self._rows(task)
 
     def _rows(self, task: Task) -> list[Row]:
         result = self.store.read_task(task.name)

@@ -158,12 +158,12 @@ def run(
             for task, result in crew.results(experiment, tasks, progress):
                 store.write_task(task.name, keys[task.name], result)
     store.drop_other_tasks(set(keys))
+    rows: dict[str, list[Row]] = {name: [] for name in tables}
+    for experiment in experiments:
+        for name, found in experiment.rows():
+            rows[name] += found
     store.write_tables(
-        {
-            name: (tables[name], _frame(name, tables[name], rows))
-            for experiment in experiments
-            for name, rows in experiment.rows().items()
-        }
+        {name: (columns, _frame(name, columns, rows[name])) for name, columns in tables.items()}
     )
     provenance = _provenance(context, signature)
     for experiment in experiments:
@@ -192,10 +192,8 @@ def _made_with(store: Store) -> dict[str, Any]:
     return {key: provenance[key] for key in known if key in provenance}
 
 
-def _frame(name: str, columns: Columns, rows: list[Row] | pd.DataFrame) -> pd.DataFrame:
+def _frame(name: str, columns: Columns, rows: list[Row]) -> pd.DataFrame:
     """A table of rows; each has every column. Raises ``ValueError`` where one has others."""
-    if isinstance(rows, pd.DataFrame):
-        return rows if len(rows.columns) else pd.DataFrame(columns=list(columns))
     for row in rows:
         if row.keys() != columns.keys():
             wrong = sorted(row.keys() ^ columns.keys())
