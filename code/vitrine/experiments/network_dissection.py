@@ -1,9 +1,12 @@
 """Network dissection: which concepts the units of a network's layers respond to."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,9 @@ import torch
 
 from vitrine.data import concept_categories as kinds
 from vitrine.data import image_sets, sources
-from vitrine.data.concepts import concept_file
-from vitrine.errors import Missing
-from vitrine.experiments import dissection_inputs as inputs
+from vitrine.data.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
+from vitrine.data.images import Image, pixels_digest, read_image
+from vitrine.errors import Missing, StudyError
 from vitrine.experiments.base import (
     Context,
     Experiment,
@@ -60,6 +63,30 @@ PASSES_A_PART = 2
 PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
+PROBING_SET = "dissection.images"
+MOST_PARTS = 64
+"""Into so many parts, of whole batches, a probing set is divided."""
+
+
+def image_paths(
+    project: Project, wanted: sections.Dissection, report: sources.Report = lambda _: None
+) -> dict[str, Path]:
+    """The probing set's images by file name: fetched from their source, or in their folder."""
+    files = image_sets.files_of(project, wanted.images, PROBING_SET)
+    return image_sets.paths_of(project, wanted.images, files, report)
+
+
+def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:
+    """The concept list that a study names. Raises ``StudyError`` for one that is too short."""
+    concepts = read_concepts(project, wanted.concepts)
+    if len(concepts.words) <= RUNNERS_UP:
+        raise StudyError(
+            f"The concept list {wanted.concepts!r} has {len(concepts.words)} concepts, and a label "
+            f"with its runners-up takes {RUNNERS_UP + 1}",
+            "Take a longer list",
+        )
+    return concepts
+
 
 class NetworkDissection(Experiment):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
@@ -73,7 +100,27 @@ class NetworkDissection(Experiment):
 
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
-        inputs.check(project, cls.section(study))
+        wanted: sections.Dissection = cls.section(study)
+        similarity = pick_similarity(wanted.similarity, **wanted.parameters)
+        dissection.pick_pooling(wanted.pooling)
+        encoder = wanted.encoder
+        encoders.pick_encoder(encoder.name).check(project, encoder)
+        dissected = [one.name for one in wanted.classifiers]
+        if encoder.name == "conse" and encoder.probabilities in dissected:
+            raise StudyError(
+                f"The encoder places images by the predictions of {encoder.probabilities!r}, which "
+                "is dissected itself",
+                "Set dissection.encoder.probabilities to another classifier",
+            )
+        if wanted.concepts not in CONCEPT_LISTS:
+            concepts_of(project, wanted)
+        smallest = wanted.probing.sizes[0] if wanted.probing else 0
+        if smallest and "top_fraction" in similarity.parameters and similarity.top_of(smallest) < 2:
+            raise StudyError(
+                f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than "
+                "two, which have no order",
+                "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
+            )
 
     @classmethod
     def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
@@ -81,7 +128,7 @@ class NetworkDissection(Experiment):
         wanted: sections.Dissection = cls.section(study)
         missing = Missing()
         with missing.noted():
-            inputs.image_paths(project, wanted, report)
+            image_paths(project, wanted, report)
         with missing.noted():
             report(concept_file(project, wanted.concepts).name)
         with missing.noted():
@@ -95,8 +142,9 @@ class NetworkDissection(Experiment):
     @classmethod
     def fetched_files(cls, project: Project, study: Study) -> int:
         wanted: sections.Dissection = cls.section(study)
-        of_source = wanted.images.source is not None
-        return 3 + (len(inputs.files_of(project, wanted)) if of_source else 0)
+        if wanted.images.source is None:
+            return 3
+        return 3 + len(image_sets.files_of(project, wanted.images, PROBING_SET))
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:
@@ -112,16 +160,14 @@ class NetworkDissection(Experiment):
         super().__init__(context)
         project, wanted = context.project, self.wanted
         self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
-        self.concepts = inputs.concepts_of(project, wanted)
+        self.concepts = concepts_of(project, wanted)
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity, **wanted.parameters)
-        self.probing_set = inputs.Probing(
-            project, inputs.image_paths(project, wanted), wanted.batch, context.probing_digests
-        )
-        self.files = self.probing_set.files
+        self.paths = image_paths(project, wanted)
+        self.files = tuple(self.paths)
         self.top = self.similarity.top_of(len(self.files))
         check_top(self.top, len(self.files))
-        _, first = next(self.probing_set.images(0, 1))
+        _, first = next(self._images(0, 1))
         self.units = {
             name: dissection.check_layers(network, self.layers(name), first, wanted.pooling)
             for name, network in self.networks.items()
@@ -134,6 +180,35 @@ class NetworkDissection(Experiment):
     def layers(self, classifier: str) -> tuple[str, ...]:
         """The layers that are dissected: the study's, or the network's own stages."""
         return self.wanted.layers or self.networks[classifier].stages
+
+    # --- the probing set -------------------------------------------------------------------------
+
+    def _images(self, start: int, stop: int) -> Iterator[tuple[int, Image]]:
+        """Images with their positions, read when they are asked for."""
+        for place in range(start, stop):
+            yield place, read_image(self.paths[self.files[place]])
+
+    @property
+    def _digests(self) -> list[str]:
+        """The file and the digest of every image."""
+        known = self.context.probing_digests
+        if not known:
+            known += [f"{file} {pixels_digest(path)}" for file, path in self.paths.items()]
+        return known
+
+    @property
+    def _probing_digest(self) -> str:
+        return hashlib.sha256("\n".join(self._digests).encode()).hexdigest()
+
+    @property
+    def _embedded(self) -> list[str]:
+        """Everything that the embeddings of the images depend on."""
+        return [self.encoder.identity, "images", *self._digests]
+
+    @property
+    def _embeddings(self) -> Embeddings | None:
+        """Those of all images, if they are in the cache."""
+        return embeddings.read(self.context.project, self._embedded, len(self.files))
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -186,7 +261,7 @@ class NetworkDissection(Experiment):
         )
 
     def digests(self, task: Task) -> tuple[str, str]:
-        return self.networks[task.classifier].digest, self.probing_set.digest
+        return self.networks[task.classifier].digest, self._probing_digest
 
     def describe(self, task: Task) -> str:
         return f"dissection · {task.file} of {self.networks[task.classifier].title}"
@@ -205,15 +280,17 @@ class NetworkDissection(Experiment):
 
     @cached_property
     def _matches(self) -> Matches:
-        images = self.probing_set.embeddings(self.encoder)
+        images = self._embeddings
         assert images is not None
         return Matches(torch.from_numpy(images), torch.from_numpy(self._texts()))
 
     def pieces(self, task: Task | None) -> list[Piece]:
         """The probing set in parts: to be encoded, or passed through a task's network."""
-        spans = self.probing_set.spans
+        count, batch = len(self.files), self.wanted.batch
+        step = batch * -(-count // (batch * MOST_PARTS))  # whole batches, however it is divided
+        spans = [(start, min(start + step, count)) for start in range(0, count, step)]
         if task is None:
-            if self.probing_set.embeddings(self.encoder) is not None:
+            if self._embeddings is not None:
                 return []
             about = f"embeddings · {len(self.files)} images"
             return [Piece(about, "encoded", (start, end), end - start) for start, end in spans]
@@ -223,8 +300,10 @@ class NetworkDissection(Experiment):
         return [Piece(about, "passed", (name, start, end), end - start) for start, end in spans]
 
     def encoded(self, start: int, stop: int) -> Embeddings:
-        """The embeddings of some images of the probing set."""
-        return self.probing_set.encoded(self.encoder, start, stop)
+        """The embeddings of some images of the probing set, one batch after the other."""
+        ends = [*range(start, stop, self.wanted.batch), stop]
+        batches = ([image for _, image in self._images(*span)] for span in pairwise(ends))
+        return np.concatenate([self.encoder.encode_images(batch) for batch in batches])
 
     def passed(self, name: str, start: int, stop: int) -> dict[str, Activations]:
         """A pass of some images of the probing set through a network."""
@@ -233,7 +312,7 @@ class NetworkDissection(Experiment):
         return dissection.collect(
             self.networks[name],
             self.layers(name),
-            self.probing_set.images(start, stop),
+            self._images(start, stop),
             self.wanted.pooling,
             self._kept,
             self.wanted.batch,
@@ -247,7 +326,7 @@ class NetworkDissection(Experiment):
 
     def take(self, task: Task | None, found: Any) -> None:
         if task is None:
-            self.probing_set.keep(self.encoder, found)
+            embeddings.write(self.context.project, self._embedded, found)
         else:
             self._last_pass = (task.classifier, found)
 
@@ -407,9 +486,9 @@ class NetworkDissection(Experiment):
             "probing_set": {
                 "source": row.url if row else str(self.wanted.images.folder),
                 "images": len(self.files),
-                "sha256": self.probing_set.digest,
+                "sha256": self._probing_digest,
                 "left_out": image_sets.left_out(
-                    self.context.project, self.wanted.images, inputs.PROBING_SET
+                    self.context.project, self.wanted.images, PROBING_SET
                 ),
             },
             "similarity": {
