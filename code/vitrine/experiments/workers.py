@@ -16,7 +16,6 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -324,15 +323,12 @@ class Hired(Crew):
 
     def _whole(self, experiment: Experiment, futures: list[Future[Any]]) -> Future[Any]:
         """What all pieces give, neighbours joined again and again, so that none waits for all."""
-        while len(futures) > 1:
-            pairs = zip_longest(futures[::2], futures[1::2])
-            futures = [
-                self._submit(experiment, f"{first.key}", "joined", first, second)
-                if second
-                else first
-                for first, second in pairs
-            ]
-        return futures[0]
+        if len(futures) == 1:
+            return futures[0]
+        middle = len(futures) // 2
+        halves = (futures[:middle], futures[middle:])
+        first, second = (self._whole(experiment, half) for half in halves)
+        return self._submit(experiment, str(first.key), "joined", first, second)
 
     def _done(
         self, futures: list[Future[Any]], wanted: Container[Any], progress: Progress
