@@ -18,7 +18,7 @@ from oracles import infidelity
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.evaluation import TABLES, measured_methods
-from vitrine.experiments.run import Summary, check, run
+from vitrine.experiments.run import Summary, run
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.map_extent import gini
@@ -300,6 +300,7 @@ def test_normalized_infidelity_is_scaled_infidelity_of_here_or_not() -> None:
             '["gradcam", "eigencam"]\nsecond = ["eigencam"]',
             "EigenCAM does not depend on the class",
         ),
+        ("# lrp_networks", "lrp_networks", "attribution.lrp_networks names networks"),
     ],
 )
 def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, message: str) -> None:
@@ -311,13 +312,6 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
     with pytest.raises(StudyError, match=re.escape(message)):
         run(tiny, load_study(tiny, "tiny"))
     assert not (tiny.results / "tiny").exists()
-
-
-def test_networks_to_try_relevance_on_need_an_image(tiny: Project) -> None:
-    path = tiny.study_file("tiny")
-    path.write_text(path.read_text() + MEASURED)
-    with pytest.raises(StudyError, match=r"attribution\.lrp_networks names networks"):
-        check(tiny, load_study(tiny, "tiny"))
 
 
 def test_a_method_too_costly_to_repeat_says_so_and_is_measured_otherwise(tmp_path: Path) -> None:
