@@ -351,14 +351,14 @@ def test_an_error_on_a_worker_is_the_message_that_it_would_be_alone(many: Projec
 def test_workers_are_hired_on_request_or_for_each_of_several_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert workers_for("cpu", None, "", print) is None
-    assert workers_for("cpu", 3, "", print) == Workers(3, told=print)
-    assert workers_for("cpu", None, "tcp://a:1", print) == Workers(0, "tcp://a:1", told=print)
+    assert workers_for("cpu", None, "") is None
+    assert workers_for("cpu", 3, "") == Workers(3)
+    assert workers_for("cpu", None, "tcp://a:1") == Workers(0, "tcp://a:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for devices, hired in ((1, None), (4, Workers(4, told=print))):
+    for devices, hired in ((1, None), (4, Workers(4))):
         monkeypatch.setattr(torch.cuda, "device_count", lambda devices=devices: devices)
-        assert workers_for("cuda", None, "", print) == hired
-        assert workers_for("auto", None, "", print) == hired
+        assert workers_for("cuda", None, "") == hired
+        assert workers_for("auto", None, "") == hired
 
 
 def test_without_dask_one_message_says_how_to_get_it(

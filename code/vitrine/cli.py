@@ -171,9 +171,6 @@ def run(
     pipeline = _pipeline()
     from vitrine.experiments.workers import workers_for
 
-    def told(address: str) -> None:
-        _say(f"Dask: {address}", complaints)
-
     with _bar(TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
         task = bar.add_task("loading", total=None)
         summary = pipeline.run(
@@ -185,7 +182,7 @@ def run(
                 step=lambda name: _announce(bar, task, name),
                 advance=lambda passes: bar.update(task, advance=passes),
             ),
-            workers_for(device, workers, scheduler, told),
+            workers_for(device, workers, scheduler),
         )
         bar.update(task, description="done", total=1, completed=1)
     folder = project.relative(project.results / study)

@@ -63,24 +63,18 @@ Results = Iterator[tuple[Task, TaskResult]]
 
 @dataclass(frozen=True)
 class Workers:
-    """Whom to hire: ``count`` processes of this machine, or those of a scheduler that runs.
-
-    told : called with the address of Dask's dashboard, where there is one.
-    """
+    """Whom to hire: ``count`` processes of this machine, or those of a scheduler that runs."""
 
     count: int = 0
     scheduler: str = ""
-    told: Callable[[str], None] = lambda address: None
 
 
-def workers_for(
-    device: str, count: int | None, scheduler: str, told: Callable[[str], None]
-) -> Workers | None:
+def workers_for(device: str, count: int | None, scheduler: str) -> Workers | None:
     """Whom a command hires: as it was asked, or a worker for each of several GPUs; else nobody."""
     if not (count or scheduler) and best_device(device) == "cuda":
         several = torch.cuda.device_count()
         count = several if several > 1 else None
-    return Workers(count or 0, scheduler, told) if count or scheduler else None
+    return Workers(count or 0, scheduler) if count or scheduler else None
 
 
 class Crew:
@@ -114,10 +108,7 @@ def hired(workers: Workers | None, context: Context) -> Iterator[Crew]:
         )
     with ExitStack() as stack:
         stack.enter_context(_quiet())
-        client = _client(workers, stack)
-        if importlib.util.find_spec("bokeh"):
-            workers.told(client.dashboard_link)
-        yield Hired(client, _setup(workers, context))
+        yield Hired(_client(workers, stack), _setup(workers, context))
 
 
 @contextmanager
@@ -157,7 +148,7 @@ def _client(workers: Workers, stack: ExitStack) -> Client:
                 n_workers=workers.count,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=":0" if importlib.util.find_spec("bokeh") else None,
+                dashboard_address=None,
                 silence_logs=logging.CRITICAL,
                 preload=DEAF,
             )
