@@ -166,15 +166,9 @@ def test_any_number_of_workers_gives_the_same_results(dissected: Project) -> Non
 
 def _processes() -> list[psutil.Process]:
     """The worker processes of this one."""
-    every = psutil.Process().children(recursive=True)
-    return [one for one in every if "spawn_main" in " ".join(_line(one))]
-
-
-def _line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+    every = psutil.process_iter(["ppid", "cmdline"])
+    own = [one for one in every if one.info["ppid"] == os.getpid()]
+    return [one for one in own if "spawn_main" in " ".join(one.info["cmdline"] or ())]
 
 
 def test_workers_that_are_killed_cost_their_task_and_nothing_else(many: Project) -> None:
