@@ -350,12 +350,13 @@ class Hired(Crew):
 
     def _awaited(self, ask: Callable[[], Any]) -> Any:
         """What Dask gives once it is there. A scheduler waits for ever where no worker is left."""
-        alone = 0
+        alone, patience = 0.0, 1.0
         while alone < COMEBACK:
             try:
-                return self._client.sync(ask, callback_timeout=1)
+                return self._client.sync(ask, callback_timeout=patience)
             except TimeoutError:
-                alone = 0 if self._client.nthreads() else alone + 1
+                alone = 0 if self._client.nthreads() else alone + patience
+                patience = min(2 * patience, COMEBACK)  # what is large takes long to come
         raise VitrineError(
             "All workers are lost, and none came in their place",
             f"{FEWER}; the same command goes on where this run was",
