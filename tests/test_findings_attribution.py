@@ -1,5 +1,8 @@
 """Findings about attribution methods, whichever way they come out."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,12 +53,13 @@ def test_no_verdict_is_denied_by_its_number(study: StudyReport) -> None:
         best = study.method_titles[str(means.idxmin())]
         assert found.headline.startswith(best)
     if attribution.relevance_stability(study).verdict == "most stable":
-        means = sensitivities(study).dropna().mean()
+        means = attribution.scaled(study, sensitivities(study).dropna())[0].mean()
         assert means.idxmin() == "lrp"
     if attribution.averaging(study).verdict == "smaller":
         moved = sensitivities(study)
         own = [m for m in ("smoothgrad_squared", "vargrad") if m in moved]
-        assert all((moved[m] - moved["integrated_gradients"]).mean() < 0 for m in own)
+        told = attribution.scaled(study, moved[["integrated_gradients", *own]])[0]
+        assert all((told[m] - told["integrated_gradients"]).mean() < 0 for m in own)
 
 
 def test_without_its_parts_a_study_has_no_finding() -> None:
@@ -152,15 +156,28 @@ def test_numbers_of_any_size() -> None:
     assert set(PROMISED) <= set(ATTRIBUTIONS)
 
 
-def test_maps_without_negative_values_are_said_to_have_another_scale() -> None:
+def test_maps_without_negative_values_are_compared_by_their_own_scale() -> None:
     methods = ["lrp", "occlusion", "gradient"]
     maps = maps_of(8, methods)
-    moved = moved_of({"lrp": 0.2, "occlusion": 0.4, "gradient": 0.8})
-    assert "scale" not in attribution.relevance_stability(study_of(maps, moved)).text
+    moved = moved_of({"lrp": 0.2, "occlusion": 0.21, "gradient": 0.8})
+    signs = np.random.default_rng(0).choice([-1, 1], (8, 60))
+    drawn = {f"image {n}": one for n, one in enumerate(signs)}
+
+    def study(maps: pd.DataFrame, **more: Any) -> StudyReport:
+        return stub_study({"attributions": maps, "sensitivities": moved}, **more)
+
+    def heatmap(method: str, image: str) -> Any:
+        return SimpleNamespace(values=drawn[image] + (method == "lrp"))
+
+    plain = attribution.relevance_stability(study(maps))
+    assert "scale" not in plain.text and plain.verdict == "most stable"
     maps.loc[maps["method"] == "lrp", "positive"] = 0.995
-    found = attribution.relevance_stability(study_of(maps, moved))
-    assert found.verdict == "most stable"
+    found = attribution.relevance_stability(study(maps, heatmap=heatmap))
+    # Unrelated maps of signs are the root of 2 apart, those of twos and zeros 1: 0.2 is more there.
+    assert found.headline == (
+        "LRP is more stable than one of two other methods and less stable than one of two other "
+        "methods."
+    )
     assert "LRP has no negative values to speak of" in found.text
-    assert "would move it by less than 1.4, and the others by about 1.4" in found.text
     maps["positive"] = 1.0
-    assert "scale" not in attribution.most_stable(study_of(maps, moved)).text
+    assert "closer" not in attribution.most_stable(study(maps)).text

@@ -1,5 +1,7 @@
 """What the chapter on attribution reads of a study: maps, promised sums, sensitivities."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -99,6 +101,17 @@ def printed_sensitivities(project: Project) -> pd.Series:
     """The maximum sensitivities of an earlier report, by the method's key."""
     table = published_figures(project, "max_sensitivity")
     return pd.Series(table["max_sensitivity"].to_numpy(float), table["method"].map(PRINTED))
+
+
+def distance_of_images(study: StudyReport, method: str) -> float:
+    """The mean distance of a method's maps of different images, each of length 1.
+
+    ``nan`` for fewer than two images with a map that is not blank.
+    """
+    maps = [study.heatmap(method, image).values.ravel() for image in images_with(study, method)]
+    units = [values / np.linalg.norm(values) for values in maps if values.any()]
+    pairs = combinations(units, 2)
+    return float(np.mean([np.linalg.norm(a - b) for a, b in pairs])) if len(units) > 1 else np.nan
 
 
 def correlation_of_maps(study: StudyReport, first: str, second: str) -> pd.Series:

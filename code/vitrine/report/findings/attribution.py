@@ -1,6 +1,6 @@
 """Findings about attribution methods: promised sums, stability, draws, what is nearly one map."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -115,9 +115,9 @@ def most_stable(study: StudyReport) -> Finding:
     text = f"Its mean maximum sensitivity is {bound(means[best])} over {images}."
     if len(means) == 1:
         return Finding(f"{title} alone has a maximum sensitivity.", text, "one")
-    leads = _against(moved, best)
+    leads, tested = _against(study, moved, best)
     part = _part(leads, "smaller")
-    text = f"{text} {_corrected(leads)}{_scales(study, map(str, moved))}"
+    text = f"{text} {tested}"
     headline = f"{title} has the lowest maximum sensitivity"
     if _part(leads, "too few") == len(leads):
         return Finding(f"{headline}.", text, "too few")
@@ -137,15 +137,16 @@ def relevance_stability(study: StudyReport) -> Finding:
         none = "The study has no relevance propagation beside other methods."
         no_map = f"{study.method_titles[RELEVANCE]} has no map to perturb."
         return absent(no_map if why_no_map(study, RELEVANCE) else none)
-    leads, name = _against(moved, RELEVANCE), study.method_titles[RELEVANCE]
+    name = study.method_titles[RELEVANCE]
+    leads, tested = _against(study, moved, RELEVANCE)
     better, worse, n = _part(leads, "smaller"), _part(leads, "larger"), len(leads)
     text = f"Its mean maximum sensitivity is {bound(moved[RELEVANCE].mean())}."
     if _part(leads, "too few") == n:
         rank = int(moved.mean().rank(method="min")[RELEVANCE])
         text += f" Of {count(n + 1)} methods it has rank {rank} (1 is the most stable)."
-        text += f" {_corrected(leads)}"
+        text += f" {tested}"
         return Finding(f"The stability of {name} was measured.", text, "too few")
-    text = f"{text} {_corrected(leads)}{_scales(study, map(str, moved))}"
+    text = f"{text} {tested}"
     if better == n:
         return Finding(f"{name} is more stable than {_every(n)}.", text, "most stable")
     if worse == n:
@@ -169,9 +170,10 @@ def averaging(study: StudyReport) -> Finding:
     if PATH not in moved or not others:
         return absent("The study has no Integrated Gradients beside a summary of noisy copies.")
     titles, plain = study.method_titles, study.method_titles[PATH]
+    compared, said = scaled(study, moved[[PATH, *others]])
     tested, headline, verdict = _by_direction(
         study,
-        {other: moved[other] - moved[PATH] for other in others},
+        {other: compared[other] - compared[PATH] for other in others},
         {
             "smaller": f"{{}} [is|are] more stable than {plain} without noise",
             "larger": f"{{}} [is|are] less stable than {plain} without noise",
@@ -181,12 +183,12 @@ def averaging(study: StudyReport) -> Finding:
         },
     )
     text = " ".join(
-        f"That of {titles[other]} is {bound(moved[other].mean())}; the difference is "
+        f"That of {titles[other]} is {bound(moved[other].mean())}; the tested difference is "
         f"{spelt(tested[other])}."
         for other in others
     )
     mean = f"The mean maximum sensitivity of {plain} is {bound(moved[PATH].mean())}."
-    return Finding(headline, f"{mean} {text}{_scales(study, [PATH, *others])}", verdict)
+    return Finding(headline, f"{mean} {text}{said}", verdict)
 
 
 @needs("attributions", "sensitivities")
@@ -296,10 +298,12 @@ def _complete(study: StudyReport) -> pd.DataFrame:
     return whole
 
 
-def _against(moved: pd.DataFrame, one: str) -> list[Difference]:
-    """A method's sensitivity less every other's, tested together."""
-    gaps = [(moved[one] - moved[other]).to_numpy() for other in moved if other != one]
-    return [paired_difference(gap, len(gaps)) for gap in gaps]
+def _against(study: StudyReport, moved: pd.DataFrame, one: str) -> tuple[list[Difference], str]:
+    """A method's sensitivity less every other's, tested together, and how it was tested."""
+    compared, said = scaled(study, moved)
+    gaps = [(compared[one] - compared[other]).to_numpy() for other in moved if other != one]
+    tested = [paired_difference(gap, len(gaps)) for gap in gaps]
+    return tested, f"{_corrected(tested)}{said}"
 
 
 def _part(tested: list[Difference], direction: Direction) -> int:
@@ -314,22 +318,27 @@ def _corrected(tested: list[Difference]) -> str:
     return f"Differences are tested at 5%, corrected for {plural(len(tested), 'comparison')}."
 
 
-def _scales(study: StudyReport, compared: Iterable[str]) -> str:
-    """That maps without negative values have a smaller scale than others they are compared with.
+def scaled(study: StudyReport, moved: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Sensitivities as methods can be compared by them, and what there is to say of that.
 
-    Of two unrelated maps of length 1 the distance is the root of 2 less twice their cosine. That
-    is 0 on average where signs differ, and positive where no value is negative.
+    Of two unrelated maps of length 1 the distance is the root of 2 less twice their cosine: less
+    where no value is negative. Where some methods' maps have no negative values, each method's
+    sensitivity is divided by the mean distance of its maps of different images.
     """
     positive = attributions.maps(study).groupby("method")["positive"].mean()
-    one_sign = {method: positive.get(method, 0.0) >= ONE_SIGN for method in compared}
+    one_sign = {method: positive.get(method, 0.0) >= ONE_SIGN for method in map(str, moved)}
     if all(one_sign.values()) or not any(one_sign.values()):
-        return ""
+        return moved, ""
+    far = pd.Series({method: attributions.distance_of_images(study, method) for method in one_sign})
     titles = [study.method_titles[method] for method, is_so in one_sign.items() if is_so]
-    has, it = ("has", "it") if len(titles) == 1 else ("have", "them")
-    return (
-        f" {listing(titles)} {has} no negative values to speak of: an unrelated map would move "
-        f"{it} by less than 1.4, and the others by about 1.4, so a part of the difference may be "
-        "one of scale."
+    has = "has" if len(titles) == 1 else "have"
+    said = f" {listing(titles)} {has} no negative values to speak of, and such maps lie closer to "
+    said += "one another"
+    if not (far > 0).all():
+        return moved, f"{said}, so a part of a difference may be one of scale."
+    return moved / far, (
+        f"{said}: tested is the sensitivity divided by the mean distance of a method's maps of "
+        f"different images ({number(far.min())} to {number(far.max())})."
     )
 
 
