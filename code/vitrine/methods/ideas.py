@@ -1,7 +1,9 @@
 """What each method does, in a sentence and a formula; without torch, so that pages can show it.
 
-y is the class's logit, p its probability, x the image, A_k the feature maps, s a superpixel,
-z_ij what neuron i adds to neuron j, R the relevance of a neuron.
+No letter means two things; the chapter on how the report was made defines each. y is the class's
+logit, p its probability, x the image, x′ a baseline, t the place between them, η noise, A_k a
+feature map, M_k the same as a mask of the image, s a superpixel, R the relevance of a neuron, z_ij
+what neuron i adds to neuron j.
 """
 
 from typing import NamedTuple
@@ -25,21 +27,25 @@ IDEAS = {
     "hirescam": Idea(f"{_CAM}the gradient at each place", "ReLU Σₖ ∂y/∂Aₖ ⊙ Aₖ"),
     "layercam": Idea(f"{_CAM}the positive gradient at each place", "ReLU Σₖ ReLU(∂y/∂Aₖ) ⊙ Aₖ"),
     "eigencam": Idea(
-        "The first principal component of the feature maps, whatever the class", "A·v₁"
+        "The first principal component of the feature maps, of arbitrary sign, whatever the class",
+        "ReLU (A − Ā)·v₁",
     ),
-    "ablationcam": Idea(f"{_CAM}what the class loses without them", "ReLU Σₖ (y − y₋ₖ)/y·Aₖ"),
+    "ablationcam": Idea(f"{_CAM}what the class loses without them", "ReLU Σₖ (y − y₋ₖ)/|y|·Aₖ"),
     "scorecam": Idea(
-        f"{_CAM}the class of the image masked by them", "ReLU Σₖ softmax(y(x ⊙ Aₖ))·Aₖ"
+        f"{_CAM}the class of the image masked by them", "ReLU Σₖ softmax y(x ⊙ Mₖ)·Aₖ"
     ),
     "integrated_gradients": Idea(
-        "Gradients summed along a path from a baseline", "(x − x′)·∫ ∂y/∂x dα"
+        "Gradients summed along a path from a baseline", "(x − x′)·∫ ∂y/∂x dt"
     ),
     "smoothgrad_squared": Idea(
-        "Mean square of a map over noisy copies of the image", "mean M(x + ε)²"
+        "Mean square of Integrated Gradients over noisy copies of the image", "mean IG(x + η)²"
     ),
-    "vargrad": Idea("Variance of a map over noisy copies of the image", "var M(x + ε)"),
+    "vargrad": Idea(
+        "Variance of Integrated Gradients over noisy copies of the image", "var IG(x + η)"
+    ),
     "gradient_shap": Idea(
-        "Gradients at random points of paths from several baselines", "E (x − x′)·∂y/∂x"
+        "SHAP values approximated by gradients at random points of paths from several baselines",
+        "E (x − x′)·∂y/∂x",
     ),
     "occlusion": Idea(
         "What the class loses where a square is hidden", "y(x) − y(x without square)"
