@@ -34,7 +34,7 @@ def _study(kept: float, images: int = 8) -> StudyReport:
 
 @pytest.mark.parametrize(
     ("kept", "images", "expected"),
-    [(0.9, 8, "holds"), (0.1, 8, "turns round"), (0.5, 8, "undecided"), (0.9, 2, "undecided")],
+    [(0.9, 8, "holds"), (0.1, 8, "reverses"), (0.5, 8, "undecided"), (0.9, 2, "undecided")],
 )
 def test_the_verdicts_of_two_studies_decide(kept: float, images: int, expected: str) -> None:
     shown, other = lime.best_alone(_study(0.8)), lime.best_alone(_study(kept, images))
@@ -78,12 +78,12 @@ def test_a_study_without_the_part_says_so_to_every_question() -> None:
 def test_all_questions_are_asked_of_studies_that_have_next_to_nothing() -> None:
     answered = replication.answers([_study(0.8), _study(0.2)])
     assert len(answered) == 2  # what is kept, and what is left
-    assert [answer.outcomes for answer in answered] == [("turns round",), ("undecided",)]
+    assert [answer.outcomes for answer in answered] == [("reverses",), ("undecided",)]
     table = replication.intervals(answered, ["one", "other"])
     assert table["mean"].round(9).tolist() == [0.3, -0.3, 0, 0]
     assert table["at"].round(9).tolist() == [1, -1, 0, 0]
     found = replication.replicated(answered, ["one", "other"], 1)
-    assert found.headline == "One finding turns round on other."
+    assert found.headline == "One finding reverses on other."
     assert_sound(found)
 
 
@@ -97,7 +97,7 @@ def test_what_holds_is_said_for_any_verdicts(pairs: list[tuple[str, str]]) -> No
     assert_sound(found)
     outcomes = [answer.outcomes[0] for answer in answered]
     assert found.is_absent == (not set(outcomes) & set(replication.DECIDED))
-    assert ("turns round" in outcomes) != (
+    assert ("reverses" in outcomes) != (
         found.is_absent or found.headline.startswith(("No finding", "Every"))
     )
     assert (found.verdict == "holds") == ({*outcomes} & {*replication.DECIDED} == {"holds"})

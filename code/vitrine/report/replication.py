@@ -56,9 +56,9 @@ PUBLISHED: dict[Ask, Callable[[PublishedReport], Finding]] = {
 NUMBER = re.compile(rf"\b(?:{'|'.join(COUNTING[1:])}|[\d.,]*\d)\b%?")
 """A number in a sentence; "no" is none, since it turns what is said."""
 
-Outcome = Literal["holds", "turns round", "changes", "undecided", "not tested", "not asked"]
+Outcome = Literal["holds", "reverses", "changes", "undecided", "not tested", "not asked"]
 
-DECIDED: tuple[Outcome, ...] = ("holds", "turns round", "changes")
+DECIDED: tuple[Outcome, ...] = ("holds", "reverses", "changes")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def outcome(shown: Finding, other: Finding) -> Outcome:
         return "undecided"
     if len(verdicts) == 1:
         return "holds" if _wording(shown) == _wording(other) else "changes"
-    return "turns round" if verdicts == {"larger", "smaller"} else "changes"
+    return "reverses" if verdicts == {"larger", "smaller"} else "changes"
 
 
 def questions() -> Iterator[tuple[str, str, Ask]]:
@@ -174,22 +174,24 @@ def value(finding: Finding, changed: bool = False) -> str:
 def intervals(answered: Sequence[Answered], names: Sequence[str]) -> pd.DataFrame:
     """The differences of all findings that rest on one: a row for each finding and study.
 
-    ``mean``, ``low`` and ``high`` as they are (the bounds ``nan`` where so few images cannot bound
-    them); ``at``, ``from`` and ``to`` on the finding's own scale, whose farthest end is at 1.
+    ``said``, the finding in words; ``mean``, ``low`` and ``high`` as they are (the bounds ``nan``
+    where so few images cannot bound them); ``at``, ``from`` and ``to`` on the finding's own scale,
+    whose farthest end is at 1.
     """
     rows = []
     for place, answer in enumerate(answered):
-        known = [(name, found.difference) for name, found in zip(names, answer.found, strict=True)]
-        told = [(name, one) for name, one in known if one and np.isfinite(one.mean)]
-        ends = [abs(end) for _, one in told for end in (one.mean, one.low, one.high)]
+        known = [(n, f, f.difference) for n, f in zip(names, answer.found, strict=True)]
+        told = [(name, said, one) for name, said, one in known if one and np.isfinite(one.mean)]
+        ends = [abs(end) for *_, one in told for end in (one.mean, one.low, one.high)]
         farthest = max((end for end in ends if np.isfinite(end)), default=0.0) or 1.0
-        for name, one in told:
+        for name, said, one in told:
             low, high = (end if np.isfinite(end) else np.nan for end in (one.low, one.high))
             ends = [one.mean, low, high]
             scaled = [end / farthest for end in ends]
-            rows.append((place, answer.question, name, one.count, *ends, *scaled))
-    columns = ["place", "question", "study", "images", "mean", "low", "high", "at", "from", "to"]
-    return pd.DataFrame(rows, columns=columns)
+            head = (place, answer.question, name, _sentence(said), one.count)
+            rows.append((*head, *ends, *scaled))
+    columns = ["place", "question", "study", "said", "images", "mean", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "at", "from", "to"])
 
 
 def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -> Finding:
@@ -203,13 +205,14 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
     if not decided:
         reason = f"No finding is decided both by {names[0]} and by {other}"
         return absent(f"{reason}, of {plural(undecided, 'finding')} that both test.")
-    held, turned, changed = (decided.count(one) for one in DECIDED)
-    if turned:
-        headline = f"{plural(turned, 'finding')} turn{'s' if turned == 1 else ''} round on {other}"
+    held, opposite, changed = (decided.count(one) for one in DECIDED)
+    if opposite:
+        verb = "reverses" if opposite == 1 else "reverse"
+        headline = f"{plural(opposite, 'finding')} {verb} on {other}"
     elif not changed:
         headline = f"every finding that both decide holds on {other}"
     else:
-        headline = f"no finding turns round on {other}, and {count(changed)} "
+        headline = f"no finding reverses on {other}, and {count(changed)} "
         headline += "change" if changed > 1 else "changes"
     text = f"Of {plural(len(decided), 'finding')} that both decide, {count(held)} "
     text += "holds. " if held == 1 else "hold. "
