@@ -79,7 +79,7 @@
 
     /* ---------- Drawing ---------- */
 
-    /** An image of the sheets at (x, y), dark but for the cells in which the unit fired. */
+    /** An image of the sheets at (x, y), dark but for the cells in which the unit is active. */
     async function drawTile(context, unit, rank, x, y, side, { cells, frame }) {
       const place = unit.images[rank];
       if (place < 0) return;

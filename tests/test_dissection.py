@@ -182,7 +182,7 @@ def test_a_unit_is_labelled_with_what_it_responds_to(name: str) -> None:
     assert torch.equal(labels.concepts, concepts)
 
 
-def test_units_that_carry_a_concept_stand_out_from_drawn_units() -> None:
+def test_units_that_carry_a_concept_stand_out_from_null_units() -> None:
     planted, matches = _planted()
     noise = torch.rand(160, 40, generator=torch.Generator().manual_seed(4))
     pooled = torch.cat([planted.everything[0], noise], dim=1)
@@ -205,7 +205,7 @@ def test_units_that_carry_a_concept_stand_out_from_drawn_units() -> None:
 @pytest.mark.parametrize(
     ("name", "lam"), [("soft_wpmi", 1.0), ("soft_wpmi", 0.7), ("wpmi", 0.6), ("wpmi", 1.0)]
 )
-def test_a_drawn_unit_is_scored_as_a_real_one_in_its_place(name: str, lam: float) -> None:
+def test_a_null_unit_is_scored_as_a_real_one_in_its_place(name: str, lam: float) -> None:
     """Against a slow loop that labels the whole layer again for every draw, in double precision."""
     kept, matches = _planted()
     pooled = torch.cat([kept.everything[0], torch.ones(160, 1)], dim=1)
@@ -265,13 +265,13 @@ def test_units_that_never_fire_count_nowhere(name: str) -> None:
     assert found.silent.tolist() == [True, True, *[False] * units, True]
     assert torch.equal(found.concepts[2:-1], expected.concepts)
     assert torch.equal(found.similarities[2:-1], expected.similarities)
-    drawn_units = [
+    null_units = [
         nulls.null_similarities({"a": each}, *given, 200, 0)["a"] for each in (live, both)
     ]
-    assert torch.equal(drawn_units[1].similarities, drawn_units[0].similarities)
+    assert torch.equal(null_units[1].similarities, null_units[0].similarities)
     values = [
         nulls.p_values(labels.similarities[:, 0], null)
-        for labels, null in zip((expected, found), drawn_units, strict=True)
+        for labels, null in zip((expected, found), null_units, strict=True)
     ]
     assert values[1].tolist() == [1, 1, *values[0], 1]
     for drawn in probing_size.probing_effect(both, *given, [len(pooled)], 1, units + 3, 0):

@@ -326,7 +326,7 @@ def layer_table(found: Dissected) -> Markdown:
         "significant_concepts": "Significant labels",
         "greatest": "Greatest similarity",
         "mean": "Mean similarity",
-        "null_mean": "Mean of drawn units",
+        "null_mean": "Mean of null units",
     }
     rows = found.layers.join(low, on=keys).fillna({"low": 0}).astype({"low": int})
     if not this_page().is_html:  # a long title once, so that the other rows are a line each

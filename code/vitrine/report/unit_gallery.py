@@ -1,4 +1,4 @@
-"""The gallery of units: each with its label, its strongest images and where it fired on them.
+"""The gallery of units: each with its label, its strongest images and where it is active on them.
 
 The page holds what its first view needs to know; the units of a layer, the images' names and the
 sheets of thumbnails are files of their own, which assets/gallery.js loads when they are needed.
@@ -47,7 +47,7 @@ class Layer:
     """The units of a layer of the network of a key and a title.
 
     table : a row a unit, with ``strongest``, its ``k`` positions in the probing set; where it has
-        ``cells``, ``fired``, ``bool [k, h, w]``; ``histogram``, ``int32 [16]``, and of that
+        ``cells``, ``fired``, where it is active, ``bool [k, h, w]``; ``histogram``, ``int32 [16]``, and of that
         ``start``, the first bin, and ``exponent``.
     cells : ``h, w``, or ``None`` for units without positions.
     frame : the part of the image's middle square that the network saw, as a share of its side.
@@ -234,7 +234,7 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
     """What the site knows of a layer: words once, then a row a unit.
 
     A row is the label and the runners-up (places in ``words``), similarity, q-value, the images
-    (places on the sheets, −1 for none), and as base64 the histogram (16 bit) and the fired cells
+    (places on the sheets, −1 for none), and as base64 the histogram (16 bit) and the active cells
     (bits); then the first bin and the exponent of the histogram.
     """
     columns = ["label", *(f"runner_up_{rank}" for rank in range(1, RUNNERS_UP + 1))]
@@ -263,7 +263,7 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
 
 
 def _short(shown: Gallery) -> Markdown:
-    """The most similar significant unit of each layer, with its images and where it fired."""
+    """The most similar significant unit of each layer, with its images and where it is active."""
     cards = []
     for layer in shown.layers:
         best = layer.table[layer.table["significant"]].nlargest(1, "similarity")
@@ -288,7 +288,7 @@ def _card(shown: Gallery, layer: Layer, unit: dict[Any, Any]) -> figures.Card:
 
 
 def dimmed(pixels: Pixels, cells: npt.NDArray[np.bool_] | None, frame: float) -> Pixels:
-    """An image ``uint8 [side, side, 3]`` that is dark but for the cells ``bool [h, w]`` that fired.
+    """An image ``uint8 [side, side, 3]`` that is dark but for the active cells ``bool [h, w]``.
 
     frame : the share of the image's side, in its middle, over which the cells lie.
     """
