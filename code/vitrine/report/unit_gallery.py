@@ -24,7 +24,7 @@ from vitrine.report import figures
 from vitrine.report.dissected import Dissected
 from vitrine.report.dissection import PARTS, Link
 from vitrine.report.page import block, data_file, fenced, raw_html, this_page
-from vitrine.report.text import number, slug
+from vitrine.report.text import count, number, slug
 from vitrine.store import TaskResult
 from vitrine.study.sections import ProbingSet
 
@@ -159,11 +159,19 @@ def point_link(found: Dissected) -> Link:
 
 
 def images_line(found: Dissected) -> Markdown:
-    """How many units are shown with their images, and by which rule."""
+    """How many units a page shows with how many images, and by which rule."""
     shown, units = Gallery(found), len(found.units)
-    every = f"All {units:,} units that respond to some images more than to others are here."
+    images = max(layer.strongest.shape[1] for layer in shown.layers)
+    every = f"{units:,} units that respond to some images more than to others"
+    if not this_page().is_html:
+        few = _examples(shown)
+        here = f"Here are {count(len(few))} of them, each with {count(min(SHORT_IMAGES, images))}: "
+        here += "of a layer the unit of greatest similarity among those with a significant label."
+        return block(
+            f"The site has all {every}, with {count(images)} images each.", here * bool(few)
+        )
     if shown.with_images == units:
-        return block(every)
+        return block(f"All {every} are here, with {count(images)} images each.")
     return block(
         f"Images are shown of {shown.with_images:,} of {units:,} units: the site holds at most "
         f"{MOST_IMAGES:,} of the {len(shown.files):,} images, those of units with a significant "
@@ -263,15 +271,20 @@ def _units(layer: Layer, place: dict[int, int]) -> dict[str, Any]:
 
 
 def _short(shown: Gallery) -> Markdown:
-    """The most similar significant unit of each layer, with its images and where it is active."""
-    cards = []
-    for layer in shown.layers:
-        best = layer.table[layer.table["significant"]].nlargest(1, "similarity")
-        cards += [_card(shown, layer, unit) for unit in best.to_dict("records")]
+    """Some units with their images and where they are active."""
+    cards = [_card(shown, layer, unit) for layer, unit in _examples(shown)]
     if not cards:
         return block("No unit has a significant label.")
-    every = max(1, -(-len(cards) // SHORT_UNITS))
-    return figures.grid(cards[::every], "units", columns=2, paper_columns=1)
+    return figures.grid(cards, "units", columns=2, paper_columns=1)
+
+
+def _examples(shown: Gallery) -> list[tuple[Layer, dict[Any, Any]]]:
+    """The most similar significant unit of each layer, or of every second one and so on."""
+    found = []
+    for layer in shown.layers:
+        best = layer.table[layer.table["significant"]].nlargest(1, "similarity")
+        found += [(layer, unit) for unit in best.to_dict("records")]
+    return found[:: max(1, -(-len(found) // SHORT_UNITS))]
 
 
 def _card(shown: Gallery, layer: Layer, unit: dict[Any, Any]) -> figures.Card:
