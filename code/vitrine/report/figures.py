@@ -327,11 +327,14 @@ def _paper_rows(cards: Sequence[Card], name: str) -> str:
 
 
 def _paper_grid(cards: Sequence[Card], name: str, columns: int) -> str:
-    """A table of images; the first image of a card has its title and note below it."""
+    """A table of images; the first image of a card has its title and note below it as well."""
     cells = []
     for place, card in enumerate(cards, start=1):
         for index, panel in enumerate(card.panels):
-            words = f"**{safe(card.title)}** {safe(card.note)}" if index == 0 else safe(panel.label)
+            words = safe(panel.label) if len(card.panels) > 1 else ""
+            if index == 0:
+                below = " · ".join(filter(None, [words, safe(card.note)]))
+                words = f"**{safe(card.title)}** {below}"
             cells.append(_paper_image(card, panel, f"{name}-{place}", words.strip()))
     in_a_row = columns * max(len(card.panels) for card in cards)
     lines = [cells[start : start + in_a_row] for start in range(0, len(cells), in_a_row)]
