@@ -47,8 +47,8 @@ class Layer:
     """The units of a layer of the network of a key and a title.
 
     table : a row a unit, with ``strongest``, its ``k`` positions in the probing set; where it has
-        ``cells``, ``fired``, where it is active, ``bool [k, h, w]``; ``histogram``, ``int32 [16]``, and of that
-        ``start``, the first bin, and ``exponent``.
+        ``cells``, ``fired``, where it is active, ``bool [k, h, w]``; ``histogram``, ``int32 [16]``,
+        and of that ``start``, the first bin, and ``exponent``.
     cells : ``h, w``, or ``None`` for units without positions.
     frame : the part of the image's middle square that the network saw, as a share of its side.
     """
