@@ -105,6 +105,23 @@ def differ_most(study: StudyReport) -> Finding:
 
 
 @needs("correlations")
+def main_alike(study: StudyReport) -> Finding:
+    """Whether the main methods give nearly the same map, pair by pair."""
+    rows = cams.correlations(study, cams.main_methods(study)).dropna(subset=["rho"])
+    absent_if(rows.empty, ONE_METHOD)
+    means = rows.groupby("pair")["rho"].mean().sort_values(ascending=False)
+    least = rows.loc[rows["rho"].idxmin()]
+    known = [*rows["first"], *rows["second"]]
+    who = listing(study.method_titles[m] for m in cams.main_methods(study) if m in known)
+    text = "Over the images the mean rank correlation is "
+    text += listing(f"{_rho(mean)} for {pair}" for pair, mean in means.items())
+    text += f". The least alike are {least['pair']} on {least['image']} ({_rho(least['rho'])})."
+    words = f"[{who} are nearly one map|Of {who} some are nearly one map, others are not|"
+    words += f"{who} are not the same map]." if len(means) == 1 else f"No two of {who} are alike]."
+    return by_how_many(means >= SAME_MAP, words, text)
+
+
+@needs("correlations")
 def same_weights(study: StudyReport) -> Finding:
     """Whether Grad-CAM and HiResCAM are one map, as they are before pooling and one layer."""
     if not {"gradcam", "hirescam"} <= set(cams.methods(study)):
