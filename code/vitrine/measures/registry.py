@@ -85,7 +85,7 @@ VALUES: dict[str, Measure] = {
     ),
     "deletion_mean": Measure(
         "Deletion (mean colour)",
-        "does it go when they are painted in the mean colour?",
+        "does the class go when the strongest pixels are painted in the mean colour?",
         "lower",
         "petsiuk2018",
         trial=FAITHFULNESS,
@@ -101,7 +101,7 @@ VALUES: dict[str, Measure] = {
     ),
     "insertion_mean": Measure(
         "Insertion (mean colour)",
-        "does it come when they are the first on a plain ground?",
+        "does the class come when the strongest pixels are shown first on a plain ground?",
         "higher",
         "petsiuk2018",
         trial=FAITHFULNESS,
@@ -109,7 +109,7 @@ VALUES: dict[str, Measure] = {
     ),
     "infidelity": Measure(
         "Infidelity",
-        "which share of what the logit loses with a square does the map's weight there not tell?",
+        "how much of the logit's loss without random squares do the weights there not predict?",
         "lower",
         "yeh2019",
         trial=FAITHFULNESS,
@@ -118,7 +118,7 @@ VALUES: dict[str, Measure] = {
     ),
     "sensitivity": Measure(
         "Maximum sensitivity",
-        "by how much of itself does the map change when the image does so invisibly?",
+        "by which share of its norm does the map change under imperceptible noise on the image?",
         "lower",
         "yeh2019",
         baselines=("random",),
@@ -128,7 +128,7 @@ VALUES: dict[str, Measure] = {
     ),
     "seed_stability": Measure(
         "Stability over seeds",
-        "how much alike are maps that were drawn anew?",
+        "how alike are the maps of two seeds?",
         "higher",
         "yeh2019",
         baselines=("random",),
@@ -138,7 +138,7 @@ VALUES: dict[str, Measure] = {
     ),
     "mprt": Measure(
         "Randomised network",
-        "how much is the untrained network's map like it, with or without signs?",
+        "how like the map is that of the untrained network, with or without signs?",
         "lower",
         "adebayo2018",
         baselines=("edges",),

@@ -174,12 +174,12 @@ def _about_conse(wanted: sections.Encoder) -> str:
     blind = "of colours, textures or whatever else the image shows, the encoder knows nothing."
     if wanted.probabilities == TRUE_CLASS:
         return (
-            "An image lies where the name of its true class lies, which its file's name tells; "
+            "An image is embedded as the name of its true class, which its file's name tells; "
             "the paper takes the classes that a network predicts. No network looks at the image: "
             f"{blind}"
         )
     network = pick_architecture(wanted.probabilities).title
-    return f"An image lies where the names of the classes lie that {network} predicts; {blind}"
+    return f"An image is embedded as the names of the classes that {network} predicts; {blind}"
 
 
 def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
