@@ -27,7 +27,7 @@ IDEAS = {
     "hirescam": Idea(f"{_CAM}the gradient at each place", "ReLU Σₖ ∂y/∂Aₖ ⊙ Aₖ"),
     "layercam": Idea(f"{_CAM}the positive gradient at each place", "ReLU Σₖ ReLU(∂y/∂Aₖ) ⊙ Aₖ"),
     "eigencam": Idea(
-        "The first principal component of the feature maps, of arbitrary sign, whatever the class",
+        "The first principal component of the feature maps, of either sign, for any class",
         "ReLU (A − Ā)·v₁",
     ),
     "ablationcam": Idea(f"{_CAM}what the class loses without them", "ReLU Σₖ (y − y₋ₖ)/|y|·Aₖ"),
@@ -38,13 +38,11 @@ IDEAS = {
         "Gradients summed along a path from a baseline", "(x − x′)·∫ ∂y/∂x dt"
     ),
     "smoothgrad_squared": Idea(
-        "Mean square of Integrated Gradients over noisy copies of the image", "mean IG(x + η)²"
+        "Mean square of Integrated Gradients (IG) over noisy copies", "mean IG(x + η)²"
     ),
-    "vargrad": Idea(
-        "Variance of Integrated Gradients over noisy copies of the image", "var IG(x + η)"
-    ),
+    "vargrad": Idea("Variance of Integrated Gradients over noisy copies", "var IG(x + η)"),
     "gradient_shap": Idea(
-        "SHAP values approximated by gradients at random points of paths from several baselines",
+        "SHAP values, from gradients at random points of several paths",
         "E (x − x′)·∂y/∂x",
     ),
     "occlusion": Idea(
