@@ -16,7 +16,7 @@ class Idea(NamedTuple):
     formula: str
 
 
-_CAM = "Feature maps, weighted by "
+_CAM = "Feature maps × "
 
 IDEAS = {
     "lime": Idea(
@@ -27,7 +27,7 @@ IDEAS = {
     "hirescam": Idea(f"{_CAM}the gradient at each place", "ReLU Σₖ ∂y/∂Aₖ ⊙ Aₖ"),
     "layercam": Idea(f"{_CAM}the positive gradient at each place", "ReLU Σₖ ReLU(∂y/∂Aₖ) ⊙ Aₖ"),
     "eigencam": Idea(
-        "The first principal component of the feature maps, of either sign, for any class",
+        "First principal component of the maps, of either sign, for any class",
         "ReLU (A − Ā)·v₁",
     ),
     "ablationcam": Idea(f"{_CAM}what the class loses without them", "ReLU Σₖ (y − y₋ₖ)/|y|·Aₖ"),
@@ -37,12 +37,10 @@ IDEAS = {
     "integrated_gradients": Idea(
         "Gradients summed along a path from a baseline", "(x − x′)·∫ ∂y/∂x dt"
     ),
-    "smoothgrad_squared": Idea(
-        "Mean square of Integrated Gradients (IG) over noisy copies", "mean IG(x + η)²"
-    ),
-    "vargrad": Idea("Variance of Integrated Gradients over noisy copies", "var IG(x + η)"),
+    "smoothgrad_squared": Idea("Mean square of IG over noisy copies", "mean IG(x + η)²"),
+    "vargrad": Idea("Variance of IG over noisy copies", "var IG(x + η)"),
     "gradient_shap": Idea(
-        "SHAP values, from gradients at random points of several paths",
+        "SHAP values from gradients at random points of paths",
         "E (x − x′)·∂y/∂x",
     ),
     "occlusion": Idea(

@@ -58,7 +58,7 @@ def similarity_chart(found: Dissected) -> Markdown:
             strokeDash=alt.StrokeDash("Network:N", scale=charts.scale(found.titles, DASHES)),
             tooltip=["Network:N", *told],
         )
-        .properties(width=125, height=140)
+        .properties(width=125, height=170 if this_page().is_html else 105)
         .facet(**_panels("layer:N", found.layer_names))
     )
     words = "Step charts of the similarity of labels for each layer and network."

@@ -41,7 +41,7 @@ def methods_table(study: StudyReport) -> Markdown:
         for row in study.provenance["methods"]
         if (name := row["name"]) in IDEAS
     ]
-    return table(pd.DataFrame(rows), "methods", widest=30)
+    return table(pd.DataFrame(rows), "methods", widest=44)
 
 
 def _verdicts(study: StudyReport) -> dict[tuple[str, str], str]:

@@ -110,7 +110,7 @@ def main_alike(study: StudyReport) -> Finding:
     rows = cams.correlations(study, cams.main_methods(study)).dropna(subset=["rho"])
     absent_if(rows.empty, ONE_METHOD)
     means = rows.groupby("pair")["rho"].mean().sort_values(ascending=False)
-    least = rows.loc[rows["rho"].idxmin()]
+    least = rows.sort_values("rho").iloc[0]
     known = [*rows["first"], *rows["second"]]
     who = listing(study.method_titles[m] for m in cams.main_methods(study) if m in known)
     text = "Over the images the mean rank correlation is "
