@@ -19,9 +19,7 @@ class Idea(NamedTuple):
 _CAM = "Feature maps × "
 
 IDEAS = {
-    "lime": Idea(
-        "A linear model of the class over images with superpixels hidden", "p ≈ β₀ + Σₛ βₛ·zₛ"
-    ),
+    "lime": Idea("A linear model of which superpixels are shown", "p ≈ β₀ + Σₛ βₛ·zₛ"),
     "gradcam": Idea(f"{_CAM}the mean gradient", "ReLU Σₖ mean(∂y/∂Aₖ)·Aₖ"),
     "gradcam++": Idea(f"{_CAM}the positive gradients", "ReLU Σₖ Σ(α·ReLU ∂y/∂Aₖ)·Aₖ"),
     "hirescam": Idea(f"{_CAM}the gradient at each place", "ReLU Σₖ ∂y/∂Aₖ ⊙ Aₖ"),
@@ -40,7 +38,7 @@ IDEAS = {
     "smoothgrad_squared": Idea("Mean square of IG over noisy copies", "mean IG(x + η)²"),
     "vargrad": Idea("Variance of IG over noisy copies", "var IG(x + η)"),
     "gradient_shap": Idea(
-        "SHAP values from gradients at random points of paths",
+        "SHAP values by gradients at random points",
         "E (x − x′)·∂y/∂x",
     ),
     "occlusion": Idea(
@@ -50,11 +48,11 @@ IDEAS = {
         "The logit, handed back layer by layer to what added to it", "Rᵢ = Σⱼ z⁺ᵢⱼ/Σᵢz⁺ᵢⱼ·Rⱼ"
     ),
     "guided_backpropagation": Idea(
-        "The gradient, passing a ReLU only where it is positive", "∂y/∂x, ReLU backwards"
+        "The gradient, through a ReLU only if positive", "∂y/∂x, ReLU backwards"
     ),
     "guided_gradcam": Idea("Guided Backpropagation times Grad-CAM", "guided ∂y/∂x ⊙ Grad-CAM"),
     "gradient": Idea("How the logit changes with each pixel", "∂y/∂x"),
     "lrp_captum": Idea("Captum's LRP, for comparison", "Rᵢ = Σⱼ zᵢⱼ/(Σᵢzᵢⱼ + ε)·Rⱼ"),
-    "random": Idea("A baseline that knows nothing: noise", "uniform in [0, 1]"),
-    "edges": Idea("A baseline that knows the image alone: its edges", "Sobel of the brightness"),
+    "random": Idea("A baseline: noise", "uniform in [0, 1]"),
+    "edges": Idea("A baseline: the image's edges", "Sobel of the brightness"),
 }
