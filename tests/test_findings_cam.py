@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from stub_study import stub_study
+from stub_study import assert_sound, stub_study
 from vitrine.measures.agreement import matched_and_mismatched
 from vitrine.measures.localisation import points_at
 from vitrine.project import Project

@@ -272,7 +272,7 @@ def _dissection(study: StudyReport) -> str:
         f"{networks}: {len(found.all_units):,} units of "
         f"{plural(len(found.layers), 'layer')}, {facts['probing_set']['images']:,} probing images, "
         f"{facts['concepts']['count']:,} concepts; encoder {facts['encoder']['title']}, similarity "
-        f"{facts['similarity']['title']}, {facts['null_draws']:,} drawn units for the p-values."
+        f"{facts['similarity']['title']}, {facts['null_draws']:,} null units for the p-values."
     )
 
 

@@ -161,7 +161,7 @@ def point_link(found: Dissected) -> Link:
 def images_line(found: Dissected) -> Markdown:
     """How many units a page shows with how many images, and by which rule."""
     shown, units = Gallery(found), len(found.units)
-    images = max(layer.strongest.shape[1] for layer in shown.layers)
+    images = max(len(layer.table["strongest"].iloc[0]) for layer in shown.layers)
     every = f"{units:,} units that respond to some images more than to others"
     if not this_page().is_html:
         few = _examples(shown)
