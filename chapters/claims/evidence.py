@@ -131,15 +131,15 @@ def beside_object(
                 name = image if len(runs) == 1 else titled(study, [str(method)])[0]
                 beside = {bool(share < 0.5), bool(share < area[image])}
                 outcomes.append(beside.pop() if len(beside) == 1 else None)
-                end = " (undecided)" if outcomes[-1] is None else ""
-                told.append(f"{name} {percent(share)} on {percent(area[image])} of the frame{end}")
+                end = " (undecided)" * (outcomes[-1] is None and len(images) > 1)
+                of = f" on {percent(area[image])} of the frame" * (len(images) > 1)
+                told.append(f"{name} {percent(share)}{of}{end}")
+        of = f", {percent(area[images[0]])} of the frame" * (len(images) == 1 and bool(told))
         parts.append(
-            Part(f"{network}, weight on {what}: {listing(told)}.", tuple(outcomes), half)
+            Part(f"{network}, weight on {what}{of}: {listing(told)}.", tuple(outcomes), half)
             if told
             else lacking(study, tuple(runs), images, half)
         )
     if any(None in part.outcomes for part in parts):
-        parts.append(
-            Part("Less than half of the weight, but more than the area, is undecided.", ())
-        )
+        parts.append(Part("Undecided is less than half of the weight, but more than the area.", ()))
     return parts

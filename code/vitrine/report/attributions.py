@@ -108,7 +108,10 @@ def distance_of_images(study: StudyReport, method: str) -> float:
 
     ``nan`` for fewer than two images with a map that is not blank.
     """
-    maps = [study.heatmap(method, image).values.ravel() for image in images_with(study, method)]
+    maps = [
+        study.heatmap(method, image).values.ravel().astype(np.float64)
+        for image in images_with(study, method)
+    ]
     units = [values / np.linalg.norm(values) for values in maps if values.any()]
     pairs = combinations(units, 2)
     return float(np.mean([np.linalg.norm(a - b) for a, b in pairs])) if len(units) > 1 else np.nan
