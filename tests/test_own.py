@@ -1,5 +1,7 @@
 """Networks and images that nobody here prepared: ``vitrine new``, and ``explain``."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import safetensors.torch
 import torch
 from PIL import Image as PilImage
 from torch import nn
+from torch.nn import functional
 
 from stub_study import stub_study
 from vitrine import explain
 from vitrine.book.study import book_text
-from vitrine.errors import VitrineError
+from vitrine.errors import StudyError, VitrineError
 from vitrine.experiments.new import Wanted, new_study, without
 from vitrine.experiments.run import planned_passes, run
 from vitrine.models.layers import traced_layers
@@ -80,6 +83,17 @@ def without_values():
 
 def not_a_number():
     network = build()
+def soft():
+    return nn.Sequential(build(), nn.Softmax(1))
+
+def several():
+    return nn.Sequential(build(), nn.Sigmoid())
+
+def grey():
+    return nn.Sequential(nn.Conv2d(1, 3, 1), build())
+
+_private = build
+
     nn.init.constant_(network[-1].bias, float("nan"))
     return network
 """
@@ -194,6 +208,11 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(
         ({"network": "timm:resnet10x"}, "timm has no network 'resnet10x'"),
         ({"network": "efficientnet_lite0"}, "has its own weights"),
         ({"network": "efficientnet_light"}, "There is no classifier"),
+        ({"network": "mine.py:soft"}, "are probabilities already, of a softmax"),
+        ({"network": "mine.py:several"}, "are probabilities already, of a sigmoid"),
+        ({"network": "mine.py:grey"}, "refuses an input of 3 × 64 × 64"),
+        ({"network": "timm:hf-hub:timm/resnet18.a1_in1k"}, "timm has no network 'hf-hub:"),
+        ({"size": 100_000}, "`size`: Input should be less than or equal to 4096, not '100000'"),
         (
             {"weights": "other.safetensors"},
             'Missing key(s) in state_dict: "0.weight", "0.bias"',
@@ -216,6 +235,68 @@ def test_a_study_that_exists_is_not_overwritten(given: Project) -> None:
     given.study_file("own").parent.mkdir()
     with pytest.raises(VitrineError, match="There is a study 'own' already"):
         new_study(given, _wanted(given))
+
+
+@pytest.mark.parametrize(
+    ("end", "link"),
+    [
+        (lambda logits: logits, ""),
+        (lambda logits: logits.log_softmax(1), ""),  # of which a softmax is the same
+        (lambda logits: logits.sigmoid_().mul_(9), ""),
+        (lambda logits: logits * logits.sigmoid(), ""),
+        (lambda logits: logits.clamp(0, 1), ""),
+        (lambda logits: functional.softmax(logits, 1).reshape(len(logits), -1), "softmax"),
+        (lambda logits: logits.exp() / logits.exp().sum(1, keepdim=True), "softmax"),
+        (lambda logits: logits.sigmoid_(), "sigmoid"),
+        (lambda logits: torch.special.expit(logits[:, :1]), "sigmoid"),
+    ],
+)
+def test_outputs_that_are_probabilities_are_told_from_logits(
+    end: Callable[[torch.Tensor], torch.Tensor], link: str
+) -> None:
+    class Ending(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return end(super().forward(images))
+
+    network = Ending(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    if not link:
+        assert traced_layers(network.eval(), 16, "own").outputs == 4
+        return
+    with pytest.raises(StudyError, match=f"are probabilities already, of a {link}") as caught:
+        traced_layers(network.eval(), 16, "own")
+    assert f"leave out the last {link}" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("network", "remedy"),
+    [
+        ("mine.py:grey", "Inputs are red, green and blue: wrap the network"),
+        ("mine.py:sized", "Give the size that the network was trained with"),
+        ("mine.py:several", 'and state link = "sigmoid"'),
+        ("timm:hf-hub:timm/resnet18.a1_in1k", "Write timm:resnet18.a1_in1k"),
+    ],
+)
+def test_what_to_do_about_a_network_is_said(given: Project, network: str, remedy: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        traced(given.root, Classifier(name="n", network=network, size=32, weights="random"))
+    assert remedy in caught.value.remedy
+
+
+def test_names_that_toml_or_utf_8_cannot_hold_stop_nothing(given: Project) -> None:
+    folder = given.root / "names"
+    folder.mkdir()
+    for name in (b"a\x7fb.png", b"plain.png", b"caf\xe9.png"):
+        PilImage.fromarray(PIXELS).save(folder / os.fsdecode(name))
+    (folder / "small\x7f.png").write_bytes(b"")
+    wanted = _wanted(given, images="names", network="mine.py:_private")
+    found = "\n".join(new_study(given, wanted))
+    study = load_study(given, "own")
+    assert study.images.files == ("a\x7fb.png", "plain.png")
+    assert study.classifiers[0].name == "private"
+    assert "Left out: caf\\xe9.png: its name is not UTF-8" in found
+    assert "caf\\xe9.png, as its name is not UTF-8." in study.description
+    with pytest.raises(StudyError, match=r"caf\\xe9 is not UTF-8"):
+        new_study(given, _wanted(given, name="b", images=os.fsdecode(b"caf\xe9")))
 
 
 @pytest.mark.parametrize(

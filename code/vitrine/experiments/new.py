@@ -66,7 +66,7 @@ def new_study(project: Project, wanted: Wanted) -> list[str]:
     found = [
         *_said_of_images(files, chosen, damaged, classifier.categories),
         *_said_of_network(classifier, known),
-        *_assumed(row, bool(wanted.weights), bool(wanted.classes)),
+        *_assumed(row, classifier, bool(wanted.classes)),
         *refused.values(),
     ]
     text = _text(wanted, row, known, chosen, list(damaged), found)
@@ -183,10 +183,10 @@ def _said_of_network(classifier: Classifier, known: Architecture) -> list[str]:
     ]
 
 
-def _assumed(row: Row, of_a_file: bool, named: bool) -> list[str]:
+def _assumed(row: Row, classifier: Classifier, named: bool) -> list[str]:
     """What the report says of the network that only its owner knows."""
     said = []
-    if of_a_file:
+    if not classifier.training_set:
         told = "say it as training_set beside them in the study file"
         said.append(f"What its weights were trained on is not known; {told}")
     if row.classes == IMAGENET and not named:
@@ -216,6 +216,11 @@ def not_applicable(classifier: Classifier, image: Image) -> dict[str, str]:
         except NotApplicable as error:
             reasons[name] = f"{method.title} does not apply: {error.problem}"
     return reasons
+    if row.network and row.classes != IMAGENET and len(classifier.categories) > 1:
+        said.append(
+            "Its classes are taken to exclude each other (softmax); where an image may belong to "
+            'several, say link = "sigmoid" beside them in the study file'
+        )
 
 
 def without(study: Study, methods: Collection[str]) -> Study:

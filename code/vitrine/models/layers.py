@@ -4,7 +4,7 @@ from collections.abc import Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,12 @@ from vitrine.models.head import channels_first, token_grid
 _ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "gelu": "GELU", "silu": "SiLU"} | {
     "hardswish": "Hardswish", "leaky_relu": "LeakyReLU", "elu": "ELU", "mish": "Mish",
 }  # fmt: skip
+
+
+_LINKS = {"softmax": "softmax", "special_softmax": "softmax"} | {
+    "sigmoid": "sigmoid", "special_expit": "sigmoid",
+}  # fmt: skip
+"""Functions that give probabilities, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,25 @@ class Layers:
 
 
 class _Called(TorchFunctionMode):
-    """Notes activations: how many layers were finished, the tensor given, and which one it is."""
+    """Notes activations: how many layers were finished, the tensor given, and which one it is.
+
+    links : what a softmax or a sigmoid gave, and its name.
+    """
 
     def __init__(self, finished: Sized) -> None:
         super().__init__()
         self.finished = finished
         self.found: list[tuple[int, Tensor, str]] = []
+        self.links: list[tuple[Tensor, str]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "").rstrip("_")
         if name in _ACTIVATIONS and args and isinstance(args[0], Tensor):
             self.found.append((len(self.finished), args[0], _ACTIVATIONS[name]))
-        return func(*args, **(kwargs or {}))
+        given = func(*args, **(kwargs or {}))
+        if name in _LINKS and isinstance(given, Tensor):
+            self.links.append((given, _LINKS[name]))
+        return given
 
 
 def traced_layers(
@@ -78,7 +91,7 @@ def traced_layers(
         raise StudyError(
             f"{title} refuses an input of 3 × {side} × {side}: {type(error).__name__} "
             f"({first_line(error)})",
-            "Give the size that the network was trained with (--size, or `size` in the study file)",
+            _remedy(network, error),
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -86,7 +99,8 @@ def traced_layers(
             f"{title} gives {shape} and not logits of the shape (1, classes)",
             "Wrap it in a module whose forward returns the logits alone, one for each category",
         )
-    check_batch(network, side, title, device)
+    of_noise = check_batch(network, side, title, device)
+    _check_logits(logits, of_noise, called, title)
     layers = _layers(network, finished, int(logits.shape[1]))
     if not layers.last_convolution:
         return _on_tokens(network, layers, _drawn(1, 3, side, side).to(device))
@@ -97,6 +111,38 @@ def traced_layers(
         if name == layers.last_convolution and given is output
     )
     return replace(layers, activation_after=next(after, ""))
+
+
+def _remedy(network: nn.Module, error: Exception) -> str:
+    """What to do where a network refuses an input of three channels."""
+    first = next((one for one in network.modules() if isinstance(one, nn.Conv2d)), None)
+    if first is not None and first.in_channels != 3:
+        return (
+            "Inputs are red, green and blue: wrap the network in a module whose forward makes the "
+            f"{first.in_channels} of its first convolution of them, e.g. grey as their mean"
+        )
+    if isinstance(error, MemoryError) or "memory" in str(error):
+        return "Give a smaller size (--size, or `size` in the study file), or use more memory"
+    return "Give the size that the network was trained with (--size, or `size` in the study file)"
+
+
+def _check_logits(logits: Tensor, of_noise: Tensor, called: _Called, title: str) -> None:
+    """Raises ``StudyError`` where the outputs are probabilities already.
+
+    They are what a softmax or a sigmoid gave: told by the memory, which a change of shape keeps,
+    and by their range, which a change in place leaves. Or they are shares of 1 for each image.
+    """
+    place, outputs = logits.untyped_storage().data_ptr(), torch.cat((logits, of_noise))
+    links = [link for one, link in called.links if one.untyped_storage().data_ptr() == place]
+    if outputs.shape[1] > 1 and outputs.sum(1).sub(1).abs().max() < 1e-5:
+        links.append("softmax")
+    if links and bool(((outputs >= 0) & (outputs <= 1)).all()):
+        state = links[-1] == "sigmoid" and outputs.shape[1] > 1
+        told = ', and state link = "sigmoid"'
+        raise StudyError(
+            f"The outputs of {title} are probabilities already, of a {links[-1]}",
+            f"Return the logits: leave out the last {links[-1]}{told * state}",
+        )
 
 
 def _layers(network: nn.Module, finished: list[tuple[str, nn.Module, Any]], outputs: int) -> Layers:
@@ -188,12 +234,15 @@ def _drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def check_batch(network: nn.Module, side: int, title: str, device: torch.device | None) -> None:
-    """Raises ``StudyError`` where an image's logits change beside another, or from pass to pass."""
+def check_batch(network: nn.Module, side: int, title: str, device: torch.device | None) -> Tensor:
+    """The logits of two images of noise.
+
+    Raises ``StudyError`` where those of an image change beside another, or from pass to pass.
+    """
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     try:
         with torch.inference_mode():
-            alone, both = network(images[:1].clone()), network(images.clone())[:1]
+            alone, pair = network(images[:1].clone()), network(images.clone())
     except Exception as error:
         raise StudyError(
             f"{title} refuses a batch of two images: {type(error).__name__} ({first_line(error)})",
@@ -201,10 +250,11 @@ def check_batch(network: nn.Module, side: int, title: str, device: torch.device 
         ) from error
     scale = float(alone.nan_to_num(0, 0, 0).abs().max())
     # Logits may differ by rounding, on any device.
-    if not torch.allclose(both, alone, rtol=0, atol=1e-3 * scale, equal_nan=True):
+    if not torch.allclose(pair[:1], alone, rtol=0, atol=1e-3 * scale, equal_nan=True):
         raise StudyError(
             f"The logits that {title} gives for an image change from pass to pass, or with the "
             "other images of a batch",
             "Find what draws or looks across the batch in eval mode: dropout and normalisation "
             "called as functions need training=self.training",
         )
+    return cast(Tensor, pair)

@@ -75,6 +75,7 @@ class Classifier(Section):
     title, training_set : what the report says of it.
     size, resize, mean, std, interpolation : preprocessing where it is not the library's own; mean
         and standard deviation of pixels from 0 to 1.
+    link : ``sigmoid`` where an image may belong to several classes; else, of several, ``softmax``.
     channels_first, channels_last : layers whose feature maps are ``[n, channels, h, w]`` or
         ``[n, h, w, channels]``, where that cannot be told from the layer.
     """
@@ -88,8 +89,8 @@ class Classifier(Section):
     classes: Said[str | None] = None
     title: Said[str | None] = None
     training_set: Said[str | None] = None
-    size: Said[Annotated[int, Field(ge=8)] | None] = None
-    resize: Said[Annotated[int, Field(ge=8)] | None] = None
+    size: Said[Annotated[int, Field(ge=8, le=4096)] | None] = None
+    resize: Said[Annotated[int, Field(ge=8, le=8192)] | None] = None
     mean: Said[tuple[Level, Level, Level] | None] = None
     std: Said[tuple[Deviation, Deviation, Deviation] | None] = None
     interpolation: Said[Literal["nearest", "bilinear", "bicubic"] | None] = None
