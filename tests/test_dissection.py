@@ -453,7 +453,7 @@ def test_what_is_no_image_in_a_probing_folder_is_left_out_and_said(one_network: 
     assert set(told["left_out"]) == {"deep/half.png", "read me.txt"}
     assert all(file.split("/")[-1] in why for file, why in told["left_out"].items())
     line = encoder_line(StudyReport(Store(one_network, "tiny"), "resnet18")).data
-    assert "Left out of the probing set, as no image could be read there: deep" in line
+    assert "Left out of the probing set, as no image that can be used is there: deep" in line
     files = [f"deep/{WNIDS[3]}.png", f"{WNIDS[1]}.png", f"{WNIDS[0]}.png", f"{WNIDS[2]}.png"]
     (one_network.root / "list.txt").write_text("\n".join([*files, "read me.txt", ""]))
     change_study(one_network, 'folder = "probing"', 'folder = "probing"\nfile_list = "list.txt"')

@@ -113,6 +113,7 @@ def given(project: Project) -> Project:
         PilImage.fromarray(pixels).save(path, exif=turned)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 not an image")
     (folder / "notes.txt").write_text("no image")
+    PilImage.fromarray(pixels[:8, :8]).save(folder / "tiny.png")
     (folder / "text: a.png").write_text("no image either")
     for name, kind, cut in (("cut.jpg", "JPEG", 2), ("bent.png", "PNG", 3)):
         PilImage.fromarray(pixels).save(folder / name, kind)
@@ -157,11 +158,14 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(
     given: Project, root: Path
 ) -> None:
     found = new_study(given, _wanted(given))
-    damaged = ("bent.png", "broken.jpg", "cut.jpg", "text: a.png")
+    unusable = ("bent.png", "broken.jpg", "cut.jpg", "text: a.png", "tiny.png")
     left_out = [line.partition(": ")[2] for line in found if line.startswith("Left out")]
-    assert len(left_out) == 4 and all(map(str.startswith, left_out, damaged))
+    assert len(left_out) == 5 and all(map(str.startswith, left_out, unusable))
     study = load_study(given, "own")
-    assert study.description.endswith(f"as damaged: {', '.join(damaged)}.")
+    assert study.description.endswith("tiny.png is 8 × 8 pixels, smaller than 16 on a side.")
+    assert (
+        "; cut.jpg is damaged (" in study.description and str(given.root) not in study.description
+    )
     assert not study.answers_assignment and len(study.images.files) == 4
     assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
     (given.root / "_quarto.yml").write_text((root / "_quarto.yml").read_text())

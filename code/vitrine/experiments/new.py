@@ -1,6 +1,7 @@
 """``vitrine new``: a study of one's own images and network, looked at before it is written."""
 
 import json
+import os
 import re
 import time
 import tomllib
@@ -25,6 +26,7 @@ from vitrine.models.own import IMAGENET, traced
 from vitrine.models.registry import CLASSIFIERS, load_classifier, pick_architecture
 from vitrine.project import Project
 from vitrine.study import Study
+from vitrine.study.errors import validated
 from vitrine.study.lime import segmentation_for
 from vitrine.study.sections import AttributionParameters
 from vitrine.study.sections import Classifier as Row
@@ -55,6 +57,12 @@ def new_study(project: Project, wanted: Wanted) -> list[str]:
     nothing that exists is overwritten. Raises ``StudyError``, ``SourceError`` and ``ImageError``.
     """
     _check_name(project, wanted.name)
+    for given in (wanted.images.resolve(), wanted.network, wanted.weights, wanted.classes):
+        if not _is_text(str(given)):
+            raise StudyError(
+                f"The name {_readable(str(given))} is not UTF-8, as a study file is",
+                "Rename the file or the folder",
+            )
     files, damaged = usable_images(wanted.images)
     row = _row(wanted)
     known = traced(project.root, row) if row.network else pick_architecture(row.name)
@@ -69,7 +77,7 @@ def new_study(project: Project, wanted: Wanted) -> list[str]:
         *_assumed(row, classifier, bool(wanted.classes)),
         *refused.values(),
     ]
-    text = _text(wanted, row, known, chosen, list(damaged), found)
+    text = _text(wanted, row, known, chosen, damaged, found)
     study = without(_parsed(project, wanted.name, text), refused)
     seconds = planned_passes(project, study) * _seconds_a_pass(classifier, image)
     told = f"about {_duration(seconds)} on this machine, measured by a few passes"
@@ -105,14 +113,26 @@ def usable_images(folder: Path) -> tuple[list[str], dict[str, str]]:
             f"{folder} holds no images (other files: {len(shown)})",
             f"Put some there; their names end with {', '.join(ENDINGS)}",
         )
-    damaged = unreadable({file: folder / file for file in named})
+    foreign = {_readable(file): "its name is not UTF-8" for file in named if not _is_text(file)}
+    named = [file for file in named if _is_text(file)]
+    damaged = unreadable({file: folder / file for file in named}) | foreign
     files = [file for file in named if file not in damaged]
     if not files:
         raise StudyError(
-            f"No image in {folder} can be read ({len(named)} tried), e.g. {damaged[named[0]]}",
-            "Convert them to JPEG or PNG",
+            f"No image in {folder} can be read ({len(damaged)} tried), e.g. "
+            f"{next(iter(damaged.values()))}",
+            "Convert them to JPEG or PNG, with names in UTF-8",
         )
     return files, damaged
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of the file system is UTF-8; Python takes what is not for surrogates."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
+def _readable(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def spread(files: Sequence[str], most: int) -> list[str]:
@@ -128,10 +148,12 @@ def _row(wanted: Wanted) -> Row:
         if wanted.weights or wanted.classes or wanted.size:
             raise StudyError(f"{wanted.network} has its own weights, classes and size", _CHANGED)
         return Row(name=wanted.network)
-    kind, _, name = wanted.network.rpartition(":")
+    kind, _, name = wanted.network.partition(":")
     of_library = kind in ("timm", "torchvision")
+    if not of_library:  # a path may have colons of its own
+        kind, _, name = wanted.network.rpartition(":")
     given = {
-        "name": re.sub(r"[^A-Za-z0-9_.+-]", "-", name) or "network",
+        "name": re.sub(r"[^A-Za-z0-9_.+-]", "-", name).lstrip("_.+-") or "network",
         "network": wanted.network if of_library else f"{Path(kind).expanduser().resolve()}:{name}",
     }
     if wanted.weights:
@@ -142,7 +164,8 @@ def _row(wanted: Wanted) -> Row:
         given["classes"] = IMAGENET
     if wanted.size:
         given["size"] = str(wanted.size)
-    return Row.model_validate(given)
+    with validated("vitrine new", "Correct the command", Row):
+        return Row.model_validate(given)
 
 
 # --- what is said ---------------------------------------------------------------------------------
@@ -160,7 +183,7 @@ def _said_of_images(
         f"The folder names the true class of {labelled} of them"
         if labelled
         else "No folder is named as a class is, so true classes are not known",
-        *(f"Left out, as it cannot be read: {file}: {why}" for file, why in damaged.items()),
+        *(f"Left out: {file}: {why}" for file, why in damaged.items()),
     ]
 
 
@@ -193,6 +216,11 @@ def _assumed(row: Row, classifier: Classifier, named: bool) -> list[str]:
         said.append("Its classes are taken to be ImageNet's, as none are named (--classes)")
     elif not row.classes:
         said.append("Its classes have numbers for names, as none are named (--classes)")
+    if row.network and row.classes != IMAGENET and len(classifier.categories) > 1:
+        said.append(
+            "Its classes are taken to exclude each other (softmax); where an image may belong to "
+            'several, say link = "sigmoid" beside them in the study file'
+        )
     return said
 
 
@@ -216,11 +244,6 @@ def not_applicable(classifier: Classifier, image: Image) -> dict[str, str]:
         except NotApplicable as error:
             reasons[name] = f"{method.title} does not apply: {error.problem}"
     return reasons
-    if row.network and row.classes != IMAGENET and len(classifier.categories) > 1:
-        said.append(
-            "Its classes are taken to exclude each other (softmax); where an image may belong to "
-            'several, say link = "sigmoid" beside them in the study file'
-        )
 
 
 def without(study: Study, methods: Collection[str]) -> Study:
@@ -256,17 +279,18 @@ def _text(
     row: Row,
     known: Architecture,
     chosen: Sequence[str],
-    damaged: Collection[str],
+    damaged: Mapping[str, str],
     found: Sequence[str],
 ) -> str:
-    names = [*damaged]
-    more = f" and {len(names) - 5} more" if names[5:] else ""
-    left_out = f" Left out, as damaged: {', '.join(names[:5])}{more}." if names else ""
+    said = [_of_folder(wanted.images, file, why) for file, why in damaged.items()]
+    more = f"; and {len(said) - 5} more" if said[5:] else ""
+    left_out = f" Left out: {'; '.join(said[:5])}{more}." if said else ""
     description = f"{known.title} on images of the folder {wanted.images.name}.{left_out}"
     table = row.model_dump(exclude_unset=True)
     classifier = ", ".join(f"{key} = {_toml(value)}" for key, value in table.items())
     files = "".join(f"  {_toml(file)},\n" for file in chosen)
     comments = "".join(f"# {line}\n" for line in "\n".join(found).splitlines())
+    comments = re.sub(r"[\x00-\x09\x0b-\x1f\x7f]", "?", comments)  # none may stand in TOML
     side = known.preprocessing.crop
     numbers = {
         "segmentation": f'{{ method = "{segmentation_for(side).method}" }}',
@@ -289,9 +313,16 @@ def _text(
     )
 
 
+def _of_folder(folder: Path, file: str, why: str) -> str:
+    """Why a file is left out, as a clause without the place of the folder."""
+    where = str(folder / file)
+    told = why.replace(where, file).removeprefix("The image ")
+    return told if where in why else f"{file}, as {why}"
+
+
 def _toml(value: object) -> str:
-    """A value in TOML, whose texts, numbers and lists are written as in JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    """A value in TOML, whose texts, numbers and lists are written as in JSON, but for one sign."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _parsed(project: Project, name: str, text: str) -> Study:

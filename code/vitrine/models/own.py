@@ -163,7 +163,11 @@ Origin = tuple[Callable[[bool], nn.Module], Preprocessing | None]
 
 def _timm(name: str, own: dict[str, Any]) -> Origin:
     if not timm.is_model(name):
-        raise StudyError(f"timm has no network {name!r}", _named(name, timm.list_models()))
+        short = name.rpartition("/")[2]  # as the hub's address ends
+        known_there = f"Write timm:{short}" if timm.is_model(short) else ""
+        raise StudyError(
+            f"timm has no network {name!r}", known_there or _named(short, timm.list_models())
+        )
     known = timm.get_pretrained_cfg(name)
     config: dict[str, Any] = resolve_data_config(known.to_dict() if known else {})  # type: ignore[no-untyped-call]
     size = config["input_size"][-1]

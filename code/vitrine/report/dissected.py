@@ -172,7 +172,7 @@ def _left_out(study: StudyReport) -> str:
     """Which files of the probing set were no images, as a sentence; nothing where all were."""
     files = [safe(file) for file in study.dissection["probing_set"].get("left_out", {})]
     named = listing([*files[:5], *([f"{len(files) - 5} more"] if files[5:] else [])])
-    said = f" Left out of the probing set, as no image could be read there: {named}."
+    said = f" Left out of the probing set, as no image that can be used is there: {named}."
     return said if files else ""
 
 
