@@ -1,7 +1,7 @@
 """A study's maps are attributed and measured, resumably, and what cannot be done is said."""
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
-from conftest import MEASURES, STUDY, counting, new_tiny
+from conftest import MEASURES, STUDY, counting, new_tiny, write_study
 from networks import CROP, FRAME, Awkward, asked, classifier_of
 from oracles import infidelity
 from vitrine.data.images import read_image
@@ -312,6 +312,23 @@ def test_a_wrong_study_stops_before_work(tiny: Project, old: str, new: str, mess
     with pytest.raises(StudyError, match=re.escape(message)):
         run(tiny, load_study(tiny, "tiny"))
     assert not (tiny.results / "tiny").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("[measures]\ninfidelity_side = 225", "measures.infidelity_side is 225 pixels, and the in"),
+        ("[attribution]\nmethods = ['occlusion']\nwindow = 225", "attribution.window is 225 pix"),
+        ("[attribution]\nmethods = ['occlusion']\nwindow = 8", "stride is 16 pixels and attrib"),
+        ("[attribution]\nmethods = ['gradient']\nwindow = 225", ""),
+    ],
+)
+def test_a_square_larger_than_the_input_stops_before_work_starts(
+    tiny: Project, section: str, said: str
+) -> None:
+    write_study(tiny, "tiny", STUDY + section)
+    with pytest.raises(StudyError, match=said) if said else nullcontext():
+        check(tiny, load_study(tiny, "tiny"))
 
 
 def test_a_method_too_costly_to_repeat_says_so_and_is_measured_otherwise(tmp_path: Path) -> None:

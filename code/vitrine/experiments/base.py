@@ -14,6 +14,7 @@ from vitrine.data.images import Frame, Image, Pixels
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import PLAIN, InferenceOptions, as_run, fastest_options
+from vitrine.models.own import architecture_of
 from vitrine.project import Project
 from vitrine.store import Store, TaskResult
 from vitrine.study import Study
@@ -55,6 +56,20 @@ def at_random(segmentation: lime_section.Segmentation) -> str:
 def at_layer(layer: str) -> str:
     """The variant of a class activation map at a layer."""
     return f"at-{layer}"
+
+
+def check_side(study: Study, key: str, side: int) -> None:
+    """Raises ``StudyError`` for a square that is larger than what a network sees.
+
+    key, side : of the study file, in pixels.
+    """
+    for row in study.classifiers:
+        crop = architecture_of(study, row.name).preprocessing.crop
+        if side > crop:
+            raise StudyError(
+                f"{key} is {side} pixels, and the input of {row.name} is {crop} × {crop}",
+                f"Set {key} to {crop} at most; `vitrine new` takes about a sixth of that",
+            )
 
 
 @dataclass(frozen=True)

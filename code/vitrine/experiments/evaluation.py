@@ -11,7 +11,16 @@ import pandas as pd
 from vitrine.data.images import Image
 from vitrine.data.outlines import outlines_of
 from vitrine.errors import NotApplicable
-from vitrine.experiments.base import OF_IMAGE, Context, Experiment, Progress, Row, Rows, Task
+from vitrine.experiments.base import (
+    OF_IMAGE,
+    Context,
+    Experiment,
+    Progress,
+    Row,
+    Rows,
+    Task,
+    check_side,
+)
 from vitrine.experiments.maps import BOTH_WAYS, map_tasks, tried_elsewhere
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.localisation import Mask, object_mask
@@ -22,6 +31,7 @@ from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
 from vitrine.models.classifier import Classifier
 from vitrine.models.own import architecture_of
+from vitrine.project import Project
 from vitrine.store import TaskResult
 from vitrine.study import Study
 from vitrine.study.sections import Measures
@@ -114,6 +124,11 @@ class Evaluation(Experiment):
     SECTION = "measures"
     TABLES = TABLES
     wanted: Measures
+
+    @classmethod
+    def check(cls, project: Project, study: Study) -> None:
+        wanted: Measures = cls.section(study)
+        check_side(study, "measures.infidelity_side", wanted.infidelity_side)
 
     @classmethod
     def methods(cls, study: Study) -> list[dict[str, str]]:

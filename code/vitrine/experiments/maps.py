@@ -18,6 +18,7 @@ from vitrine.experiments.base import (
     Rows,
     Task,
     at_layer,
+    check_side,
     searched,
 )
 from vitrine.measures.agreement import rank_correlation
@@ -147,6 +148,16 @@ def tried_elsewhere(study: Study) -> list[tuple[str, str]]:
     return [(name, file) for name in others for file in study.images.extra]
 
 
+def _check_window(study: Study, wanted: sections.Attribution) -> None:
+    check_side(study, "attribution.window", wanted.window)
+    if wanted.stride > wanted.window:
+        raise StudyError(
+            f"attribution.stride is {wanted.stride} pixels and attribution.window {wanted.window}, "
+            "so that places between them are never hidden",
+            "Set the stride to half the window, or to less than the window at least",
+        )
+
+
 class Maps(Experiment):
     """Computes the maps of all methods, one after the other.
 
@@ -158,7 +169,8 @@ class Maps(Experiment):
     @classmethod
     def check(cls, project: Project, study: Study) -> None:
         for name in study.attribution.methods if study.attribution else ():
-            attribution.pick_attribution_method(name)
+            if study.attribution and "window" in attribution.pick_attribution_method(name).uses:
+                _check_window(study, study.attribution)
         if study.attribution and study.attribution.lrp_networks and not study.images.extra:
             raise StudyError(
                 "attribution.lrp_networks names networks, but no image is there to try them on",
