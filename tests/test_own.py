@@ -19,6 +19,7 @@ from vitrine.book.study import book_text
 from vitrine.errors import StudyError, VitrineError
 from vitrine.experiments.new import Wanted, new_study, without
 from vitrine.experiments.run import planned_passes, run
+from vitrine.methods.baselines import BASELINES
 from vitrine.models.layers import traced_layers
 from vitrine.models.own import traced
 from vitrine.project import Project
@@ -378,6 +379,7 @@ def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Pr
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
     (row,) = explain(flat, [PIXELS], ["gradcam"], size=64).table.to_dict("records")
     assert "has no feature maps" in row["reason"]
+    assert len(explain(flat, [PIXELS], list(BASELINES), size=64).heatmaps) == len(BASELINES)
 
 
 @pytest.mark.parametrize(
@@ -396,6 +398,8 @@ def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Pr
         ({"target": -1}, "`target` is -1"),
         ({"link": "tanh"}, "`link`: Input should be 'softmax' or 'sigmoid', not 'tanh'"),
         ({"size": "big"}, "`size`: Input should be a valid integer"),
+        ({"target": 1.0}, "`target` is 1.0"),
+        ({"target": True}, "`target` is True"),
         ({"std": (0, 1, 1)}, "`std.0`: Input should be greater than 0"),
         ({"mean": (123, 117, 104)}, "`mean.0`: Input should be less than or equal to 1, not 123"),
         ({"samples": 1}, "`samples`: Input should be greater than or equal to 2"),

@@ -111,10 +111,12 @@ def explain(
         pick_method(method)
     with preserved_state(network):
         classifier = classifier_of(network, row, tuple(classes))
-        if target is not None and target not in range(len(classifier.categories)):
+        is_number = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
+        among = is_number and target in range(len(classifier.categories))
+        if target is not None and not among:
             raise StudyError(
                 f"`target` is {target!r}, and the network has {len(classifier.categories)} classes",
-                "Give the number of a class, from 0",
+                "Give the whole number of a class, from 0",
             )
         side = classifier.preprocessing.crop
         lime = lime.model_copy(update={"segmentation": segmentation_for(side)})
@@ -154,7 +156,7 @@ def _study(row: Row, side: int, lime: Lime) -> Study:
     return Study(
         name="notebook",
         title="notebook",
-        description="",
+        description="notebook",
         classifiers=(row,),
         images=Images(folder=".", files=(image_name("image")[0],)),
         cam=Cam(),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,8 @@ from skimage.filters import sobel
 
 from vitrine import study as studies
 from vitrine.data.images import Pixels
-from vitrine.methods.heatmap import Values
-from vitrine.methods.method import Explain, Inputs, Maps, Method, Query
+from vitrine.methods.heatmap import Heatmap, Values
+from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored
 
 if TYPE_CHECKING:
     from vitrine.models.architecture import Architecture
@@ -30,6 +31,14 @@ class Baseline(Method):
 
     def cost(self, study: studies.Study, architecture: Architecture, *, again: bool = False) -> int:
         return 0
+
+    def explain(self, query: Query) -> Stored:
+        start = perf_counter()
+        values = self.draw(query.crop, query.parameters.seed)
+        heatmap = Heatmap(
+            values, query.frame, self.signed, query.method, query.target, perf_counter() - start
+        )
+        return {"values": values}, heatmap.facts() | {"scale": 1.0}
 
     def repeated(self, query: Query) -> AbstractContextManager[Explain]:
         seeds = count(query.parameters.seed + 1)
