@@ -110,6 +110,20 @@ def test_the_studies_of_the_repository_are_valid_and_name_the_ten_images(
             "`cam.methods`: listed twice: gradcam.",
         ),
         ('methods = ["gradcam"]', "methods = []", "`cam.methods`: Name at least one"),
+        ('"gradcam"]', '"gradcam"]\nlayer = " "', "`cam.layer`: an empty text says nothing"),
+        ('"gradcam"]', '"gradcam"]\nlayers = [""]', "`cam.layers`: an empty text says nothing"),
+        ('title = "tiny"', 'title = ""', "`title`: an empty text says nothing"),
+        ("[0.1, 0.2]", "[0.2, 0.2]", "`agreement.shares`: listed twice: 0.2."),
+        (
+            "share = 0.2",
+            "seed = -3",
+            "`agreement.seed`: Input should be greater than",
+        ),
+        (
+            STUDY[STUDY.index("[cam]") :],
+            "",
+            "no method is asked for; add one of",
+        ),
         ("n00000002_noise.png", "n00000001_red_square.png", "listed twice: n00000001_red_square"),
         (
             '{ name = "efficientnet_lite0", weights = "random" }',

@@ -13,7 +13,7 @@ from vitrine.files import toml_table
 from vitrine.project import Project
 from vitrine.study import study_table
 from vitrine.study.errors import validated
-from vitrine.study.section import Section, listed_once, one_origin
+from vitrine.study.section import Section, Seed, Unique, listed_once, one_origin
 from vitrine.study.sections import Images
 
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
@@ -51,7 +51,7 @@ class LabelRun(Origin):
     """
 
     format: LabelFormatName
-    files: tuple[str, ...] = Field(min_length=1)
+    files: Unique[str] = Field(min_length=1)
     layers: tuple[str, ...] = ()
     settings: str | None = None
     training_set: Literal["ImageNet", "Places365", ""] = ""
@@ -115,7 +115,7 @@ class ImportStudy(Section):
     labels: tuple[LabelRun, ...] = ()
     maps: tuple[MapRun, ...] = ()
     bootstrap: Annotated[int, Field(ge=100)] = 10_000
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _runs(self) -> Self:

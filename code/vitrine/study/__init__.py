@@ -60,6 +60,10 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _parts_have_what_they_build_on(self) -> Self:
+        parts = ("cam", "lime", "attribution", "dissection", "region_occlusion")
+        names = ", ".join(f"[{part}]" for part in parts)
+        if all(getattr(self, part) is None for part in parts):
+            raise ValueError(f"no method is asked for; add one of the sections {names}")
         if self.large_sample and not self.lime:
             raise ValueError("`large_sample` takes LIME's other parameters from a [lime] section")
         if self.region_occlusion and not self.images.source:

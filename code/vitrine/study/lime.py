@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vitrine.study.section import Ascending, Section, Unique
+from vitrine.study.section import Ascending, Section, Seed, Unique
 
 Samples = Annotated[int, Field(ge=2)]
 
@@ -123,7 +123,7 @@ class Lime(Section):
     features: int = Field(default=10, ge=1)
     kernel_width: float = Field(default=0.25, gt=0)
     batch: int = Field(default=16, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     segmentation: Segmentation = Quickshift()
     stability: Stability | None = None
     search: Search | None = None

@@ -39,6 +39,8 @@ Ascending = Annotated[tuple[Entry, ...], Field(min_length=1), AfterValidator(_as
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
+Seed = Annotated[int, Field(ge=0)]
+
 
 LARGEST = 2**32 - 1
 """Of all whole numbers, seeds among them: what every generator of random numbers takes."""
@@ -49,7 +51,10 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _is_in_range(cls, value: Any) -> Any:
+    def _can_mean_something(cls, value: Any) -> Any:
         if isinstance(value, int) and abs(value) > LARGEST:
             raise ValueError(f"whole numbers are at most {LARGEST:,}")
+        texts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(text, str) and not text.strip() for text in texts):
+            raise ValueError("an empty text says nothing; leave the key out, or write something")
         return value

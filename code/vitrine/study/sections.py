@@ -13,6 +13,7 @@ from vitrine.study.section import (
     Ascending,
     Entry,
     Section,
+    Seed,
     Share,
     Unique,
     listed_once,
@@ -82,7 +83,7 @@ class Classifier(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
     weights: str = "pretrained"
-    seed: int = 0
+    seed: Seed = 0
     channels_first: Unique[str] = ()
     channels_last: Unique[str] = ()
     network: Said[str | None] = None
@@ -192,7 +193,7 @@ class AttributionParameters(Section):
     points: int = Field(default=20, ge=1)
     window: int = Field(default=32, ge=1)
     stride: int = Field(default=16, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class Attribution(AttributionParameters):
@@ -233,16 +234,16 @@ class Measures(Section):
     lime_samples: int = Field(default=200, ge=2)
     batch: int = Field(default=16, ge=1)
     bootstrap: int = Field(default=2000, ge=100)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class Agreement(Section):
     """Regions of equal area: the share of the frame that each region covers."""
 
     share: Share = 0.2
-    shares: tuple[Share, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+    shares: Unique[Share] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
     bootstrap: int = Field(default=2000, ge=100)
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _share_is_among_shares(self) -> Self:
@@ -287,7 +288,7 @@ class LargeSample(Section):
 
     images: ProbingSet
     sample: int = Field(default=200, ge=2)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     methods: Unique[str] = Field(default=("gradcam",), min_length=1)
     samples: int = Field(default=300, ge=2)
     segmentation: Segmentation = Slic()
@@ -314,7 +315,7 @@ class RegionOcclusion(Section):
 
     fills: Unique[Fill] = Field(default=("mean", "grey", "blur"), min_length=1)
     shifts: int = Field(default=20, ge=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     top: int = Field(default=5, ge=1, le=1000)
 
 
@@ -332,7 +333,7 @@ class Encoder(Section):
     weights: Literal["pretrained", "random"] = "pretrained"
     model: str = "ViT-B-16"
     pretrained: str = "openai"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ProbingSizes(Section):
@@ -344,7 +345,7 @@ class ProbingSizes(Section):
     sizes: Ascending[Annotated[int, Field(ge=1)]] = (20, 50, 100, 200, 500, 1000)
     draws: int = Field(default=5, ge=1)
     units: int = Field(default=200, ge=1)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Dissection(Section):
@@ -366,7 +367,7 @@ class Dissection(Section):
     similarity: str = "soft_wpmi"
     parameters: dict[str, float] = Field(default={})
     null_draws: int = Field(default=50_000, ge=1)
-    seed: int = 0
+    seed: Seed = 0
     batch: int = Field(default=16, ge=1)
     examples: int = Field(default=4, ge=1)
     example_images: int = Field(default=10, ge=1)
