@@ -155,7 +155,7 @@ def test_a_verdict_follows_from_its_comparisons(halves: list[Any], verdict: str)
 
 def test_outcomes_are_counted_in_words() -> None:
     assert told([True, True, None], "network") == "in two of three networks (one undecided)"
-    assert told([False], "network") == "not in the one network"
+    assert told([False], "network") == "in no network"
 
 
 def test_there_are_25_claims_of_four_reports(root: Path) -> None:

@@ -193,7 +193,7 @@ def test_counted_nouns() -> None:
     assert part_of(10, 10, "image") == "all ten images"
     assert part_of(0, 10, "image") == "none of the ten images"
     assert part_of(2, 2, "class", "classes") == "both classes"
-    assert [part_of(n, 1, "image") for n in (0, 1)] == ["not the one image", "the one image"]
+    assert [part_of(n, 1, "image") for n in (0, 1)] == ["no image", "the one image"]
     assert [p_text(p) for p in (0.0001, 0.0123, 0.42)] == ["p < 0.001", "p = 0.012", "p = 0.42"]
 
 

@@ -77,6 +77,5 @@ def told(outcomes: Iterable[Outcome], noun: str, several: str | None = None) -> 
     """How many comparisons came out so: "in two of three networks (one undecided)"."""
     found = list(outcomes)
     so, undecided = (sum(outcome is way for outcome in found) for way in (True, None))
-    whole = part_of(so, len(found), noun, several)
-    said = whole.replace("not the", "not in the") if whole.startswith("not") else f"in {whole}"
+    said = f"in {part_of(so, len(found), noun, several)}"
     return f"{said} ({count(undecided)} undecided)" if undecided else said

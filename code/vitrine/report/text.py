@@ -80,10 +80,13 @@ def plural(value: int, noun: str) -> str:
 
 
 def part_of(value: int, whole: int, noun: str, several: str | None = None) -> str:
-    """How many of a whole: "all ten images", "none of the ten images", "three of ten images"."""
+    """How many of a whole: "all ten images", "none of the ten images", "three of ten images".
+
+    Each can stand behind a preposition; of one it is "the one image" or "no image".
+    """
     many = several or f"{noun}s"
     if whole == 1:
-        return f"the one {noun}" if value else f"not the one {noun}"
+        return f"the one {noun}" if value else f"no {noun}"
     if value == whole:
         return f"both {many}" if whole == 2 else f"all {count(whole)} {many}"
     if value == 0:
