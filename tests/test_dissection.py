@@ -419,6 +419,11 @@ def test_the_assignments_dissection_runs_on_random_networks_to_its_tables(
             "'resnet18', which is diss",
         ),
         (
+            'name = "clip"',
+            'name = "conse"\nprobabilities = "mine"',
+            "by 'mine': it takes the classes of a network of the table",
+        ),
+        (
             'folder = "probing"',
             'folder = "nowhere"',
             "'nowhere', named by dissection.images.folder",

@@ -21,12 +21,12 @@ import numpy.typing as npt
 from vitrine.data.concepts import training_classes
 from vitrine.data.images import Image
 from vitrine.data.wordnet import class_indices
-from vitrine.errors import StudyError, pick
+from vitrine.errors import StudyError, pick, suggestion
 from vitrine.methods.dissection.clip import check_clip, load_clip
 from vitrine.methods.dissection.embeddings import Embeddings, Encoder, cached, unit
 from vitrine.models.architecture import Architecture, packaged
 from vitrine.models.classifier import Classifier
-from vitrine.models.registry import load_classifier, pick_architecture
+from vitrine.models.registry import CLASSIFIERS, load_classifier, pick_architecture
 from vitrine.project import Project
 from vitrine.study import sections
 
@@ -183,8 +183,16 @@ def _about_conse(wanted: sections.Encoder) -> str:
 
 
 def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
-    if wanted.probabilities != TRUE_CLASS:
-        pick_architecture(wanted.probabilities)
+    if wanted.probabilities not in (TRUE_CLASS, *CLASSIFIERS):
+        raise StudyError(
+            f"The encoder cannot place images by {wanted.probabilities!r}: it takes the classes of "
+            "a network of the table, not of one that the study file brings",
+            suggestion(
+                wanted.probabilities,
+                [TRUE_CLASS, *sorted(CLASSIFIERS)],
+                "dissection.encoder.probabilities can be",
+            ),
+        )
 
 
 def _load_conse(project: Project, wanted: sections.Encoder, device: str) -> Conse:
@@ -213,7 +221,7 @@ def _true_classes(images: Sequence[Image], order: dict[str, int]) -> npt.NDArray
             raise StudyError(
                 f"The true class of the image {image.name!r} is not known from its file's name",
                 "Name the files WNID_name.JPEG as the sample images are, or set "
-                "dissection.encoder.probabilities to the name of a classifier",
+                f"dissection.encoder.probabilities to one of {', '.join(sorted(CLASSIFIERS))}",
             )
         found[row, order[image.wnid]] = 1
     return found
