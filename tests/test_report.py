@@ -12,12 +12,14 @@ import pytest
 from PIL import Image as PilImage
 
 from conftest import tell_page, write_study
+from stub_study import NETWORK, stub_study
 from vitrine.data.images import Frame, Image
 from vitrine.errors import ResultsError
 from vitrine.methods.heatmap import Heatmap
 from vitrine.project import Project
 from vitrine.report import charts, figures, open_study, tables
 from vitrine.report.explorer import explorer
+from vitrine.report.findings import predictions
 from vitrine.report.page import this_page
 from vitrine.report.placement import offsets
 from vitrine.report.provenance import studies_table
@@ -351,6 +353,29 @@ def test_a_broken_study_file_is_listed_with_what_is_wrong(
     listed = str(studies_table().data).replace("\\", "")
     assert "Its file cannot be read: data/studies/broken" in listed
     assert "not readable: data/results/tiny/provenance" in listed
+def test_the_only_class_of_a_network_is_predicted_from_one_half_on() -> None:
+    facts = {**NETWORK, "one_output": True, "training_set": ""}
+    rows = [{"name": name, "extra": False, "label": "cat"} for name in ("a", "b")]
+    table = {"image": ["a", "b"], "rank": 1, "category": "cat", "probability": [0.03, 0.9]}
+    study = stub_study({"predictions": table}, provenance={"images": rows}, facts=facts)
+    assert [study.is_correct(image) for image in ("a", "b")] == [False, True]
+    assert [study.prediction_note(image) for image in ("a", "b")] == ["3%", "90%"]
+    found = predictions.correct(study)
+    assert found.is_absent and "one output" in found.text
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("ImageNet", "trained on ImageNet"),
+        ("none (random weights)", "untrained (random weights)"),
+        ("", "training set not stated"),
+    ],
+)
+def test_what_a_network_was_trained_on_is_said_as_far_as_it_is_known(told: str, said: str) -> None:
+    assert trained_on(told) == said
+
+
 
 
 def test_parts_are_tinted_in_their_order() -> None:

@@ -215,6 +215,11 @@ class Context:
 
 def classifier_facts(classifier: Classifier) -> dict[str, Any]:
     """What the provenance says about a classifier."""
+    of_some: dict[str, Any] = {}
+    if grid := classifier.token_grid:
+        of_some["token_grid"] = [grid.rows, grid.columns]
+    if len(classifier.categories) == 1:
+        of_some["one_output"] = True
     return {
         "name": classifier.name,
         "title": classifier.title,
@@ -228,7 +233,7 @@ def classifier_facts(classifier: Classifier) -> dict[str, Any]:
         "last_convolution": classifier.last_convolution,
         "activation_after": classifier.activation_after,
         "input": list((classifier.preprocessing.crop,) * 2),
-    } | ({"token_grid": [grid.rows, grid.columns]} if (grid := classifier.token_grid) else {})
+    } | of_some
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,13 @@ class StudyReport:
         """The prediction as a note: its probability, after its class where that is another."""
         best = self.prediction(image)
         probability = percent(best["probability"])
-        right = self.is_correct(image)
-        return probability if right else f"{lead}{best['category']}, {probability}"
+        told = self.is_correct(image) or self.has_one_output
+        return probability if told else f"{lead}{best['category']}, {probability}"
+
+    @property
+    def has_one_output(self) -> bool:
+        """Whether the network knows one class, which is the most probable one of every image."""
+        return bool(self.facts.get("one_output", False))
 
     def has_true_class(self, image: str) -> bool:
         """Whether an image is filed under one of the classes, so that a prediction can be wrong."""
@@ -221,11 +226,14 @@ class StudyReport:
         """Whether the most probable class of an image is its true one.
 
         Told by the WordNet id in the file's name, as ImageNet has two classes called "crane" and
-        two called "maillot"; never, where the classes are others or the file's name has no id.
+        two called "maillot"; never, where the classes are others or the file's name has no id. A
+        single class is predicted from one half on.
         """
         if not self.has_true_class(image):
             return False
         best = self.prediction(image)
+        if self.has_one_output and best["probability"] < 0.5:
+            return False
         if label := self._labels[image]:
             return bool(best["category"] == label)
         return bool(class_indices(self.store.project)[best["wnid"]] == best["target"])

@@ -7,6 +7,8 @@ from vitrine.report.text import listing, part_of
 
 def correct(study: StudyReport) -> Finding:
     """Of how many images the most probable class is the one that they are filed under."""
+    if study.has_one_output:
+        return absent("The network has one output, so that it cannot predict another class.")
     known = [image for image in study.images if study.has_true_class(image)]
     if not known:
         return absent("The true classes of this study's images are not known.")
