@@ -25,6 +25,7 @@ from vitrine.models.own import traced
 from vitrine.project import Project
 from vitrine.report.cams import layer_in_words
 from vitrine.report.study_report import StudyReport
+from vitrine.report.text import trained_on
 from vitrine.store import Store
 from vitrine.study import load_study
 from vitrine.study.sections import Classifier
@@ -82,8 +83,6 @@ def without_values():
     with torch.device("meta"):
         return build()
 
-def not_a_number():
-    network = build()
 def soft():
     return nn.Sequential(build(), nn.Softmax(1))
 
@@ -95,6 +94,8 @@ def grey():
 
 _private = build
 
+def not_a_number():
+    network = build()
     nn.init.constant_(network[-1].bias, float("nan"))
     return network
 """
@@ -112,9 +113,9 @@ def given(project: Project) -> Project:
         turned = PilImage.Exif()
         turned[274] = 6
         PilImage.fromarray(pixels).save(path, exif=turned)
+    PilImage.fromarray(pixels[:8, :8]).save(folder / "tiny.png")
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 not an image")
     (folder / "notes.txt").write_text("no image")
-    PilImage.fromarray(pixels[:8, :8]).save(folder / "tiny.png")
     (folder / "text: a.png").write_text("no image either")
     for name, kind, cut in (("cut.jpg", "JPEG", 2), ("bent.png", "PNG", 3)):
         PilImage.fromarray(pixels).save(folder / name, kind)
@@ -207,17 +208,17 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(
         ({"network": "mine.py:drops"}, "change from pass to pass, or with the other images"),
         ({"network": "mine.py:centres"}, "change from pass to pass, or with the other images"),
         ({"network": "mine.py:one_at_a_time"}, "refuses a batch of two images: RuntimeError"),
+        ({"network": "mine.py:soft"}, "are probabilities already, of a softmax"),
+        ({"network": "mine.py:several"}, "are probabilities already, of a sigmoid"),
+        ({"network": "mine.py:grey"}, "refuses an input of 3 × 64 × 64"),
+        ({"network": "timm:hf-hub:timm/resnet18.a1_in1k"}, "timm has no network 'hf-hub:"),
+        ({"size": 100_000}, "`size`: Input should be less than or equal to 4096, not '100000'"),
         ({"network": "mine.py:without_values"}, "mine.py:without_values has a shape and no values"),
         ({"network": "program.py:build"}, "raises SystemExit (0)"),
         ({"network": "mine.py:absent"}, "has no function 'absent'"),
         ({"network": "timm:resnet10x"}, "timm has no network 'resnet10x'"),
         ({"network": "efficientnet_lite0"}, "has its own weights"),
         ({"network": "efficientnet_light"}, "There is no classifier"),
-        ({"network": "mine.py:soft"}, "are probabilities already, of a softmax"),
-        ({"network": "mine.py:several"}, "are probabilities already, of a sigmoid"),
-        ({"network": "mine.py:grey"}, "refuses an input of 3 × 64 × 64"),
-        ({"network": "timm:hf-hub:timm/resnet18.a1_in1k"}, "timm has no network 'hf-hub:"),
-        ({"size": 100_000}, "`size`: Input should be less than or equal to 4096, not '100000'"),
         (
             {"weights": "other.safetensors"},
             'Missing key(s) in state_dict: "0.weight", "0.bias"',
@@ -234,12 +235,6 @@ def test_bad_input_is_one_message_before_anything_is_written(
         new_study(given, _wanted(given, **changed))
     assert said in caught.value.problem and caught.value.remedy
     assert not list(given.studies.iterdir())
-
-
-def test_a_study_that_exists_is_not_overwritten(given: Project) -> None:
-    given.study_file("own").parent.mkdir()
-    with pytest.raises(VitrineError, match="There is a study 'own' already"):
-        new_study(given, _wanted(given))
 
 
 @pytest.mark.parametrize(
@@ -304,6 +299,12 @@ def test_names_that_toml_or_utf_8_cannot_hold_stop_nothing(given: Project) -> No
         new_study(given, _wanted(given, name="b", images=os.fsdecode(b"caf\xe9")))
 
 
+def test_a_study_that_exists_is_not_overwritten(given: Project) -> None:
+    given.study_file("own").parent.mkdir()
+    with pytest.raises(VitrineError, match="There is a study 'own' already"):
+        new_study(given, _wanted(given))
+
+
 @pytest.mark.parametrize(
     ("network", "size", "last"),
     [
@@ -344,7 +345,8 @@ def test_what_only_the_owner_knows_is_not_claimed(given: Project) -> None:
     found = "\n".join(new_study(given, _wanted(given, **changed)))
     assert "trained on is not known" in found and "taken to be ImageNet's" in found
     (row,) = load_study(given, "own").classifiers
-    assert traced(given.root, row).training_set == "images of its owner's choice"
+    assert traced(given.root, row).training_set == ""
+    assert trained_on("") == "training set not stated"
     said = row.model_copy(update={"training_set": "leaves"})
     assert traced(given.root, said).training_set == "leaves"
     brought = Classifier(name="n", network=named, classes="imagenet")
@@ -377,9 +379,9 @@ def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Pr
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
 
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 3))
+    assert len(explain(flat, [PIXELS], list(BASELINES), size=64).heatmaps) == len(BASELINES)
     (row,) = explain(flat, [PIXELS], ["gradcam"], size=64).table.to_dict("records")
     assert "has no feature maps" in row["reason"]
-    assert len(explain(flat, [PIXELS], list(BASELINES), size=64).heatmaps) == len(BASELINES)
 
 
 @pytest.mark.parametrize(
@@ -396,10 +398,10 @@ def test_explain_gives_maps_measures_and_a_figure_and_the_network_back(given: Pr
         ({"methods": "lime"}, "`methods` is 'lime' and no list of methods"),
         ({"target": 3}, "`target` is 3, and the network has 3 classes"),
         ({"target": -1}, "`target` is -1"),
-        ({"link": "tanh"}, "`link`: Input should be 'softmax' or 'sigmoid', not 'tanh'"),
-        ({"size": "big"}, "`size`: Input should be a valid integer"),
         ({"target": 1.0}, "`target` is 1.0"),
         ({"target": True}, "`target` is True"),
+        ({"link": "tanh"}, "`link`: Input should be 'softmax' or 'sigmoid', not 'tanh'"),
+        ({"size": "big"}, "`size`: Input should be a valid integer"),
         ({"std": (0, 1, 1)}, "`std.0`: Input should be greater than 0"),
         ({"mean": (123, 117, 104)}, "`mean.0`: Input should be less than or equal to 1, not 123"),
         ({"samples": 1}, "`samples`: Input should be greater than or equal to 2"),

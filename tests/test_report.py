@@ -24,7 +24,17 @@ from vitrine.report.page import this_page
 from vitrine.report.placement import offsets
 from vitrine.report.provenance import studies_table
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import count, listing, number, number_cell, percent, safe, safe_html, slug
+from vitrine.report.text import (
+    count,
+    listing,
+    number,
+    number_cell,
+    percent,
+    safe,
+    safe_html,
+    slug,
+    trained_on,
+)
 from vitrine.store import Store
 
 EVIL = '</script><b onclick="x()">|`*_#$@[a](b)\\'
@@ -343,16 +353,6 @@ def test_a_prediction_is_correct_by_the_id_of_its_class_not_by_its_name(
     assert not study.is_correct("crane")
 
 
-def test_a_broken_study_file_is_listed_with_what_is_wrong(
-    tiny: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
-    write_study(tiny, "broken", "title = ")
-    (tiny.results / "tiny").mkdir(parents=True)
-    (tiny.results / "tiny" / "provenance.json").write_text("{")
-    listed = str(studies_table().data).replace("\\", "")
-    assert "Its file cannot be read: data/studies/broken" in listed
-    assert "not readable: data/results/tiny/provenance" in listed
 def test_the_only_class_of_a_network_is_predicted_from_one_half_on() -> None:
     facts = {**NETWORK, "one_output": True, "training_set": ""}
     rows = [{"name": name, "extra": False, "label": "cat"} for name in ("a", "b")]
@@ -376,6 +376,16 @@ def test_what_a_network_was_trained_on_is_said_as_far_as_it_is_known(told: str, 
     assert trained_on(told) == said
 
 
+def test_a_broken_study_file_is_listed_with_what_is_wrong(
+    tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_PROJECT", str(tiny.root))
+    write_study(tiny, "broken", "title = ")
+    (tiny.results / "tiny").mkdir(parents=True)
+    (tiny.results / "tiny" / "provenance.json").write_text("{")
+    listed = str(studies_table().data).replace("\\", "")
+    assert "Its file cannot be read: data/studies/broken" in listed
+    assert "not readable: data/results/tiny/provenance" in listed
 
 
 def test_parts_are_tinted_in_their_order() -> None:

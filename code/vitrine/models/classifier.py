@@ -58,6 +58,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 class Description:
     """What is said of a classifier, whether it is loaded or not.
 
+    training_set : in words; empty where nobody stated it.
     paper : of the architecture and of how it was trained, as keys of the bibliography.
     weights : where the parameters come from, in words.
     licence : of the parameters, as their owner states it.

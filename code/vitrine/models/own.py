@@ -58,8 +58,7 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
     return Architecture(
         title=row.title
         or (f"{name} ({kind})" if kind in _ORIGINS else f"{name} of {Path(kind).name}"),
-        training_set=row.training_set
-        or ("ImageNet" if is_imagenet and not path else "images of its owner's choice"),
+        training_set=row.training_set or ("ImageNet" if is_imagenet and not path else ""),
         weights=f"the file {path.name}" if path else f"as {Path(row.network).name} brings them",
         build=untrained,
         trained=None if path else partial(make, True),

@@ -14,7 +14,7 @@ from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, safe
 
-UNTRAINED = "no images"
+UNTRAINED, NOT_STATED = "no images", "images that are not stated"
 """The training set of a network with random weights."""
 
 RULES = {"fixed": "same number of strongest", "share": "same share of strongest"}
@@ -45,7 +45,10 @@ class Dissected:
     def training_sets(self) -> dict[str, str]:
         """What each network was trained on."""
         sets = {row["network"]: row["training_set"] for row in self.study.dissection["classifiers"]}
-        return {key: UNTRAINED if name.startswith("none") else name for key, name in sets.items()}
+        return {
+            key: UNTRAINED if name.startswith("none") else name or NOT_STATED
+            for key, name in sets.items()
+        }
 
     @cached_property
     def all_units(self) -> pd.DataFrame:
@@ -169,7 +172,7 @@ def encoder_line(study: StudyReport) -> Markdown:
 
 
 def _left_out(study: StudyReport) -> str:
-    """Which files of the probing set were no images, as a sentence; nothing where all were."""
+    """Which files of the probing set could not be used, as a sentence; nothing where all were."""
     files = [safe(file) for file in study.dissection["probing_set"].get("left_out", {})]
     named = listing([*files[:5], *([f"{len(files) - 5} more"] if files[5:] else [])])
     said = f" Left out of the probing set, as no image that can be used is there: {named}."

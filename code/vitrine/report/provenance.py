@@ -14,7 +14,7 @@ from vitrine.report.findings import Finding, absent
 from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
 from vitrine.report.tables import table
-from vitrine.report.text import listing, safe
+from vitrine.report.text import listing, safe, trained_on
 from vitrine.store import Store
 from vitrine.study import load_study, study_names
 
@@ -84,7 +84,7 @@ def _network(row: Mapping[str, Any]) -> str:
     licence = f" (licence: {safe(row['licence'])})" if row.get("licence") else ""
     height, width = row["input"]
     said = [
-        f"{name}, trained on {safe(row['training_set'])}.",
+        f"{name}, {safe(trained_on(row['training_set']))}.",
         f"Weights: {safe(weights)}{licence}." if weights else "",
         f"Input: {height} × {width} pixels.",
         f"{safe(row['preprocessing'])}." if row.get("preprocessing") else "",

@@ -26,7 +26,7 @@ from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
 from vitrine.report.page import block, fenced, study_line, this_page
 from vitrine.report.parts import kept_floats, without
-from vitrine.report.text import percent, safe
+from vitrine.report.text import percent, safe, trained_on
 from vitrine.store import Store, explained_alike
 
 OF_NETWORKS = ("units", "layers", "concepts", "top_images", "classes", "probing")
@@ -36,7 +36,7 @@ OF_NETWORKS = ("units", "layers", "concepts", "top_images", "classes", "probing"
 def distinct_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A title for each network: its own, where two share one with the training set or the key."""
     for how in ("{title}", "{title} {training_set}", "{title} {name}"):
-        titles = [how.format(**row) for row in rows]
+        titles = [how.format(**row).strip() for row in rows]
         if len(set(titles)) == len(titles):
             break
     return titles
@@ -362,7 +362,7 @@ class StudyReport:
             self.store.study,
             floats,
             networks or self.title,
-            f"trained on {training_set or self.facts['training_set']}",
+            trained_on(training_set or self.facts["training_set"]),
             f"{number:,} image{'' if number == 1 else 's'}",
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),

@@ -17,7 +17,16 @@ from vitrine.report.dissected import dissected
 from vitrine.report.findings import Finding, agreement, attribution, cam, labels, lime, measures
 from vitrine.report.page import block, fenced, raw_html, this_page
 from vitrine.report.study_report import StudyReport
-from vitrine.report.text import as_printed, listing, number, percent, plural, safe, safe_html
+from vitrine.report.text import (
+    as_printed,
+    listing,
+    number,
+    percent,
+    plural,
+    safe,
+    safe_html,
+    trained_on,
+)
 from vitrine.study import load_study
 
 ORIGINAL = "assignment"
@@ -232,7 +241,7 @@ def ran(study: StudyReport, part: str) -> Markdown:
 
 
 def _subject(study: StudyReport) -> str:
-    trained = f"{study.title} (trained on {study.facts['training_set']})"
+    trained = f"{study.title} ({trained_on(study.facts['training_set'])})"
     return f"{trained}, {plural(len(study.images), 'image')}"
 
 

@@ -94,6 +94,13 @@ def part_of(value: int, whole: int, noun: str, several: str | None = None) -> st
     return f"{count(value)} of {count(whole)} {many}"
 
 
+def trained_on(training_set: str) -> str:
+    """What a network was trained on, as far as that is known: "trained on ImageNet"."""
+    if training_set.startswith("none"):
+        return "untrained (random weights)"
+    return f"trained on {training_set}" if training_set else "training set not stated"
+
+
 def p_text(p_value: float) -> str:
     """A p-value in a sentence: "p = 0.03", and "p < 0.001" for what would be 0.000."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
