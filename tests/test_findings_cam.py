@@ -15,6 +15,7 @@ from vitrine.measures.localisation import points_at
 from vitrine.project import Project
 from vitrine.report import cams
 from vitrine.report.findings import cam
+from vitrine.report.parts import missing
 from vitrine.report.study_report import StudyReport
 from vitrine.store import Store
 
@@ -41,6 +42,11 @@ def build(
             for i in images
         ]
         or [{"first": "lime", "second": methods[0], "image": images[0]}],
+        "maps": [
+            {"method": m, "image": i, "is_constant": False, "area_half_max": 0.1 + 0.01 * n}
+            for m in methods
+            for n, i in enumerate(images)
+        ],
     } | extra
     tables["correlations"] = pd.DataFrame(tables["correlations"]).reindex(
         columns=["first", "second", "image", "rho", "rho_other_images"]
@@ -62,6 +68,28 @@ def test_one_map_follows_the_correlations(rho: float, verdict: str) -> None:
     assert cam.beyond_baseline(build(METHODS[:2], 8, rho=-0.9)).verdict == "none"
     assert cam.beyond_baseline(build(METHODS[:2], 3, rho=rho)).verdict == "too few"
     assert cam.one_map(build(METHODS[:1], 8)).is_absent
+
+
+def test_the_only_map_is_shown_and_has_no_second_to_compare_with() -> None:
+    study = build(["gradcam"], 2, outlined=2, correlations=[])
+    assert missing(study, "maps") is None
+    second = "This study has no second map to compare."
+    for finding in (cam.one_map, cam.beyond_baseline, cam.differ_most, cam.same_weights):
+        assert finding(study).text == second
+    said = cam.half_maximum(study).text
+    assert said.startswith("Half of the maximum of GRADCAM marks 10% to 11% of the frame;")
+    for finding in (cam.on_object, cam.maximum, cam.second_class, cam.layers):
+        assert "section [cam]" not in finding(study).text
+    assert cam.on_object(study).verdict == "too few"
+
+
+def test_maps_of_lime_alone_are_no_class_activation_maps() -> None:
+    why = {"why_no_map": lambda method, image: "The network has no feature maps"}
+    lime = [{"method": "lime", "image": "a", "is_constant": False}]
+    asked = stub_study({"maps": lime}, {"cam": {"methods": ["gradcam"]}}, **why)
+    for finding in (cam.on_object, cam.half_maximum):
+        assert finding(asked).text == "The network has no feature maps."
+    assert "section [cam]" in cam.on_object(stub_study({"maps": lime})).text
 
 
 def test_maps_that_are_one_are_tested_once() -> None:

@@ -40,6 +40,21 @@ def inserted(gain: float, images: int, noise: float = 0.0) -> StudyReport:
     return study_of(rows)
 
 
+def test_what_was_asked_and_did_not_come_is_told_from_what_was_not_asked() -> None:
+    why = "The network is built with the same parameters for every seed"
+    rows = [
+        {"image": image, "method": "lime", "measure": measure, "value": np.nan, "reason": reason}
+        for image in ("a", "b")
+        for measure, reason in (("mprt", why), ("gini", "Another reason"))
+    ]
+    tables = {"evaluation": rows, "randomised": []}
+    assert randomisation.followers(stub_study(tables, SECTIONS)).text == f"{why}."
+    assert "section [measures]" in randomisation.followers(stub_study(tables)).text
+    silent = stub_study(tables | {"evaluation": [row | {"reason": ""} for row in rows]}, SECTIONS)
+    said = randomisation.followers(silent).text
+    assert said and "section [measures]" not in said
+
+
 def test_the_best_method_for_each_outcome() -> None:
     def verdict(*given: float) -> str:
         return measures.best_by(inserted(*given), "insertion_blurred").verdict  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.display import Markdown, display
 
+from vitrine.measures.registry import FAITHFULNESS, MPRT, SENSITIVITY, VALUES
 from vitrine.project import chapters
 from vitrine.report.findings.finding import Absent, Finding, absent
 from vitrine.report.page import block, fenced, float_lines, this_page
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from vitrine.report.study_report import StudyReport
 
 SECTIONS = {
-    "cam": ("class activation maps", "correlations costs"),
+    "cam": ("class activation maps", "maps costs correlations"),
     "cam.layers": ("class activation maps at several layers", "variants"),
     "lime": ("LIME", "lime superpixels fidelity"),
     "lime.stability": ("LIME with several seeds", "stability repeats"),
@@ -34,6 +35,17 @@ SECTIONS = {
     "dissection.probing": ("probing sets of several sizes", "probing"),
 }
 """The sections of a study file that may be missing: in words, and the tables that they make."""
+
+_TRIALS = {"curves": FAITHFULNESS, "sensitivities": SENSITIVITY, "randomised": MPRT}
+"""The tables of single trials: why they are empty stands with the measures read from these."""
+
+_EMPTY = {
+    "correlations": "This study has no second map to compare.",
+    "agreement": "LIME has no other method's maps to compare with.",
+    "ious": "This study has no second map to compare.",
+    "classes": "No dissected layer has the classes of its network as its units.",
+}
+"""Why a table may be empty though the study asks for its section."""
 
 _SECTION_OF = {table: key for key, (_, tables) in SECTIONS.items() for table in tables.split()}
 
@@ -69,7 +81,7 @@ def chapters_line(study: StudyReport) -> Markdown:
     """Which chapters the book of a study has, as a sentence of links."""
     there = {Path(chapter).stem for chapter in chapters_of(study)}
     links = [link for chapter, link in _CHAPTERS.items() if chapter in there]
-    return block(f"The chapters say more: {listing(links)}.")
+    return block(f"The chapters say more: {listing(links)}." if links else "")
 
 
 def purpose(study: StudyReport) -> Markdown:
@@ -103,10 +115,15 @@ def has_part(study: StudyReport, part: str) -> bool:
         return bool(study.extra_images if part == "extra_images" else study.objects)
     if part.startswith("methods."):
         return part.partition(".")[2] in study.method_titles
+    tables = SECTIONS[part][1].split() if part in SECTIONS else ()
+    return _asks(study, part) and (not tables or any(study.has(table) for table in tables))
+
+
+def _asks(study: StudyReport, part: str) -> bool:
+    """Whether the study file has a section, or another key such as ``"cam.second"``."""
     section, _, key = part.rpartition(".")
     asked = study.parameters(section) if section else study.provenance["study"]
-    tables = SECTIONS[part][1].split() if part in SECTIONS else ()
-    return bool(asked.get(key)) and (not tables or any(study.has(table) for table in tables))
+    return bool(asked.get(key))
 
 
 def lacking(study: StudyReport, text: str) -> list[str]:
@@ -171,16 +188,44 @@ def _lines_left_out(lines: Collection[str], missing: Collection[str]) -> set[int
 
 
 def missing(study: StudyReport, *tables: str) -> Finding | None:
-    """Why a page cannot show what needs these tables; ``None`` where the study has them all."""
-    for table in tables:
-        if study.has(table):
+    """Why a page cannot show what needs these tables; ``None`` where the study has them all.
+
+    tables : each with a row of the study's classifier; of ``"costs/attributions"`` one has to have
+        one, and ``"maps"`` one of a class activation map, as LIME's are in that table as well.
+    """
+    for names in tables:
+        table, *others = names.split("/")
+        if any(_has_rows(study, one) for one in (table, *others)):
             continue
         section = _SECTION_OF.get(table)
         if section is None:
             return absent(f"This study has no table {table}.")
         part = SECTIONS[section][0].removeprefix("a ")
+        if _asks(study, section) and table in study.store.tables():
+            return absent(_why_empty(study, table) or f"No {part} came of this study.")
         return absent(f"This study has no {part} (section [{section}]).")
     return None
+
+
+def _has_rows(study: StudyReport, table: str) -> bool:
+    if table != "maps" or not study.has(table):
+        return study.has(table)
+    asked = study.parameters("cam").get("methods", ())
+    return bool(study.table(table)["method"].isin(asked).any())
+
+
+def _why_empty(study: StudyReport, table: str) -> str:
+    """Why a table of a section that the study asks for has no row, ``""`` where nothing says it."""
+    reasons: list[str] = []
+    if table in ("maps", "costs"):
+        asked = study.parameters("cam").get("methods", ())
+        reasons = [study.why_no_map(method, image) for method in asked for image in study.images]
+    elif table in _TRIALS and study.has("evaluation"):
+        measures = [name for name, row in VALUES.items() if row.trial == _TRIALS[table]]
+        rows = study.table("evaluation")
+        reasons = list(rows.loc[rows["measure"].isin(measures), "reason"].fillna(""))
+    told = [reason.rstrip(".") + "." for reason in dict.fromkeys(reasons) if reason]
+    return " ".join(told[:3]) or _EMPTY.get(table, "")
 
 
 Ask = TypeVar("Ask", bound=Callable[..., Finding])

@@ -127,7 +127,7 @@ CARDS = (
          lambda study, _: next(iter(strongest_units(study, 1)), None), (labels.significant_units,)),
     Card("LIME", "lime", ("superpixels", "fidelity"), "tasks/2", "lime",
          superpixels, (lime.best_alone, lime.concentrated)),
-    Card("Class activation maps", "cam", ("correlations",), "tasks/3", "cam",
+    Card("Class activation maps", "cam", ("maps",), "tasks/3", "cam",
          partial(activation_maps, most=1), (cam.on_object, cam.one_map, cam.half_maximum)),
     Card("Comparison", "agreement", ("agreement",), "tasks/4", "comparison",
          both_regions, (agreement.same_image,)),
@@ -234,8 +234,11 @@ def _named(titles: object) -> str:
     return safe(listing(dict.fromkeys(titles)))  # type: ignore[call-overload]
 
 
-def ran(study: StudyReport, part: str) -> Markdown:
+def ran(study: StudyReport, part: str) -> Markdown | Finding:
     """What was run for a section of the study file, as that and the provenance have it."""
+    table = {"dissection": "units", "cam": "maps"}.get(part, part)
+    if none := parts.missing(study, table):
+        return none
     ways = {"dissection": _dissection, "lime": _lime, "cam": _cam, "agreement": _agreement}
     return block(f"**What was run.** {safe(ways[part](study))}")
 

@@ -134,7 +134,7 @@ def same_weights(study: StudyReport) -> Finding:
     return by_how_many(same, "Grad-CAM and HiResCAM [are one map||differ].", text)
 
 
-@needs("correlations")
+@needs("maps")
 def without_class(study: StudyReport) -> Finding:
     """Whether the method that asks for no class has as much weight on the object as the others."""
     names = cams.methods(study)
@@ -159,7 +159,7 @@ def without_class(study: StudyReport) -> Finding:
     )
 
 
-@needs("correlations")
+@needs("maps")
 def on_object(study: StudyReport) -> Finding:
     """Whether the methods have more of their weight on the object than its area, by method."""
     absent_if(not study.objects, NO_OBJECT)
@@ -205,7 +205,7 @@ def _edges(study: StudyReport, shares: pd.DataFrame) -> str:
     return f"{text}: {part_of(sum(larger), len(larger), 'method')} {have} significantly more"
 
 
-@needs("correlations")
+@needs("maps")
 def maximum(study: StudyReport) -> Finding:
     """At how many objects the maximum of one method points."""
     absent_if(not study.objects, NO_OBJECT)
@@ -232,7 +232,7 @@ def _by_chance(study: StudyReport, images: Iterable[str]) -> str:
     return percent(float(np.mean([near(study.objects[image]).mean() for image in images])))
 
 
-@needs("correlations")
+@needs("maps")
 def small_objects(study: StudyReport) -> Finding:
     """Whether the maxima of all methods point at objects that are small."""
     absent_if(not study.objects, NO_OBJECT)
@@ -250,12 +250,17 @@ def small_objects(study: StudyReport) -> Finding:
     )
 
 
-@needs("maps", "correlations")
+@needs("maps")
 def half_maximum(study: StudyReport) -> Finding:
     """How far the areas above half of the maximum differ between methods on one image."""
     areas = cams.half_maximum(study)
     areas = areas.where(areas > 0)
     ratio = (areas.max(axis=1) / areas.min(axis=1))[areas.notna().sum(axis=1) > 1]
+    only = str(areas.columns[0]) if len(areas.columns) == 1 and areas.notna().any(axis=None) else ""
+    if only in cams.methods(study):
+        text = f"Half of the maximum of {study.method_titles[only]} marks "
+        text += f"{span(areas, as_percent=True)} of the frame; there is no second map to compare."
+        return Finding("", text)
     absent_if(ratio.empty, "There are no two maps of an image whose areas could be compared.")
     sizes, limits, image = "similar", "", str(ratio.idxmax())
     if ratio.max() >= 1.5:
@@ -267,7 +272,7 @@ def half_maximum(study: StudyReport) -> Finding:
     return Finding(f"Half of the maximum marks regions of {sizes} sizes.", text)
 
 
-@needs("correlations")
+@needs("maps")
 def second_class(study: StudyReport) -> Finding:
     """Whether the maps of the two most probable classes are nearly the same."""
     rows = cams.second_class(study).dropna(subset=["rho"])
@@ -284,7 +289,7 @@ def second_class(study: StudyReport) -> Finding:
     )
 
 
-@needs("correlations")
+@needs("maps")
 def layers(study: StudyReport) -> Finding:
     """Whether the map depends on the layer."""
     rows = cams.other_layers(study)
@@ -302,7 +307,7 @@ def layers(study: StudyReport) -> Finding:
     return Finding(headline, text, "all" if same else "some")
 
 
-@needs("costs", "correlations")
+@needs("costs", "maps")
 def cost(study: StudyReport) -> Finding:
     """How far the methods differ in seconds."""
     costs = cams.costs(study)
