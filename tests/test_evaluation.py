@@ -18,7 +18,7 @@ from oracles import infidelity
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.evaluation import TABLES, measured_methods
-from vitrine.experiments.run import Summary, run
+from vitrine.experiments.run import Summary, check, run
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.map_extent import gini

@@ -73,6 +73,15 @@ def test_without_its_parts_a_study_has_no_finding() -> None:
         assert finding(nothing).is_absent
 
 
+def test_a_study_has_titles_of_its_own_methods_only() -> None:
+    methods = ["gradient", "integrated_gradients"]
+    study = study_of(maps_of(3, methods), moved_of(dict.fromkeys(methods, 0.1), 3))
+    study.__dict__["method_titles"] = {method: method.upper() for method in methods}
+    for finding in FINDINGS:
+        assert finding(study).verdict
+    assert attribution.relevance_stability(study).is_absent
+
+
 @pytest.mark.parametrize(
     ("total", "sums", "kept"), [(8.0, "all", "kept"), (7.8, "all", "lost"), (4.0, "none", "lost")]
 )

@@ -134,9 +134,9 @@ def relevance_stability(study: StudyReport) -> Finding:
     """Where layer-wise relevance propagation stands by its stability among the other methods."""
     moved = _complete(study)
     if RELEVANCE not in moved or moved.shape[1] < 2:
-        none = "The study has no relevance propagation beside other methods."
-        no_map = f"{study.method_titles[RELEVANCE]} has no map to perturb."
-        return absent(no_map if why_no_map(study, RELEVANCE) else none)
+        if why_no_map(study, RELEVANCE):
+            return absent(f"{study.method_titles[RELEVANCE]} has no map to perturb.")
+        return absent("The study has no relevance propagation beside other methods.")
     name = study.method_titles[RELEVANCE]
     leads, tested = _against(study, moved, RELEVANCE)
     better, worse, n = _part(leads, "smaller"), _part(leads, "larger"), len(leads)
