@@ -17,6 +17,7 @@ from vitrine.errors import StudyError
 from vitrine.experiments.agreement import Agreement, compared_methods
 from vitrine.experiments.base import Context
 from vitrine.experiments.region_occlusion import FILLS, moved, without
+from vitrine.experiments.registry import EXPERIMENTS
 from vitrine.experiments.run import Summary, image_paths, run
 from vitrine.measures.agreement import (
     chance_agreement,
@@ -332,17 +333,42 @@ def test_sections_name_what_they_build_on(tiny: Project) -> None:
         load_study(tiny, "tiny")
 
 
+PROVENANCE = ("study", "signature", "computed", "classifiers", "methods", "images")
+"""What every provenance tells."""
+
+COLUMNS_OF = {name: columns for kind in EXPERIMENTS for name, columns in kind.TABLES.items()}
+NAMES = {"classifier", "image", "method", "first", "second", "layer", "block", "category", "region"}
+NAMES |= {"variant", "wnid", "label", "rule", "class", "concept", "kind", "reason", "curve"}
+"""The columns that hold names and other words, in whichever table."""
+
+
 def test_missing_numbers_are_read_as_numbers_and_words_as_words(tiny: Project) -> None:
     store = Store(tiny, "tiny")
     columns = ["classifier", "image", "first", "second", "rho", "rho_other_images"]
     rows = [("c", "nan", "null", "", 0.5, float("nan")), ("c", "p", "1", "2", float("nan"), 1.0)]
     table = pd.DataFrame(rows, columns=columns)
     store.write_tables({"correlations": (dict.fromkeys(columns, ""), table)})
-    provenance = dict.fromkeys(
-        ("study", "signature", "computed", "classifiers", "methods", "images"), ""
-    )
-    store.write_provenance(provenance)
+    store.write_provenance(dict.fromkeys(PROVENANCE, ""))
     table = store.table("correlations")
     assert list(table["image"]) == ["nan", "p"] and list(table["first"]) == ["null", "1"]
     np.testing.assert_array_equal(table["rho"], [0.5, np.nan])
     np.testing.assert_array_equal(table["rho_other_images"], [np.nan, 1.0])
+
+
+ODD = ("7", "007", "1e5", "NA", "nan", "None", "True", "")
+"""Names that look like something else."""
+
+
+@pytest.mark.parametrize("odd", [("7",), ("0", "1"), ("True", "False"), ODD])
+def test_names_that_look_like_numbers_are_read_as_they_were_written(
+    tiny: Project, odd: tuple[str, ...]
+) -> None:
+    store, tables = Store(tiny, "tiny"), {}
+    for name, columns in COLUMNS_OF.items():
+        names = {column: odd if column in NAMES else range(len(odd)) for column in columns}
+        tables[name] = (columns, pd.DataFrame(names))
+    store.write_tables(tables)
+    store.write_provenance(dict.fromkeys(PROVENANCE, ""))
+    for name, columns in COLUMNS_OF.items():
+        for column in NAMES & {*columns}:
+            assert list(store.table(name)[column]) == [*odd], (name, column)

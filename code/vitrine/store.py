@@ -85,7 +85,8 @@ class Store:
             text = table.to_csv(index=False, float_format="%.8g", lineterminator="\n")
             write_atomically(self.folder / f"{name}.csv", text.encode())
             numbers = [column for column in columns if table[column].dtype.kind == "f"]
-            facts[name] = {"columns": columns, "numbers": numbers}
+            texts = [column for column in columns if _holds_text(table[column])]
+            facts[name] = {"columns": columns, "numbers": numbers, "texts": texts}
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
         write_atomically(self.folder / TABLES, text.encode())
         for path in sorted(self.folder.glob("*.csv")):
@@ -255,7 +256,8 @@ class Store:
     def table(self, name: str) -> pd.DataFrame:
         """A table as pandas frame. Raises ``ResultsError``.
 
-        An empty cell is a missing number in a column of fractions, and a text anywhere else.
+        An empty cell is a missing number in a column of fractions, and a text anywhere else. What
+        was written as text is read as text, though each name looks like a number.
         """
         known = self.tables()
         if name not in known:
@@ -265,8 +267,11 @@ class Store:
             )
         path = self.folder / f"{name}.csv"
         empty = {column: [""] for column in known[name]["numbers"]}
+        texts = dict.fromkeys(known[name].get("texts", ()), str)  # older results do not say
         with self._reading(path) as content:
-            table = pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=empty)
+            table = pd.read_csv(
+                io.BytesIO(content), keep_default_na=False, na_values=empty, dtype=texts
+            )
         if list(table.columns) != list(known[name]["columns"]):
             raise ResultsError(
                 f"{self.project.relative(path)} has other columns than it should",
@@ -291,6 +296,12 @@ class Store:
 
     def _how_to_run(self) -> str:
         return f"Run `vitrine {self.command} --study {self.study}`"
+
+
+def _holds_text(column: pd.Series) -> bool:
+    """Whether all that a column says is text, as names are."""
+    said = column.dropna()
+    return bool(len(said)) and all(isinstance(value, str) for value in said)
 
 
 def explained_alike(project: Project, name: str) -> list[tuple[Store, str]]:
