@@ -257,6 +257,7 @@ perturbations = 1
 stages = 2
 seeds = 2
 lime_samples = 30
+seed = 1
 batch = 4
 """
 """As little of each measure as there can be of the studies here."""

@@ -113,7 +113,7 @@ PARTS = {
     "attribution": 'methods = ["integrated_gradients", "smoothgrad_squared", "lrp", "gradient", '
     '"guided_backpropagation"]\nsteps = 4\nsamples = 2\nnoisy_steps = 2',
     "measures": "curve_steps = 4\ninfidelity_squares = 6\ninfidelity_side = 16\nperturbations = 2\n"
-    "stages = 2\nlime_samples = 10\nbootstrap = 100",
+    "stages = 2\nlime_samples = 10\nbootstrap = 100\nseed = 1",
     "agreement": "share = 0.2\nshares = [0.1, 0.2]\nbootstrap = 100",
     "large_sample": 'sample = 6\nmethods = ["gradcam"]\nsamples = 10\nbatch = 3\n'
     'segmentation = { method = "grid", rows = 3, columns = 3 }',

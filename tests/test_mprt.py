@@ -82,6 +82,34 @@ def test_a_head_of_zeros_has_no_map_before_training() -> None:
         untrained(classifier)
 
 
+def test_a_block_that_no_seed_changes_or_is_as_explained_is_not_untrained() -> None:
+    pretrained = nn.Conv2d(3, 8, 3, 2).state_dict()
+
+    def transfer() -> nn.Module:
+        network = Rooted()
+        network.stem.load_state_dict(pretrained)
+        return network
+
+    classifier = replace(classifier_of(Rooted(), "stem"), build=transfer)
+    with pytest.raises(NotApplicable, match="in stem weights are the explained network's own, or"):
+        untrained(classifier)
+    torch.manual_seed(0)
+    first = Rooted()
+    as_built = replace(classifier, network=first, build=Rooted)
+    with pytest.raises(NotApplicable, match="no untrained network: in head, stem weights"):
+        untrained(as_built, seed=0)
+    assert untrained(as_built, seed=1)
+
+
+def test_what_is_all_alike_from_the_beginning_may_stay_so() -> None:
+    def build() -> nn.Module:
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+        return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), *head)
+
+    torch.manual_seed(5)
+    assert untrained(replace(classifier_of(Rooted(), "stem"), network=build(), build=build))
+
+
 def test_weights_are_given_back_after_a_failure_too() -> None:
     classifier = classifier_of(Awkward(), "last")
     before = classifier.network.stem.weight.clone()  # type: ignore[operator]

@@ -59,7 +59,8 @@ def cascading(classifier: Classifier, source: nn.Module) -> Iterator[Iterator[st
 def untrained(classifier: Classifier, seed: int = 0) -> nn.Module:
     """The classifier's network as it is built before training, from a seed.
 
-    Raises ``NotApplicable`` where it cannot be made, or is the same whatever the seed.
+    Raises ``NotApplicable`` where it cannot be made, or where a block of it is not random: it has
+    the weights of the classifier itself, or those that it has whatever the seed.
     """
     if classifier.build is None:
         raise NotApplicable(f"How {classifier.title} is built before training is not known")
@@ -71,6 +72,12 @@ def untrained(classifier: Classifier, seed: int = 0) -> nn.Module:
     network, another = drawn
     if all(map(torch.equal, network.parameters(), another.parameters())):
         raise NotApplicable(f"{classifier.title} is built with the same parameters for every seed")
+    if kept := _not_random(classifier, network, another):
+        named = ", ".join(kept[:3]) + (", …" if len(kept) > 3 else "")
+        raise NotApplicable(
+            f"{classifier.title} as it is built is no untrained network: in {named} weights are "
+            "the explained network's own, or the same for every seed"
+        )
     side = classifier.preprocessing.crop
     with torch.inference_mode():
         noise = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -81,3 +88,24 @@ def untrained(classifier: Classifier, seed: int = 0) -> nn.Module:
             "class has a map before training"
         )
     return network
+
+
+def _not_random(classifier: Classifier, network: nn.Module, another: nn.Module) -> list[str]:
+    """The blocks of a network, built twice from different seeds, that are not randomised.
+
+    Numbers that are all alike, as the ones and zeros with which norms and biases begin, say
+    nothing: they come from no training.
+    """
+    trained = classifier.network.state_dict()
+    found = []
+    for block in cascade(classifier):
+        drawn = network.get_submodule(block).named_parameters(block)
+        of_others = dict(another.get_submodule(block).named_parameters(block))
+        if any(
+            bool((value != value.flatten()[0]).any())
+            and (torch.equal(value, of_others[name]) or torch.equal(value, trained[name].to(value)))
+            for name, value in drawn
+            if value.numel()
+        ):
+            found.append(block)
+    return found
