@@ -35,7 +35,7 @@ from vitrine.methods.perturbation import mask
 from vitrine.methods.superpixels import superpixels, top_superpixels
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
-from vitrine.store import Store
+from vitrine.store import Store, TaskResult
 from vitrine.study import load_study
 from vitrine.study.sections import LargeSample
 
@@ -138,6 +138,25 @@ def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Projec
     assert np.isnan(found["eigencam", "noise"]) and found["eigencam", "red square"] >= 0
     correlations = pd.DataFrame(rows["correlations"])
     assert correlations.query("image == 'noise'")["rho"].isna().sum() == 3
+
+
+def test_a_map_that_is_the_same_everywhere_has_no_region_and_no_agreement(broad: Project) -> None:
+    run(broad, load_study(broad, "tiny"))
+    store = Store(broad, "tiny")
+    name = "efficientnet_lite0/eigencam/n00000002_noise.png"
+    key, task = str(store.task_key(name)), store.read_task(name)
+    store.reopen()
+    blank = {array: np.full_like(values, 0.5) for array, values in task.arrays.items()}
+    store.write_task(name, key, TaskResult(blank, task.facts))
+    assert run(broad, load_study(broad, "tiny")).computed == 0
+    for table, where in (("agreement", "share > 0"), ("ious", "rule != ''")):
+        rows = store.table(table).query(f"first == 'lime' and second == 'eigencam' and {where}")
+        # The maps of another image that the red square is compared with are this one alone.
+        assert rows.query("image == 'noise'")["iou"].isna().all()
+        assert rows.query("image == 'red square'")["iou_other_images"].isna().all()
+    assert (
+        not store.table("regions").query("method == 'eigencam' and image == 'noise'")["area"].any()
+    )
 
 
 def test_without_a_comparison_there_are_correlations_only(broad: Project) -> None:

@@ -85,6 +85,18 @@ def test_agreement_is_more_less_or_undecided() -> None:
     assert "EIGENCAM" in headline(0.4, 0.2, method="eigencam")
 
 
+def test_why_an_iou_has_no_other_image_to_compare_with_is_said_as_it_is() -> None:
+    study = _compared(0.4, float("nan"), images=3)
+    rows = study.table("agreement").assign(iou=[0.4, np.nan, np.nan])
+    three = stub_study({"agreement": rows}, {"agreement": {"share": 0.2}})
+    assert "On no other image do both maps mark a region" in agreement.same_image(three).text
+    alone = agreement.same_image(_compared(0.4, float("nan"), images=1)).text
+    assert alone.endswith("There is no other image to compare with.")
+    none = stub_study({"agreement": rows.assign(iou=np.nan)}, {"agreement": {"share": 0.2}})
+    for finding in (agreement.same_image, agreement.shares):
+        assert finding(none).text.startswith("On no image do both")
+
+
 def _by_rule(columns: dict[str, np.ndarray]) -> StudyReport:
     pairs = {("lime", "gradcam", rule): values for rule, values in columns.items()}
     table = _ious(pairs, images=len(columns["share"]))

@@ -196,12 +196,12 @@ class _OneNetwork:
     # --- helpers ---------------------------------------------------------------------------------
 
     def _regions(self, draw: Any) -> npt.NDArray[np.float32]:
-        """The region of every map ``[methods · images, pixels]``; empty where there is no map."""
+        """The region of every map ``[methods · images, pixels]``; empty where it says nothing."""
         size = next(one.values.shape for row in self.maps for one in row if one)
         found = np.zeros((len(self.methods), len(self.names), *size), dtype=np.float32)
         for method, row in enumerate(self.maps):
             for image, one in enumerate(row):
-                if one is not None:
+                if one is not None and not one.is_constant:
                     region: Region = draw(one, image)
                     found[method, image] = region
         return found.reshape(len(self.methods) * len(self.names), -1)

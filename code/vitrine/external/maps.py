@@ -185,10 +185,15 @@ def iou_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd
 
 
 def _at_share(mark: Region, heatmap: npt.NDArray[np.floating], share: float) -> float:
-    """The IoU of a region with the strongest ``share`` of a heatmap of its frame."""
+    """The IoU of a region with the strongest ``share`` of a heatmap of its frame.
+
+    ``nan`` for a heatmap that is the same everywhere: it has no strongest part.
+    """
+    if np.ptp(heatmap) == 0:
+        return float("nan")
     return intersection_over_union(mark, top_region(heatmap, share))
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
+    found = [value for value in values if np.isfinite(value)]
     return float(np.mean(found)) if found else float("nan")

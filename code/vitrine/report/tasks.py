@@ -10,7 +10,7 @@ from IPython.display import Markdown
 
 from vitrine.data.images import image_name
 from vitrine.errors import ResultsError
-from vitrine.measures.agreement import top_region
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.methods.superpixels import top_superpixels
 from vitrine.report import cams, compared, figures, parts
 from vitrine.report.dissected import dissected
@@ -97,7 +97,8 @@ def both_regions(study: StudyReport, image: str) -> figures.Card:
     """The strongest parts of LIME's map and of a class activation map, at the study's share."""
     names = (compared.LIME, compared.second_method(study))
     share = compared.share_of(study)
-    shown = [top_region(study.heatmap(name, image).values, share) for name in names]
+    region = REGION_RULES["share"].region
+    shown = [region(study.heatmap(name, image).values, share) for name in names]
     alt = f"The regions of {compared.pair(study)} on {image}"
     panel = figures.Panel("Regions", figures.regions(study.crop(image), *shown), alt)
     iou = compared.at_share(study)["iou"].dropna()

@@ -33,7 +33,7 @@ def same_image(study: StudyReport) -> Finding:
     """Whether the two maps of one image agree more than maps of different images do."""
     rows, both = at_share(study), compared.pair(study)
     known = rows["iou"].dropna()
-    absent_if(known.empty, f"{both} have no maps to compare.")
+    absent_if(known.empty, f"On no image do both {both} have a map that marks a region.")
     second = compared.second_method(study)
     gain = pairing_difference(study.iou_matrix(LIME, second))
     few = f"{both} are compared on {plural(len(known), 'image')}."
@@ -43,7 +43,12 @@ def same_image(study: StudyReport) -> Finding:
         f"{number(rows['iou_chance'].mean())}."
     )
     if gain.count < 2:
-        return Finding(few, f"{text} There is no other image to compare with.", "too few")
+        alone = "There is no other image to compare with."
+        if len(rows) > 1:
+            alone = (
+                "On no other image do both maps mark a region, so there is none to compare with."
+            )
+        return Finding(few, f"{text} {alone}", "too few")
     text += f" The cross-image baseline is {number(known.mean() - gain.mean)}, and the "
     text += f"image-specific IoU (minus that baseline) {spelt(gain)}; by image it is "
     text += f"{span(rows[IMAGE_SPECIFIC])}."
@@ -68,7 +73,8 @@ def rule_or_image(study: StudyReport) -> Finding:
     table = pair_rows(study, "ious").pivot(index="image", columns="rule", values="iou")
     values = table.dropna(axis="columns", how="all").dropna().to_numpy(dtype=float)
     if len(values) < 3 or values.shape[1] < 2:
-        return absent("Rules and images are compared where there are three images or more.")
+        few = "Rules and images are compared where three images or more have an IoU by two rules."
+        return absent(few)
     rules, images = between_columns(values), between_rows(values)
     apart = paired_difference(rules - images)
     return which_way(
@@ -95,7 +101,10 @@ def tested_rules(study: StudyReport) -> dict[str, Difference]:
 def rules(study: StudyReport) -> Finding:
     """By which rules the two maps of an image agree more than maps of different images do."""
     titles: dict[str, list[str]] = {}
-    for rule, found in tested_rules(study).items():
+    tested = tested_rules(study)
+    nothing = not any(found.count for found in tested.values())
+    absent_if(nothing, "By no rule do both maps mark a region of one image.")
+    for rule, found in tested.items():
         titles.setdefault(found.direction, []).append(f"“{rule_title(rule)}”")
     tests = sum(map(len, titles.values()))
     if titles.keys() <= {"too few"}:
@@ -138,6 +147,7 @@ def shares(study: StudyReport) -> Finding:
     """How the IoU and its baseline grow with the regions."""
     rows = pair_rows(study)
     means = rows.groupby("share")["iou"].mean().dropna()
+    absent_if(means.empty, "On no image do both maps mark a region.")
     absent_if(len(means) < 2, "The maps are compared at one share of the frame only.")
     second = compared.second_method(study)
     found = [
@@ -172,7 +182,7 @@ def _methods(study: StudyReport, section: str) -> list[str]:
 def cams(study: StudyReport) -> Finding:
     """Whether class activation maps agree with each other more than with LIME."""
     methods = [name for name in _methods(study, "cam") if name in distinct(study)]
-    absent_if(len(methods) < 2, "This study has fewer than two class activation maps.")
+    absent_if(len(methods) < 2, "This study has no two class activation maps that differ.")
     among = _by_image(study, list(combinations(methods, 2)))
     with_lime = _by_image(study, [(LIME, method) for method in methods])
     if among.dropna().empty or with_lime.dropna().empty:
@@ -193,7 +203,8 @@ def furthest_cams(study: StudyReport) -> Finding:
     pairs = combinations(_methods(study, "cam"), 2)
     means = {one: float(_by_image(study, [one]).mean()) for one in pairs}
     known = {one: mean for one, mean in means.items() if np.isfinite(mean)}
-    absent_if(len(known) < 2, "This study has fewer than three class activation maps.")
+    absent_if(len(means) < 2, "This study has fewer than three class activation maps.")
+    absent_if(len(known) < 2, "Fewer than three class activation maps mark a region to compare.")
     least = min(known, key=lambda one: known[one])
     names = listing(study.method_titles[method] for method in least)
     text = f"The class activation maps with the least IoU are {names} ({number(known[least])})."
@@ -205,7 +216,8 @@ def attributions(study: StudyReport) -> Finding:
     """Whether attribution methods agree with each other more on an image than across images."""
     pairs = list(combinations(_methods(study, "attribution"), 2))
     among = _by_image(study, pairs) if pairs else pd.Series(dtype=float)
-    absent_if(among.dropna().empty, "This study has fewer than two attribution methods.")
+    absent_if(not pairs, "This study has fewer than two attribution methods.")
+    absent_if(among.dropna().empty, "No two attribution methods mark regions to compare.")
     gains = [pairing_difference(study.iou_matrix(*pair), len(pairs)) for pair in pairs]
     text = f"Their mean IoU is {number(among.mean())} over {plural(len(pairs), 'pair')}."
     if {gain.direction for gain in gains} == {"too few"}:
@@ -233,7 +245,8 @@ def nearest_attribution(study: StudyReport) -> Finding:
         if method != other
     }
     ranked = sorted((m for m in means if np.isfinite(means[m])), key=lambda m: means[m])
-    absent_if(len(ranked) < 2, "This study has fewer than two attribution methods.")
+    absent_if(len(means) < 2, "This study has fewer than two attribution methods.")
+    absent_if(len(ranked) < 2, "Fewer than two attribution methods mark a region to compare.")
     titles, least, most = study.method_titles, ranked[0], ranked[-1]
     text = f"Of the attribution methods {titles[most]} has the greatest IoU with {titles[other]} "
     text += f"({number(means[most])}), and {titles[least]} the least ({number(means[least])})."

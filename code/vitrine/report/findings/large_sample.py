@@ -53,6 +53,7 @@ def complexity_of_images(study: StudyReport) -> Finding:
 
 def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     found, images, strongest = _strongest(table)
+    absent_if(table["iou"].isna().all(), f"On no image {whose} do both maps mark a region.")
     absent_if(not found, f"The images {whose} are too few, or too alike, to ask what is simple.")
     level = LEVEL / len(COMPLEXITY)
     text = (

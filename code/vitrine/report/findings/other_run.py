@@ -10,8 +10,9 @@ import pandas as pd
 
 from vitrine.data.images import Frame
 from vitrine.errors import FrameError
-from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks, top_region
+from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks
 from vitrine.measures.difference import paired_difference, pairing_difference
+from vitrine.measures.thresholds import REGION_RULES
 from vitrine.report.findings.finding import Finding, absent
 from vitrine.report.findings.sentences import spelt, which_way
 from vitrine.report.published import PublishedReport
@@ -43,10 +44,11 @@ class MapPair:
     @cached_property
     def ious(self) -> npt.NDArray[np.float64]:
         """The IoU ``[n, n]`` of the first's region of image i with the second's of image j."""
+        region = REGION_RULES["share"].region
         if self.share is not None:
             both = (self.ones, self.others)
-            return ious(*(np.stack([top_region(v, self.share) for v in maps]) for maps in both))
-        masked = [(m[None], [top_region(v, m.mean()) for v in self.others]) for m in self.ones]
+            return ious(*(np.stack([region(v, self.share) for v in maps]) for maps in both))
+        masked = [(m[None], [region(v, m.mean()) for v in self.others]) for m in self.ones]
         return np.concatenate([ious(mask, np.stack(regions)) for mask, regions in masked])
 
     @cached_property
