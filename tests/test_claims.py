@@ -78,12 +78,9 @@ def test_a_network_of_places_decides_the_claim_about_places(published: Published
         ],
         columns=["network", "layer", "unit", "similarity"],
     )
-    study = _of_places(units.assign(label="word", kind="object", q_value=0.0))
-    assert JUDGES["places_less"](study, published).verdict == "confirmed"
-    above = study.table("units").assign(
-        similarity=lambda rows: rows["unit"] + (rows["network"] == "i")
-    )
-    alike = _of_places(above)
+    units = units.assign(label="word", kind="object", q_value=0.0)
+    assert JUDGES["places_less"](_of_places(units), published).verdict == "confirmed"
+    alike = _of_places(units.assign(similarity=units["unit"] + (units["network"] == "i")))
     assert JUDGES["places_less"](alike, published).verdict == "not decidable"  # above the null
 
 

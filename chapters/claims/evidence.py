@@ -134,12 +134,10 @@ def beside_object(
                 end = " (undecided)" * (outcomes[-1] is None and len(images) > 1)
                 of = f" on {percent(area[image])} of the frame" * (len(images) > 1)
                 told.append(f"{name} {percent(share)}{of}{end}")
-        of = f", {percent(area[images[0]])} of the frame" * (len(images) == 1 and bool(told))
-        parts.append(
-            Part(f"{network}, weight on {what}{of}: {listing(told)}.", tuple(outcomes), half)
-            if told
-            else lacking(study, tuple(runs), images, half)
-        )
-    if any(None in part.outcomes for part in parts):
-        parts.append(Part("Undecided is less than half of the weight, but more than the area.", ()))
+        of = f", {percent(area[images[0]])} of the frame" if told and len(images) == 1 else ""
+        known = Part(f"{network}, weight on {what}{of}: {listing(told)}.", tuple(outcomes), half)
+        parts.append(known if told else lacking(study, tuple(runs), images, half))
+        if None in outcomes:
+            less = "Undecided is less than half of the weight, but more than the area."
+            parts.append(Part(less, (), half))
     return parts
