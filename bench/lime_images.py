@@ -23,7 +23,7 @@ from measure import Measured, Sheet, ask, beside, fastest, in_turn, measured, ne
 from scipy.stats import spearmanr
 
 import libraries
-from vitrine.methods.lime import explain
+from vitrine.methods.lime import explain_by_lime
 from vitrine.methods.perturbation import draw, mask
 from vitrine.methods.superpixels import superpixels
 from vitrine.models import engine
@@ -47,7 +47,7 @@ def one(
             found = libraries.explain(classifier, crop, target, asked, segments)
         else:
             masked = mask(classifier, crop, segments, target)
-            found = explain(classifier, masked, asked, settings=settings)
+            found = explain_by_lime(classifier, masked, asked, settings=settings)
         return found.weights, {"superpixels": count}
 
     def building() -> tuple[np.ndarray, dict[str, Any]]:

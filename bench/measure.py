@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.arrays import Values
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.models import engine
 from vitrine.models.classifier import Classifier
@@ -30,7 +31,6 @@ from vitrine.project import Project
 ROOT = Path(__file__).resolve().parent.parent
 NETWORKS = {"resnet50": "random", "efficientnet_lite0": "pretrained"}
 
-Values = npt.NDArray[np.float64]
 Found = TypeVar("Found")
 
 

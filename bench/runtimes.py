@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Measured, Sheet, Values, ask, fastest, in_turn, measured, network, options
+from measure import Measured, Sheet, ask, fastest, in_turn, measured, network, options
 from torch import Tensor, nn
 
+from vitrine.arrays import Values
 from vitrine.models import engine
 from vitrine.models.classifier import Classifier
 from vitrine.models.inference import InferenceOptions, prepared

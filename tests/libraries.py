@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitrine.data.images import Pixels
 from vitrine.methods.cam import ClassActivation
-from vitrine.methods.feature_maps import Evidence
+from vitrine.methods.feature_maps import CamMap
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.lime import LinearModel
 from vitrine.methods.method import Query
@@ -73,7 +73,7 @@ def class_activation(query: Query) -> ClassActivation:
     seconds = time.perf_counter() - start
     about = (query.frame, False, query.method, query.target, seconds)
     heatmap = Heatmap(values.astype(np.float32), *about)
-    return ClassActivation(heatmap, Evidence(unscaled[0][0].astype(np.float32), passes=0))
+    return ClassActivation(heatmap, CamMap(unscaled[0][0].astype(np.float32), passes=0))
 
 
 def explain(

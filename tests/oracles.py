@@ -9,7 +9,7 @@ from torch import Tensor
 from vitrine.measures.sensitivity import greatest_change, perturbations
 from vitrine.methods.dissection.similarity import (
     BLOCK_UNITS,
-    Evidence,
+    LayerActivations,
     Matches,
     check_top,
     pick_similarity,
@@ -53,7 +53,7 @@ def similarities(name: str, activations: Tensor, matches: Matches, **given: floa
         ],
         dim=1,
     )
-    evidence = Evidence(order.T, activations.gather(0, order).T, activations)
+    evidence = LayerActivations(order.T, activations.gather(0, order).T, activations)
     found = activations.new_empty(activations.shape[1], matches.count)
     for start, block in row.blocks(evidence, matches):
         found[:, start : start + block.shape[1]] = block

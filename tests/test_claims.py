@@ -176,7 +176,7 @@ def test_every_claim_is_judged_once_with_a_number(
 
 
 def test_a_link_in_a_table_is_a_link_and_its_text_is_escaped() -> None:
-    cell = tables.Link("a_b", "lime.qmd#sec-x")
+    cell = tables.LinkedText("a_b", "lime.qmd#sec-x")
     frame = pd.DataFrame({"where": pd.Series([cell], dtype=object)})
     assert r"[a\_b](lime.qmd#sec-x)" in tables.markdown_table(frame, {}, {})
     assert frame.to_csv(index=False).splitlines() == ["where", "lime.qmd#sec-x"]

@@ -137,7 +137,7 @@ def test_conse_places_an_image_where_its_class_names_lie(project: Project) -> No
 
 
 def test_the_true_class_is_known_by_the_file_name(project: Project, mirrored: Path) -> None:
-    encoder = pick_encoder("conse").load(project, sections.Encoder(name="conse"), "cpu")
+    encoder = pick_encoder("conse").load(project, sections.EncoderSection(name="conse"), "cpu")
     found = encoder.encode_images([_image("n01440764"), _image("n01443537")])
     words = encoder.encode_texts(["tench", "goldfish", "car"])
     assert found.shape == (2, 384)
@@ -157,7 +157,7 @@ def test_predictions_of_a_network_keep_the_best_only(project: Project) -> None:
 
 def _tiny_clip(project: Project, **settings: object) -> Encoder:
     (project.root / "tiny.json").write_text(TINY_CLIP)
-    wanted = sections.Encoder.model_validate(
+    wanted = sections.EncoderSection.model_validate(
         {"name": "clip", "model": "tiny.json", "pretrained": "random"} | settings
     )
     pick_encoder("clip").check(project, wanted)
@@ -235,7 +235,7 @@ def test_an_archive_as_openai_publishes_it_gives_its_network(
     torch.jit.trace(model, example, strict=False).save(str(path))
     monkeypatch.setattr(clip.sources, "fetch_one", lambda *_: path)
     monkeypatch.setattr(clip, "_openai_file", lambda *_: path.name)
-    wanted = sections.Encoder(name="clip", model="tiny.json", pretrained="openai")
+    wanted = sections.EncoderSection(name="clip", model="tiny.json", pretrained="openai")
     found = clip.load_clip(project, wanted, "cpu")
     images = found._transform(PilImage.fromarray(_image().pixels))[None]
     with torch.inference_mode():

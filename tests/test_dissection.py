@@ -22,7 +22,7 @@ from vitrine.methods.dissection import labels as concept_labels
 from vitrine.methods.dissection import null as nulls
 from vitrine.methods.dissection import probing_size
 from vitrine.methods.dissection.activations import Activations, collect, merge
-from vitrine.methods.dissection.similarity import Evidence, Matches, pick_similarity
+from vitrine.methods.dissection.similarity import LayerActivations, Matches, pick_similarity
 from vitrine.models.classifier import Classifier
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
@@ -217,7 +217,7 @@ def test_a_null_unit_is_scored_as_a_real_one_in_its_place(name: str, lam: float)
         top = kept.images[:6].clone()  # the seventh unit is constant
         top[draw % 6] = order
         exact = Matches(matches.images.double(), matches.concepts.double())
-        blocks = row.blocks(Evidence(top, torch.zeros(6, 8)), exact)
+        blocks = row.blocks(LayerActivations(top, torch.zeros(6, 8)), exact)
         expected = torch.cat([block for _, block in blocks], dim=1)[draw % 6].max()
         assert float(found.similarities[draw]) == pytest.approx(float(expected), abs=1e-4)
 

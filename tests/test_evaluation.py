@@ -18,17 +18,17 @@ from oracles import infidelity
 from vitrine.data.images import read_image
 from vitrine.errors import NotApplicable, StudyError
 from vitrine.experiments.evaluation import TABLES, measured_methods
-from vitrine.experiments.run import Summary, check, run
+from vitrine.experiments.run import Summary, check_study, run
 from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.faithfulness import normalized_infidelity
 from vitrine.measures.map_extent import gini
-from vitrine.measures.mprt import rank_correlation
+from vitrine.measures.mprt import values_correlation
 from vitrine.measures.registry import VALUES
 from vitrine.measures.sensitivity import perturbations
 from vitrine.methods.attribution import ATTRIBUTION_METHODS, Parameters, attribute, explaining
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.cam import class_activation
-from vitrine.methods.lime import explain
+from vitrine.methods.lime import explain_by_lime
 from vitrine.methods.method import Explain, Query
 from vitrine.methods.perturbation import mask
 from vitrine.methods.registry import METHODS
@@ -205,8 +205,8 @@ def test_lime_on_an_input_is_lime_but_for_rounded_colours() -> None:
         moved = inputs + perturbations((3, 32, 32), 0, 1, 0.02)
         found, other = maps(np.concatenate([inputs, moved]))["lime"]
     segments = superpixels(CROP, LIME.segmentation, LIME.seed)
-    model = explain(ASKED.classifier, mask(ASKED.classifier, CROP, segments, 2), LIME)
-    alike = rank_correlation(model.weights[segments], found[0])
+    model = explain_by_lime(ASKED.classifier, mask(ASKED.classifier, CROP, segments, 2), LIME)
+    alike = values_correlation(model.weights[segments], found[0])
     assert alike == pytest.approx(1, abs=0.02)
     assert not np.array_equal(found, other)
 
@@ -328,7 +328,7 @@ def test_a_square_larger_than_the_input_stops_before_work_starts(
 ) -> None:
     write_study(tiny, "tiny", STUDY + section)
     with pytest.raises(StudyError, match=said) if said else nullcontext():
-        check(tiny, load_study(tiny, "tiny"))
+        check_study(tiny, load_study(tiny, "tiny"))
 
 
 def test_a_method_too_costly_to_repeat_says_so_and_is_measured_otherwise(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from conftest import change_study, counting, write_study
 from vitrine.data.images import read_image
 from vitrine.data.outlines import load_outlines, load_regions
 from vitrine.errors import StudyError
-from vitrine.experiments.agreement import Agreement, compared_methods
+from vitrine.experiments.agreement import AgreementExperiment, compared_methods
 from vitrine.experiments.base import Context
-from vitrine.experiments.region_occlusion import FILLS, moved, without
+from vitrine.experiments.region_occlusion import FILLS, hide, moved
 from vitrine.experiments.registry import EXPERIMENTS
 from vitrine.experiments.run import Summary, image_paths, run
 from vitrine.measures.agreement import (
@@ -131,7 +131,9 @@ def test_a_method_without_a_map_of_an_image_has_no_agreement_there(broad: Projec
     images = {file: read_image(one) for file, one in image_paths(broad, study).items()}
     networks = {"efficientnet_lite0": load_classifier(broad, "efficientnet_lite0", "random")}
     rows = defaultdict(list)
-    for name, found in Agreement(Context(broad, study, networks, images, {}, store)).rows():
+    for name, found in AgreementExperiment(
+        Context(broad, study, networks, images, {}, store)
+    ).rows():
         rows[name] += found
     table = pd.DataFrame(rows["ious"]).query("rule == 'share' and first == 'lime'")
     found = table.set_index(["second", "image"])["iou"]
@@ -213,7 +215,7 @@ def _check_a_large_sample(project: Project, images: pd.DataFrame, pairs: pd.Data
         target = int(classifier.probabilities(crop[None])[0].argmax())
         segments = superpixels(crop, study.large_sample.segmentation, study.lime.seed)
         masked = mask(classifier, crop, segments, target)
-        explained = lime.explain(classifier, masked, parameters)
+        explained = lime.explain_by_lime(classifier, masked, parameters)
         cam = class_activation(Query("gradcam", classifier, crop, frame, target)).heatmap
         weights = replace(cam, values=explained.weights[segments].astype(np.float32))
         maps.append((explained, weights, cam))
@@ -266,13 +268,13 @@ def test_what_is_hidden_is_filled_and_nothing_else() -> None:
     hidden[3:9, 4:12] = True
     grey = (10.0, 20.0, 30.0)
     for fill in FILLS:
-        found = without(crop, hidden, fill, grey)
+        found = hide(crop, hidden, fill, grey)
         assert (found[~hidden] == crop[~hidden]).all(), fill
         assert (found[hidden] != crop[hidden]).any(), fill
-        assert (without(crop, np.zeros_like(hidden), fill, grey) == crop).all()
-    assert (without(crop, hidden, "grey", grey)[hidden] == grey).all()
+        assert (hide(crop, np.zeros_like(hidden), fill, grey) == crop).all()
+    assert (hide(crop, hidden, "grey", grey)[hidden] == grey).all()
     mean = np.round(crop[hidden].mean(axis=0))
-    assert (without(crop, hidden, "mean", grey)[hidden] == mean).all()
+    assert (hide(crop, hidden, "mean", grey)[hidden] == mean).all()
 
 
 def test_a_control_has_the_same_shape_at_another_place() -> None:
@@ -327,7 +329,7 @@ def test_hiding_regions_of_a_real_image(project: Project, root: Path, mirrored: 
     )
     for region, shown in table.index:
         hidden = parts[region] if shown == "rest" else ~parts[region]
-        filled = without(crop, hidden, "grey", classifier.preprocessing.mean)
+        filled = hide(crop, hidden, "grey", classifier.preprocessing.mean)
         prediction = classifier.probabilities(filled[None])[0]
         row = table.loc[region, shown]
         assert row["area"] == pytest.approx(parts[region].mean())

@@ -80,7 +80,7 @@ def _saved(form: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("form", images.FORMATS)
+@pytest.mark.parametrize("form", images.IMAGE_FORMATS)
 def test_an_image_is_known_by_its_content_and_damage_is_one_message(
     tmp_path: Path, form: str, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -98,12 +98,12 @@ def test_what_is_missing_is_said_once(
 ) -> None:
     (tmp_path / "notebook.qmd").write_text(BODY + '## Ours {needs="own_study answers_assignment"}')
     monkeypatch.chdir(tmp_path)
-    said = str(parts.without(study).data)
+    said = str(parts.lacking_parts(study).data)
     assert 'parts="cam lime.search answers_assignment"' in said
     assert "class activation maps" in said and "a search of LIME" in said
     assert "assignment" not in said.partition("\n")[2]
     (tmp_path / "notebook.qmd").write_text('## A {needs="lime"}')
-    assert not parts.without(study).data
+    assert not parts.lacking_parts(study).data
 
 
 def test_chapters_need_what_a_study_can_have() -> None:

@@ -19,7 +19,7 @@ from vitrine.measures.stability import (
 )
 from vitrine.methods import lime
 from vitrine.methods.heatmap import heatmap_from
-from vitrine.methods.lime import explain, fit, neighbourhoods, pooled
+from vitrine.methods.lime import explain_by_lime, linear_model, neighbourhoods, pooled
 from vitrine.methods.method import Query
 from vitrine.methods.perturbation import MaskedImage, fidelities, mask, mean_colours
 from vitrine.methods.superpixels import superpixels, top_superpixels
@@ -52,16 +52,16 @@ def image(classifier: Classifier, seen: Seen) -> MaskedImage:
 
 @pytest.fixture(scope="module")
 def found(classifier: Classifier, image: MaskedImage) -> lime.LinearModel:
-    return explain(classifier, image, PARAMETERS)
+    return explain_by_lime(classifier, image, PARAMETERS)
 
 
 def test_a_run_repeats_to_the_last_digit_counts_its_passes_and_another_seed_is_another(
     classifier: Classifier, image: MaskedImage, found: lime.LinearModel
 ) -> None:
     told: list[int] = []
-    same = explain(classifier, image, PARAMETERS, told.append)
+    same = explain_by_lime(classifier, image, PARAMETERS, told.append)
     assert sum(told) == PARAMETERS.samples
-    other = explain(classifier, image, PARAMETERS.model_copy(update={"seed": 1}))
+    other = explain_by_lime(classifier, image, PARAMETERS.model_copy(update={"seed": 1}))
     assert (found.weights == same.weights).all()
     assert (found.weights != other.weights).any()
 
@@ -101,7 +101,9 @@ def test_faster_settings_change_weights_by_rounding_only(
     settings = InferenceOptions(batch=8, channels_last=True, folded=True, keep_memory=True)
     target = int(classifier.probabilities(seen[0][None])[0].argmax())
     own = mask(classifier, seen[0], image.segments, target)
-    plain, fast = (explain(classifier, own, PARAMETERS, settings=each) for each in (None, settings))
+    plain, fast = (
+        explain_by_lime(classifier, own, PARAMETERS, settings=each) for each in (None, settings)
+    )
     np.testing.assert_allclose(fast.weights, plain.weights, atol=1e-5)
 
 
@@ -113,16 +115,16 @@ def test_images_share_batches_and_keep_their_weights(
     found = neighbourhoods(classifier, images, PARAMETERS, told.append)
     assert told == [16] * 7
     for each, around in zip(images, found, strict=True):
-        alone = explain(classifier, each, PARAMETERS)
-        weights = fit(around, PARAMETERS.kernel_width).weights
+        alone = explain_by_lime(classifier, each, PARAMETERS)
+        weights = linear_model(around, PARAMETERS.kernel_width).weights
         np.testing.assert_allclose(weights, alone.weights, atol=1e-6)
 
 
 def test_fewer_samples_are_the_first_of_more(classifier: Classifier, image: MaskedImage) -> None:
     (around,) = neighbourhoods(classifier, [image], PARAMETERS)
-    few = explain(classifier, image, PARAMETERS.model_copy(update={"samples": 32}))
+    few = explain_by_lime(classifier, image, PARAMETERS.model_copy(update={"samples": 32}))
     np.testing.assert_allclose(
-        fit(around, PARAMETERS.kernel_width, samples=32).weights, few.weights, atol=1e-9
+        linear_model(around, PARAMETERS.kernel_width, samples=32).weights, few.weights, atol=1e-9
     )
 
 
@@ -248,7 +250,7 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
     classifier = classifier_of(Plain(), "4")
     segments = superpixels(CROP, lime_section.Grid(rows=rows, columns=rows), 0)
     parameters = lime_section.Lime(samples=samples, kernel_width=width)
-    found = explain(classifier, mask(classifier, CROP, segments, 0), parameters)
+    found = explain_by_lime(classifier, mask(classifier, CROP, segments, 0), parameters)
     assert found.reason.startswith(reason) and bool(found.reason) == bool(reason)
     for value in (found.r_squared, found.local_prediction):
         assert np.isnan(value) == bool(reason)
@@ -256,6 +258,6 @@ def test_a_fit_that_means_nothing_is_missing_with_its_reason(
 
 def test_a_network_that_says_one_thing_of_all_images_gives_no_weight_to_any_superpixel() -> None:
     around = lime.Neighbourhood(lime.draw(50, 12, 0), np.full(50, 0.001, np.float32))
-    found = lime.fit(around, 0.25)
+    found = lime.linear_model(around, 0.25)
     assert not found.weights.any() and np.isnan(found.r_squared)
     assert found.reason == "the network gives all perturbed images one probability"

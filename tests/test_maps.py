@@ -108,7 +108,9 @@ def _check_stability(project: Project, store: Store) -> None:
     target = int(store.table("predictions").query("image == 'noise'")["target"].iloc[0])
     drawn = [study.lime.model_copy(update={"samples": 20, "seed": seed}) for seed in range(3)]
     options, masked = InferenceOptions(batch=8), mask(classifier, crop, segments, target)
-    weights = [lime.explain(classifier, masked, each, settings=options).weights for each in drawn]
+    weights = [
+        lime.explain_by_lime(classifier, masked, each, settings=options).weights for each in drawn
+    ]
     repeats = store.table("repeats").query("image == 'noise'")
     np.testing.assert_allclose(repeats["mean"], np.mean(weights, axis=0), atol=1e-6)
     np.testing.assert_allclose(repeats["std"], np.std(weights, axis=0, ddof=1), atol=1e-6)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from networks import CLASSES, CROP, Awkward, Plain, asked, classifier_of, seeded_network
 from vitrine.errors import NotApplicable
-from vitrine.measures.mprt import rank_correlation, similarity
+from vitrine.measures.mprt import similarity, values_correlation
 from vitrine.methods.attribution import attribute
 from vitrine.methods.baselines import BASELINES
 from vitrine.methods.randomisation import cascade, cascading, untrained
@@ -144,7 +144,7 @@ def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
     with cascading(classifier, seeded_network(Awkward(), seed=9)) as steps:
         list(steps)
         after = maps()
-    for measure in (rank_correlation, similarity):
+    for measure in (values_correlation, similarity):
         gradient, edges = (measure(*pair) for pair in zip(before, after, strict=True))
         assert edges == pytest.approx(1) and gradient < 0.5
 
@@ -152,10 +152,10 @@ def test_a_map_that_sees_no_network_survives_and_a_gradient_does_not() -> None:
 def test_rank_correlation_is_that_of_the_ranks() -> None:
     first, second = _map(0), _map(0) + _map(1)
     expected = pearsonr(rankdata(first), rankdata(second)).statistic
-    assert rank_correlation(first, second) == pytest.approx(expected)
-    assert rank_correlation(first, np.exp(first)) == pytest.approx(1)
-    assert rank_correlation(first, -first) == pytest.approx(-1)
-    assert rank_correlation(first, -first, absolute=True) == pytest.approx(1)
+    assert values_correlation(first, second) == pytest.approx(expected)
+    assert values_correlation(first, np.exp(first)) == pytest.approx(1)
+    assert values_correlation(first, -first) == pytest.approx(-1)
+    assert values_correlation(first, -first, absolute=True) == pytest.approx(1)
 
 
 def test_similarity_does_not_depend_on_scale() -> None:
@@ -166,5 +166,5 @@ def test_similarity_does_not_depend_on_scale() -> None:
 
 def test_maps_that_say_nothing_compare_with_nothing() -> None:
     for nothing in (np.zeros((16, 16)), np.full((16, 16), np.nan)):
-        for measure in (rank_correlation, similarity):
+        for measure in (values_correlation, similarity):
             assert np.isnan(measure(_map(0), nothing)) and np.isnan(measure(nothing, _map(0)))

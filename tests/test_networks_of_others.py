@@ -311,7 +311,7 @@ def test_every_method_uses_the_heads_own_link(classes: int, link: Any) -> None:
     np.testing.assert_allclose(found, expected[:, 0], rtol=1e-6)
     (shown,) = fidelities(classifier, mask(classifier, CROP, SEGMENTS, 0), [[0, 1]])
     assert shown.p_original == pytest.approx(expected[0, 0], rel=1e-6)
-    ours = lime.explain(classifier, mask(classifier, CROP, SEGMENTS, 0), LIME)
+    ours = lime.explain_by_lime(classifier, mask(classifier, CROP, SEGMENTS, 0), LIME)
     library = libraries.explain(classifier, CROP, 0, LIME, SEGMENTS)
     assert np.ptp(ours.weights) > 0
     np.testing.assert_array_equal(ours.weights, library.weights)
@@ -410,7 +410,9 @@ def _everything(classifier: Classifier) -> dict[str, Callable[[], Any]]:
             dissection.collect(classifier, [layer], IMAGES[:2], "mean", 1, 2)[layer].values
         ),
         "check": lambda: dissection.check_layers(classifier, [layer], IMAGES[0][1], "mean")[layer],
-        "lime": lambda: lime.explain(classifier, mask(classifier, CROP, SEGMENTS, 1), LIME).weights,
+        "lime": lambda: (
+            lime.explain_by_lime(classifier, mask(classifier, CROP, SEGMENTS, 1), LIME).weights
+        ),
         "meddling": lambda: _meddled_with(classifier.network),
     }
     for method in CAM_METHODS:

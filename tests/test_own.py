@@ -17,7 +17,7 @@ from stub_study import stub_study
 from vitrine import explain
 from vitrine.book.study import book_text
 from vitrine.errors import StudyError, VitrineError
-from vitrine.experiments.new import Wanted, new_study, without
+from vitrine.experiments.new import Wanted, new_study, without_methods
 from vitrine.experiments.run import planned_passes, run
 from vitrine.methods.baselines import BASELINES
 from vitrine.models.layers import traced_layers
@@ -28,7 +28,7 @@ from vitrine.report.study_report import StudyReport
 from vitrine.report.text import trained_on
 from vitrine.store import Store
 from vitrine.study import load_study
-from vitrine.study.sections import Classifier
+from vitrine.study.sections import ClassifierSection
 
 CODE = """
 from torch import nn
@@ -142,7 +142,7 @@ def given(project: Project) -> Project:
 
 
 def _own(root: Path) -> nn.Module:
-    return traced(root, Classifier(name="n", network="mine.py:build", size=64)).build()
+    return traced(root, ClassifierSection(name="n", network="mine.py:build", size=64)).build()
 
 
 def _wanted(project: Project, **changed: Any) -> Wanted:
@@ -169,7 +169,7 @@ def test_a_study_of_ones_own_is_written_run_and_known_by_its_folders(
         "; cut.jpg is damaged (" in study.description and str(given.root) not in study.description
     )
     assert not study.answers_assignment and len(study.images.files) == 4
-    assert planned_passes(given, without(study, {"lrp"})) < planned_passes(given, study)
+    assert planned_passes(given, without_methods(study, {"lrp"})) < planned_passes(given, study)
     (given.root / "_quarto.yml").write_text((root / "_quarto.yml").read_text())
     text = book_text(given, "own")  # with the chapters of its parts alone
     for name in ("published", "dissection"):
@@ -278,7 +278,7 @@ def test_outputs_that_are_probabilities_are_told_from_logits(
 )
 def test_what_to_do_about_a_network_is_said(given: Project, network: str, remedy: str) -> None:
     with pytest.raises(StudyError) as caught:
-        traced(given.root, Classifier(name="n", network=network, size=32, weights="random"))
+        traced(given.root, ClassifierSection(name="n", network=network, size=32, weights="random"))
     assert remedy in caught.value.remedy
 
 
@@ -320,7 +320,9 @@ def test_a_study_that_exists_is_not_overwritten(given: Project) -> None:
 def test_the_layers_of_networks_of_libraries_are_found_out(
     given: Project, network: str, size: int, last: str
 ) -> None:
-    row = Classifier(name="n", network=network, size=size, classes="labels.txt", weights="random")
+    row = ClassifierSection(
+        name="n", network=network, size=size, classes="labels.txt", weights="random"
+    )
     found = traced(given.root, row)
     assert found.last_convolution == last and found.categories(given) == ("cat", "dog", "bird")
     assert len(found.stages) >= (3 if last else 1)
@@ -339,7 +341,9 @@ def test_what_only_the_owner_knows_is_not_claimed(given: Project) -> None:
     torch.manual_seed(0)
     file = given.root / "net.safetensors"
     named = "timm:test_resnet"
-    untrained = traced(given.root, Classifier(name="n", network=named, classes="imagenet")).build()
+    untrained = traced(
+        given.root, ClassifierSection(name="n", network=named, classes="imagenet")
+    ).build()
     safetensors.torch.save_file(untrained.state_dict(), file)
     changed = {"network": named, "weights": file.name, "classes": "", "size": None}
     found = "\n".join(new_study(given, _wanted(given, **changed)))
@@ -349,7 +353,7 @@ def test_what_only_the_owner_knows_is_not_claimed(given: Project) -> None:
     assert trained_on("") == "training set not stated"
     said = row.model_copy(update={"training_set": "leaves"})
     assert traced(given.root, said).training_set == "leaves"
-    brought = Classifier(name="n", network=named, classes="imagenet")
+    brought = ClassifierSection(name="n", network=named, classes="imagenet")
     assert traced(given.root, brought).training_set == "ImageNet"
 
 

@@ -19,7 +19,7 @@ from oracles import infidelity, maximum_sensitivity
 from vitrine.measures.faithfulness import REPLACEMENTS, deletion, losses
 from vitrine.measures.localisation import share_inside
 from vitrine.measures.map_extent import entropy, gini
-from vitrine.measures.mprt import rank_correlation
+from vitrine.measures.mprt import values_correlation
 from vitrine.measures.sensitivity import perturbations
 
 with warnings.catch_warnings():
@@ -125,7 +125,7 @@ def test_randomisation_is_compared_by_the_same_rank_correlation() -> None:
     scores = _call(metric, explain_func=explain)
     expected = [float(np.ravel(values)[0]) for values in scores.values()]
     last = maps[-len(expected) :]
-    found = [rank_correlation(GRADIENT[0, 0], each[0, 0], absolute=True) for each in last]
+    found = [values_correlation(GRADIENT[0, 0], each[0, 0], absolute=True) for each in last]
     assert found == pytest.approx(expected, abs=1e-6) and min(found) < 0.9
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from vitrine.measures.pareto import pareto_front
 from vitrine.measures.ranking import (
-    Direction,
+    Better,
     advantage,
     disagreement,
     ranks,
@@ -28,7 +28,7 @@ NAN = float("nan")
     ],
 )
 def test_the_best_is_first_and_ties_share_a_rank(
-    values: list[float], direction: Direction, expected: list[float]
+    values: list[float], direction: Better, expected: list[float]
 ) -> None:
     np.testing.assert_array_equal(ranks(values, direction), expected)
 

@@ -127,8 +127,8 @@ def test_computed_studies_are_the_shown_one_first(
     (done.results / "stopped" / "tasks").mkdir(parents=True)
     studies = computed_studies()
     assert [study.store.study for study in studies] == ["tiny", "another"]
-    assert replication.alone(studies) is None
-    alone = replication.alone(studies[:1])
+    assert replication.only_one_study(studies) is None
+    alone = replication.only_one_study(studies[:1])
     assert alone is not None and alone.is_absent
     assert_sound(alone)
 

@@ -39,7 +39,7 @@ def slow(study: StudyReport, published: PublishedReport) -> Judgement:
 
 def _longer(study: StudyReport) -> Part:
     """By the library's seconds, whose methods the claim is about; this report's stand beside."""
-    bench = benches.table(study, "cam")
+    bench = benches.bench_table(study, "cam")
     library = bench[bench["network"] == "resnet50"].set_index("method")["library s"]
     theirs = library[["AblationCAM", "ScoreCAM"]] / library["Grad-CAM"]
     text = (

@@ -13,7 +13,7 @@ from vitrine.project import Project
 from vitrine.report.findings import Finding
 from vitrine.report.published import PublishedReport
 from vitrine.report.study_report import StudyReport
-from vitrine.report.tables import Link, table
+from vitrine.report.tables import LinkedText, table
 from vitrine.report.text import count, listing
 
 Judge = Callable[[StudyReport, PublishedReport], Judgement]
@@ -81,7 +81,7 @@ def verdicts(claims: pd.DataFrame) -> Finding:
 
 def ledger_table(claims: pd.DataFrame) -> Markdown:
     """All claims with their verdicts and a link to the chapter on their subject."""
-    places = [Link(chapter, f"{chapter}.qmd") for chapter in claims["chapter"]]
+    places = [LinkedText(chapter, f"{chapter}.qmd") for chapter in claims["chapter"]]
     shown = claims.assign(where=pd.Series(places, index=claims.index, dtype=object))
     headings = {
         "report": "Report",

@@ -21,7 +21,7 @@ from vitrine.study import Study, load_study, study_names
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing that was looked at: good, worth a note, or bad, and what to do about it."""
 
     state: Literal["good", "note", "bad"]
@@ -30,7 +30,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine(project: Project) -> Iterator[Finding]:
+def examine(project: Project) -> Iterator[Check]:
     """Look at the packages, the renderers, the mirror and cache, each study, and the freeze."""
     yield _packages("Site", "", "bad", "Run `make report`")
     yield _packages("Study", "study", "note", "Run `make study` to install and compute")
@@ -46,20 +46,20 @@ def examine(project: Project) -> Iterator[Finding]:
     yield _told("Freeze", lambda: _freeze(project))
 
 
-def _told(subject: str, look: Callable[[], str]) -> Finding:
+def _told(subject: str, look: Callable[[], str]) -> Check:
     """What looking gives, or the error that whoever needs it would meet."""
     try:
-        return Finding("good", subject, look())
+        return Check("good", subject, look())
     except ModuleNotFoundError as error:
-        return Finding("note", subject, f"unknown without the package {error.name}")
+        return Check("note", subject, f"unknown without the package {error.name}")
     except (FileMissing, StudyNotRun) as error:
         text = "; ".join(error.problem.splitlines())
-        return Finding("note", subject, text, error.remedy)
+        return Check("note", subject, text, error.remedy)
     except VitrineError as error:
-        return Finding("bad", subject, error.problem, error.remedy)
+        return Check("bad", subject, error.problem, error.remedy)
 
 
-def _packages(subject: str, extra: str, state: Literal["note", "bad"], remedy: str) -> Finding:
+def _packages(subject: str, extra: str, state: Literal["note", "bad"], remedy: str) -> Check:
     """Whether what the project's own metadata asks for is installed, in a version that fits."""
     present, missing = [], []
     for asked in map(Requirement, importlib.metadata.requires("vitrine") or ()):
@@ -76,8 +76,8 @@ def _packages(subject: str, extra: str, state: Literal["note", "bad"], remedy: s
         else:
             missing.append(f"{asked.name} {version} is not {asked.specifier}")
     if missing:
-        return Finding(state, f"{subject} packages", "; ".join(missing), remedy)
-    return Finding("good", f"{subject} packages", ", ".join(present))
+        return Check(state, f"{subject} packages", "; ".join(missing), remedy)
+    return Check("good", f"{subject} packages", ", ".join(present))
 
 
 def _holds(asked: Requirement, extra: str) -> bool:
@@ -107,7 +107,7 @@ def _cache(project: Project) -> str:
     return f"{cache}{'' if cache.exists() else ', made at the first fetch'}"
 
 
-def _study(project: Project, name: str) -> Iterator[Finding]:
+def _study(project: Project, name: str) -> Iterator[Check]:
     """A study's results, and whether all is there that they are computed from."""
     study: Study | ImportStudy
     store: Store
@@ -117,7 +117,7 @@ def _study(project: Project, name: str) -> Iterator[Finding]:
         else:
             study, store = load_study(project, name), Store(project, name)
     except VitrineError as error:
-        yield Finding("bad", f"Study {name}", error.problem, error.remedy)
+        yield Check("bad", f"Study {name}", error.problem, error.remedy)
         return
     yield _told(f"Study {name}", lambda: _results(study, store))
     yield _told(f"Study {name}, files", lambda: _files(project, study))

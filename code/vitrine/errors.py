@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-Row = TypeVar("Row")
+_Row = TypeVar("_Row")
 
 
 class VitrineError(Exception):
@@ -134,12 +134,12 @@ def suggestion(wrong: str, allowed: Sequence[str], sentence: str) -> str:
 
 
 def pick(
-    rows: Mapping[str, Row],
+    rows: Mapping[str, _Row],
     name: str,
     kind: str,
     kinds: str = "",
     error: type[VitrineError] = StudyError,
-) -> Row:
+) -> _Row:
     """The row of a table called ``name``. Raises ``error``, which tells of those there are.
 
     kind, kinds : what a row is called, and several of them.

@@ -27,7 +27,7 @@ from vitrine.study import Study
 from vitrine.study.errors import validated
 from vitrine.study.lime import Lime, segmentation_for
 from vitrine.study.sections import Attribution, Cam, Images, Measures
-from vitrine.study.sections import Classifier as Row
+from vitrine.study.sections import ClassifierSection as Row
 
 _MEASURED = {
     key: row for key, row in VALUES.items() if row.of_map is not None or row.trial == FAITHFULNESS

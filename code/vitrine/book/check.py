@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vitrine.book import pandoc
-from vitrine.book.document import Chapter, Document
+from vitrine.book.document import Document, FilteredChapter
 
 SAFE_SCHEMES = ("http", "https", "mailto")
 _NO_FILES_TO_OFFER = (".qmd", ".py", ".ipynb")
@@ -20,7 +20,7 @@ _SOURCES = re.compile(r"(?:^|,)\s*([^\s,]+)")  # of srcset, each before its widt
 _CSS_URL = re.compile(r"url\(\s*[\"']?([^)\"']+)")
 
 
-class Page(HTMLParser):
+class ParsedPage(HTMLParser):
     """A written page: its ``ids``, and the addresses that it loads and leads to.
 
     ``found`` has of each what it is ("loaded", "link", and "undescribed" for an image without
@@ -63,7 +63,7 @@ def check_site(document: Document, folder: Path) -> None:
     text, something loaded from another host, a link or file that leads nowhere.
     """
     pages = {
-        chapter.page: Page((folder / chapter.page).read_text(encoding="utf-8"))
+        chapter.page: ParsedPage((folder / chapter.page).read_text(encoding="utf-8"))
         for chapter in document.chapters
     }
     for chapter in document.chapters:
@@ -96,7 +96,11 @@ def _outside(url: str, what: str) -> tuple[str, str] | None:
 
 
 def _inside(
-    document: Document, folder: Path, chapter: Chapter, pages: Mapping[str, Page], url: str
+    document: Document,
+    folder: Path,
+    chapter: FilteredChapter,
+    pages: Mapping[str, ParsedPage],
+    url: str,
 ) -> tuple[str, str] | None:
     """What is wrong with an address inside the site, and the remedy."""
     split = urlsplit(url)

@@ -18,7 +18,7 @@ _NUMBER = "\ue000"  # stands for the chapter's number in what the filter writes
 
 
 @dataclass(frozen=True)
-class Chapter:
+class FilteredChapter:
     """A chapter after the filter's first run.
 
     ``tree`` is Pandoc's document; ``number`` is ``None`` for a chapter without one; ``labels`` maps
@@ -52,10 +52,10 @@ class Document:
     project: Project
     book: Book
     target: str
-    chapters: tuple[Chapter, ...]
+    chapters: tuple[FilteredChapter, ...]
     keys: list[str]
 
-    def settings(self, chapter: Chapter | None = None) -> dict[str, Any]:
+    def settings(self, chapter: FilteredChapter | None = None) -> dict[str, Any]:
         """What the filter's second run is told, for one chapter or for the whole book."""
         labels = {name: value for c in self.chapters for name, value in c.labels.items()}
         return {
@@ -85,7 +85,7 @@ def read_document(project: Project, book: Book, target: str) -> Document:
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         keys = pool.submit(pandoc.citation_keys, [project.root / n for n in book.bibliography])
         read = list(pool.map(lambda name: _read(project, book, name, target), book.chapters))
-    chapters: list[Chapter] = []
+    chapters: list[FilteredChapter] = []
     defined: dict[str, Source] = {}
     count = 0
     for index, (source, tree) in enumerate(read):
@@ -99,7 +99,7 @@ def read_document(project: Project, book: Book, target: str) -> Document:
             pandoc.refuse([source], problem, f"Rename one; the other is at {first}", near)
         defined |= dict.fromkeys(labels, source)
         numbered = tree["meta"]["numbered"]["c"]
-        chapters.append(Chapter(index, source, tree, number if numbered else None, labels))
+        chapters.append(FilteredChapter(index, source, tree, number if numbered else None, labels))
     return Document(project, book, target, tuple(chapters), keys.result())
 
 

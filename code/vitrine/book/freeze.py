@@ -21,7 +21,7 @@ from vitrine.book.config import BOOK, chapter_names, read_config
 from vitrine.book.document import check_constructs
 from vitrine.book.execute import Kernel, Trace, execute
 from vitrine.book.frozen import FIGURE_FOLDERS, RESULT_FILES, freeze_folder, read_frozen
-from vitrine.book.manifest import MANIFEST, Entry, Manifest, inputs_of, stale_input
+from vitrine.book.manifest import MANIFEST, FrozenChapter, Manifest, inputs_of, stale_input
 from vitrine.book.study import VARIABLES, book_text, shown_study, write_study
 from vitrine.book.vega import VEGA, write_vega
 from vitrine.errors import ChapterError
@@ -31,7 +31,7 @@ from vitrine.project import Project
 FORMATS = ("html", "typst")
 PROCESSES = 2  # at a time: each takes a core while it imports
 
-Progress = Callable[[int, int, str], None]
+OnChapter = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ Result = tuple[Job, str, Trace]
 def freeze(
     project: Project,
     formats: Sequence[str] = FORMATS,
-    progress: Progress | None = None,
+    progress: OnChapter | None = None,
     force: bool = False,
     study: str = "",
 ) -> FreezeReport:
@@ -187,7 +187,7 @@ def _executed(
     project: Project,
     jobs: Sequence[Job],
     study: str,
-    progress: Progress | None,
+    progress: OnChapter | None,
     errors: list[ChapterError],
 ) -> Iterator[list[Result]]:
     """Execute all jobs, ``PROCESSES`` at a time; the chapters of which every format succeeded."""
@@ -246,7 +246,7 @@ def _write_chapter(project: Project, manifest: Manifest, results: Sequence[Resul
             if written.is_dir() and any(written.iterdir()):
                 shutil.move(written, home / figures)
         inputs = inputs_of(project, chapter, trace)
-        entries[job.target] = Entry(job.digest, inputs, _outputs(project, job))
+        entries[job.target] = FrozenChapter(job.digest, inputs, _outputs(project, job))
     manifest.write(project)
 
 

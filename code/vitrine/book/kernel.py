@@ -203,7 +203,7 @@ class Watch:
         }
 
 
-def execute(order: dict[str, Any]) -> None:
+def execute_order(order: dict[str, Any]) -> None:
     """Execute a chapter and write what came of it."""
     os.chdir(order["folder"])
     os.environ.clear()
@@ -235,7 +235,7 @@ def main() -> None:
                 importlib.import_module(library)
             gc.freeze()  # a fork need not look through what it cannot free
         if not (FORKS and os.fork()):
-            return execute(order)
+            return execute_order(order)
         os.wait()
         os.write(1, b"\n")
 

@@ -28,7 +28,7 @@ _OUTSIDE = "package:"
 
 
 @dataclass(frozen=True)
-class Entry:
+class FrozenChapter:
     """One chapter in one format: digest of its options, and file → sha256.
 
     ``inputs`` are paths from the project's root. One that ends in / is a folder of data whose list
@@ -46,7 +46,7 @@ class Entry:
 class Manifest:
     """``chapters``: chapter → format → entry; ``assets``: file → sha256; ``study``: its name."""
 
-    chapters: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    chapters: dict[str, dict[str, FrozenChapter]] = field(default_factory=dict)
     assets: dict[str, str] = field(default_factory=dict)
     study: str = ""
 
@@ -101,7 +101,7 @@ def inputs_of(project: Project, chapter: Chapter, trace: Trace) -> dict[str, str
     return dict(sorted(found.items()))
 
 
-def stale_input(project: Project, entry: Entry) -> str | None:
+def stale_input(project: Project, entry: FrozenChapter) -> str | None:
     """What an entry depends on and is not as it was, in words, or None."""
     for name, before in entry.inputs.items():
         path = project.root / name

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from vitrine.book import check, pandoc
 from vitrine.book.config import pdf_name
-from vitrine.book.document import Chapter, Document
+from vitrine.book.document import Document, FilteredChapter
 from vitrine.book.frozen import FIGURE_FOLDERS, freeze_folder
 from vitrine.book.vega import VEGA
 from vitrine.errors import ChapterError
@@ -47,7 +47,7 @@ def write_pages(document: Document, folder: Path) -> None:
     check.check_site(document, folder)
 
 
-def _page(document: Document, chapter: Chapter, template: Path, pdf: str) -> str:
+def _page(document: Document, chapter: FilteredChapter, template: Path, pdf: str) -> str:
     """A page: Pandoc fills the template from the chapter and the values below."""
     book, own, here = document.book, chapter.source.front_matter, chapter.page
     title = unescape(chapter.text("plain"))
@@ -84,7 +84,7 @@ def _page(document: Document, chapter: Chapter, template: Path, pdf: str) -> str
     return pandoc.write(tree, "html", [chapter.source], document.settings(chapter), options)
 
 
-def _entry(chapter: Chapter, current: Chapter) -> dict[str, Any]:
+def _entry(chapter: FilteredChapter, current: FilteredChapter) -> dict[str, Any]:
     return {
         "href": relative_url(chapter.page, current.page),
         "number": str(chapter.number or ""),

@@ -24,7 +24,7 @@ from vitrine.files import writing
 from vitrine.project import Project
 
 Renderer = Literal["auto", "quarto", "bundled"]
-FORMATS = ("html", "pdf")
+PUBLISHED_AS = ("html", "pdf")
 
 QUARTO_NEEDED = (1, 9)
 """Older versions make no PDF of a book through Typst."""
@@ -52,7 +52,7 @@ class Rendered:
 
 
 def render(
-    project: Project, *, renderer: Renderer = "auto", formats: Sequence[str] = FORMATS
+    project: Project, *, renderer: Renderer = "auto", formats: Sequence[str] = PUBLISHED_AS
 ) -> Rendered:
     """Render the book from its frozen chapters; no chapter is executed.
 
@@ -177,7 +177,7 @@ def _render_with_quarto(
     """Let Quarto render the book from the freeze."""
     _check_frozen(project, formats)
     command = [quarto, "render", str(project.root), "--output-dir", str(site), "--no-clean"]
-    if set(formats) != set(FORMATS):
+    if set(formats) != set(PUBLISHED_AS):
         command += ["--to", "html" if "html" in formats else "typst"]
     _run_quarto(command)
     # The resources of _quarto.yml are found in the former site as well.

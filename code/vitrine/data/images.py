@@ -31,7 +31,7 @@ MAX_RATIO = 50
 """Of an image longer than so many times its shorter side a network sees next to nothing, and to
 resize it whole, as the networks' preprocessing does, would take gigabytes."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 """What an image's content may be, whatever its name says. Pillow decodes each of them itself; for
 other formats, such as EPS, it would start another program."""
 
@@ -133,8 +133,8 @@ def decode(path: Path) -> Pixels:
 
     EXIF orientation and an embedded colour profile are applied; greyscale, palette, CMYK and 16-bit
     images are converted; what is transparent is shown on white; of an animation the first image
-    is taken. Raises ``ImageError`` for a file that is missing, of none of ``FORMATS``, damaged,
-    or too large, too small or too long.
+    is taken. Raises ``ImageError`` for a file that is missing, of none of ``IMAGE_FORMATS``,
+    damaged, or too large, too small or too long.
     """
     with opened(path) as image:
         check_sides(path, image.size)
@@ -156,7 +156,7 @@ def opened(path: Path) -> Iterator[PilImage.Image]:
     filters: Any = warnings.filters
     filters.insert(0, _SILENT)
     try:
-        with PilImage.open(path, formats=FORMATS) as image:
+        with PilImage.open(path, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path)
             yield image
@@ -166,7 +166,7 @@ def opened(path: Path) -> Iterator[PilImage.Image]:
         raise ImageError(f"The image {path} does not exist", "Check its name") from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is not an image of a kind that is read ({', '.join(FORMATS)})",
+            f"{path} is not an image of a kind that is read ({', '.join(IMAGE_FORMATS)})",
             "Convert it to JPEG or PNG",
         ) from error
     except PilImage.DecompressionBombError as error:
@@ -229,7 +229,7 @@ def _rgb(image: PilImage.Image) -> PilImage.Image:
     return PilImage.alpha_composite(white, colours).convert("RGB")
 
 
-SAME = 6
+_SAME = 6
 """Levels of 256 by which two profiles that both mean sRGB may differ."""
 
 _SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
@@ -253,14 +253,14 @@ def _profile(image: PilImage.Image) -> ImageCms.ImageCmsProfile | None:
 
 @cache
 def _is_srgb(content: bytes) -> bool:
-    """Whether a profile moves no colour of a cube of 9 × 9 × 9 by more than ``SAME`` levels."""
+    """Whether a profile moves no colour of a cube of 9 × 9 × 9 by more than ``_SAME`` levels."""
     profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
     if profile.profile.xcolor_space != "RGB ":
         return False
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     moved = np.asarray(_srgb(PilImage.fromarray(cube), profile)).astype(int) - cube
-    return bool(np.abs(moved).max() <= SAME)
+    return bool(np.abs(moved).max() <= _SAME)
 
 
 def _srgb(image: PilImage.Image, profile: ImageCms.ImageCmsProfile) -> PilImage.Image:

@@ -20,9 +20,9 @@ from vitrine.errors import SourceError, wrong_values
 from vitrine.files import toml_table
 from vitrine.project import Project
 
-Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
-Outline = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3)]
+Outline = Annotated[tuple[tuple[_Share, _Share], ...], Field(min_length=3)]
 """A polygon: x and y of its points as shares of the frame it was drawn in."""
 
 
@@ -96,10 +96,10 @@ def load_regions(project: Project, source: str) -> dict[str, Regions]:
     return _load(project, f"{source}.regions.toml", Regions)
 
 
-Row = TypeVar("Row", Outlines, Regions)
+_Row = TypeVar("_Row", Outlines, Regions)
 
 
-def _load(project: Project, file: str, model: type[Row]) -> dict[str, Row]:
+def _load(project: Project, file: str, model: type[_Row]) -> dict[str, _Row]:
     path = project.root / "data" / "objects" / file
     if not os.path.lexists(path):
         return {}

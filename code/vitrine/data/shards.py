@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image as PilImage
 
-from vitrine.data.images import FORMATS
+from vitrine.data.images import IMAGE_FORMATS
 from vitrine.errors import StudyError
 from vitrine.project import Project
 
@@ -69,4 +69,4 @@ def _is_image(member: tarfile.TarInfo) -> bool:
     path = PurePosixPath(member.name)
     hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
     kind = PilImage.registered_extensions().get(path.suffix.lower())
-    return member.isfile() and not hidden and kind in FORMATS
+    return member.isfile() and not hidden and kind in IMAGE_FORMATS

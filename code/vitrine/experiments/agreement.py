@@ -79,7 +79,7 @@ def compared_methods(study: Study) -> list[str]:
     return sorted(methods_of(study), key=lambda method: method not in LIME_METHODS)
 
 
-class Agreement(Experiment):
+class AgreementExperiment(Experiment):
     """Compares the maps of all methods of a study, as the store holds them; it has no tasks.
 
     A method that has no map of an image, or one that is the same everywhere, has no agreement

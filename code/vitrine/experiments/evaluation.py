@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vitrine.arrays import Values
 from vitrine.data.images import Image
 from vitrine.data.outlines import outlines_of
 from vitrine.errors import NotApplicable
@@ -26,7 +27,7 @@ from vitrine.experiments.trials import TRIALS, Case
 from vitrine.measures.localisation import Mask, object_mask
 from vitrine.measures.registry import FAITHFULNESS, MPRT, SENSITIVITY, VALUES
 from vitrine.methods.baselines import BASELINES
-from vitrine.methods.heatmap import Values, heatmap_from
+from vitrine.methods.heatmap import heatmap_from
 from vitrine.methods.method import Query
 from vitrine.methods.registry import methods_of, pick_method
 from vitrine.models.classifier import Classifier
@@ -37,7 +38,7 @@ from vitrine.study import Study
 from vitrine.study.sections import Measures
 
 SENSITIVITIES = ("by_channel", "value", "seed_part_by_channel", "seed_part")
-SIMILARITIES = ("rho", "rho_absolute", "ssim")
+_SIMILARITIES = ("rho", "rho_absolute", "ssim")
 
 NO_OUTLINE = "No object is outlined in the image"
 
@@ -118,7 +119,7 @@ def _task(
     return Task(network, method, file, passes, parameters, name)
 
 
-class Evaluation(Experiment):
+class EvaluationExperiment(Experiment):
     """Computes the measures of all maps."""
 
     SECTION = "measures"
@@ -246,7 +247,7 @@ class Evaluation(Experiment):
         one = tasks[MPRT]
         if one and "rho" in one.arrays:
             for stage, block in enumerate(one.facts["blocks"], start=1):
-                alike = {way: float(one.arrays[way][stage - 1]) for way in SIMILARITIES}
+                alike = {way: float(one.arrays[way][stage - 1]) for way in _SIMILARITIES}
                 yield "randomised", [about | {"stage": stage, "block": block} | alike]
 
     def _values(

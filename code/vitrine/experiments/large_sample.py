@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.arrays import Values
 from vitrine.data import image_sets, sources
 from vitrine.data.images import Frame, Pixels, image_name, pixels_digest, read_image
 from vitrine.data.wordnet import class_indices
@@ -34,8 +35,6 @@ from vitrine.study import Study, sections
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
-
-Values = npt.NDArray[np.float32]
 
 TABLES = {
     "large_sample": {
@@ -83,7 +82,7 @@ def drawn_files(project: Project, study: Study, wanted: sections.LargeSample) ->
     return tuple(others[place] for place in order[: wanted.sample])
 
 
-class LargeSample(Experiment):
+class LargeSampleExperiment(Experiment):
     """LIME and class activation maps on many images, ready to be computed.
 
     Raises ``StudyError``, ``SourceError`` or ``ImageError`` when something is wrong with its
@@ -218,7 +217,7 @@ class LargeSample(Experiment):
         segments = (superpixels(crop, self.wanted.segmentation, self.lime.seed) for crop in crops)
         masked = [*map(partial(mask, classifier), crops, segments, targets)]
         around = lime.neighbourhoods(classifier, masked, parameters, advance, self.study.speed)
-        models = [lime.fit(each, parameters.kernel_width) for each in around]
+        models = [lime.linear_model(each, parameters.kernel_width) for each in around]
         maps = {
             "lime": [
                 model.weights[image.segments].astype(np.float32)

@@ -144,7 +144,7 @@ def control_tasks(study: Study) -> Iterator[Task]:
                 yield Task(row.name, "lime", file, passes, known, at_random(segmentation))
 
 
-class LimeAnalysis(Experiment):
+class LimeExperiment(Experiment):
     """Repeats LIME with other draws, and with other segmentations and numbers of samples.
 
     Beside what LIME's superpixels keep of a class stands what as many random ones keep.
@@ -220,7 +220,9 @@ class LimeAnalysis(Experiment):
         settings = self.context.settings(task.classifier)
         start = time.perf_counter()
         around = self._neighbourhoods(task, masked, progress, wanted.seeds, wanted.samples[-1])
-        models = [[lime.fit(one, width, samples) for samples in wanted.samples] for one in around]
+        models = [
+            [lime.linear_model(one, width, samples) for samples in wanted.samples] for one in around
+        ]
         seconds = (time.perf_counter() - start) / wanted.seeds
         sets = [
             top_superpixels(model.weights, features)
@@ -332,7 +334,7 @@ class LimeAnalysis(Experiment):
         rows: list[Row] = []
         for samples in again.sample_sizes:
             runs = lime.pooled(parts, samples)
-            models = [lime.fit(run, self.wanted.kernel_width) for run in runs]
+            models = [lime.linear_model(run, self.wanted.kernel_width) for run in runs]
             best = [top_superpixels(model.weights, features) for model in models]
             rows.append(
                 {
@@ -345,7 +347,7 @@ class LimeAnalysis(Experiment):
                 }
             )
         yield "stability", rows
-        models = [lime.fit(part, self.wanted.kernel_width) for part in parts]
+        models = [lime.linear_model(part, self.wanted.kernel_width) for part in parts]
         weights = np.stack([model.weights for model in models])
         best = [top_superpixels(row, features) for row in weights]
         chosen = np.bincount(np.concatenate(best).astype(int), minlength=count) / len(best)

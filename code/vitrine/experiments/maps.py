@@ -158,7 +158,7 @@ def _check_window(study: Study, wanted: sections.Attribution) -> None:
         )
 
 
-class Maps(Experiment):
+class MapsExperiment(Experiment):
     """Computes the maps of all methods, one after the other.
 
     Raises ``StudyError`` at once for a layer that a network does not have.

@@ -68,7 +68,7 @@ MOST_PARTS = 64
 """Into so many parts, of whole batches, a probing set is divided."""
 
 
-def image_paths(
+def probing_paths(
     project: Project, wanted: sections.Dissection, report: sources.Report = lambda _: None
 ) -> dict[str, Path]:
     """The probing set's images by file name: fetched from their source, or in their folder."""
@@ -76,7 +76,7 @@ def image_paths(
     return image_sets.paths_of(project, wanted.images, files, report)
 
 
-def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:
+def concept_list(project: Project, wanted: sections.Dissection) -> Concepts:
     """The concept list that a study names. Raises ``StudyError`` for one that is too short."""
     concepts = read_concepts(project, wanted.concepts)
     if len(concepts.words) <= RUNNERS_UP:
@@ -88,7 +88,7 @@ def concepts_of(project: Project, wanted: sections.Dissection) -> Concepts:
     return concepts
 
 
-class NetworkDissection(Experiment):
+class DissectionExperiment(Experiment):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
 
     Raises ``StudyError``, ``SourceError``, ``ImageError`` or ``DissectionError``.
@@ -113,7 +113,7 @@ class NetworkDissection(Experiment):
                 "Set dissection.encoder.probabilities to another classifier",
             )
         if wanted.concepts not in CONCEPT_LISTS:
-            concepts_of(project, wanted)
+            concept_list(project, wanted)
         smallest = wanted.probing.sizes[0] if wanted.probing else 0
         if smallest and "top_fraction" in similarity.parameters and similarity.top_of(smallest) < 2:
             raise StudyError(
@@ -128,7 +128,7 @@ class NetworkDissection(Experiment):
         wanted: sections.Dissection = cls.section(study)
         missing = Missing()
         with missing.noted():
-            image_paths(project, wanted, report)
+            probing_paths(project, wanted, report)
         with missing.noted():
             report(concept_file(project, wanted.concepts).name)
         with missing.noted():
@@ -160,10 +160,10 @@ class NetworkDissection(Experiment):
         super().__init__(context)
         project, wanted = context.project, self.wanted
         self.networks = {row.name: context.networks[row.name] for row in wanted.classifiers}
-        self.concepts = concepts_of(project, wanted)
+        self.concepts = concept_list(project, wanted)
         self.kinds = kinds.load_kinds(project)
         self.similarity = pick_similarity(wanted.similarity, **wanted.parameters)
-        self.paths = image_paths(project, wanted)
+        self.paths = probing_paths(project, wanted)
         self.files = tuple(self.paths)
         self.top = self.similarity.top_of(len(self.files))
         check_top(self.top, len(self.files))
@@ -208,7 +208,7 @@ class NetworkDissection(Experiment):
     @property
     def _embeddings(self) -> Embeddings | None:
         """Those of all images, if they are in the cache."""
-        return embeddings.read(self.context.project, self._embedded, len(self.files))
+        return embeddings.read_embeddings(self.context.project, self._embedded, len(self.files))
 
     # --- tasks -----------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class NetworkDissection(Experiment):
         progress.step(f"embeddings · {len(self.concepts.words)} concepts")
         self._texts(lambda _: progress.advance(PASSES_OF_TEXTS))
 
-    def _texts(self, done: embeddings.Progress = lambda _: None) -> Embeddings:
+    def _texts(self, done: embeddings.OnTexts = lambda _: None) -> Embeddings:
         return embeddings.text_embeddings(self.context.project, self.encoder, self.concepts, done)
 
     @cached_property
@@ -326,7 +326,7 @@ class NetworkDissection(Experiment):
 
     def take(self, task: Task | None, found: Any) -> None:
         if task is None:
-            embeddings.write(self.context.project, self._embedded, found)
+            embeddings.write_embeddings(self.context.project, self._embedded, found)
         else:
             self._last_pass = (task.classifier, found)
 

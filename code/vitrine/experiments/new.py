@@ -29,9 +29,9 @@ from vitrine.study import Study
 from vitrine.study.errors import validated
 from vitrine.study.lime import segmentation_for
 from vitrine.study.sections import AttributionParameters
-from vitrine.study.sections import Classifier as Row
+from vitrine.study.sections import ClassifierSection as Row
 
-MOST = {False: 12, True: 4}
+_MOST = {False: 12, True: 4}
 """Images that a study explains at most, spread over the folder; without ``quick``, and with."""
 
 _CHANGED = "Give --weights, --classes and --size with a --network of your own or of a library only"
@@ -67,7 +67,7 @@ def new_study(project: Project, wanted: Wanted) -> list[str]:
     row = _row(wanted)
     known = traced(project.root, row) if row.network else pick_architecture(row.name)
     classifier = load_classifier(project, row.name, row.weights, row.seed, "cpu", known)
-    chosen = spread(files, MOST[wanted.quick])
+    chosen = spread(files, _MOST[wanted.quick])
     pixels = decode(wanted.images / chosen[0])
     image = Image(image_name(chosen[0])[0], "", pixels)
     refused = not_applicable(classifier, image)
@@ -78,7 +78,7 @@ def new_study(project: Project, wanted: Wanted) -> list[str]:
         *refused.values(),
     ]
     text = _text(wanted, row, known, chosen, damaged, found)
-    study = without(_parsed(project, wanted.name, text), refused)
+    study = without_methods(_parsed(project, wanted.name, text), refused)
     seconds = planned_passes(project, study) * _seconds_a_pass(classifier, image)
     told = f"about {_duration(seconds)} on this machine, measured by a few passes"
     path = project.study_file(wanted.name)
@@ -246,7 +246,7 @@ def not_applicable(classifier: Classifier, image: Image) -> dict[str, str]:
     return reasons
 
 
-def without(study: Study, methods: Collection[str]) -> Study:
+def without_methods(study: Study, methods: Collection[str]) -> Study:
     """The study without some attribution methods, which cost no passes where they do not apply."""
     assert study.attribution is not None
     left = tuple(name for name in study.attribution.methods if name not in methods)

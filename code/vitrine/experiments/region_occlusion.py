@@ -26,7 +26,7 @@ REVISION = 2
 BLUR = 12.0
 """Width in pixels of the Gaussian of the fill ``blur``."""
 
-BATCH = 16
+_BATCH = 16
 
 TABLES = {
     "region_occlusion": {
@@ -60,7 +60,7 @@ FILLS: dict[sections.Fill, Callable[[Pixels, Mask, tuple[float, ...]], Any]] = {
 """What stands in a hidden place: of the crop, the hidden pixels and the networks' mean colour."""
 
 
-def without(crop: Pixels, hidden: Mask, fill: sections.Fill, mean: tuple[float, ...]) -> Pixels:
+def hide(crop: Pixels, hidden: Mask, fill: sections.Fill, mean: tuple[float, ...]) -> Pixels:
     """A crop ``uint8 [h, w, 3]`` with its pixels ``hidden [h, w]`` filled."""
     if not hidden.any():
         return crop.copy()
@@ -77,7 +77,7 @@ def moved(mask: Mask, places: int, generator: np.random.Generator) -> list[Mask]
     return [np.roll(mask, (int(down), int(across)), axis=(0, 1)) for down, across in shifts]
 
 
-class RegionOcclusion(Experiment):
+class RegionOcclusionExperiment(Experiment):
     """The images of a study whose regions are outlined, with those regions hidden or shown alone.
 
     Raises ``StudyError`` when there is none among them.
@@ -177,8 +177,8 @@ class RegionOcclusion(Experiment):
         self, classifier: Classifier, crop: Pixels, hidden: list[Mask], fill: sections.Fill
     ) -> npt.NDArray[np.float32]:
         mean = classifier.preprocessing.mean
-        crops = np.stack([without(crop, mask, fill, mean) for mask in hidden])
-        batches = np.split(crops, range(BATCH, len(crops), BATCH))
+        crops = np.stack([hide(crop, mask, fill, mean) for mask in hidden])
+        batches = np.split(crops, range(_BATCH, len(crops), _BATCH))
         return np.concatenate([classifier.probabilities(batch) for batch in batches])
 
     # --- tables ----------------------------------------------------------------------------------

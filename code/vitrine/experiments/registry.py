@@ -5,14 +5,14 @@ from pathlib import Path
 
 from vitrine.data import image_sets, sources
 from vitrine.data.images import distinct_names, pixels_digest, read_image
-from vitrine.experiments.agreement import Agreement
+from vitrine.experiments.agreement import AgreementExperiment
 from vitrine.experiments.base import Context, Experiment
-from vitrine.experiments.evaluation import Evaluation
-from vitrine.experiments.large_sample import LargeSample
-from vitrine.experiments.lime_analysis import LimeAnalysis
-from vitrine.experiments.maps import Maps, map_tasks
-from vitrine.experiments.network_dissection import NetworkDissection
-from vitrine.experiments.region_occlusion import RegionOcclusion
+from vitrine.experiments.evaluation import EvaluationExperiment
+from vitrine.experiments.large_sample import LargeSampleExperiment
+from vitrine.experiments.lime_analysis import LimeExperiment
+from vitrine.experiments.maps import MapsExperiment, map_tasks
+from vitrine.experiments.network_dissection import DissectionExperiment
+from vitrine.experiments.region_occlusion import RegionOcclusionExperiment
 from vitrine.models.own import architecture_of
 from vitrine.models.registry import load_classifier
 from vitrine.project import Project
@@ -20,13 +20,13 @@ from vitrine.store import Store
 from vitrine.study import Study
 
 EXPERIMENTS: tuple[type[Experiment], ...] = (
-    Maps,
-    LimeAnalysis,
-    Evaluation,
-    Agreement,
-    LargeSample,
-    RegionOcclusion,
-    NetworkDissection,
+    MapsExperiment,
+    LimeExperiment,
+    EvaluationExperiment,
+    AgreementExperiment,
+    LargeSampleExperiment,
+    RegionOcclusionExperiment,
+    DissectionExperiment,
 )
 """In an order in which each finds what it builds on in the store."""
 

@@ -67,7 +67,7 @@ class Summary:
     changed: tuple[str, ...] = ()
 
 
-def check(project: Project, study: Study) -> None:
+def check_study(project: Project, study: Study) -> None:
     """Stop before work starts if the study names something that does not exist."""
     for classifier in study.networks:
         architecture_of(study, classifier.name)
@@ -83,7 +83,7 @@ def fetch(
     Files that are there and intact are not touched. Raises ``StudyError`` and ``SourceError``;
     files that are missing are all named in one ``FileMissing``.
     """
-    check(project, study)
+    check_study(project, study)
     paths, missing = {}, Missing()
     with missing.noted():
         paths = image_paths(project, study, report)
@@ -125,7 +125,7 @@ def run(
 
     workers : who computes; this process where there are none. The results are the same.
     """
-    check(project, study)
+    check_study(project, study)
     context = context_of(project, study, best_device(device))
     store = context.store
     experiments = [experiment(context) for experiment in asked(study)]
@@ -174,7 +174,7 @@ def run(
 
 def planned_passes(project: Project, study: Study) -> int:
     """The forward passes that a study takes from the beginning. Raises as ``run`` does."""
-    check(project, study)
+    check_study(project, study)
     context = context_of(project, study, "cpu")
     experiments = [experiment(context) for experiment in asked(study)]
     return sum(

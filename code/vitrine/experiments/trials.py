@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.arrays import Inputs, Maps, Values
 from vitrine.errors import NotApplicable
 from vitrine.measures import faithfulness, mprt, sensitivity
 from vitrine.measures.registry import FAITHFULNESS, MPRT, SEED_STABILITY, SENSITIVITY
-from vitrine.methods.method import Inputs, Maps, Method, Query
+from vitrine.methods.method import Method, Query
 from vitrine.methods.randomisation import cascade, cascading, untrained
 from vitrine.methods.registry import pick_method
 from vitrine.models.inference import scoring
 from vitrine.store import TaskResult
 from vitrine.study.sections import Measures
-
-Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ def _seed_stability(case: Case) -> dict[str, TaskResult]:
         parameters = query.parameters.model_copy(update={"seed": seed + more})
         again = replace(query, parameters=parameters)
         found.append(pick_method(query.method).redrawn(again, case.inputs))
-    rho = [mprt.rank_correlation(*pair) for pair in combinations(found, 2)]
+    rho = [mprt.values_correlation(*pair) for pair in combinations(found, 2)]
     return {query.method: TaskResult({"rho": np.array(rho)}, {"value": float(np.mean(rho))})}
 
 
@@ -215,8 +214,8 @@ def _similarity(
 ) -> TaskResult:
     """How much the maps of randomised networks are like the trained one's."""
     ways: dict[str, Callable[[Values, Values], float]] = {
-        "rho": mprt.rank_correlation,
-        "rho_absolute": partial(mprt.rank_correlation, absolute=True),
+        "rho": mprt.values_correlation,
+        "rho_absolute": partial(mprt.values_correlation, absolute=True),
         "ssim": mprt.similarity,
     }
     arrays: dict[str, npt.NDArray[Any]] = {

@@ -68,7 +68,7 @@ def classes_of(project: Project, run: LabelRun, labels: pd.DataFrame) -> tuple[s
     return names if sorted(units) == list(range(len(names))) else ()
 
 
-def class_table(
+def imported_class_table(
     project: Project,
     run: LabelRun,
     names: tuple[str, ...],

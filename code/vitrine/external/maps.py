@@ -34,7 +34,7 @@ class ImportedMap:
     note: str = ""
 
 
-Maps = dict[tuple[str, str], ImportedMap]
+ImportedMaps = dict[tuple[str, str], ImportedMap]
 """By run and image."""
 
 
@@ -92,7 +92,7 @@ def stored(one: ImportedMap, kind: str) -> tuple[np.ndarray, Frame]:
 
 
 def region_table(
-    study: ImportStudy, maps: Maps, images: dict[str, Image], outlines: dict[str, Outlines]
+    study: ImportStudy, maps: ImportedMaps, images: dict[str, Image], outlines: dict[str, Outlines]
 ) -> pd.DataFrame:
     """What each map covers in its own frame, and how much of it lies on the object.
 
@@ -134,7 +134,7 @@ def compared(study: ImportStudy) -> list[tuple[MapRun, MapRun]]:
     ]
 
 
-def iou_table(first: MapRun, second: MapRun, maps: Maps, names: list[str]) -> pd.DataFrame:
+def iou_table(first: MapRun, second: MapRun, maps: ImportedMaps, names: list[str]) -> pd.DataFrame:
     """The IoU of a run's regions with another's heatmaps: as printed, and corrected.
 
     As printed: whatever is not zero, each map stretched to the other's size. Corrected: in the

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from vitrine.data import outlines as objects
 from vitrine.data import sources
 from vitrine.data.image_sets import paths_of
 from vitrine.data.images import Image, read_image
+from vitrine.data.sources import Report
 from vitrine.errors import FileMissing, Missing
 from vitrine.external import labels as label_tables
 from vitrine.external import maps as map_tables
-from vitrine.external.maps import Maps
+from vitrine.external.maps import ImportedMaps
 from vitrine.external.store import IMPORT_SCHEMAS, ImportStore
 from vitrine.external.study import ImportStudy, LabelRun, MapRun
 from vitrine.external.unit_labels import read_arguments
@@ -31,7 +32,6 @@ from vitrine.store import TaskResult
 REVISION = 2
 """Raised whenever the same files would give other tables."""
 
-Report = Callable[[str], None]
 """Called with what is being done."""
 
 
@@ -55,7 +55,7 @@ class _Read:
     """Everything that was read."""
 
     labels: pd.DataFrame
-    maps: Maps
+    maps: ImportedMaps
     images: dict[str, Image]
     settings: dict[str, dict[str, Any]]
 
@@ -166,7 +166,7 @@ def _read(
         if run.settings:
             settings[run.run] = read_arguments(paths[run.run][run.settings])
     images = {file: read_image(path) for file, path in paths.get("", {}).items()}
-    maps: Maps = {}
+    maps: ImportedMaps = {}
     for row in study.maps:
         report(f"{row.title} · {row.network}")
         for file, image in images.items():
@@ -224,7 +224,7 @@ def _compared_labels(
     for run, names in classified.items():
         yield (
             "label_classes",
-            label_tables.class_table(project, run, names, own[run.run], vectors),
+            label_tables.imported_class_table(project, run, names, own[run.run], vectors),
         )
     for one, two in pairs:
         examples, layers = label_tables.pair_tables(one, two, read.labels, vectors)

@@ -19,7 +19,7 @@ from vitrine.study.sections import Images
 LabelFormatName = Literal["clip-dissect", "network-dissection", "milan"]
 
 
-class Origin(Section):
+class ImportOrigin(Section):
     """What every run names: itself, what it explained, who published it, and its files.
 
     run : its key, in tables and in folders.
@@ -39,7 +39,7 @@ class Origin(Section):
     _one_origin = model_validator(mode="after")(one_origin)
 
 
-class LabelRun(Origin):
+class LabelRun(ImportOrigin):
     """Labels of a network's units.
 
     files : one or more; ``layers`` names the layer of each where the format does not.
@@ -83,7 +83,7 @@ class CropFrame(Section):
         return self
 
 
-class MapRun(Origin):
+class MapRun(ImportOrigin):
     """Masks or heatmaps of the study's images, one file an image.
 
     files : the path of each, with ``{file}`` for the image's file and ``{stem}`` for its name

@@ -15,7 +15,7 @@ from vitrine.errors import SourceError, pick
 COLUMNS = ("layer", "unit", "label", "kind", "score")
 """What every format is read into; units are counted from 0."""
 
-MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def read_arguments(path: Path) -> dict[str, Any]:
 def _table(path: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     """A CSV file as text; its columns looked at."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_BYTES // 2**20} MiB")
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise SourceError(

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import permutation_test, rankdata
 
+from vitrine.arrays import Values
 from vitrine.measures.agreement import LEAST
-
-Values = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)

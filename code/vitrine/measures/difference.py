@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Values = npt.NDArray[np.floating]
+from vitrine.arrays import Values
 
 Direction = Literal["larger", "smaller", "undecided", "too few"]
 """Of a mean difference: above zero, below it, either, or beyond what so few images can tell."""

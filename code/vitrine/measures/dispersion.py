@@ -1,9 +1,8 @@
 """Whether values differ more between the columns of a table or between its rows."""
 
 import numpy as np
-import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
+from vitrine.arrays import Values
 
 
 def between_columns(table: Values) -> Values:

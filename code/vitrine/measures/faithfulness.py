@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
-from vitrine.methods.method import Inputs
-
-Values = npt.NDArray[np.floating]
+from vitrine.arrays import Inputs, Values
 
 Scores = Callable[[Inputs], npt.NDArray[np.floating]]
 """The explained class's score ``[n]`` for a batch: a probability, or a logit."""

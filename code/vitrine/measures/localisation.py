@@ -13,7 +13,7 @@ from vitrine.data.outlines import Outlines, Regions
 Mask = npt.NDArray[np.bool_]
 
 
-TOLERANCE = 15 / 224
+POINTING_TOLERANCE = 15 / 224
 """How far from an object a maximum may lie to point at it, of a frame's side (Zhang et al., 2018).
 
 About half a cell of the feature maps that most networks end with.
@@ -82,13 +82,13 @@ def gain_inside(values: npt.NDArray[np.floating], mask: Mask) -> float:
 
 
 def near(mask: Mask) -> Mask:
-    """The pixels at which a maximum points at ``mask``: on it, or within ``TOLERANCE`` of it.
+    """The pixels at which a maximum points at ``mask``: within ``POINTING_TOLERANCE`` of it.
 
     Their share of the frame is how often a random place does. None for an empty mask.
     """
     if not mask.any():
         return mask
-    return np.asarray(distance_transform_edt(~mask) <= TOLERANCE * max(mask.shape))
+    return np.asarray(distance_transform_edt(~mask) <= POINTING_TOLERANCE * max(mask.shape))
 
 
 def points_at(values: npt.NDArray[np.floating], mask: Mask) -> float:

@@ -5,15 +5,13 @@ from the classifier down. Where both are alike, the map explains the image and n
 """
 
 import numpy as np
-import numpy.typing as npt
 from skimage.metrics import structural_similarity
 
+from vitrine.arrays import Values
 from vitrine.measures.agreement import standard_ranks
 
-Values = npt.NDArray[np.floating]
 
-
-def rank_correlation(first: Values, second: Values, *, absolute: bool = False) -> float:
+def values_correlation(first: Values, second: Values, *, absolute: bool = False) -> float:
     """Spearman's rank correlation of two maps ``[h, w]``.
 
     absolute : of their absolute values, which does not notice that a network with random layers

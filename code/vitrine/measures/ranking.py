@@ -12,11 +12,11 @@ from scipy.stats import kendalltau, rankdata
 from vitrine.measures.agreement import bootstrap_interval
 from vitrine.measures.difference import Difference, paired_difference
 
-Direction = Literal["higher", "lower"]
+Better = Literal["higher", "lower"]
 """Which values of a measure are the better ones."""
 
 
-def ranks(values: Sequence[float], direction: Direction) -> npt.NDArray[np.float64]:
+def ranks(values: Sequence[float], direction: Better) -> npt.NDArray[np.float64]:
     """The rank of each value, 1 for the best; equal values share the mean of their ranks.
 
     Values are equal that agree to five digits: two names of one map differ by rounding. What is
@@ -63,7 +63,7 @@ Standing = Literal["better", "worse", "undecided", "too few"]
 
 
 def advantage(
-    values: Sequence[float], baseline: Sequence[float], direction: Direction, comparisons: int = 1
+    values: Sequence[float], baseline: Sequence[float], direction: Better, comparisons: int = 1
 ) -> Difference:
     """By how much a method is better than a baseline (below zero: worse), over the same images.
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.arrays import Values
 from vitrine.measures.localisation import Mask, gain_inside, share_inside
 from vitrine.measures.map_extent import entropy, gini
-from vitrine.measures.ranking import Direction
+from vitrine.measures.ranking import Better
 
-Values = npt.NDArray[np.float32]
-Arrays = Mapping[str, npt.NDArray[Any]]
+_Arrays = Mapping[str, npt.NDArray[Any]]
 Facts = Mapping[str, Any]
 
 FAITHFULNESS, SENSITIVITY = "faithfulness", "sensitivity"
@@ -44,25 +44,25 @@ class Measure:
 
     title: str
     question: str
-    direction: Direction | None
+    direction: Better | None
     paper: str
     baselines: tuple[str, ...] = ("random", "edges")
     trial: str = ""
-    read: Callable[[Arrays, Facts], float] | None = None
+    read: Callable[[_Arrays, Facts], float] | None = None
     of_map: Callable[[Values], float] | None = None
     of_object: Callable[[Values, Mask], float] | None = None
     why: str = ""
 
 
-def _area(curve: str, _arrays: Arrays, facts: Facts) -> float:
+def _area(curve: str, _arrays: _Arrays, facts: Facts) -> float:
     return float(facts.get("areas", {}).get(curve, np.nan))
 
 
-def _fact(key: str, _arrays: Arrays, facts: Facts) -> float:
+def _fact(key: str, _arrays: _Arrays, facts: Facts) -> float:
     return float(facts.get(key, np.nan))
 
 
-def _similarity(arrays: Arrays, _facts: Facts) -> float:
+def _similarity(arrays: _Arrays, _facts: Facts) -> float:
     """How much the untrained network's map is like the trained one's, with or without its signs.
 
     Whichever rank correlation is greater, as a reader recognises a map by either; a negative one

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.methods.method import Inputs
+from vitrine.arrays import Inputs
 
 
 def perturbations(shape: tuple[int, ...], seed: int, samples: int, radius: float) -> Inputs:

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from skimage.filters import threshold_otsu
 
+from vitrine.arrays import Values
 from vitrine.measures.agreement import Region, top_region
-
-Values = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)

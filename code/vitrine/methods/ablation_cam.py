@@ -6,21 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.methods.feature_maps import Evidence, Reading, read_maps, weighted_sum
+from vitrine.methods.feature_maps import CamMap, Reading, read_maps, weighted_sum
 from vitrine.methods.method import Query
 from vitrine.models.canonical import same_logits
 
-BATCH = 32
+_BATCH = 32
 """Ablations at once, as in the library."""
 
 ABLATION_VALUE = 1e7
 """How far below their minimum feature maps are set that can be negative, as in the library."""
 
-Scores = Callable[[Tensor], Tensor]
+LogitsOfMaps = Callable[[Tensor], Tensor]
 """The target's logit ``[n]`` of feature maps ``[n, channels, h', w']``."""
 
 
-def ablationcam(query: Query) -> Evidence:
+def ablationcam(query: Query) -> CamMap:
     """Σ_k (y - y_k) / |y| · A_k with y_k the logit without map k (Desai and Ramaswamy, 2020).
 
     The paper divides by y itself, which it takes to be positive. Where the class has a negative
@@ -52,7 +52,7 @@ def ablationcam(query: Query) -> Evidence:
     with np.errstate(divide="ignore", invalid="ignore"):
         weights = (original - np.concatenate(ablated)) / np.abs(original)  # [channels]
     channels = maps.shape[1]
-    return Evidence(
+    return CamMap(
         weighted_sum(weights[None], maps.cpu().numpy()),
         passes=1 + (channels if whole else 0),
         head_passes=0 if whole else channels,
@@ -70,8 +70,8 @@ def _ablated(maps: Tensor, least: Tensor) -> Iterator[Tensor]:
         for all batches: each is valid until the next.
     """
     channels = maps.shape[1]
-    buffer = maps.repeat(min(BATCH, channels), 1, 1, 1)
-    for start in range(0, channels, BATCH):
+    buffer = maps.repeat(min(_BATCH, channels), 1, 1, 1)
+    for start in range(0, channels, _BATCH):
         batch = buffer[: channels - start]
         batch.copy_(maps.expand_as(batch))
         value = least
@@ -81,7 +81,7 @@ def _ablated(maps: Tensor, least: Tensor) -> Iterator[Tensor]:
         yield batch
 
 
-def _scores_of_rest(query: Query, reading: Reading) -> Scores | None:
+def _scores_of_rest(query: Query, reading: Reading) -> LogitsOfMaps | None:
     """The logit from feature maps alone, if that gives what the network gave."""
     rest = query.classifier.after(query.maps_layer)
     if rest is None:
@@ -96,7 +96,7 @@ def _scores_of_rest(query: Query, reading: Reading) -> Scores | None:
     return lambda batch: rest(reading.as_given(batch))[:, query.target]
 
 
-def _scores_of_network(query: Query, reading: Reading) -> Scores:
+def _scores_of_network(query: Query, reading: Reading) -> LogitsOfMaps:
     """The logit from whole passes, in which the layer's output is replaced."""
     classifier, image = query.classifier, query.batch
     layer = classifier.layer(query.maps_layer)

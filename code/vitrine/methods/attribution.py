@@ -13,15 +13,16 @@ from captum import attr
 from torch import Tensor, fx
 
 from vitrine import study as studies
+from vitrine.arrays import Inputs, Maps
 from vitrine.errors import NotApplicable, StudyError, pick
-from vitrine.methods.attribution_query import AttributionQuery, Explain
+from vitrine.methods.attribution_query import Attribute, AttributionQuery
 from vitrine.methods.feature_maps import map_gradients
 from vitrine.methods.guided_backprop import check_activations, guided_gradient
 from vitrine.methods.heatmap import Heatmap
 from vitrine.methods.input_gradients import gradient, gradient_shap, integrated_gradients, noisy
 from vitrine.methods.lrp import RULE, captum_relevance, check_rules, relevance
 from vitrine.methods.method import Explain as ExplainInputs
-from vitrine.methods.method import Inputs, Maps, Method, Query, Stored, speed_of
+from vitrine.methods.method import Method, Query, Stored, speed_of
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import preserved_state
 from vitrine.models.inference import keep_memory, prepared, scoring
@@ -118,7 +119,7 @@ class AttributionMethod(Method):
 # --- the methods ---------------------------------------------------------------------------------
 
 
-def _occlusion(asked: AttributionQuery) -> Explain:
+def _occlusion(asked: AttributionQuery) -> Attribute:
     parameters = asked.parameters
     occlusion = attr.Occlusion(asked.forward)
 
@@ -141,7 +142,7 @@ def _on_form(
     check: Callable[[fx.GraphModule], None],
     explain: Callable[[fx.GraphModule, Tensor, int], Tensor],
     asked: AttributionQuery,
-) -> Explain:
+) -> Attribute:
     check(asked.form)
     return _counted(asked, lambda p: explain(asked.form, asked.laid_out(p), asked.target))
 
@@ -149,7 +150,7 @@ def _on_form(
 _guided_backpropagation = partial(_on_form, check_activations, guided_gradient)
 
 
-def _counted(asked: AttributionQuery, explain: Explain) -> Explain:
+def _counted(asked: AttributionQuery, explain: Attribute) -> Attribute:
     """With one pass an image, which is told."""
 
     def counted(piece: Tensor) -> Tensor:
@@ -159,7 +160,7 @@ def _counted(asked: AttributionQuery, explain: Explain) -> Explain:
     return lambda batch: asked.in_pieces(batch, 1, counted)
 
 
-def _guided_gradcam(asked: AttributionQuery) -> Explain:
+def _guided_gradcam(asked: AttributionQuery) -> Attribute:
     of_layer = replace(asked, layer=asked.classifier.layer_of_maps())
     guided = _guided_backpropagation(asked)
 

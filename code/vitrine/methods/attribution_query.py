@@ -13,7 +13,7 @@ from vitrine.methods.method import Query
 from vitrine.models.canonical import canonical
 from vitrine.models.inference import Forward
 
-Explain = Callable[[Tensor], Tensor]
+Attribute = Callable[[Tensor], Tensor]
 """Attributions ``float32 [n, 3, h, w]`` of a batch of the network's input, of the same shape."""
 
 
@@ -66,7 +66,7 @@ class AttributionQuery(Query):
         black, white = self.classifier.normalise(ends)
         return torch.stack([black, torch.zeros_like(black), white])
 
-    def in_pieces(self, batch: Tensor, copies: int, explain: Explain) -> Tensor:
+    def in_pieces(self, batch: Tensor, copies: int, explain: Attribute) -> Tensor:
         """``explain`` for as many images at once as fit when each is there ``copies`` times."""
         size = max(1, self.parameters.batch // copies)
         return torch.cat([explain(piece) for piece in torch.split(batch, size)])

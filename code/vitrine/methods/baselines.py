@@ -14,9 +14,10 @@ from skimage.color import rgb2gray
 from skimage.filters import sobel
 
 from vitrine import study as studies
+from vitrine.arrays import Inputs, Maps, Values
 from vitrine.data.images import Pixels
-from vitrine.methods.heatmap import Heatmap, Values
-from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored
+from vitrine.methods.heatmap import Heatmap
+from vitrine.methods.method import Explain, Method, Query, Stored
 
 if TYPE_CHECKING:
     from vitrine.models.architecture import Architecture

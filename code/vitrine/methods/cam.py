@@ -11,12 +11,13 @@ import torch
 from pytorch_grad_cam.utils.image import scale_cam_image
 
 from vitrine import study as studies
+from vitrine.arrays import Inputs, Maps, Values
 from vitrine.errors import pick
 from vitrine.methods.ablation_cam import ablationcam
-from vitrine.methods.feature_maps import Evidence
+from vitrine.methods.feature_maps import CamMap
 from vitrine.methods.gradient_cam import eigencam, gradcam, gradcam_plus_plus, hirescam, layercam
-from vitrine.methods.heatmap import Heatmap, Values, upsample
-from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
+from vitrine.methods.heatmap import Heatmap, upsample
+from vitrine.methods.method import Explain, Method, Query, Stored, speed_of
 from vitrine.methods.score_cam import scorecam
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import preserved_state
@@ -31,7 +32,7 @@ class CamMethod(Method):
     knows_class : whether the map depends on the class that is explained.
     """
 
-    compute: Callable[[Query], Evidence]
+    compute: Callable[[Query], CamMap]
     passes_a_channel: int = 0
     knows_class: bool = True
     part = "cam"
@@ -40,7 +41,7 @@ class CamMethod(Method):
         """Forward passes for a layer of so many channels; what progress counts."""
         return 1 + channels * self.passes_a_channel
 
-    def evidence(self, query: Query) -> Evidence:
+    def evidence(self, query: Query) -> CamMap:
         """Without what is not a number: a logit of zero cannot be lost, overflow shows nothing."""
         with preserved_state(query.classifier.network):
             found = self.compute(query)
@@ -110,7 +111,7 @@ class ClassActivation:
     """
 
     heatmap: Heatmap
-    evidence: Evidence
+    evidence: CamMap
 
     @property
     def maximum(self) -> float:

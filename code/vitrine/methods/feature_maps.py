@@ -6,22 +6,20 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from vitrine.arrays import Maps
 from vitrine.errors import StudyError
 from vitrine.methods.method import Query
 from vitrine.models.classifier import Classifier
-
-Maps = npt.NDArray[np.float32]
 
 Form = Callable[[Tensor], Tensor]
 """Puts feature maps into the form in which their layer hands them on."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CamMap:
     """A map before it is clipped, resized and scaled.
 
     values : ``float32 [h', w']``, one value for each place of the feature maps; signed.

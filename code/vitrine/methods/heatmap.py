@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.arrays import Values
 from vitrine.data.images import Frame
 from vitrine.errors import FrameError, NotApplicable
-
-Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

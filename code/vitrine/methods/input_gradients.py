@@ -7,10 +7,10 @@ import torch
 from captum import attr
 from torch import Tensor
 
-from vitrine.methods.attribution_query import AttributionQuery, Explain
+from vitrine.methods.attribution_query import Attribute, AttributionQuery
 
 
-def gradient(query: AttributionQuery) -> Explain:
+def gradient(query: AttributionQuery) -> Attribute:
     saliency = attr.Saliency(query.forward)
 
     def explain(piece: Tensor) -> Tensor:
@@ -21,14 +21,14 @@ def gradient(query: AttributionQuery) -> Explain:
     return lambda batch: query.in_pieces(batch, 1, explain)
 
 
-def _integrated(query: AttributionQuery, steps: int) -> Explain:
+def _integrated(query: AttributionQuery, steps: int) -> Attribute:
     """Captum's Integrated Gradients from zero."""
     path, batch = attr.IntegratedGradients(query.forward), query.parameters.batch
     arguments = {"baselines": 0.0, "n_steps": steps, "internal_batch_size": batch}
     return partial(path.attribute, target=query.target, **arguments)
 
 
-def integrated_gradients(query: AttributionQuery) -> Explain:
+def integrated_gradients(query: AttributionQuery) -> Attribute:
     path = _integrated(query, query.parameters.steps)
     return lambda batch: query.in_pieces(batch, 1, path)
 
@@ -55,7 +55,7 @@ def noisy(query: AttributionQuery) -> Callable[[Tensor], dict[str, Tensor]]:
     return explain
 
 
-def gradient_shap(query: AttributionQuery) -> Explain:
+def gradient_shap(query: AttributionQuery) -> Attribute:
     parameters, references = query.parameters, query.references
     shap = attr.GradientShap(query.forward)
     rounds = -(-parameters.points // parameters.batch)

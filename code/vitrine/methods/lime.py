@@ -14,8 +14,9 @@ from lime.lime_base import LimeBase
 from sklearn.metrics import pairwise_distances  # type: ignore[import-untyped]
 
 from vitrine import study
+from vitrine.arrays import Inputs, Maps
 from vitrine.methods.heatmap import frame_facts
-from vitrine.methods.method import Explain, Inputs, Maps, Method, Query, Stored, speed_of
+from vitrine.methods.method import Explain, Method, Query, Stored, speed_of
 from vitrine.methods.perturbation import (
     MaskedImage,
     Shown,
@@ -27,7 +28,7 @@ from vitrine.methods.perturbation import (
 from vitrine.methods.superpixels import KEPT, Segments, superpixels, top_superpixels
 from vitrine.models.architecture import Architecture
 from vitrine.models.classifier import Classifier, Probabilities
-from vitrine.models.inference import InferenceOptions, Progress
+from vitrine.models.inference import InferenceOptions, OnPasses
 from vitrine.study import lime as lime_section
 
 REVISION = 1
@@ -90,7 +91,7 @@ class LimeMethod(Method):
         segments = superpixels(query.crop, wanted.segmentation, wanted.seed)
         start = time.perf_counter()
         masked = mask(query.classifier, query.crop, segments, query.target)
-        found = explain(query.classifier, masked, wanted, query.progress, query.settings)
+        found = explain_by_lime(query.classifier, masked, wanted, query.progress, query.settings)
         seconds = time.perf_counter() - start
         sets = [
             top_superpixels(found.weights, wanted.features, positive_only=positive)
@@ -130,7 +131,7 @@ class LimeMethod(Method):
             ]
             how = (query.progress, query.settings)
             around = neighbourhoods(query.classifier, masked, wanted, *how)
-            models = [fit(each, wanted.kernel_width) for each in around]
+            models = [linear_model(each, wanted.kernel_width) for each in around]
             maps = np.stack([model.weights[segments][None] for model in models])
             return {query.method: maps.astype(np.float32)}
 
@@ -153,11 +154,11 @@ def _mean_colours(image: torch.Tensor, segments: Segments) -> torch.Tensor:
     return means[:, labels].reshape(image.shape)
 
 
-def explain(
+def explain_by_lime(
     classifier: Classifier,
     masked: MaskedImage,
     parameters: lime_section.Lime,
-    progress: Progress = lambda _: None,
+    progress: OnPasses = lambda _: None,
     settings: InferenceOptions | None = None,
 ) -> LinearModel:
     """Explain the class of an image by LIME (Ribeiro, Singh and Guestrin, 2016).
@@ -171,14 +172,14 @@ def explain(
     settings : how the passes are run; the plain network with ``parameters.batch`` by default.
     """
     (around,) = neighbourhoods(classifier, [masked], parameters, progress, settings)
-    return fit(around, parameters.kernel_width)
+    return linear_model(around, parameters.kernel_width)
 
 
 def neighbourhoods(
     classifier: Classifier,
     masked: Sequence[MaskedImage],
     parameters: lime_section.Lime,
-    progress: Progress = lambda _: None,
+    progress: OnPasses = lambda _: None,
     settings: InferenceOptions | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Neighbourhood]:
@@ -220,7 +221,7 @@ def pooled(parts: Sequence[Neighbourhood], samples: int) -> list[Neighbourhood]:
     return runs
 
 
-def fit(
+def linear_model(
     neighbourhood: Neighbourhood, kernel_width: float, samples: int | None = None
 ) -> LinearModel:
     """The library's linear model of a neighbourhood, or of its first ``samples`` only.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine import study as studies
+from vitrine.arrays import Inputs, Maps
 from vitrine.data.images import Frame, Pixels
 from vitrine.study.sections import InferenceOptions
 
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
 
     from vitrine.models.architecture import Architecture
     from vitrine.models.classifier import Classifier
-
-Maps = npt.NDArray[np.float32]
-"""``float32 [n, c, h, w]``: attributions of each colour channel, or one map where ``c`` is 1."""
-
-Inputs = npt.NDArray[np.float32]
-"""``float32 [n, 3, h, w]``, a network's input."""
 
 Explain = Callable[[Inputs], dict[str, Maps]]
 """Maps of inputs, by method: the one that is asked, and any other that comes of the same passes."""

@@ -16,7 +16,7 @@ from vitrine.data.images import Pixels
 from vitrine.errors import StudyError
 from vitrine.methods.superpixels import Segments
 from vitrine.models.classifier import Classifier, Probabilities
-from vitrine.models.inference import PLAIN, InferenceOptions, Progress, prepared
+from vitrine.models.inference import PLAIN, InferenceOptions, OnPasses, prepared
 
 Shown = npt.NDArray[np.int64]
 """``int64 [samples, superpixels]``: 1 where a superpixel is shown, 0 where it is hidden."""
@@ -105,7 +105,7 @@ def sample_probabilities(
     masked: Sequence[MaskedImage],
     shown: Sequence[Shown],
     settings: InferenceOptions,
-    progress: Progress = lambda _: None,
+    progress: OnPasses = lambda _: None,
 ) -> list[Probabilities]:
     """The probability ``float32 [samples]`` of each image's class for its samples.
 

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vitrine.methods.feature_maps import Evidence, read_maps, weighted_sum
+from vitrine.methods.feature_maps import CamMap, read_maps, weighted_sum
 from vitrine.methods.method import Query
 from vitrine.models.inference import prepared
 
 
-def scorecam(query: Query) -> Evidence:
+def scorecam(query: Query) -> CamMap:
     """Σ_k softmax(y)_k · A_k with y_k the logit of the image masked by map k (Wang et al., 2020).
 
     The mask is the feature map, resized bilinearly to the input and scaled to 0 to 1; as in the
@@ -32,7 +32,7 @@ def scorecam(query: Query) -> Evidence:
     weights = torch.softmax(scores, dim=0).numpy()
     passes = 1 + (blank > 0) + len(live)
     values = weighted_sum(weights[None], maps.cpu().numpy())
-    return Evidence(values, passes)
+    return CamMap(values, passes)
 
 
 def _masked(image: Tensor, maps: Tensor) -> Tensor:

@@ -13,13 +13,13 @@ from vitrine.errors import StudyError
 from vitrine.study import lime as lime_section
 
 Segments = npt.NDArray[np.int16]
-Labels = npt.NDArray[np.int64]
+_Labels = npt.NDArray[np.int64]
 
-MOST = np.iinfo(np.int16).max + 1
+_MOST = np.iinfo(np.int16).max + 1
 """More superpixels than this are not numbered, and not explained within a lifetime either."""
 
 
-def _grid(crop: Pixels, rows: int, columns: int) -> Labels:
+def _grid(crop: Pixels, rows: int, columns: int) -> _Labels:
     height, width = crop.shape[:2]
     row, column = np.arange(height) * rows // height, np.arange(width) * columns // width
     return np.asarray(row[:, None] * columns + column)
@@ -38,7 +38,7 @@ class SegmentationMethod:
 
     title: str
     paper: str
-    segment: Callable[..., Labels]
+    segment: Callable[..., _Labels]
     remedy: str
     drawn: bool = False
 
@@ -79,9 +79,9 @@ def superpixels(crop: Pixels, parameters: lime_section.Segmentation, seed: int) 
             "The segmentation found one superpixel, so there is nothing to compare",
             f"{row.remedy} of lime.segmentation in the study file",
         )
-    if len(names) > MOST:
+    if len(names) > _MOST:
         raise StudyError(
-            f"The segmentation found {len(names)} superpixels, more than {MOST}",
+            f"The segmentation found {len(names)} superpixels, more than {_MOST}",
             "Change the parameters of lime.segmentation in the study file",
         )
     return numbered.reshape(labels.shape).astype(np.int16)

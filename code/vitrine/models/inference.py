@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from vitrine.arrays import Inputs
 from vitrine.errors import NotApplicable
 from vitrine.models import engine
 from vitrine.models.canonical import canonical
@@ -23,10 +24,7 @@ from vitrine.study.sections import InferenceOptions as InferenceOptions
 Forward = Callable[[Tensor], Tensor]
 """Logits ``float32 [n, categories]`` of a batch ``float32 [n, 3, h, w]``."""
 
-Inputs = npt.NDArray[np.float32]
-"""``float32 [n, 3, h, w]``, a network's input."""
-
-Progress = Callable[[int], None]
+OnPasses = Callable[[int], None]
 """Called with the number of forward passes just done, or found not to be needed."""
 
 BATCHES = (4, 8, 16)

@@ -43,7 +43,7 @@ def architecture_of(study: studies.Study, name: str) -> Architecture:
 
 
 @cache
-def traced(root: Path, row: sections.Classifier) -> Architecture:
+def traced(root: Path, row: sections.ClassifierSection) -> Architecture:
     """What is found out of a network that is in no table. root : of relative paths."""
     assert row.network is not None
     kind, _, name = row.network.partition(":")
@@ -76,7 +76,10 @@ def traced(root: Path, row: sections.Classifier) -> Architecture:
 
 
 def _identity(
-    root: Path, row: sections.Classifier, preprocessing: Preprocessing, names: tuple[str, ...]
+    root: Path,
+    row: sections.ClassifierSection,
+    preprocessing: Preprocessing,
+    names: tuple[str, ...],
 ) -> str:
     """What results depend on beside the parameters, a file of code to the byte."""
     path = root / Path(str(row.network).partition(":")[0]).expanduser()
@@ -92,7 +95,7 @@ def _there(path: Path | None) -> Path:
     return path
 
 
-def labels_of(root: Path, row: sections.Classifier) -> tuple[str, ...]:
+def labels_of(root: Path, row: sections.ClassifierSection) -> tuple[str, ...]:
     """The classes' names, one a line of the file that ``classes`` names; ``()`` without one.
 
     Raises ``StudyError``.
@@ -128,7 +131,7 @@ def _classes(title: str, outputs: int, names: tuple[str, ...], given: str) -> tu
 
 
 def classifier_of(
-    network: nn.Module, row: sections.Classifier, classes: tuple[str, ...]
+    network: nn.Module, row: sections.ClassifierSection, classes: tuple[str, ...]
 ) -> Classifier:
     """A classifier of a network at hand. Raises ``StudyError``."""
     preprocessing = _preprocessing(row, None)
@@ -243,7 +246,7 @@ def _interpolation(name: str) -> Image.Resampling:
     return Image.Resampling["BICUBIC" if name == "random" else name.upper()]
 
 
-def _preprocessing(row: sections.Classifier, known: Preprocessing | None) -> Preprocessing:
+def _preprocessing(row: sections.ClassifierSection, known: Preprocessing | None) -> Preprocessing:
     """The library's, with what the study file says in its place."""
     size = row.size or (known.crop if known else 224)
     base = known or Preprocessing(

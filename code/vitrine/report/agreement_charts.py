@@ -16,7 +16,7 @@ SAME, OTHER, RANDOM = "the same image", "cross-image baseline", "at random"
 LEVELS = {"iou": SAME, "iou_other_images": OTHER, "iou_chance": RANDOM}
 """An IoU and its two baselines, by column."""
 
-Layers = alt.LayerChart | alt.FacetChart
+LayeredChart = alt.LayerChart | alt.FacetChart
 
 _LEVEL = scale([SAME, OTHER, RANDOM], ("blue", "orange", "grey"))
 
@@ -27,7 +27,7 @@ THUMBNAIL = 28
 """Side in pixels of an image as a mark."""
 
 
-def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> Layers:
+def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> LayeredChart:
     """The IoU of each image beside its baselines; the share of the frame can be chosen.
 
     rows : as ``compared.pair_rows``. share : at first. order : of the images. both : the methods.
@@ -58,7 +58,7 @@ def bars(rows: pd.DataFrame, share: float, order: Sequence[str], both: str) -> L
     ).properties(height=max(60, 30 * len(order)))
 
 
-def curve(rows: pd.DataFrame) -> Layers:
+def curve(rows: pd.DataFrame) -> LayeredChart:
     """The mean IoU and its baselines against the share of the frame.
 
     rows : ``share``, ``what`` of ``LEVELS``, ``mean``, and its interval ``low`` to ``high``.
@@ -80,7 +80,7 @@ def curve(rows: pd.DataFrame) -> Layers:
     return alt.layer(band, line).properties(height=280)
 
 
-def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) -> Layers:
+def matrix(cells: pd.DataFrame, names: Sequence[str], rules: Mapping[str, str]) -> LayeredChart:
     """The agreement of each two methods; its rule, and what is shown, can be chosen.
 
     cells : ``rule``, the titles ``first`` and ``second``, ``value``, ``baseline``, ``specific``.
@@ -135,7 +135,7 @@ def against(rows: pd.DataFrame, name: str, both: str) -> alt.Chart:
     return drawn.properties(width=VIEW[0], height=VIEW[1])
 
 
-def thumbnails(rows: pd.DataFrame, name: str, both: str) -> Layers:
+def thumbnails(rows: pd.DataFrame, name: str, both: str) -> LayeredChart:
     """Images as thumbnails that do not hide each other, with a line to the place of those moved.
 
     rows : with the address of each image's thumbnail in ``mark``.
@@ -160,7 +160,7 @@ def thumbnails(rows: pd.DataFrame, name: str, both: str) -> Layers:
     )
 
 
-def dots(rows: pd.DataFrame, quarters: pd.DataFrame, name: str, both: str) -> Layers:
+def dots(rows: pd.DataFrame, quarters: pd.DataFrame, name: str, both: str) -> LayeredChart:
     """Images as dots, and the mean of each quarter of them (``compared.quarters``)."""
     orange = COLOURS["orange"]
     means = alt.Chart(quarters).encode(x=f"{name}:Q")
@@ -173,7 +173,7 @@ def dots(rows: pd.DataFrame, quarters: pd.DataFrame, name: str, both: str) -> La
     )
 
 
-def draws(rows: pd.DataFrame) -> Layers:
+def draws_chart(rows: pd.DataFrame) -> LayeredChart:
     """The range of rho over draws of few images; ``rows`` as ``large_sample.draws``."""
     titles = {"low": "from", "high": "to", "all": "whole sample", "study": "images of the study"}
     base = alt.Chart(rows).encode(

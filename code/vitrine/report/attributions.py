@@ -46,14 +46,14 @@ def maps(study: StudyReport) -> pd.DataFrame:
     return table[table["reason"].fillna("") == ""]
 
 
-def methods(study: StudyReport) -> list[str]:
+def attribution_methods(study: StudyReport) -> list[str]:
     """The attribution methods that have a map of any image, in the order of the table."""
     return list(dict.fromkeys(maps(study)["method"])) if study.has("attributions") else []
 
 
 def repeated_methods(study: StudyReport) -> list[str]:
     """Those of ``methods`` that ask the network many times for a map."""
-    known = methods(study)
+    known = attribution_methods(study)
     passes = maps(study).groupby("method")["passes"].mean() if known else pd.Series(dtype=float)
     return [method for method in known if passes[method] > FEW_PASSES]
 
@@ -61,7 +61,7 @@ def repeated_methods(study: StudyReport) -> list[str]:
 def single_pass_methods(study: StudyReport) -> list[str]:
     """Those of ``methods`` that go back through the network once."""
     many = repeated_methods(study)
-    return [method for method in methods(study) if method not in many]
+    return [method for method in attribution_methods(study) if method not in many]
 
 
 def images_with(study: StudyReport, method: str) -> list[str]:
@@ -81,7 +81,11 @@ def deviations(rows: pd.DataFrame) -> pd.Series:
 def promised_sums(study: StudyReport) -> dict[str, pd.Series]:
     """By method that promises a sum: how far each image's attributions are from it."""
     table = maps(study)
-    found = {m: deviations(table[table["method"] == m]) for m in methods(study) if m in PROMISED}
+    found = {
+        m: deviations(table[table["method"] == m])
+        for m in attribution_methods(study)
+        if m in PROMISED
+    }
     return {method: values for method, values in found.items() if len(values)}
 
 
@@ -169,7 +173,7 @@ def how_computed(study: StudyReport) -> pd.DataFrame:
 def why_no_map(study: StudyReport, *wanted: str) -> str:
     """Which of these methods the study tried without a map, and why; ``""`` where there is none."""
     table = study.table("attributions")
-    tried = table[table["method"].isin(set(wanted) - set(methods(study)))]
+    tried = table[table["method"].isin(set(wanted) - set(attribution_methods(study)))]
     return " ".join(
         f"{study.method_titles[str(method)]} has no map: {str(reason).rstrip('.')}."
         for method, reason in tried.groupby("method", sort=False)["reason"].first().items()

@@ -10,7 +10,7 @@ from vitrine.report.page import block
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, percent, safe
 
-LARGE = 50_000
+_LARGE = 50_000
 """The images of a probing set on paper, as many as ImageNet's validation set has."""
 
 
@@ -18,7 +18,7 @@ def _file(study: StudyReport, name: str) -> Path:
     return study.store.project.root / "data" / "bench" / f"{name}.csv"
 
 
-def table(study: StudyReport, name: str) -> pd.DataFrame:
+def bench_table(study: StudyReport, name: str) -> pd.DataFrame:
     """One of the tables, as its script saved it."""
     return pd.read_csv(_file(study, name), comment="#")
 
@@ -38,15 +38,15 @@ def on_paper(study: StudyReport, titles: dict[str, str]) -> Markdown:
 
     What does not grow with the images is taken as it is with the most workers that were measured.
     """
-    found = table(study, "workers")
+    found = bench_table(study, "workers")
     rate = float(found.loc[found["workers"] == 1, "images/s"].iloc[0])
     beside = float(found["beside s"].iloc[-1])
-    minutes = {many: (LARGE / (rate * many) + beside) / 60 for many in (1, 4, 16, 64)}
+    minutes = {many: (_LARGE / (rate * many) + beside) / 60 for many in (1, 4, 16, 64)}
     told = listing([f"{minutes[many]:.2g} with {many}" for many in (4, 16, 64)])
-    passing = LARGE / (rate * 64) / (minutes[64] * 60)
+    passing = _LARGE / (rate * 64) / (minutes[64] * 60)
     return block(
         f"By these figures of {titles[found['network'].iloc[0]]}, on paper and with a core a "
-        f"worker, {LARGE:,} images take "
+        f"worker, {_LARGE:,} images take "
         f"{minutes[1]:.2g} minutes with one worker, {told}. With 64 the workers pass images "
         f"in {percent(passing)} of the time; they start, load the network and label the units "
         "in the rest."
@@ -55,7 +55,7 @@ def on_paper(study: StudyReport, titles: dict[str, str]) -> Markdown:
 
 def large_set(study: StudyReport) -> Markdown:
     """What a pass of many small images took, and the greatest memory beside that of few."""
-    row = table(study, "many").iloc[-1]
+    row = bench_table(study, "many").iloc[-1]
     few, most = (re.sub(r"\D", "", name) for name in row.index[-2:])
     return block(
         f"{int(most):,} images of at most 160 pixels a side were measured with "
@@ -67,7 +67,7 @@ def large_set(study: StudyReport) -> Markdown:
 
 def whole_study(study: StudyReport) -> Markdown:
     """The minutes of a whole study from nothing, and of its longest parts, in a sentence."""
-    *parts, whole = table(study, "study").to_dict("records")
+    *parts, whole = bench_table(study, "study").to_dict("records")
     longest = sorted(parts, key=lambda row: -row["minutes"])[:3]
     told = listing([f"{_words(row['experiment'])} {row['minutes']:.0f}" for row in longest])
     return block(
@@ -78,4 +78,8 @@ def whole_study(study: StudyReport) -> Markdown:
 
 def _words(name: str) -> str:
     """The name of an experiment's class as a reader would write it."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower().replace("lime", "LIME")
+    return (
+        re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Experiment"))
+        .lower()
+        .replace("lime", "LIME")
+    )

@@ -18,7 +18,7 @@ SAME = 0.999
 """Maps of at least this rank correlation on every image are one map."""
 
 
-def methods(study: StudyReport) -> list[str]:
+def cam_methods(study: StudyReport) -> list[str]:
     """The keys of the study's class activation maps, in the order of the study file."""
     return list(study.parameters("cam").get("methods") or ())
 
@@ -30,8 +30,8 @@ def distinct(study: StudyReport) -> list[str]:
     """
     found: list[str] = []
     if not study.has("correlations"):
-        return methods(study)
-    for method in methods(study):
+        return cam_methods(study)
+    for method in cam_methods(study):
         rhos = (correlations(study, [one, method])["rho"].dropna() for one in found)
         if not any(len(rho) and rho.min() >= SAME for rho in rhos):
             found.append(method)
@@ -40,14 +40,14 @@ def distinct(study: StudyReport) -> list[str]:
 
 def main_methods(study: StudyReport) -> list[str]:
     """Those that have a colour of their own in charts; where that is one at most, the first few."""
-    known = methods(study)
+    known = cam_methods(study)
     coloured = [method for method in known if study.method_titles[method] in METHOD_COLOURS]
     return coloured if len(coloured) > 1 else list(dict.fromkeys([*coloured, *known]))[:3]
 
 
 def preferred(study: StudyReport, among: list[str] | None = None) -> str:
     """The method that a single map is shown of: Grad-CAM, or else the first one."""
-    known = methods(study) if among is None else among
+    known = cam_methods(study) if among is None else among
     return PREFERRED if PREFERRED in known else known[0]
 
 
@@ -71,7 +71,7 @@ def correlations(study: StudyReport, among: list[str] | None = None) -> pd.DataF
 
     among : the study's class activation maps by default.
     """
-    known, titles = methods(study) if among is None else among, study.method_titles
+    known, titles = cam_methods(study) if among is None else among, study.method_titles
     rows = study.table("correlations")
     rows = rows[rows["first"].isin(known) & rows["second"].isin(known)].copy()
     pairs = zip(rows["first"], rows["second"], strict=True)
@@ -100,12 +100,12 @@ def maxima(study: StudyReport) -> pd.DataFrame:
                 image: points_at(study.heatmap(method, image).values, mask)
                 for image, mask in study.objects.items()
             }
-            for method in methods(study)
+            for method in cam_methods(study)
         }
     )
 
 
-def half_maximum(study: StudyReport) -> pd.DataFrame:
+def half_maximum_areas(study: StudyReport) -> pd.DataFrame:
     """Share of the frame above half of the maximum, by image, for main methods and LIME."""
     rows = study.table("maps")
     rows = rows[rows["method"].isin(with_lime(study, main_methods(study))) & ~rows["is_constant"]]
@@ -115,7 +115,7 @@ def half_maximum(study: StudyReport) -> pd.DataFrame:
 def costs(study: StudyReport) -> pd.DataFrame:
     """By method: the median seconds an image, and its passes as median and mean."""
     rows = study.table("costs")
-    rows = rows[rows["method"].isin(with_lime(study, methods(study)))]
+    rows = rows[rows["method"].isin(with_lime(study, cam_methods(study)))]
     by_method = rows.groupby("method").agg(
         seconds=("seconds", "median"),
         passes=("passes", "median"),
@@ -125,7 +125,7 @@ def costs(study: StudyReport) -> pd.DataFrame:
     return by_method.sort_values("seconds")
 
 
-def second_class(study: StudyReport) -> pd.DataFrame:
+def second_class_rows(study: StudyReport) -> pd.DataFrame:
     """One method's rows of ``variants`` for the second most probable class, by image."""
     if not study.has("variants"):
         return pd.DataFrame(columns=["method", "rho"])

@@ -72,14 +72,14 @@ def _panels(field: str, order: Sequence[str]) -> dict[str, Any]:
     return {"facet": alt.Facet(field, sort=list(order), title=None), "columns": WRAPPED - 1}
 
 
-def concepts_of(units: pd.DataFrame) -> pd.DataFrame:
+def concept_units(units: pd.DataFrame) -> pd.DataFrame:
     """A row for each label of a layer: its kind, its units, and their mean similarity."""
     grouped = units.groupby(["network", "layer", "label"], sort=True)
     table = grouped.agg(kind=("kind", "first"), units=("unit", "size"), mean=("similarity", "mean"))
     return table.reset_index().rename(columns={"label": "concept"})
 
 
-Link = Callable[[Any], str]
+Destination = Callable[[Any], str]
 """Where a mark leads, by its row."""
 
 
@@ -93,7 +93,7 @@ def frequent_chart(
     titles: Sequence[str],
     shown: Mapping[str, str],
     width: int = 190,
-    link: Link = unit_link,
+    link: Destination = unit_link,
 ) -> Markdown:
     """The concepts that label most units; the reader chooses the layer.
 
@@ -174,7 +174,7 @@ def _frequent_of(
     )
 
 
-def scatter_chart(found: Dissected, link: Link) -> Markdown:
+def scatter_chart(found: Dissected, link: Destination) -> Markdown:
     """The similarity of the last layers' units whose label is one of the most frequent there."""
     layers = found.last_layers()
     deep = found.units[found.units["layer"].isin(layers)]
@@ -200,7 +200,7 @@ def scatter_chart(found: Dissected, link: Link) -> Markdown:
     return charts.chart(drawing, "scatter", words)
 
 
-def class_table(found: Dissected) -> Markdown:
+def named_classes(found: Dissected) -> Markdown:
     """How well the classifier's units are named: exactly, and by the cosine of names."""
     classes = found.study.networks_table("classes")
     by, known = (rows.groupby("network") for rows in (classes, classes[classes["listed"]]))
@@ -311,7 +311,7 @@ def units_explorer(
     )
 
 
-def layer_table(found: Dissected) -> Markdown:
+def layers_overview(found: Dissected) -> Markdown:
     """The layers: how many units have a significant label, and how great similarities are."""
     keys = ["network", "layer"]
     low = found.units.assign(low=found.units["p_value"] < 0.05).groupby(keys)["low"].sum()

@@ -14,6 +14,7 @@ from PIL import Image as PilImage
 from skimage.morphology import dilation, disk
 from skimage.segmentation import find_boundaries
 
+from vitrine.arrays import Values
 from vitrine.data.images import Frame, Image, Pixels
 from vitrine.methods.heatmap import Heatmap
 from vitrine.report.page import Page, block, drawn_once, raw_html, this_page
@@ -30,8 +31,7 @@ SMALL, ROW = 240, 1000
 """Side in pixels of the copy of a panel that a page shows, at most, and of a row of panels."""
 
 Rgb = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.integer]
-Values = npt.NDArray[np.floating]
+Numbered = npt.NDArray[np.integer]
 
 
 def crop_of(image: Image, frame: Frame, side: int = SIDE) -> Pixels:
@@ -69,7 +69,7 @@ def overlay(
     return _pixels(_coloured(_pale(crop), values, signed=signed) if values.any() else _pale(crop))
 
 
-def alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
+def map_alone(heatmap: Heatmap, side: int = SIDE, *, share: float = 1.0) -> Pixels:
     """The positive evidence of a map without its image: ``uint8 [side, side, 3]``.
 
     On the sequential scale, from black; ``share`` as in ``overlay``.
@@ -109,7 +109,7 @@ def _blended(base: Rgb, colour: Rgb, strength: Rgb) -> Rgb:
     return base * (1 - strength) + colour * strength
 
 
-def outlined(crop: Pixels, segments: Labels, marked: Sequence[int], weights: Values) -> Pixels:
+def outlined(crop: Pixels, segments: Numbered, marked: Sequence[int], weights: Values) -> Pixels:
     """An image with some superpixels in colour and outlined, the rest pale.
 
     Superpixels of positive weight are outlined in orange, those of negative weight in blue.
@@ -123,7 +123,7 @@ def outlined(crop: Pixels, segments: Labels, marked: Sequence[int], weights: Val
     return _pixels(image)
 
 
-def cut(crop: Pixels, segments: Labels) -> Pixels:
+def cut(crop: Pixels, segments: Numbered) -> Pixels:
     """An image with the borders of its superpixels ``[h, w]`` as white lines."""
     large = _resized(segments, crop.shape[0], smooth=False).astype(np.int32)
     image = crop / 255
@@ -156,7 +156,7 @@ def tinted(crop: Pixels, parts: Sequence[npt.NDArray[np.bool_]]) -> Pixels:
     return _pixels(image)
 
 
-def _borders(region: Labels, thickness: int = 3) -> npt.NDArray[np.bool_]:
+def _borders(region: Numbered, thickness: int = 3) -> npt.NDArray[np.bool_]:
     """The pixels of a labelled region that lie within ``thickness`` of another label."""
     inner = find_boundaries(region, mode="inner")  # type: ignore[no-untyped-call]
     wide = dilation(inner, disk(thickness - 1))  # type: ignore[no-untyped-call]

@@ -132,7 +132,7 @@ def lacking(study: StudyReport, text: str) -> list[str]:
     return [part for part in needed if not has_part(study, part)]
 
 
-def without(study: StudyReport) -> Markdown:
+def lacking_parts(study: StudyReport) -> Markdown:
     """At the head of a chapter: the parts that the study does not have, nothing if it has all.
 
     ``assets/left-out.lua`` reads their names here and leaves out of the page what needs them.
@@ -228,16 +228,16 @@ def _why_empty(study: StudyReport, table: str) -> str:
     return " ".join(told[:3]) or _EMPTY.get(table, "")
 
 
-Ask = TypeVar("Ask", bound=Callable[..., Finding])
+Asking = TypeVar("Asking", bound=Callable[..., Finding])
 
 
-def needs(*tables: str) -> Callable[[Ask], Ask]:
+def needs(*tables: str) -> Callable[[Asking], Asking]:
     """Ask a study for a finding only if it has these tables; another has none, and says why.
 
     So has one whose tables hold nothing that could decide, where the function raises ``Absent``.
     """
 
-    def decorate(ask: Ask) -> Ask:
+    def decorate(ask: Asking) -> Asking:
         @wraps(ask)
         def asked(study: StudyReport, *rest: Any) -> Finding:
             try:
@@ -245,7 +245,7 @@ def needs(*tables: str) -> Callable[[Ask], Ask]:
             except Absent as reason:
                 return absent(str(reason))
 
-        return cast(Ask, asked)
+        return cast(Asking, asked)
 
     return decorate
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.float64]
 
 _SIDES = [(0, 1), (0, -1), (1, 0), (-1, 0), (0.6, 1), (-0.6, 1), (0.6, -1), (-0.6, -1), (1, 1),
           (-1, 1), (1, -1), (-1, -1)]  # fmt: skip
@@ -11,8 +11,8 @@ _DISTANCES = (1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 3.5)
 
 
 def offsets(
-    points: Pixels, sizes: Pixels, room: tuple[float, float], radius: float = 0.0
-) -> Pixels:
+    points: Positions, sizes: Positions, room: tuple[float, float], radius: float = 0.0
+) -> Positions:
     """How far the middle of each box lies from its point so that no two boxes overlap.
 
     points, sizes : of points and of their boxes, ``float64 [n, 2]``, in pixels. room : width and
@@ -22,7 +22,7 @@ def offsets(
     Greedy, in the order of the points: each box takes the nearest place that is free, or the
     nearest of all where none is. Returns ``float64 [n, 2]``.
     """
-    placed: list[Pixels] = []
+    placed: list[Positions] = []
     found = np.zeros_like(points)
     marks = _boxes(points, np.full_like(points, 2 * radius)) if radius else points[:0].repeat(2, 1)
     for index, (point, size) in enumerate(zip(points, sizes, strict=True)):
@@ -36,12 +36,14 @@ def offsets(
     return found
 
 
-def _boxes(middles: Pixels, sizes: Pixels) -> Pixels:
+def _boxes(middles: Positions, sizes: Positions) -> Positions:
     """``left, top, right, bottom`` of boxes around their middles."""
     return np.hstack([middles - sizes / 2, middles + sizes / 2])
 
 
-def _is_free(middle: Pixels, size: Pixels, taken: Pixels, room: tuple[float, float]) -> bool:
+def _is_free(
+    middle: Positions, size: Positions, taken: Positions, room: tuple[float, float]
+) -> bool:
     low, high = middle - size / 2, middle + size / 2
     if (low < 0).any() or (high > np.array(room)).any():
         return False

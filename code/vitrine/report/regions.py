@@ -15,7 +15,7 @@ LARGE = 0.5
 """A region of more of the frame has nearly itself elsewhere, so that there is no control."""
 
 
-def mapped_methods(study: StudyReport, image: str | None = None) -> list[str]:
+def lime_and_cam(study: StudyReport, image: str | None = None) -> list[str]:
     """LIME and Grad-CAM, or the study's first class activation map, as far as it has them.
 
     image : those that have a map of it.
@@ -34,12 +34,12 @@ def weights(study: StudyReport) -> pd.DataFrame:
         {"image": image, "region": region}
         | {
             method: share_inside(study.heatmap(method, image).values, mask)
-            for method in mapped_methods(study, image)
+            for method in lime_and_cam(study, image)
         }
         for image in study.table("region_occlusion")["image"].unique()
         for region, mask in study.parts(image).items()
     ]
-    return pd.DataFrame(rows, columns=[*KEYS, *mapped_methods(study)]).set_index(KEYS)
+    return pd.DataFrame(rows, columns=[*KEYS, *lime_and_cam(study)]).set_index(KEYS)
 
 
 def occlusion(study: StudyReport) -> pd.DataFrame:

@@ -222,7 +222,7 @@ def replicated(answered: Sequence[Answered], names: Sequence[str], which: int) -
     return Finding(as_sentence(headline), text, "mixed" if held < len(decided) else "holds")
 
 
-def alone(studies: Sequence[StudyReport]) -> Finding | None:
+def only_one_study(studies: Sequence[StudyReport]) -> Finding | None:
     """Why nothing can be compared where there is one study; ``None`` where there are more."""
     said = f"No study but {name_of(studies[0])} has been computed here yet, so whether its "
     return None if len(studies) > 1 else absent(f"{said}findings hold on another network is open.")

@@ -55,7 +55,7 @@ class Scoreboard:
     def __init__(self, study: StudyReport) -> None:
         wanted, table = study.parameters("measures"), study.table("evaluation")
         known = table[np.isfinite(table["value"].astype(float))]
-        same = {*cams.methods(study)} - {*cams.distinct(study)}
+        same = {*cams.cam_methods(study)} - {*cams.distinct(study)}
         everyone = [m for m in dict.fromkeys(known["method"]) if m not in same]
         self.signed = signed_methods(study)
         self.baselines = [m for m in BASELINES if m in everyone]

@@ -25,7 +25,7 @@ from vitrine.project import Project
 from vitrine.report.figures import SIDE, crop_of, middle_of
 from vitrine.report.observations import OBSERVATIONS, read_observations
 from vitrine.report.page import block, fenced, study_line, this_page
-from vitrine.report.parts import kept_floats, without
+from vitrine.report.parts import kept_floats, lacking_parts
 from vitrine.report.text import percent, safe, trained_on
 from vitrine.store import Store, explained_alike
 
@@ -42,7 +42,7 @@ def distinct_titles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return titles
 
 
-def path_of(project: Project, origin: Mapping[str, Any], file: str) -> Path:
+def image_path(project: Project, origin: Mapping[str, Any], file: str) -> Path:
     """Where an image of a study lies; fetched if its source's cache does not hold it."""
     if origin["source"]:
         return sources.fetch_one(project, origin["source"], file)
@@ -58,7 +58,7 @@ def image_of(
     it, and how that is done again.
     """
     row = next(row for row in provenance["images"] if row["name"] == name)
-    path = path_of(project, provenance["study"]["images"], row["file"])
+    path = image_path(project, provenance["study"]["images"], row["file"])
     if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
         problem = f"The image {project.relative(path)} is not the one {which}: its SHA-256 is "
         raise ResultsError(f"{problem}another", f"Restore it, or {again}")
@@ -260,7 +260,7 @@ class StudyReport:
     def probing_image(self, file: str, side: int) -> Pixels:
         """The middle square of an image of the probing set: ``uint8 [side, side, 3]``."""
         origin = self.provenance["study"]["dissection"]["images"]
-        return middle_of(read_image(path_of(self.store.project, origin, file)), side)
+        return middle_of(read_image(image_path(self.store.project, origin, file)), side)
 
     def heatmap(self, method: str, image: str, variant: str = "") -> Heatmap:
         """A method's map of an image, or a variant of it."""
@@ -322,7 +322,7 @@ class StudyReport:
     def _frame_and_size(self, image: str) -> tuple[Frame, tuple[int, int]]:
         """An image's frame, and the height and width of all of it in pixels."""
         origin, file = self.provenance["study"]["images"], self.store.files()[image]
-        size = read_image(path_of(self.store.project, origin, file)).size
+        size = read_image(image_path(self.store.project, origin, file)).size
         return self.store.frame(self.classifier, image), size
 
     def parts(self, image: str) -> dict[str, Mask]:
@@ -367,7 +367,7 @@ class StudyReport:
             # With hyphens that do not break.
             f"computed on {self.provenance['computed']}".replace("-", "\u2011"),
         )
-        return block(*(part.data for part in (line, without(self)) if part.data))
+        return block(*(part.data for part in (line, lacking_parts(self)) if part.data))
 
 
 @lru_cache(maxsize=16)  # a page compares a dozen methods with each other

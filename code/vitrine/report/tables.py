@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"(?<!\\)\]\([^)]*\)")
 
 
 @dataclass(frozen=True)
-class Link:
+class LinkedText:
     """A cell that leads somewhere; in the CSV file it is its address."""
 
     text: str
@@ -95,7 +95,7 @@ def _share(head: str, column: list[str], widest: int) -> int:
 def _cell(value: object, how: Format | None) -> str:
     if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    if isinstance(value, Link):
+    if isinstance(value, LinkedText):
         return f"[{safe(value.text)}]({value.address})"
     if isinstance(value, Citation):
         return f"@{value.key}"

@@ -42,7 +42,7 @@ TITLES = {
 
 PACKAGE = Path(__file__).parents[1]
 
-SIDE = 320
+_SIDE = 320
 """Pixels along a side of an image on a card."""
 
 
@@ -63,7 +63,7 @@ def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
     cards = []
     for _, unit in units.loc[turn.sort_values(kind="stable").index].head(most).iterrows():
         files, label = (unit["files"] * 4)[:4], str(unit["label"])
-        tiles = [study.probing_image(file, SIDE // 2) for file in files]
+        tiles = [study.probing_image(file, _SIDE // 2) for file in files]
         pixels = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
         shown = listing(dict.fromkeys(image_name(file)[0] for file in files))
         place = f"unit {unit['unit']} of {unit['layer']}"
@@ -73,7 +73,7 @@ def strongest_units(study: StudyReport, most: int) -> list[figures.Card]:
     return cards
 
 
-def superpixels(study: StudyReport, image: str) -> figures.Card:
+def superpixel_card(study: StudyReport, image: str) -> figures.Card:
     """An image with the superpixels of greatest positive weight."""
     rows = study.table("superpixels").query("image == @image").sort_values("superpixel")
     weights = rows["weight"].to_numpy()
@@ -106,7 +106,7 @@ def both_regions(study: StudyReport, image: str) -> figures.Card:
 
 
 @dataclass(frozen=True)
-class Card:
+class TaskCard:
     """A task's card on the front page.
 
     part, tables : of the study, without which there is no card.
@@ -124,17 +124,17 @@ class Card:
 
 
 CARDS = (
-    Card("Network dissection", "dissection", ("units", "top_images"), "tasks/1", "dissection",
+    TaskCard("Network dissection", "dissection", ("units", "top_images"), "tasks/1", "dissection",
          lambda study, _: next(iter(strongest_units(study, 1)), None), (labels.significant_units,)),
-    Card("LIME", "lime", ("superpixels", "fidelity"), "tasks/2", "lime",
-         superpixels, (lime.best_alone, lime.concentrated)),
-    Card("Class activation maps", "cam", ("maps",), "tasks/3", "cam",
+    TaskCard("LIME", "lime", ("superpixels", "fidelity"), "tasks/2", "lime",
+         superpixel_card, (lime.best_alone, lime.concentrated)),
+    TaskCard("Class activation maps", "cam", ("maps",), "tasks/3", "cam",
          partial(activation_maps, most=1), (cam.on_object, cam.one_map, cam.half_maximum)),
-    Card("Comparison", "agreement", ("agreement",), "tasks/4", "comparison",
+    TaskCard("Comparison", "agreement", ("agreement",), "tasks/4", "comparison",
          both_regions, (agreement.same_image,)),
-    Card("Attribution", "attribution", ("attributions",), "attribution", "attribution",
+    TaskCard("Attribution", "attribution", ("attributions",), "attribution", "attribution",
          None, (attribution.most_stable, attribution.sums)),
-    Card("Which explanation to believe", "measures", ("evaluation",), "measures", "measures",
+    TaskCard("Which explanation to believe", "measures", ("evaluation",), "measures", "measures",
          None, (measures.against_baselines, measures.measures_agree)),
 )  # fmt: skip
 """In the order of the assignment."""
@@ -250,7 +250,7 @@ def _subject(study: StudyReport) -> str:
 
 
 def _cam(study: StudyReport) -> str:
-    titles = listing(study.method_titles[name] for name in cams.methods(study))
+    titles = listing(study.method_titles[name] for name in cams.cam_methods(study))
     return f"{titles} of {_subject(study)}, at the layer {cams.layer_in_words(study)}."
 
 

@@ -22,7 +22,7 @@ from vitrine.errors import ResultsError
 from vitrine.experiments.dissection_tables import CONSTANT, RUNNERS_UP
 from vitrine.report import figures
 from vitrine.report.dissected import Dissected
-from vitrine.report.dissection import PARTS, Link
+from vitrine.report.dissection import PARTS, Destination
 from vitrine.report.page import block, data_file, fenced, raw_html, this_page
 from vitrine.report.text import count, number, slug
 from vitrine.store import TaskResult
@@ -143,7 +143,7 @@ def address(network: str, layer: str, unit: int | None = None, **query: str) -> 
     return f"units.html#{place}" + (f"?{asked}" if asked else "")
 
 
-def bar_link(found: Dissected) -> Link:
+def bar_link(found: Dissected) -> Destination:
     """A bar of the concept histogram leads to the units that it counts."""
 
     def link(bar: Any) -> str:
@@ -153,7 +153,7 @@ def bar_link(found: Dissected) -> Link:
     return link
 
 
-def point_link(found: Dissected) -> Link:
+def point_link(found: Dissected) -> Destination:
     """A point of the similarity scatter leads to its unit."""
     return lambda point: address(found.keys[point.network], point.layer, int(point.unit))
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Markdown
 
+from vitrine.arrays import Values
 from vitrine.measures.agreement import chance_agreement, matched_and_mismatched, top_region
 from vitrine.measures.registry import VALUES
 from vitrine.measures.thresholds import REGION_RULES
@@ -44,7 +45,6 @@ VIEWS = 10
 
 SCALE_STEPS = 16
 
-Values = npt.NDArray[np.floating]
 Levels = npt.NDArray[np.uint8]
 
 
@@ -239,7 +239,7 @@ def agreement_table(study: StudyReport) -> Markdown:
     rows.insert(1, "prediction", [study.prediction_note(image, "") for image in rows["image"]])
     if this_page().is_html:
         rows["image"] = rows["image"].map(
-            lambda image: tables.Link(image, f"?{urlencode({'image': image})}#look")
+            lambda image: tables.LinkedText(image, f"?{urlencode({'image': image})}#look")
         )
     ious = {"iou": "IoU", "iou_other_images": "Cross-image baseline", "iou_chance": "At random"}
     headings = {"image": "Image", "prediction": "Prediction"} | ious

@@ -21,7 +21,7 @@ from vitrine.study.sections import (
     Agreement,
     Attribution,
     Cam,
-    Classifier,
+    ClassifierSection,
     Dissection,
     Images,
     InferenceOptions,
@@ -44,7 +44,7 @@ class Study(Section):
     root: Path = Field(default=Path(), exclude=True)
     title: str
     description: str
-    classifiers: Unique[Classifier] = Field(min_length=1)
+    classifiers: Unique[ClassifierSection] = Field(min_length=1)
     images: Images
     answers_assignment: bool = Field(default=True, exclude_if=lambda answers: answers)
     predictions: Predictions = Predictions()
@@ -86,17 +86,17 @@ class Study(Section):
                     )
         return self
 
-    def network(self, name: str) -> Classifier:
+    def network(self, name: str) -> ClassifierSection:
         """The classifier called ``name``."""
         return next(row for row in self.networks if row.name == name)
 
     @property
-    def networks(self) -> tuple[Classifier, ...]:
+    def networks(self) -> tuple[ClassifierSection, ...]:
         """All classifiers of the study, those that explain images first."""
         others = (row for rows in self._other_networks().values() for row in rows)
         return tuple(dict.fromkeys((*self.classifiers, *others)))
 
-    def _other_networks(self) -> dict[str, tuple[Classifier, ...]]:
+    def _other_networks(self) -> dict[str, tuple[ClassifierSection, ...]]:
         """The classifiers that parts of the study name for themselves, by their key."""
         return {
             "attribution.lrp_networks": self.attribution.lrp_networks if self.attribution else (),

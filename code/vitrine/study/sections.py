@@ -66,7 +66,7 @@ class Images(Section):
         return self
 
 
-class Classifier(Section):
+class ClassifierSection(Section):
     """A row of ``vitrine.models.registry.CLASSIFIERS`` and the weights to give it, or a network.
 
     name : of the row; with ``network``, what results and tables call it.
@@ -204,7 +204,7 @@ class Attribution(AttributionParameters):
     """
 
     methods: Unique[str] = Field(min_length=1)
-    lrp_networks: tuple[Classifier, ...] = ()
+    lrp_networks: tuple[ClassifierSection, ...] = ()
 
 
 class Measures(Section):
@@ -319,7 +319,7 @@ class RegionOcclusion(Section):
     top: int = Field(default=5, ge=1, le=1000)
 
 
-class Encoder(Section):
+class EncoderSection(Section):
     """A row of ``vitrine.methods.dissection.encoders.ENCODERS`` and its settings.
 
     probabilities, top, weights, seed : for ``conse``, ``"true"`` or the classifier whose ``top``
@@ -358,10 +358,10 @@ class Dissection(Section):
     examples : how many units of each layer are shown with their strongest images, and how many.
     """
 
-    classifiers: Unique[Classifier] = Field(min_length=1)
+    classifiers: Unique[ClassifierSection] = Field(min_length=1)
     images: ProbingSet
     concepts: str = "20k"
-    encoder: Encoder = Encoder()
+    encoder: EncoderSection = EncoderSection()
     layers: Unique[str] | None = Field(default=None, min_length=1)
     pooling: str = "mean"
     similarity: str = "soft_wpmi"

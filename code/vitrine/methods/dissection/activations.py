@@ -27,7 +27,7 @@ from vitrine.methods.dissection.unit_records import (
     strongest_order,
 )
 from vitrine.models.classifier import Classifier, preserved_state
-from vitrine.models.inference import Progress
+from vitrine.models.inference import OnPasses
 
 REVISION = 1
 """Raised whenever this module computes something else from the same parameters."""
@@ -136,7 +136,7 @@ def collect(
     keep: int,
     batch: int,
     everything: bool = False,
-    progress: Progress = lambda _: None,
+    progress: OnPasses = lambda _: None,
 ) -> dict[str, Activations]:
     """One pass of the probing set (or of a shard of it) through the network.
 

@@ -86,7 +86,7 @@ def _configuration(project: Project, model: str) -> tuple[str, dict[str, Any]]:
     return name, dict(found)
 
 
-def check_clip(project: Project, wanted: sections.Encoder) -> None:
+def check_clip(project: Project, wanted: sections.EncoderSection) -> None:
     """Raises ``StudyError`` for a model, a tokenizer or weights that cannot be had."""
     _, configuration = _configuration(project, wanted.model)
     text = configuration["text_cfg"]
@@ -111,7 +111,7 @@ def check_clip(project: Project, wanted: sections.Encoder) -> None:
         )
 
 
-def load_clip(project: Project, wanted: sections.Encoder, device: str) -> Clip:
+def load_clip(project: Project, wanted: sections.EncoderSection, device: str) -> Clip:
     """CLIP with OpenAI's weights, with those of a checkpoint, or randomly initialised.
 
     Raises ``SourceError`` for weights that are not there or do not fit.

@@ -18,7 +18,7 @@ from vitrine.project import Project
 Embeddings = npt.NDArray[np.float32]
 """``float32 [n, d]``, each row of length 1."""
 
-Progress = Callable[[int], None]
+OnTexts = Callable[[int], None]
 """Called with the number of texts or images just encoded."""
 
 TEXTS_AT_ONCE = 256
@@ -48,7 +48,7 @@ def unit(vectors: npt.NDArray[Any]) -> Embeddings:
 
 
 def text_embeddings(
-    project: Project, encoder: TextEncoder, concepts: Concepts, progress: Progress = lambda _: None
+    project: Project, encoder: TextEncoder, concepts: Concepts, progress: OnTexts = lambda _: None
 ) -> Embeddings:
     """The embeddings of a concept list; from the cache if they were computed before."""
 
@@ -69,7 +69,7 @@ def _cache_path(project: Project, known: list[str]) -> Path:
     return project.cache / "embeddings" / f"{digest}.npy"
 
 
-def read(project: Project, known: list[str], rows: int) -> Embeddings | None:
+def read_embeddings(project: Project, known: list[str], rows: int) -> Embeddings | None:
     """Embeddings ``[rows, d]`` from the cache; ``None`` where they are not in it, or damaged.
 
     known : everything that they depend on.
@@ -81,7 +81,7 @@ def read(project: Project, known: list[str], rows: int) -> Embeddings | None:
     return found if found.ndim == 2 and len(found) == rows and found.dtype == np.float32 else None
 
 
-def write(project: Project, known: list[str], found: Embeddings) -> None:
+def write_embeddings(project: Project, known: list[str], found: Embeddings) -> None:
     """Keep embeddings in the cache. Raises ``Unwritten`` if it cannot be written."""
     stream = io.BytesIO()
     np.save(stream, found)
@@ -92,8 +92,8 @@ def cached(
     project: Project, known: list[str], rows: int, compute: Callable[[], Embeddings]
 ) -> Embeddings:
     """Embeddings ``[rows, d]`` from the cache; computed and kept if they are not in it."""
-    if (found := read(project, known, rows)) is not None:
+    if (found := read_embeddings(project, known, rows)) is not None:
         return found
     computed = compute()
-    write(project, known, computed)
+    write_embeddings(project, known, computed)
     return computed

@@ -45,12 +45,12 @@ class EncoderRow:
 
     title: str
     paper: str
-    about: Callable[[sections.Encoder], str]
-    load: Callable[[Project, sections.Encoder, str], Encoder]
-    check: Callable[[Project, sections.Encoder], None]
+    about: Callable[[sections.EncoderSection], str]
+    load: Callable[[Project, sections.EncoderSection, str], Encoder]
+    check: Callable[[Project, sections.EncoderSection], None]
     settings: tuple[str, ...] = ()
 
-    def facts(self, wanted: sections.Encoder) -> dict[str, str]:
+    def facts(self, wanted: sections.EncoderSection) -> dict[str, str]:
         """What the provenance says about the encoder that a study asks for."""
         known = {"title": self.title, "paper": self.paper, "about": self.about(wanted)}
         return known | {key: getattr(wanted, key) for key in self.settings}
@@ -170,7 +170,7 @@ def name_embeddings(project: Project, sentences: Sentences, names: Sequence[str]
     return cached(project, [sentences.identity, "names", *names], len(names), compute)
 
 
-def _about_conse(wanted: sections.Encoder) -> str:
+def _about_conse(wanted: sections.EncoderSection) -> str:
     blind = "of colours, textures or whatever else the image shows, the encoder knows nothing."
     if wanted.probabilities == TRUE_CLASS:
         return (
@@ -182,7 +182,7 @@ def _about_conse(wanted: sections.Encoder) -> str:
     return f"An image is embedded as the names of the classes that {network} predicts; {blind}"
 
 
-def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
+def _check_conse(_project: Project, wanted: sections.EncoderSection) -> None:
     if wanted.probabilities not in (TRUE_CLASS, *CLASSIFIERS):
         raise StudyError(
             f"The encoder cannot place images by {wanted.probabilities!r}: it takes the classes of "
@@ -195,7 +195,7 @@ def _check_conse(_project: Project, wanted: sections.Encoder) -> None:
         )
 
 
-def _load_conse(project: Project, wanted: sections.Encoder, device: str) -> Conse:
+def _load_conse(project: Project, wanted: sections.EncoderSection, device: str) -> Conse:
     sentences = Sentences(device)
     if wanted.probabilities == TRUE_CLASS:
         names = training_classes(project, "ImageNet")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitrine.methods.dissection.activations import Activations
-from vitrine.methods.dissection.similarity import Evidence, Matches, Similarity
+from vitrine.methods.dissection.similarity import LayerActivations, Matches, Similarity
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def label(
 
 def _evidence(
     activations: Activations, matches: Matches, similarity: Similarity
-) -> tuple[Evidence, Matches]:
+) -> tuple[LayerActivations, Matches]:
     """What the similarity needs: only the images that are among some unit's strongest."""
     wanted = similarity.top_of(len(matches.images))
     values, strongest = activations.values[:, :wanted], activations.images[:, :wanted]
     if similarity.everything:
         assert activations.everything is not None
-        return Evidence(strongest, values, activations.everything[0]), matches
+        return LayerActivations(strongest, values, activations.everything[0]), matches
     used, rows = torch.unique(strongest, return_inverse=True)
     if len(used) == len(matches.images):  # all of them: no copy is needed
-        return Evidence(strongest, values), matches
-    return Evidence(rows, values), replace(matches, images=matches.images[used])
+        return LayerActivations(strongest, values), matches
+    return LayerActivations(rows, values), replace(matches, images=matches.images[used])

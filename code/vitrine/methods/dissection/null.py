@@ -28,7 +28,7 @@ from torch import Tensor
 from vitrine.methods.dissection.activations import Activations
 from vitrine.methods.dissection.similarity import (
     BLOCK_UNITS,
-    Evidence,
+    LayerActivations,
     Matches,
     Similarity,
     softmax_blocks,
@@ -40,14 +40,14 @@ REVISION = 1
 DRAWS_A_UNIT = 100
 """Least number of draws of each unit where its own location and scale are estimated."""
 
-BATCH = 1024
+_BATCH = 1024
 """Draws that are labelled together."""
 
 TIE = 1e-5
 """Similarities that differ by less, relative to their size, are equal: sums of the same numbers in
 another order."""
 
-Progress = Callable[[int, int], None]
+OnDraws = Callable[[int, int], None]
 """Called with the parts done and all parts of the work."""
 
 
@@ -70,7 +70,7 @@ def null_similarities(
     similarity: Similarity,
     draws: int,
     seed: int,
-    progress: Progress = lambda _done, _all: None,
+    progress: OnDraws = lambda _done, _all: None,
 ) -> dict[str, Null]:
     """At least ``draws`` labels of units without a concept, for each layer; none if it is silent.
 
@@ -103,8 +103,8 @@ def _live(kept: Activations) -> tuple[Tensor, Activations]:
 def _random_orders(draws: int, images: int, top: int, generator: torch.Generator) -> Tensor:
     """``int32 [draws, top]``: that many different images in a random order, for each draw."""
     orders = torch.empty(draws, top, dtype=torch.int32)
-    for first in range(0, draws, BATCH):
-        part = orders[first : first + BATCH]
+    for first in range(0, draws, _BATCH):
+        part = orders[first : first + _BATCH]
         part.copy_(torch.rand(len(part), images, generator=generator).topk(top, dim=1).indices)
     return orders
 
@@ -117,7 +117,7 @@ def _of_orders(
     layers: Sequence[Tensor],
     matches: Matches,
     similarity: Similarity,
-    progress: Progress,
+    progress: OnDraws,
 ) -> Sequence[Tensor]:
     """The greatest similarity of each order in each layer: ``float32 [draws]``, or ``[0]``.
 
@@ -187,7 +187,7 @@ def _of_activations(
     similarity: Similarity,
     draws: int,
     generator: torch.Generator,
-    progress: Progress,
+    progress: OnDraws,
 ) -> Null:
     """Each live unit's activations over permuted images, as often for every unit."""
     numbers, live = _live(kept)
@@ -198,15 +198,15 @@ def _of_activations(
     top = similarity.top_of(images)
     owners = torch.arange(units * max(DRAWS_A_UNIT, -(-draws // units))) % units
     best = []
-    for first in range(0, len(owners), BATCH):
-        part = owners[first : first + BATCH]
+    for first in range(0, len(owners), _BATCH):
+        part = owners[first : first + _BATCH]
         orders = torch.rand(len(part), images, generator=generator).argsort(dim=1)
         values = live.values[part, :top]
         everything = None
         if similarity.everything:
             assert live.everything is not None
             everything = live.everything[0][:, part].gather(0, orders.T)
-        evidence = Evidence(orders[:, :top], values, everything)
+        evidence = LayerActivations(orders[:, :top], values, everything)
         found = torch.full((len(part),), -math.inf)
         for _, block in similarity.blocks(evidence, matches):
             found = torch.maximum(found, block.amax(dim=1))

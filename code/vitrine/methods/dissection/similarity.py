@@ -94,7 +94,7 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LayerActivations:
     """What a similarity knows about the units of one layer.
 
     top : ``int64 [units, k]``, the images of greatest activation, greatest first, as rows of the
@@ -158,7 +158,7 @@ class Similarity:
         """How many images of greatest activation it looks at, of a probing set of so many."""
         return self.top(images, **self.parameters)
 
-    def blocks(self, evidence: Evidence, matches: Matches) -> Blocks:
+    def blocks(self, evidence: LayerActivations, matches: Matches) -> Blocks:
         """The blocks of ``S``."""
         return self.function(evidence, matches, **self.parameters)
 
@@ -216,7 +216,7 @@ def check_top(wanted: int, images: int) -> None:
 
 def mutual_information(
     likelihood_of: Callable[..., LogLikelihood],
-    evidence: Evidence,
+    evidence: LayerActivations,
     matches: Matches,
     a: float,
     lam: float,
@@ -316,7 +316,7 @@ def _logsumexp(block: Tensor) -> Tensor:
 
 
 def rank_reorder(
-    evidence: Evidence, matches: Matches, p: float, top_fraction: float, scale_p: float
+    evidence: LayerActivations, matches: Matches, p: float, top_fraction: float, scale_p: float
 ) -> Blocks:
     """How far the order that a concept gives the strongest images is from the unit's own.
 
@@ -351,14 +351,14 @@ def rank_reorder(
 # --- cosine --------------------------------------------------------------------------------------
 
 
-def cosine(evidence: Evidence, matches: Matches) -> Blocks:
+def cosine(evidence: LayerActivations, matches: Matches) -> Blocks:
     """The cosine of a unit's activations and a concept's matches: ``q_u · P_c / (|q_u| |P_c|)``."""
     assert evidence.everything is not None
     units = _unit_columns(evidence.everything)
     return matches.blocks(lambda block: units.T @ _unit_columns(block))
 
 
-def cosine_cubed(evidence: Evidence, matches: Matches) -> Blocks:
+def cosine_cubed(evidence: LayerActivations, matches: Matches) -> Blocks:
     """The cosine of both after taking off their means and cubing, which stresses what is rare."""
     assert evidence.everything is not None
     units = _unit_columns(_cubed(evidence.everything), MIN_NORM)

@@ -24,7 +24,7 @@ COVERED = 0.9
 OTHER = "iou_other_images"
 """The column of the cross-image baseline."""
 
-CLOSE = 0.05
+_CLOSE = 0.05
 """Two shares that differ by less are called the same."""
 
 
@@ -136,7 +136,7 @@ def largest_rule(study: StudyReport) -> Finding:
     text += f"cross-image baseline is {number(baseline)}."
     areas = study.table("regions").query("rule == @rule").groupby("method")["area"].mean()
     other = compared.second_method(study, "ious")
-    if not (areas.get(other, 0) >= COVERED and abs(iou - areas.get(LIME, np.inf)) < CLOSE):
+    if not (areas.get(other, 0) >= COVERED and abs(iou - areas.get(LIME, np.inf)) < _CLOSE):
         return Finding("", text)
     text += f" {study.method_titles[other]} covers {percent(areas[other])} of the frame by it, so "
     return Finding("", f"{text}IoU reduces to LIME's area ({percent(areas[LIME])}).", "area")

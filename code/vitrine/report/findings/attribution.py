@@ -20,13 +20,13 @@ from vitrine.report.text import count, listing, number, p_text, part_of, percent
 CLOSE_SUM = 0.05
 """Integrated Gradients counts as computed finely enough within 5% (Sundararajan et al., 2017)."""
 
-KEPT = 0.01
+_KEPT = 0.01
 """Relevance that sums to the logit within so much is called kept."""
 
 ONE_SIGN = 0.99
 """A map with so much of its weight above zero is called one without negative values."""
 
-SAME_MAP = 0.95
+_SAME_MAP = 0.95
 """Two maps of at least this rank correlation are called nearly the same."""
 
 NO_SENSITIVITY = "The study has no maximum sensitivity of an attribution method."
@@ -46,7 +46,7 @@ def sums(study: StudyReport) -> Finding:
     }
     kept: dict[str, list[str]] = {way: [] for way in does}
     for method, values in found.items():
-        kept[sentences.how_many(values <= CLOSE_SUM)].append(titles[method])
+        kept[sentences.quantity(values <= CLOSE_SUM)].append(titles[method])
     said = [f"those of {listing(kept[way])} {does[way]}" for way in does if kept[way]]
     text = " ".join(
         f"{titles[method]} is within {percent(CLOSE_SUM)} on "
@@ -66,7 +66,7 @@ def relevance_sum(study: StudyReport) -> Finding:
     known = attributions.deviations(table[table["method"] == RELEVANCE])
     if known.empty:
         return absent(why_no_map(study, RELEVANCE) or "The study has no relevance propagation.")
-    kept = known <= KEPT
+    kept = known <= _KEPT
     part = part_of(int(kept.sum()), len(known), "image")
     return by_how_many(
         kept,
@@ -85,7 +85,7 @@ def library_relevance(study: StudyReport) -> Finding:
     worked, name = library[library["deviation"].notna()], "The library's own relevance propagation"
     if worked.empty:
         return Finding(f"{name} gives no map of these networks.", _reasons(library), "absent maps")
-    lost = worked["deviation"] > KEPT
+    lost = worked["deviation"] > _KEPT
     text = " ".join(
         f"On {row['network']} the logit is {attributions.large(row['logit'])} and the relevance "
         f"sums to {attributions.large(row['total'])} (means)."
@@ -253,7 +253,9 @@ def price(study: StudyReport) -> pd.DataFrame:
     seconds = attributions.maps(study).groupby("method")["seconds"].median()
     moved = attributions.sensitivities(study).mean()
     table = pd.DataFrame({"seconds": seconds, "moved": moved}).dropna()
-    table = table.loc[[method for method in attributions.methods(study) if method in table.index]]
+    table = table.loc[
+        [method for method in attributions.attribution_methods(study) if method in table.index]
+    ]
     table["front"] = pareto_front(table[["seconds", "moved"]].to_numpy(float), [False, False])
     return table
 
@@ -271,7 +273,7 @@ def summaries(study: StudyReport) -> Finding:
 
 
 def _alike(study: StudyReport, first: str, second: str) -> Finding:
-    if not {first, second} <= {*attributions.methods(study)}:
+    if not {first, second} <= {*attributions.attribution_methods(study)}:
         none = "The study does not try both of the methods that this compares."
         return absent(why_no_map(study, first, second) or none)
     both = f"{study.method_titles[first]} and {study.method_titles[second]}"
@@ -279,7 +281,7 @@ def _alike(study: StudyReport, first: str, second: str) -> Finding:
     absent_if(rho.empty, f"{both} have no maps of one image that could be compared.")
     mean, images = rho.mean(), plural(len(rho), "image")
     text = f"Their mean rank correlation is {number(mean, 3)} over {images}."
-    if mean >= SAME_MAP:
+    if mean >= _SAME_MAP:
         return Finding(f"{both} give nearly the same map.", text, "same")
     return Finding(f"{both} give different maps.", text, "different")
 

@@ -7,18 +7,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from vitrine.measures.difference import Difference, paired_difference, pairing_difference
-from vitrine.measures.localisation import TOLERANCE, near
+from vitrine.measures.localisation import POINTING_TOLERANCE, near
 from vitrine.report import cams
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import by_how_many, how_many, span, spelt, which_way
+from vitrine.report.findings.sentences import by_how_many, quantity, span, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, part_of, percent, plural
 
-SAME_MAP = 0.95
+_SAME_MAP = 0.95
 """Two maps of at least this rank correlation are called nearly the same."""
 
-NEAR = f"{percent(TOLERANCE)} of the frame's side"
+NEAR = f"{percent(POINTING_TOLERANCE)} of the frame's side"
 """The tolerance of the pointing game."""
 
 SMALL = 0.1
@@ -45,9 +45,9 @@ def one_map(study: StudyReport) -> Finding:
     if len(means) == 1:
         words = f"{means.index[0]} are [nearly one map||not the same map]."
         text = f"Their mean rank correlation is {_rho(means.iloc[0])}."
-        return by_how_many(means >= SAME_MAP, words, text)
+        return by_how_many(means >= _SAME_MAP, words, text)
     return by_how_many(
-        means >= SAME_MAP,
+        means >= _SAME_MAP,
         "[All class activation maps are nearly one map|Some class activation maps are nearly one "
         "map, others are not|No two class activation maps are nearly the same].",
         f"Over the images the mean rank correlation is greatest for {means.index[-1]} "
@@ -56,8 +56,8 @@ def one_map(study: StudyReport) -> Finding:
 
 
 def _rho(value: float) -> str:
-    """Three digits where two would round a rank correlation across ``SAME_MAP`` or to 1."""
-    return number(value, 3 if value > SAME_MAP - 0.01 else 2)
+    """Three digits where two would round a rank correlation across ``_SAME_MAP`` or to 1."""
+    return number(value, 3 if value > _SAME_MAP - 0.01 else 2)
 
 
 @needs("correlations")
@@ -118,13 +118,13 @@ def main_alike(study: StudyReport) -> Finding:
     text += f". The least alike are {least['pair']} on {least['image']} ({_rho(least['rho'])})."
     words = f"[{who} are nearly one map|Of {who} some are nearly one map, others are not|"
     words += f"{who} are not the same map]." if len(means) == 1 else f"No two of {who} are alike]."
-    return by_how_many(means >= SAME_MAP, words, text)
+    return by_how_many(means >= _SAME_MAP, words, text)
 
 
 @needs("correlations")
 def same_weights(study: StudyReport) -> Finding:
     """Whether Grad-CAM and HiResCAM are one map, as they are before pooling and one layer."""
-    if not {"gradcam", "hirescam"} <= set(cams.methods(study)):
+    if not {"gradcam", "hirescam"} <= set(cams.cam_methods(study)):
         return absent("This study does not have both Grad-CAM and HiResCAM.")
     rho = cams.correlations(study, ["gradcam", "hirescam"])["rho"].dropna()
     absent_if(rho.empty, "Grad-CAM and HiResCAM have no maps to compare.")
@@ -137,7 +137,7 @@ def same_weights(study: StudyReport) -> Finding:
 @needs("maps")
 def without_class(study: StudyReport) -> Finding:
     """Whether the method that asks for no class has as much weight on the object as the others."""
-    names = cams.methods(study)
+    names = cams.cam_methods(study)
     others = [name for name in names if name != BLIND]
     if BLIND not in names or not others:
         return absent("This study has no map without a class beside maps of a class.")
@@ -171,7 +171,7 @@ def on_object(study: StudyReport) -> Finding:
     text = "A map's share of weight on the object, divided by the object's area, is "
     text += f"{span(gain, digits=1)} over all methods and images; a map without information has 1"
     text += f"{_edges(study, shares)}. "
-    if left := [name for name in cams.methods(study) if name not in cams.distinct(study)]:
+    if left := [name for name in cams.cam_methods(study) if name not in cams.distinct(study)]:
         give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
         text += f"{listing(study.method_titles[name] for name in left)} {give} the maps of another "
         text += f"one and {are} not counted again. "
@@ -214,7 +214,7 @@ def maximum(study: StudyReport) -> Finding:
     absent_if(on.empty, f"No map of {title} has a maximum on an image with an outlined object.")
     beside = list(on.index[on == 0])
     text = f"It lies on the object, or within {NEAR} of it, {_for(on)}"
-    if how_many(on) == "some" and len(beside) <= 8:
+    if quantity(on) == "some" and len(beside) <= 8:
         text += f", and elsewhere for {listing(beside)}"
     text += f"; a random place would for {_by_chance(study, on.index)} of them"
     where = "[at every object|at some objects and past others|past every object]"
@@ -253,11 +253,11 @@ def small_objects(study: StudyReport) -> Finding:
 @needs("maps")
 def half_maximum(study: StudyReport) -> Finding:
     """How far the areas above half of the maximum differ between methods on one image."""
-    areas = cams.half_maximum(study)
+    areas = cams.half_maximum_areas(study)
     areas = areas.where(areas > 0)
     ratio = (areas.max(axis=1) / areas.min(axis=1))[areas.notna().sum(axis=1) > 1]
     only = str(areas.columns[0]) if len(areas.columns) == 1 and areas.notna().any(axis=None) else ""
-    if only in cams.methods(study):
+    if only in cams.cam_methods(study):
         text = f"Half of the maximum of {study.method_titles[only]} marks "
         text += f"{span(areas, as_percent=True)} of the frame; there is no second map to compare."
         return Finding("", text)
@@ -275,16 +275,16 @@ def half_maximum(study: StudyReport) -> Finding:
 @needs("maps")
 def second_class(study: StudyReport) -> Finding:
     """Whether the maps of the two most probable classes are nearly the same."""
-    rows = cams.second_class(study).dropna(subset=["rho"])
+    rows = cams.second_class_rows(study).dropna(subset=["rho"])
     absent_if(rows.empty, "This study has no maps of the second most probable class.")
     rho, title = rows["rho"], study.method_titles[str(rows["method"].iloc[0])]
-    same = rho >= SAME_MAP
+    same = rho >= _SAME_MAP
     return by_how_many(
         same,
         "The maps of the two most probable classes [are nearly the same|are nearly the same for "
         "some images|differ].",
         f"For {title} the rank correlation is {_rho(rho.mean())} on average and "
-        f"{_rho(rho.min())} at the least. It is at least {number(SAME_MAP)} for "
+        f"{_rho(rho.min())} at the least. It is at least {number(_SAME_MAP)} for "
         f"{part_of(int(same.sum()), len(rho), 'image')}.",
     )
 
@@ -296,7 +296,7 @@ def layers(study: StudyReport) -> Finding:
     absent_if(rows.empty, "This study has class activation maps of one layer only.")
     means = rows.groupby("layer")["rho"].mean().dropna().sort_values()
     absent_if(means.empty, "The maps at other layers cannot be compared: they are blank.")
-    same = bool((means >= SAME_MAP).all())
+    same = bool((means >= _SAME_MAP).all())
     text = f"With the map of {cams.layer(study)} the mean rank correlation is "
     text += f"{number(means.iloc[0])} at {means.index[0]}"
     text += f" and {number(means.iloc[-1])} at {means.index[-1]}." if len(means) > 1 else "."
@@ -311,7 +311,7 @@ def layers(study: StudyReport) -> Finding:
 def cost(study: StudyReport) -> Finding:
     """How far the methods differ in seconds."""
     costs = cams.costs(study)
-    seconds = costs["seconds"].reindex(cams.methods(study)).dropna().sort_values()
+    seconds = costs["seconds"].reindex(cams.cam_methods(study)).dropna().sort_values()
     if len(seconds) < 2 or seconds.iloc[0] <= 0:
         return absent("There are no two methods whose seconds could be compared.")
     ends = seconds.iloc[[0, -1]]
@@ -333,7 +333,7 @@ def cost(study: StudyReport) -> Finding:
 def passes(study: StudyReport) -> Finding:
     """How often ScoreCAM and AblationCAM run the network."""
     costs, said = cams.costs(study), []
-    rows = costs[costs.index.isin(cams.methods(study))].to_dict("index")
+    rows = costs[costs.index.isin(cams.cam_methods(study))].to_dict("index")
     if row := rows.get("scorecam"):
         said.append(
             f"ScoreCAM runs the network {row['mean_passes']:,.0f} times an image as a mean, "

@@ -21,10 +21,10 @@ from vitrine.report.text import count, listing, p_text, percent, plural
 FEW = 10
 """Fewer labels than these say little about how two networks differ."""
 
-NAMED = 6
+_NAMED = 6
 """So many networks have a sentence of their own; a table holds the others."""
 
-CLOSE = 0.05
+_CLOSE = 0.05
 """Two shares that differ by less are called the same."""
 
 
@@ -45,7 +45,7 @@ def frequent(study: StudyReport) -> Finding:
     if max(own.max() for own in counts.values() if len(own)) == 1:
         headline = "No concept is the significant label of more than one unit of a network."
         return Finding(headline, "", "single")
-    text = where + " ".join(_most_frequent(*one) for one in list(counts.items())[:NAMED])
+    text = where + " ".join(_most_frequent(*one) for one in list(counts.items())[:_NAMED])
     have = {title: own for title, own in counts.items() if own.sum() >= FEW}
     if not have:
         headline = "Which concept most units learned cannot be told from so few significant labels."
@@ -163,7 +163,7 @@ def objects_and_scenes(study: StudyReport) -> Finding:
     parts = [
         f"{title}: {plural(int(objects[title]), 'object')} and "
         f"{plural(int(scenes[title]), 'scene')}."
-        for title in table.index[:NAMED]
+        for title in table.index[:_NAMED]
     ]
     return Finding(headline, " ".join(parts), verdict, same_as=verdict)
 
@@ -177,7 +177,7 @@ def kinds_of_others(study: StudyReport) -> Finding:
     others, share = (units["kind"] == "object").groupby(units["significant"]).mean()
     text = f"Of the significant labels {percent(share)} name an object, of the others "
     text += f"{percent(others)}."
-    if abs(share - others) >= CLOSE:
+    if abs(share - others) >= _CLOSE:
         return Finding("", text, "differ")
     text += " Labels no better than chance name objects as often, so the share says little of a "
     return Finding("", f"{text}network.", "same")

@@ -14,7 +14,7 @@ from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
-NAMED = 6
+_NAMED = 6
 """So many layers are named in a sentence; more are counted."""
 
 RATE = f"{SIGNIFICANT:.0%}"
@@ -63,7 +63,7 @@ def layers_without(study: StudyReport) -> Finding:
         return Finding("", "Every layer has a unit whose label is significant.", "none")
     part = part_of(len(none), len(survive), "layer")
     text = f"In {part} no unit has a label that is significantly better than chance."
-    if len(none) < len(survive) and len(none) <= NAMED:
+    if len(none) < len(survive) and len(none) <= _NAMED:
         named = listing(f"{layer} of {network}" for network, layer in none)
         text += f" {'This is' if len(none) == 1 else 'These are'} {named}."
     return Finding("", text, "all" if len(none) == len(survive) else "some")

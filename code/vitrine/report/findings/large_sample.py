@@ -16,7 +16,7 @@ from vitrine.report.parts import needs
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import listing, number, p_text, percent, plural
 
-LEVEL = 0.05
+_LEVEL = 0.05
 
 SAMPLE = ("large_sample", "large_sample_iou")
 
@@ -55,7 +55,7 @@ def _complexity(table: pd.DataFrame, whose: str) -> Finding:
     found, images, strongest = _strongest(table)
     absent_if(table["iou"].isna().all(), f"On no image {whose} do both maps mark a region.")
     absent_if(not found, f"The images {whose} are too few, or too alike, to ask what is simple.")
-    level = LEVEL / len(COMPLEXITY)
+    level = _LEVEL / len(COMPLEXITY)
     text = (
         f"Over the {plural(images, 'image')} {whose} the strongest correlation with the IoU is "
         f"that of the {_said(found, [strongest], p=True)}"
@@ -94,7 +94,7 @@ def _as_expected(found: Mapping[str, Association], name: str) -> bool:
 
 def _are_too_few(images: int) -> bool:
     """Whether not even a perfect order of so many images is significant among all measures."""
-    return 2 / factorial(min(images, 20)) > LEVEL / len(COMPLEXITY)
+    return 2 / factorial(min(images, 20)) > _LEVEL / len(COMPLEXITY)
 
 
 def _said(found: Mapping[str, Association], names: list[str], p: bool = False) -> str:
@@ -121,7 +121,7 @@ def significant_rho(study: StudyReport) -> Finding:
     images = len(study.images)
     if _are_too_few(images):
         return Finding("", "So few images cannot show any rank correlation.", "too few")
-    least = number(least_significant(images, LEVEL / len(COMPLEXITY)))
+    least = number(least_significant(images, _LEVEL / len(COMPLEXITY)))
     text = f"With {plural(images, 'image')} a rank correlation must exceed {least} in size to be "
     return Finding("", f"{text}significant among {plural(len(COMPLEXITY), 'test')}.")
 
@@ -175,7 +175,7 @@ def fit(study: StudyReport) -> Finding:
         found,
         "IoU is [higher|lower] where LIME's linear model fits well",
         "IoU is not significantly correlated with the fit of LIME's linear model.",
-        LEVEL / AFTERWARDS,
+        _LEVEL / AFTERWARDS,
     )
     return Finding(headline, f"The rank correlation is {rho_text(found)}.", verdict)
 
@@ -194,7 +194,7 @@ def correct(study: StudyReport) -> Finding:
         found,
         "IoU is [higher|lower] where the prediction is correct",
         "IoU does not differ significantly between correct and wrong predictions.",
-        LEVEL / AFTERWARDS,
+        _LEVEL / AFTERWARDS,
     )
     text = f"It is {number(iou[right == 1].mean())} on {plural(int(right.sum()), 'image')} with a "
     text += f"correct prediction and {number(iou[right == 0].mean())} on the others. The rank "

@@ -11,16 +11,16 @@ from vitrine.measures.ranking import standing_of
 from vitrine.measures.registry import MEASURES
 from vitrine.report import cams
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import bound, how_many, span, spelt, which_way
+from vitrine.report.findings.sentences import bound, quantity, span, spelt, which_way
 from vitrine.report.parts import needs
 from vitrine.report.scoreboard import Key, Scoreboard, family_of, scoreboard, stands
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, part_of, plural
 
 DELETION, INSERTION = "deletion_blurred", "insertion_blurred"
-REPLACEMENTS = (("deletion_blurred", "deletion_mean"), ("insertion_blurred", "insertion_mean"))
+_REPLACEMENTS = (("deletion_blurred", "deletion_mean"), ("insertion_blurred", "insertion_mean"))
 
-FAITHFUL = (*sum(REPLACEMENTS, ()), "infidelity")
+FAITHFUL = (*sum(_REPLACEMENTS, ()), "infidelity")
 """The measures of faithfulness."""
 
 ALIKE = 0.5
@@ -43,7 +43,7 @@ def _title(measure: str) -> str:
 @needs("evaluation")
 def not_counted(study: StudyReport) -> Finding:
     """The class activation maps that are those of another method, and so are not listed."""
-    left = [name for name in cams.methods(study) if name not in cams.distinct(study)]
+    left = [name for name in cams.cam_methods(study) if name not in cams.distinct(study)]
     absent_if(not left, "No method gives the maps of another one.")
     titles = listing(study.method_titles[name] for name in left)
     give, are = ("gives", "is") if len(left) == 1 else ("give", "are")
@@ -206,7 +206,7 @@ def replacements(study: StudyReport) -> Finding:
     taus = board.taus()
     said = [
         f"for {name} {number(taus[pair])}"
-        for name, pair in zip(("deletion", "insertion"), REPLACEMENTS, strict=True)
+        for name, pair in zip(("deletion", "insertion"), _REPLACEMENTS, strict=True)
         if pair in taus
     ]
     absent_if(not said, "The rankings by two replacements of pixels cannot be compared.")
@@ -247,7 +247,7 @@ def stable_and_faithful(study: StudyReport) -> Finding:
     taus = board_of(study, "sensitivity").taus()
     found = {name: taus[name, "sensitivity"] for name in FAITHFUL if (name, "sensitivity") in taus}
     absent_if(not found, "The rankings by stability and by faithfulness cannot be compared.")
-    verdict = how_many([tau >= ALIKE for tau in found.values()])
+    verdict = quantity([tau >= ALIKE for tau in found.values()])
     headline = {
         "all": "The more stable methods are the more faithful ones.",
         "some": "Whether the more stable methods are the more faithful depends on the measure.",
@@ -270,7 +270,7 @@ def _of_few(study: StudyReport, headline: str) -> str:
 def measures_agree(study: StudyReport) -> Finding:
     """The mean, the least and the greatest τ between measures that are not variants of one."""
     board = board_of(study)
-    taus = {pair: t for pair, t in board.taus().items() if pair not in REPLACEMENTS}
+    taus = {pair: t for pair, t in board.taus().items() if pair not in _REPLACEMENTS}
     absent_if(not taus, "Fewer than two measures rank the methods.")
     mean = float(np.mean(list(taus.values())))
     text = f"Over {plural(len(taus), 'pair')} of measures that are no variants of one another "

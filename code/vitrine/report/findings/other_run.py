@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from vitrine.arrays import Values
 from vitrine.data.images import Frame
 from vitrine.errors import FrameError
 from vitrine.measures.agreement import ious, matched_and_mismatched, standard_ranks
@@ -25,8 +26,6 @@ LIME, MASK = "lime", "lime_1"
 
 NETWORKS, SHOWN, PUBLISHED = "two networks", "the network shown", "the published run"
 """What is compared: one method's maps of two networks, or two methods' maps of one."""
-
-Values = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import pandas as pd
 
 from vitrine.measures.association import within_groups
 from vitrine.report.findings.finding import Finding, absent, absent_if
-from vitrine.report.findings.sentences import how_many
+from vitrine.report.findings.sentences import quantity
 from vitrine.report.parts import needs
-from vitrine.report.regions import LARGE, MARGIN, mapped_methods, occlusion, weights
+from vitrine.report.regions import LARGE, MARGIN, lime_and_cam, occlusion, weights
 from vitrine.report.study_report import StudyReport
 from vitrine.report.text import count, listing, number, p_text, part_of, percent, plural
 
-FILLS = {
+_FILLS = {
     "mean": "the region's own mean colour",
     "grey": "the mean colour of the network's training images",
     "blur": "the image, blurred",
@@ -26,7 +26,7 @@ SEVERAL = 4
 DECIDES = 0.5
 """Probabilities decide where they differ by more than this share of the whole image's."""
 
-LEVEL = 0.05
+_LEVEL = 0.05
 
 
 def _named(rows: pd.DataFrame) -> str:
@@ -65,7 +65,7 @@ def _controlled(study: StudyReport) -> pd.DataFrame:
 def filled_with(study: StudyReport) -> Finding:
     """What the study puts in a hidden region's place."""
     fills = list(dict.fromkeys(study.table("region_occlusion")["fill"]))
-    named = [FILLS.get(fill, fill) for fill in fills]
+    named = [_FILLS.get(fill, fill) for fill in fills]
     text = f"What is hidden is replaced by {listing(named)}."
     if len(named) > 1:
         text += " Each is tried, and probabilities are means over them."
@@ -87,7 +87,7 @@ def below_control(study: StudyReport) -> Finding:
         said += f" Not counted: {_named(large)}, which {covers} more than half of the frame "
         said += f"and would lie nearly where {its} would."
     lower = f"{_regions(needed, table, 'lower')} the prediction more than the same shape elsewhere"
-    verdict = how_many(table["below"] == table["fills"])
+    verdict = quantity(table["below"] == table["fills"])
     return Finding(f"Hidden one at a time, {lower}.", said, verdict)
 
 
@@ -140,7 +140,7 @@ def alone(study: StudyReport) -> Finding:
 @needs("region_occlusion")
 def weight_and_effect(study: StudyReport) -> Finding:
     """Whether hiding costs more where a map has more weight."""
-    names = mapped_methods(study)
+    names = lime_and_cam(study)
     absent_if(not names, "This study has neither LIME nor a class activation map to compare with.")
     table = _controlled(study).join(weights(study))
     cost = table["control"] - table["without"]
@@ -153,7 +153,7 @@ def weight_and_effect(study: StudyReport) -> Finding:
         result = within_groups(more, cost[known].to_numpy(), images) if images else (np.nan,) * 2
         if np.isfinite(result[0]):
             found[study.method_titles[method]] = result
-            few |= prod(factorial(images.count(one)) for one in set(images)) < 2 / LEVEL
+            few |= prod(factorial(images.count(one)) for one in set(images)) < 2 / _LEVEL
     absent_if(not found, "No image has two regions to compare with a map's weight.")
     return _of_methods(found, few, len(table))
 
@@ -165,7 +165,7 @@ def _of_methods(found: dict[str, tuple[float, float]], few: bool, regions: int) 
     text += f" Corrected for {plural(len(found), 'test')}." * (len(found) > 1)
     if few:
         return Finding("", f"{text} So few regions cannot tell it from chance.", "too few")
-    clear = {title: r for title, (r, p) in found.items() if p <= LEVEL / len(found) and r}
+    clear = {title: r for title, (r, p) in found.items() if p <= _LEVEL / len(found) and r}
     said, verdict = [], "undecided"
     for how, direction, sign in (("more", "larger", 1), ("less", "smaller", -1)):
         if titles := [title for title, r in clear.items() if r * sign > 0]:

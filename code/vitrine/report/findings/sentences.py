@@ -40,7 +40,7 @@ def as_sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def how_many(held: npt.ArrayLike) -> Literal["all", "some", "none"]:
+def quantity(held: npt.ArrayLike) -> Literal["all", "some", "none"]:
     """How many of some truth values hold."""
     return "all" if np.all(held) else "some" if np.any(held) else "none"
 
@@ -49,7 +49,7 @@ def by_how_many(
     held: npt.ArrayLike, sentence: str, text: str, verdicts: Sequence[str] = ("all", "some", "none")
 ) -> Finding:
     """A finding on how many of some truth values hold: "[every|some|no] map ..." in this order."""
-    place = ("all", "some", "none").index(how_many(held))
+    place = ("all", "some", "none").index(quantity(held))
     return Finding(one_of(sentence, place), text, verdicts[place])
 
 
