@@ -111,13 +111,7 @@ def explain(
         pick_method(method)
     with preserved_state(network):
         classifier = classifier_of(network, row, tuple(classes))
-        is_number = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
-        among = is_number and target in range(len(classifier.categories))
-        if target is not None and not among:
-            raise StudyError(
-                f"`target` is {target!r}, and the network has {len(classifier.categories)} classes",
-                "Give the whole number of a class, from 0",
-            )
+        _check_target(target, len(classifier.categories))
         side = classifier.preprocessing.crop
         lime = lime.model_copy(update={"segmentation": segmentation_for(side)})
         study = _study(row, side, lime)
@@ -135,6 +129,15 @@ def explain(
                 if heatmap is not None:
                     heatmaps[image.name, query.method] = heatmap
     return Explanation(heatmaps, pd.DataFrame(rows), crops)
+
+
+def _check_target(target: object, classes: int) -> None:
+    is_number = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
+    if target is not None and not (is_number and target in range(classes)):
+        raise StudyError(
+            f"`target` is {target!r}, and the network has {classes} classes",
+            "Give the whole number of a class, from 0",
+        )
 
 
 def _image(given: str | Path | Pixels, place: int) -> Image:

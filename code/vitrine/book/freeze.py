@@ -67,8 +67,6 @@ def freeze(
 ) -> FreezeReport:
     """Execute the chapters of the book whose freeze no longer holds, and freeze them.
 
-    Parameters
-    ----------
     formats : of "html" and "typst".
     progress : called with (executions done, executions in all, what was just done).
     force : execute also what is current.

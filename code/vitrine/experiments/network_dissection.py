@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,20 @@ import torch
 
 from vitrine.data import concept_categories as kinds
 from vitrine.data import image_sets, sources
-from vitrine.data.concepts import CONCEPT_LISTS, Concepts, concept_file, read_concepts
 from vitrine.data.images import Image, pixels_digest, read_image
-from vitrine.errors import Missing, StudyError
 from vitrine.experiments.base import (
     Context,
-    Experiment,
     Piece,
     Progress,
     Rows,
     Task,
     classifier_facts,
+)
+from vitrine.experiments.dissection_inputs import (
+    PROBING_SET,
+    DissectionInputs,
+    concept_list,
+    probing_paths,
 )
 from vitrine.experiments.dissection_tables import (
     RUNNERS_UP,
@@ -47,9 +49,7 @@ from vitrine.methods.dissection.null import Null
 from vitrine.methods.dissection.similarity import Matches, check_top, pick_similarity
 from vitrine.models.inference import keep_memory
 from vitrine.models.own import architecture_of
-from vitrine.project import Project
 from vitrine.store import TaskResult
-from vitrine.study import Study, sections
 
 PASSES_A_ROUND = 10
 """Labelling the units of a layer once takes about as long as this many forward passes,"""
@@ -63,98 +63,17 @@ PASSES_A_PART = 2
 PASSES_OF_TEXTS = 25
 """Embedding as many texts as an encoder takes at once likewise."""
 
-PROBING_SET = "dissection.images"
 MOST_PARTS = 64
 """Into so many parts, of whole batches, a probing set is divided."""
 
 
-def probing_paths(
-    project: Project, wanted: sections.Dissection, report: sources.Report = lambda _: None
-) -> dict[str, Path]:
-    """The probing set's images by file name: fetched from their source, or in their folder."""
-    files = image_sets.files_of(project, wanted.images, PROBING_SET)
-    return image_sets.paths_of(project, wanted.images, files, report)
-
-
-def concept_list(project: Project, wanted: sections.Dissection) -> Concepts:
-    """The concept list that a study names. Raises ``StudyError`` for one that is too short."""
-    concepts = read_concepts(project, wanted.concepts)
-    if len(concepts.words) <= RUNNERS_UP:
-        raise StudyError(
-            f"The concept list {wanted.concepts!r} has {len(concepts.words)} concepts, and a label "
-            f"with its runners-up takes {RUNNERS_UP + 1}",
-            "Take a longer list",
-        )
-    return concepts
-
-
-class DissectionExperiment(Experiment):
+class DissectionExperiment(DissectionInputs):
     """A study's dissection, ready to be computed: everything it needs has been looked at.
 
     Raises ``StudyError``, ``SourceError``, ``ImageError`` or ``DissectionError``.
     """
 
-    SECTION = "dissection"
     TABLES = TABLES
-    wanted: sections.Dissection
-
-    @classmethod
-    def check(cls, project: Project, study: Study) -> None:
-        wanted: sections.Dissection = cls.section(study)
-        similarity = pick_similarity(wanted.similarity, **wanted.parameters)
-        dissection.pick_pooling(wanted.pooling)
-        encoder = wanted.encoder
-        encoders.pick_encoder(encoder.name).check(project, encoder)
-        dissected = [one.name for one in wanted.classifiers]
-        if encoder.name == "conse" and encoder.probabilities in dissected:
-            raise StudyError(
-                f"The encoder places images by the predictions of {encoder.probabilities!r}, which "
-                "is dissected itself",
-                "Set dissection.encoder.probabilities to another classifier",
-            )
-        if wanted.concepts not in CONCEPT_LISTS:
-            concept_list(project, wanted)
-        smallest = wanted.probing.sizes[0] if wanted.probing else 0
-        if smallest and "top_fraction" in similarity.parameters and similarity.top_of(smallest) < 2:
-            raise StudyError(
-                f"Of {smallest} images the similarity {wanted.similarity!r} looks at fewer than "
-                "two, which have no order",
-                "Raise dissection.probing.sizes or dissection.parameters.top_fraction",
-            )
-
-    @classmethod
-    def fetch(cls, project: Project, study: Study, report: sources.Report) -> None:
-        """Bring the probing set, the concept list and what decides about their kinds."""
-        wanted: sections.Dissection = cls.section(study)
-        missing = Missing()
-        with missing.noted():
-            probing_paths(project, wanted, report)
-        with missing.noted():
-            report(concept_file(project, wanted.concepts).name)
-        with missing.noted():
-            kinds.load_kinds(project)
-            report("kinds of concepts")
-        with missing.noted():
-            encoders.pick_encoder(wanted.encoder.name).load(project, wanted.encoder, "cpu")
-            report("encoder")
-        missing.stop()
-
-    @classmethod
-    def fetched_files(cls, project: Project, study: Study) -> int:
-        wanted: sections.Dissection = cls.section(study)
-        if wanted.images.source is None:
-            return 3
-        return 3 + len(image_sets.files_of(project, wanted.images, PROBING_SET))
-
-    @classmethod
-    def methods(cls, study: Study) -> list[dict[str, str]]:
-        wanted: sections.Dissection = cls.section(study)
-        row = pick_similarity(wanted.similarity)
-        encoder = encoders.pick_encoder(wanted.encoder.name)
-        return [
-            {"name": "dissection", "title": f"CLIP-Dissect, {row.title}", "paper": row.paper},
-            {"name": wanted.encoder.name, "title": encoder.title, "paper": encoder.paper},
-        ]
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -140,8 +140,7 @@ def run(
         for one in experiments
     ]
     left = [task for _, tasks in todo for task in tasks]
-    passes = sum(task.passes for task in left)
-    passes += sum(experiment.preparation(tasks) for experiment, tasks in todo)
+    passes = sum(task.passes for task in left) + sum(one.preparation(t) for one, t in todo)
     progress.plan(passes, len(left), len(keys) - len(left))
     tables = {name: columns for one in experiments for name, columns in one.tables.items()}
     signature = _signature(study, keys, tables)
