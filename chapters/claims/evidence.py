@@ -129,8 +129,8 @@ def beside_object(
         for image in (image for image in images if image in shares.index):
             for method, share in shares.loc[image].dropna().astype(float).to_dict().items():
                 name = image if len(runs) == 1 else titled(study, [str(method)])[0]
-                beside = {bool(share < 0.5), bool(share < area[image])}
-                outcomes.append(beside.pop() if len(beside) == 1 else None)
+                beside, sparser = share < 0.5, share < area[image]
+                outcomes.append(beside if beside == sparser else None)
                 end = " (undecided)" * (outcomes[-1] is None and len(images) > 1)
                 of = f" on {percent(area[image])} of the frame" * (len(images) > 1)
                 told.append(f"{name} {percent(share)}{of}{end}")

@@ -1,5 +1,6 @@
 """What the chapter on attribution reads of a study: maps, promised sums, sensitivities."""
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -107,6 +108,7 @@ def printed_sensitivities(project: Project) -> pd.Series:
     return pd.Series(table["max_sensitivity"].to_numpy(float), table["method"].map(PRINTED))
 
 
+@lru_cache(maxsize=64)
 def distance_of_images(study: StudyReport, method: str) -> float:
     """The mean distance of a method's maps of different images, each of length 1.
 
